@@ -1,0 +1,3 @@
+module github.com/nekoctl/neko
+
+go 1.26

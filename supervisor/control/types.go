@@ -1,0 +1,142 @@
+// Package control is the language between nekoctl and the master: HTTP and JSON
+// on a unix socket in $NEKO_HOME, open to the owner of the home and to root.
+//
+//	GET  /v1/ping                       Ping
+//	GET  /v1/processes                  []Process, ordered by id
+//	GET  /v1/apps/{name}                AppDetail
+//	POST /v1/start    StartRequest      a stream of Event
+//	POST /v1/stop     TargetRequest     "
+//	POST /v1/restart  TargetRequest     "
+//	POST /v1/reload   TargetRequest     "
+//	POST /v1/delete   TargetRequest     "
+//	POST /v1/scale    ScaleRequest      "
+//	POST /v1/kill     (no body)         ": stops every app and the daemon
+//
+// A POST answers 200 and a stream of JSON lines, each an [Event]: progress as it
+// happens, and as the last line the outcome. A GET that fails answers a status
+// of 400 and above with an [Error] as body.
+package control
+
+import (
+	"time"
+
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// Ping says who answers.
+type Ping struct {
+	Version string `json:"version"`
+	Keeper  int    `json:"keeper"` // pid
+	Master  int    `json:"master"` // pid
+	Home    string `json:"home"`
+	// Warnings are what the daemon cannot do at present: a state file that
+	// cannot be written, say.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// State is one of PM2's words for the state of a process.
+type State string
+
+// The states; the table of transitions is in package supervisor.
+const (
+	Launching      State = "launching"
+	Online         State = "online"
+	Stopping       State = "stopping"
+	Stopped        State = "stopped"
+	Errored        State = "errored"
+	WaitingRestart State = "waiting restart"
+)
+
+// Process is one slot of an app and the process that serves in it.
+type Process struct {
+	ID          int      `json:"id"`
+	Name        string   `json:"name"` // of the app
+	Slot        int      `json:"slot"`
+	PID         int      `json:"pid"` // 0: none
+	State       State    `json:"state"`
+	Restarts    int      `json:"restarts"`     // by crashes and by commands
+	UptimeMS    int64    `json:"uptime_ms"`    // of the process; 0: none
+	MemoryBytes int64    `json:"memory_bytes"` // resident set
+	CPUPercent  float64  `json:"cpu_percent"`  // of one CPU, since the last look
+	Listeners   []string `json:"listeners"`    // "http://…" is not known; "127.0.0.1:4000", "unix:/path"
+	// Reason says why the slot is not online, in a sentence; "" if it is.
+	Reason string `json:"reason,omitempty"`
+}
+
+// AppDetail is what describe shows.
+type AppDetail struct {
+	Name      string         `json:"name"`
+	Spec      spec.App       `json:"spec"` // values of Env that look secret are hidden
+	Processes []ProcessExtra `json:"processes"`
+}
+
+// ProcessExtra is a Process with what list has no room for.
+type ProcessExtra struct {
+	Process
+	Status     string    `json:"status,omitempty"` // the last STATUS= it sent
+	StartedAt  time.Time `json:"started_at,omitzero"`
+	OutLog     string    `json:"out_log"`
+	ErrLog     string    `json:"err_log"`
+	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
+	LastExitAt time.Time `json:"last_exit_at,omitzero"`
+	// Starting and Draining are the pids of a successor that is not ready yet
+	// and of predecessors that finish what they serve.
+	Starting int   `json:"starting,omitempty"`
+	Draining []int `json:"draining,omitempty"`
+}
+
+// StartRequest starts apps, all or (if one of them cannot be checked) none. An
+// app that runs under the same name with the same spec is left alone; one with
+// another spec is reloaded into the new one; one that is stopped is started.
+type StartRequest struct {
+	Apps []spec.App `json:"apps"`
+}
+
+// TargetRequest names what a command is about: names of apps, ids of processes,
+// or "all".
+type TargetRequest struct {
+	Targets []string `json:"targets"`
+}
+
+// ScaleRequest sets the number of an app's instances: "4", "+1", "-1", "max".
+type ScaleRequest struct {
+	Name      string `json:"name"`
+	Instances string `json:"instances"`
+}
+
+// Event is one line of an answer to a POST. Exactly one field is set.
+type Event struct {
+	// Progress: slot Slot of app Name is at State; Message says what is waited
+	// for or what went wrong, in one line.
+	Progress *Progress `json:"progress,omitempty"`
+	// Done ends the stream of a command that succeeded.
+	Done *Done `json:"done,omitempty"`
+	// Error ends the stream of a command that failed.
+	Error *Error `json:"error,omitempty"`
+}
+
+// Progress is a step of a command on its way.
+type Progress struct {
+	Name    string `json:"name"`
+	Slot    int    `json:"slot"`
+	State   State  `json:"state"`
+	Message string `json:"message,omitempty"`
+}
+
+// Done is the outcome of a command: the processes that it was about, as they
+// are now.
+type Done struct {
+	Processes []Process `json:"processes"`
+	// Notes are lines worth telling: "api is already online".
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Error is an error with what to do about it.
+type Error struct {
+	Message string `json:"message"`        // what happened, lower case, one line
+	Hint    string `json:"hint,omitempty"` // what to do, lower case
+	// Output are the last lines that the failed process printed.
+	Output []string `json:"output,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Message }

@@ -1,0 +1,75 @@
+// Package home is the layout of $NEKO_HOME, the folder that one daemon owns.
+package home
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Dir is the absolute path of a home.
+type Dir string
+
+// The files of a home.
+func (d Dir) Control() string { return filepath.Join(string(d), "neko.sock") }   // control API
+func (d Dir) Notify() string  { return filepath.Join(string(d), "notify.sock") } // sd_notify of workers
+func (d Dir) Lock() string    { return filepath.Join(string(d), "neko.lock") }   // held while a daemon lives
+func (d Dir) PID() string     { return filepath.Join(string(d), "neko.pid") }    // the keeper's
+func (d Dir) Log() string     { return filepath.Join(string(d), "neko.log") }    // the daemon's own
+func (d Dir) State() string   { return filepath.Join(string(d), "state.json") }  // specs, ids, counters
+func (d Dir) Logs() string    { return filepath.Join(string(d), "logs") }        // the workers'
+
+// OutLog and ErrLog are the files that a slot's processes print to.
+func (d Dir) OutLog(app string, slot int) string {
+	return filepath.Join(d.Logs(), fmt.Sprintf("%s-out-%d.log", app, slot))
+}
+
+func (d Dir) ErrLog(app string, slot int) string {
+	return filepath.Join(d.Logs(), fmt.Sprintf("%s-error-%d.log", app, slot))
+}
+
+// Find is $NEKO_HOME, else ~/.neko. It creates nothing.
+func Find() (Dir, error) {
+	if d := os.Getenv("NEKO_HOME"); d != "" {
+		abs, err := filepath.Abs(d)
+		return Dir(abs), err
+	}
+	user, err := os.UserHomeDir()
+	if err != nil {
+		return "", errors.New("neither NEKO_HOME nor HOME is set")
+	}
+	return Dir(filepath.Join(user, ".neko")), nil
+}
+
+// Check says why d cannot be used: not a folder, not ours, or writable by
+// others. A d that does not exist is fine.
+func (d Dir) Check() error {
+	info, err := os.Stat(string(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a folder", d)
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to uid %d, and this is uid %d", d, st.Uid, os.Geteuid())
+	}
+	if perm := info.Mode().Perm(); perm&0o022 != 0 {
+		return fmt.Errorf("%s can be written by others (mode %04o)", d, perm)
+	}
+	return nil
+}
+
+// Create makes the folder and its logs folder, 0700, and checks them.
+func (d Dir) Create() error {
+	if err := d.Check(); err != nil {
+		return err
+	}
+	return os.MkdirAll(d.Logs(), 0o700)
+}
