@@ -90,6 +90,9 @@ type ProcessExtra struct {
 // another spec is reloaded into the new one; one that is stopped is started.
 type StartRequest struct {
 	Apps []spec.App `json:"apps"`
+	// Reload replaces the processes of an app that runs with the same spec, too:
+	// what `nekoctl reload neko.yaml` means.
+	Reload bool `json:"reload,omitempty"`
 }
 
 // TargetRequest names what a command is about: names of apps, ids of processes,

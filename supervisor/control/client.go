@@ -1,0 +1,196 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoDaemon says that nothing listens on the control socket.
+var ErrNoDaemon = errors.New("no daemon runs")
+
+// Client talks to the master behind a control socket. Each call is a connection
+// of its own; there is nothing to close.
+type Client struct {
+	socket string
+}
+
+// NewClient does not connect yet. The path of the socket may be longer than
+// what sun_path holds.
+func NewClient(socket string) *Client { return &Client{socket: socket} }
+
+// Ping asks who is there.
+func (c *Client) Ping(ctx context.Context) (Ping, error) {
+	var p Ping
+	return p, c.get(ctx, "/v1/ping", &p)
+}
+
+// Processes are all processes, ordered by id.
+func (c *Client) Processes(ctx context.Context) ([]Process, error) {
+	var list []Process
+	return list, c.get(ctx, "/v1/processes", &list)
+}
+
+// App is one app with its processes.
+func (c *Client) App(ctx context.Context, name string) (AppDetail, error) {
+	var a AppDetail
+	return a, c.get(ctx, "/v1/apps/"+url.PathEscape(name), &a)
+}
+
+// Start starts apps. Like all that follow it calls progress, if that is not
+// nil, for each step, and returns when the command has ended; an error that the
+// master reports is an [*Error].
+func (c *Client) Start(ctx context.Context, r StartRequest, progress func(Progress)) (Done, error) {
+	return c.post(ctx, "/v1/start", r, progress)
+}
+
+// Command is one of the commands that take targets: "stop", "restart",
+// "reload", "delete".
+func (c *Client) Command(ctx context.Context, command string, r TargetRequest, progress func(Progress)) (Done, error) {
+	return c.post(ctx, "/v1/"+command, r, progress)
+}
+
+// Scale changes the number of an app's instances.
+func (c *Client) Scale(ctx context.Context, r ScaleRequest, progress func(Progress)) (Done, error) {
+	return c.post(ctx, "/v1/scale", r, progress)
+}
+
+// Kill stops every app and the daemon.
+func (c *Client) Kill(ctx context.Context, progress func(Progress)) (Done, error) {
+	return c.post(ctx, "/v1/kill", nil, progress)
+}
+
+// answerTimeout is how long a GET may take; a master answers in microseconds.
+const answerTimeout = 10 * time.Second
+
+func (c *Client) get(ctx context.Context, path string, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return c.do(ctx, "GET", path, nil, func(body *bufio.Reader) error {
+		return json.NewDecoder(body).Decode(answer)
+	})
+}
+
+func (c *Client) post(ctx context.Context, path string, request any, progress func(Progress)) (done Done, err error) {
+	var body []byte
+	if request != nil {
+		if body, err = json.Marshal(request); err != nil {
+			return done, err
+		}
+	}
+	err = c.do(ctx, "POST", path, body, func(body *bufio.Reader) error {
+		decoder := json.NewDecoder(body)
+		for {
+			var e Event
+			err := decoder.Decode(&e)
+			switch {
+			case err != nil && ctx.Err() != nil:
+				return ctx.Err()
+			case err != nil:
+				return &Error{Message: "the daemon broke off before the command had ended",
+					Hint: "nekoctl list shows how far it came; neko.log in the home says why"}
+			case e.Error != nil:
+				return e.Error
+			case e.Done != nil:
+				done = *e.Done
+				return nil
+			case e.Progress != nil && progress != nil:
+				progress(*e.Progress)
+			}
+		}
+	})
+	return done, err
+}
+
+// do makes one request. It speaks HTTP over a plain connection: the goroutines
+// and the pool of http.Transport cost a short command more than its work.
+func (c *Client) do(ctx context.Context, method, path string, body []byte, read func(*bufio.Reader) error) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+
+	request, err := http.NewRequest(method, "http://neko"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Close = true
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	// A master that refuses the request may close before it has read all of it;
+	// what it answered says more than the broken pipe.
+	writeErr := request.Write(conn)
+	response, err := http.ReadResponse(bufio.NewReader(conn), request)
+	if err != nil {
+		if ctx.Err() != nil {
+			return notInTime(ctx)
+		}
+		return &Error{Message: fmt.Sprintf("the daemon gave no answer: %v", errors.Join(writeErr, err)), Hint: "neko.log in the home may say why"}
+	}
+	defer response.Body.Close()
+	answer := bufio.NewReader(response.Body)
+	if response.StatusCode >= 400 {
+		text, _ := io.ReadAll(io.LimitReader(answer, 1<<20))
+		e := &Error{}
+		if json.Unmarshal(text, e) != nil || e.Message == "" {
+			e.Message = "the daemon answered " + response.Status
+			e.Hint = "is it of another version? nekoctl ping tells"
+		}
+		return e
+	}
+	if err := read(answer); err != nil && ctx.Err() != nil {
+		return notInTime(ctx)
+	} else {
+		return err
+	}
+}
+
+func notInTime(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &Error{Message: "the daemon did not answer in time", Hint: "neko.log in the home may say why"}
+	}
+	return ctx.Err()
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	path := c.socket
+	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
+		dir, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, ErrNoDaemon
+		}
+		if err != nil {
+			return nil, err
+		}
+		defer unix.Close(dir)
+		path = "/proc/self/fd/" + strconv.Itoa(dir) + "/" + filepath.Base(path)
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, ErrNoDaemon
+	case errors.Is(err, fs.ErrPermission):
+		return nil, &Error{Message: "no access to the daemon's socket " + c.socket, Hint: "the daemon belongs to another user"}
+	case err != nil:
+		return nil, err
+	}
+	return conn, nil
+}

@@ -1,0 +1,389 @@
+// Package keeper is the process that never changes: it holds what must outlive
+// a master (listening sockets, log pipes, the control socket), starts the
+// master again when it dies, and reaps with true exit statuses the workers that
+// a dead master left behind. It knows nothing of apps.
+//
+// The keeper is the main process of the daemon: PID 1 in a container, the main
+// PID under systemd, the pid in neko.pid. [Run] is it; [Connect] is the
+// master's end of the line between them.
+package keeper
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/home"
+)
+
+// MasterMode is the first argument that makes the binary a master.
+const MasterMode = "__master"
+
+// Options say how a keeper begins.
+type Options struct {
+	// Boot is a record that the first master finds as "boot".
+	Boot string
+	// Ready gets "ok" when the master serves, or else the reason why it never
+	// will; nil: the reason goes to standard error.
+	Ready io.WriteCloser
+}
+
+type keeper struct {
+	run      string
+	files    map[string][]int
+	records  map[string]string
+	exits    []Exit
+	signals  chan os.Signal
+	master   *master
+	ready    io.WriteCloser
+	served   bool // a master has been ready
+	stopping bool // latched: told to stop, whichever master carries it out
+	ended    bool // STOP or FAIL came
+	code     int
+}
+
+type master struct {
+	Child
+	link    *link
+	outbox  *outbox
+	packets chan packet
+}
+
+// Run is the keeper; it returns the exit code of the process when the daemon
+// has ended. The caller has checked and created the home.
+func Run(h home.Dir, o Options) int {
+	runtime.GOMAXPROCS(1) // a process that mostly sleeps needs no more, and each P costs memory
+	log.SetFlags(log.LstdFlags)
+	log.SetPrefix("neko keeper: ")
+	k := &keeper{
+		run:     strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36),
+		files:   map[string][]int{},
+		records: map[string]string{},
+		signals: make(chan os.Signal, 1024),
+		ready:   o.Ready,
+	}
+	lock, err := lockHome(h)
+	if err != nil {
+		return k.fail(err.Error())
+	}
+	k.files["lock"] = []int{lock}
+	if o.Boot != "" {
+		k.records["boot"] = o.Boot
+	}
+	defer os.Remove(h.PID())
+	if err := os.WriteFile(h.PID(), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		return k.fail(err.Error())
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return k.fail("become a subreaper: " + err.Error())
+	}
+	signal.Notify(k.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU)
+
+	for failures := 0; ; {
+		began := time.Now()
+		if err := k.startMaster(h); err != nil {
+			log.Printf("start the master: %v", err)
+		} else {
+			k.serve()
+		}
+		switch {
+		case k.ended:
+			return k.code
+		case !k.served:
+			return k.fail("the master ended before it was ready")
+		case time.Since(began) > 10*time.Second:
+			failures = 0
+		}
+		if failures++; k.stopping && failures > 5 {
+			return k.fail("no master lives long enough to carry out the stop")
+		}
+		k.wait(backoff(failures))
+	}
+}
+
+// backoff is 0 after the first failure, for workers run without a master.
+func backoff(failures int) time.Duration {
+	if failures <= 1 {
+		return 0
+	}
+	return min(50*time.Millisecond<<min(failures, 10), 5*time.Second)
+}
+
+func lockHome(h home.Dir) (int, error) {
+	fd, err := unix.Open(h.Lock(), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", h.Lock(), err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		pid, _ := os.ReadFile(h.PID())
+		return -1, fmt.Errorf("a daemon already runs on %s (keeper pid %s)", h, strings.TrimSpace(string(pid)))
+	}
+	return fd, nil
+}
+
+// fail reports why the daemon cannot be, to whoever started it.
+func (k *keeper) fail(reason string) int {
+	if k.ready != nil {
+		fmt.Fprint(k.ready, reason)
+		k.ready.Close()
+	} else {
+		fmt.Fprintln(os.Stderr, "error:", reason)
+	}
+	return 1
+}
+
+func (k *keeper) startMaster(h home.Dir) error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pair[1])
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	env := append(withoutVariables(os.Environ(), "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+		"NEKO_HOME="+string(h), fdVariable+"=3")
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{"neko: master " + string(h), MasterMode}, &syscall.ProcAttr{
+		Env:   env,
+		Files: []uintptr{null.Fd(), 1, 2, uintptr(pair[1])},
+		// A group of its own: a terminal's Ctrl-C is for the keeper, which passes it on.
+		Sys: &syscall.SysProcAttr{Setpgid: true},
+	})
+	if err != nil {
+		unix.Close(pair[0])
+		return err
+	}
+	l, err := newLink(pair[0])
+	if err != nil {
+		return err
+	}
+	start, _ := StartTime(pid)
+	k.master = &master{Child: Child{PID: pid, Start: start}, link: l, outbox: newOutbox(l), packets: make(chan packet)}
+	go k.master.read()
+	return k.bequeath()
+}
+
+func withoutVariables(env []string, names ...string) []string {
+	var kept []string
+	for _, entry := range env {
+		name, _, _ := strings.Cut(entry, "=")
+		drop := false
+		for _, n := range names {
+			drop = drop || n == name
+		}
+		if !drop {
+			kept = append(kept, entry)
+		}
+	}
+	return kept
+}
+
+func (m *master) read() {
+	defer close(m.packets)
+	for {
+		p, err := m.link.receive()
+		if err != nil {
+			if err != io.EOF {
+				log.Print(err)
+			}
+			return
+		}
+		m.packets <- p
+	}
+}
+
+// bequeath queues all that is held for the new master.
+func (k *keeper) bequeath() error {
+	send := k.master.outbox.push
+	send(packet{verb: "KEEPER", args: []string{strconv.Itoa(os.Getpid()), k.run}})
+	for name, fds := range k.files {
+		send(packet{verb: "PUT", args: []string{name}, files: fds})
+	}
+	for name, record := range k.records {
+		send(packet{verb: "SET", args: []string{name}, body: record})
+	}
+	// A child that ends from here on is reported as EXIT besides.
+	living, err := children()
+	if err != nil {
+		return err
+	}
+	for _, c := range living {
+		if c != k.master.Child {
+			send(packet{verb: "CHILD", args: words(c)})
+		}
+	}
+	for _, e := range k.exits {
+		send(exitPacket(e))
+	}
+	if k.stopping {
+		send(packet{verb: "SIGNAL", args: []string{strconv.Itoa(int(unix.SIGTERM))}})
+	}
+	send(packet{verb: "END"})
+	return nil
+}
+
+func words(c Child) []string {
+	return []string{strconv.Itoa(c.PID), strconv.FormatUint(c.Start, 10)}
+}
+
+func exitPacket(e Exit) packet {
+	return packet{verb: "EXIT", args: append(words(e.Child), strconv.FormatUint(uint64(e.Status), 10))}
+}
+
+// serve returns when the master is reaped and everything that it had sent is
+// read: what it deposited before it was killed must not be lost.
+func (k *keeper) serve() {
+	m := k.master
+	defer func() {
+		m.outbox.close()
+		m.link.close()
+		k.master = nil
+	}()
+	packets := m.packets
+	for packets != nil || m.PID != 0 {
+		select {
+		case p, open := <-packets:
+			if !open {
+				packets = nil
+				continue
+			}
+			k.handle(p)
+		case s := <-k.signals:
+			k.signal(s)
+		}
+	}
+}
+
+// wait passes time between two masters; children are reaped and a stop latched.
+func (k *keeper) wait(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return
+		case s := <-k.signals:
+			k.signal(s)
+		}
+	}
+}
+
+func (k *keeper) signal(s os.Signal) {
+	if s == unix.SIGCHLD {
+		for {
+			exit, ok := reapNext()
+			if !ok {
+				return
+			}
+			k.reaped(exit)
+		}
+	}
+	if s == unix.SIGTERM || s == unix.SIGINT {
+		k.stopping = true
+	}
+	if k.master != nil {
+		k.master.outbox.push(packet{verb: "SIGNAL", args: []string{strconv.Itoa(int(s.(syscall.Signal)))}})
+	}
+}
+
+func (k *keeper) reaped(exit Exit) {
+	if m := k.master; m != nil && exit.PID == m.PID {
+		if !k.ended {
+			log.Printf("the master (pid %d) ended: %s", exit.PID, Describe(exit.Status))
+		}
+		m.PID = 0
+		return
+	}
+	k.exits = append(k.exits, exit)
+	if k.master != nil {
+		k.master.outbox.push(exitPacket(exit))
+	}
+}
+
+func (k *keeper) handle(p packet) {
+	name := p.arg(0)
+	switch p.verb {
+	case "PUT":
+		k.drop(name)
+		k.files[name] = p.files
+	case "SET":
+		k.drop(name)
+		k.records[name] = p.body
+	case "DEL":
+		k.drop(name)
+	case "ACK":
+		acked := p.child()
+		for i, e := range k.exits {
+			if e.Child == acked {
+				k.exits = append(k.exits[:i], k.exits[i+1:]...)
+				break
+			}
+		}
+	case "NOTIFY":
+		if err := notifyManager(p.body); err != nil {
+			log.Printf("tell the service manager: %v", err)
+		}
+	case "READY":
+		k.served = true
+		if k.ready != nil {
+			fmt.Fprint(k.ready, "ok")
+			k.ready.Close()
+			k.ready = nil
+		}
+	case "FAIL":
+		k.ended = true
+		k.code = k.fail(p.body)
+	case "STOP":
+		k.ended = true
+		k.code, _ = strconv.Atoi(name)
+	default:
+		log.Printf("unknown message %q", p.verb) // from a newer master; it must cope
+	}
+}
+
+func (k *keeper) drop(name string) {
+	for _, fd := range k.files[name] {
+		unix.Close(fd)
+	}
+	delete(k.files, name)
+	delete(k.records, name)
+}
+
+// notifyManager is sd_notify(3).
+func notifyManager(state string) error {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return nil
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	// unix.SockaddrUnix reads a leading @ as an abstract name, as sd_notify does.
+	return unix.Sendto(fd, []byte(state), unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: path})
+}
+
+// Describe says how a process ended: "exit code 1", "signal: killed".
+func Describe(status unix.WaitStatus) string {
+	switch {
+	case status.Signaled() && status.CoreDump():
+		return "signal: " + status.Signal().String() + " (core dumped)"
+	case status.Signaled():
+		return "signal: " + status.Signal().String()
+	}
+	return fmt.Sprintf("exit code %d", status.ExitStatus())
+}

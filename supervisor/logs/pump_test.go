@@ -1,0 +1,204 @@
+package logs
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+type worker struct {
+	out  *os.File
+	pump *Pump
+}
+
+func newWorker(t *testing.T, file *File) worker {
+	t.Helper()
+	read, write, err := Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pump, err := Start(read, file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return worker{os.NewFile(uintptr(write), "worker"), pump}
+}
+
+func (w worker) exit(t *testing.T) {
+	t.Helper()
+	w.out.Close()
+	select {
+	case <-w.pump.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the pump does not end")
+	}
+}
+
+func TestEverythingThatWasPrintedIsInTheFile(t *testing.T) {
+	file := NewFile(filepath.Join(t.TempDir(), "out.log"))
+	w := newWorker(t, file)
+	var want bytes.Buffer
+	for i := range 20000 {
+		line := fmt.Sprintf("line %d %s\n", i, strings.Repeat("x", i%200))
+		want.WriteString(line)
+		if _, err := w.out.WriteString(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := strings.Repeat("\x00\xff", 3<<20) // binary, longer than any pipe, no newline
+	want.WriteString(long)
+	if _, err := w.out.WriteString(long); err != nil {
+		t.Fatal(err)
+	}
+	w.exit(t)
+	got, err := os.ReadFile(file.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("the file has %d bytes, want %d, or other ones", len(got), want.Len())
+	}
+}
+
+func TestTwoProcessesOfASlotDoNotTearEachOthersLines(t *testing.T) {
+	file := NewFile(filepath.Join(t.TempDir(), "out.log"))
+	old, successor := newWorker(t, file), newWorker(t, file)
+	line := func(who byte, i int) string { return fmt.Sprintf("%s %d\n", bytes.Repeat([]byte{who}, 9000), i) }
+	writes := make(chan error, 2)
+	for who, w := range map[byte]worker{'a': old, 'b': successor} {
+		go func() {
+			for i := range 200 {
+				text := line(who, i) // longer than PIPE_BUF, and in two writes
+				if _, err := w.out.WriteString(text[:5000]); err != nil {
+					writes <- err
+					return
+				}
+				if _, err := w.out.WriteString(text[5000:]); err != nil {
+					writes <- err
+					return
+				}
+			}
+			writes <- nil
+		}()
+	}
+	for range 2 {
+		if err := <-writes; err != nil {
+			t.Fatal(err)
+		}
+	}
+	old.exit(t)
+	successor.exit(t)
+	text, err := os.ReadFile(file.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := map[byte]int{}
+	for _, got := range strings.SplitAfter(strings.TrimSuffix(string(text), "\n"), "\n") {
+		who := got[0]
+		if want := line(who, next[who]); strings.TrimSuffix(got, "\n")+"\n" != want {
+			t.Fatalf("line %d of %c is torn: %d bytes, want %d", next[who], who, len(got), len(want))
+		}
+		next[who]++
+	}
+	if next['a'] != 200 || next['b'] != 200 {
+		t.Errorf("lines: %v", next)
+	}
+}
+
+func TestAProcessThatLeavesALineUnfinishedDoesNotBlockTheOther(t *testing.T) {
+	file := NewFile(filepath.Join(t.TempDir(), "out.log"))
+	old, successor := newWorker(t, file), newWorker(t, file)
+	if _, err := old.out.WriteString("no newline"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := successor.out.WriteString("hello\n"); err != nil {
+		t.Fatal(err)
+	}
+	successor.exit(t)
+	old.exit(t)
+	text, _ := os.ReadFile(file.Path)
+	if !strings.Contains(string(text), "hello\n") || !strings.Contains(string(text), "no newline") {
+		t.Errorf("got %q", text)
+	}
+}
+
+func TestWhatIsInThePipeWhenAMasterDiesIsWrittenByTheNext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.log")
+	if err := os.WriteFile(path, []byte("before\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read, write, err := Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(write, []byte("printed while there was no master\n")); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(write)
+	pump, err := Start(read, NewFile(path), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-pump.Done()
+	text, _ := os.ReadFile(path)
+	if want := "before\nprinted while there was no master\n"; string(text) != want {
+		t.Errorf("got %q, want %q", text, want)
+	}
+}
+
+func TestALogThatCannotBeWrittenBlocksNobodyAndConfesses(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "missing")
+	file := NewFile(filepath.Join(folder, "out.log"))
+	w := newWorker(t, file)
+	lost := strings.Repeat("y", 5<<20)
+	if _, err := w.out.WriteString(lost + "\n"); err != nil { // would block forever on a full pipe
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.out.WriteString("found again\n"); err != nil {
+		t.Fatal(err)
+	}
+	w.exit(t)
+	text, _ := os.ReadFile(file.Path)
+	if !strings.Contains(string(text), "bytes of output were lost here") || !strings.HasSuffix(string(text), "found again\n") {
+		if len(text) > 300 {
+			text = text[:300]
+		}
+		t.Errorf("got %q", text)
+	}
+}
+
+func TestASinkSeesWhatTheFileGets(t *testing.T) {
+	file := NewFile(filepath.Join(t.TempDir(), "out.log"))
+	read, write, err := Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := &Tail{}
+	pump, err := Start(read, file, tail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := os.NewFile(uintptr(write), "worker")
+	for i := range 100 {
+		fmt.Fprintf(out, "line %d\n", i)
+	}
+	out.Close()
+	<-pump.Done()
+	lines := tail.Lines()
+	if len(lines) != tailLines || lines[0] != "line 80" || lines[19] != "line 99" {
+		t.Errorf("tail is %q", lines)
+	}
+	text, _ := os.ReadFile(file.Path)
+	if n := bytes.Count(text, []byte("\n")); n != 100 {
+		t.Errorf("the file has %d lines, want 100", n)
+	}
+}

@@ -1,0 +1,302 @@
+// Package socket makes and retires the listening sockets that the master owns.
+//
+// A [Group] is one address with one SO_REUSEPORT socket for each slot, or one
+// for all. The kernel numbers the sockets of a group by the order of their
+// listen() and moves the last one into a gap, so a group grows and shrinks at
+// its end only, and socket i belongs to slot i.
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// backlog is capped by net.core.somaxconn.
+const backlog = 4096
+
+// Group is one listening address of an app. It is not safe for concurrent use.
+type Group struct {
+	Network string // "tcp", "unix"
+	Address string // as bound: the kernel's port instead of 0
+	shared  bool   // one socket for all slots
+	fds     []int
+	live    []int // the slots that new connections go to, as attached last
+}
+
+// Open binds the address and listens with n sockets, or with one if shared.
+// Unix sockets are always shared.
+func Open(network, address string, n int, shared bool) (*Group, error) {
+	g := &Group{Network: network, Address: address, shared: shared || network == "unix"}
+	if network == "tcp" {
+		if err := g.checkFree(); err != nil {
+			return nil, err
+		}
+	}
+	if err := g.Grow(n); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// Adopt is a group whose sockets are open already, in slot order.
+func Adopt(network, address string, shared bool, fds []int) *Group {
+	return &Group{Network: network, Address: address, shared: shared || network == "unix", fds: fds}
+}
+
+// checkFree binds the address alone for a moment: with SO_REUSEPORT a second
+// program of the same user would silently share it.
+func (g *Group) checkFree() error {
+	domain, addr, err := sockaddr(g.Address)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return err
+	}
+	err = unix.Bind(fd, addr)
+	if err == nil {
+		err = unix.Listen(fd, 1)
+	}
+	return g.bindError(err)
+}
+
+func (g *Group) bindError(err error) error {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return &InUseError{Address: g.Address, Holder: Holder(g.Address)}
+	}
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", g.Address, err)
+	}
+	return nil
+}
+
+// InUseError says that an address is taken, and by whom if the system tells.
+type InUseError struct {
+	Address string
+	Holder  string // "nginx (pid 12)"; "" if it cannot be seen
+}
+
+func (e *InUseError) Error() string {
+	if e.Holder == "" {
+		return fmt.Sprintf("address %s is in use", e.Address)
+	}
+	return fmt.Sprintf("address %s is in use by %s", e.Address, e.Holder)
+}
+
+// Len is the number of slots that have a socket of their own; a shared group
+// serves any number.
+func (g *Group) Len() int { return len(g.fds) }
+
+// Shared says that all slots have the same socket.
+func (g *Group) Shared() bool { return g.shared }
+
+// Grow opens sockets until slots 0 to n-1 have one.
+func (g *Group) Grow(n int) error {
+	if g.shared {
+		n = 1
+	}
+	for len(g.fds) < n {
+		fd, err := g.listen()
+		if err != nil {
+			return err
+		}
+		g.fds = append(g.fds, fd)
+	}
+	return nil
+}
+
+func (g *Group) listen() (int, error) {
+	if g.Network == "unix" {
+		return listenUnix(g.Address)
+	}
+	domain, addr, err := sockaddr(g.Address)
+	if err != nil {
+		return -1, err
+	}
+	// Blocking, as systemd passes sockets: a worker that wants it otherwise says so.
+	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	err = errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+	)
+	if err == nil && domain == unix.AF_INET6 {
+		only := 1
+		if ip := addr.(*unix.SockaddrInet6); ip.Addr == [16]byte{} {
+			only = 0 // "::" and "" serve IPv4 as well
+		}
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only)
+	}
+	if err == nil {
+		err = unix.Bind(fd, addr)
+	}
+	if err == nil {
+		err = unix.Listen(fd, backlog)
+	}
+	if err == nil && len(g.fds) == 0 {
+		err = g.readAddress(fd)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, g.bindError(err)
+	}
+	return fd, nil
+}
+
+// readAddress learns the port that the kernel chose.
+func (g *Group) readAddress(fd int) error {
+	host, port, err := net.SplitHostPort(g.Address)
+	if err != nil || port != "0" {
+		return err
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	switch a := bound.(type) {
+	case *unix.SockaddrInet4:
+		g.Address = net.JoinHostPort(host, strconv.Itoa(a.Port))
+	case *unix.SockaddrInet6:
+		g.Address = net.JoinHostPort(host, strconv.Itoa(a.Port))
+	}
+	return nil
+}
+
+// listenUnix replaces a socket file that nobody listens on any more.
+func listenUnix(path string) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	addr := &unix.SockaddrUnix{Name: path}
+	err = unix.Bind(fd, addr)
+	if errors.Is(err, unix.EADDRINUSE) {
+		if unix.Connect(fd, addr) == nil {
+			unix.Close(fd)
+			return -1, &InUseError{Address: path}
+		}
+		unix.Close(fd)
+		info, statErr := os.Lstat(path)
+		if statErr != nil || info.Mode().Type() != os.ModeSocket {
+			return -1, fmt.Errorf("listen on %s: there is a file that is no socket", path)
+		}
+		if err := os.Remove(path); err != nil {
+			return -1, err
+		}
+		return listenUnix(path)
+	}
+	if err == nil {
+		err = unix.Listen(fd, backlog)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// sockaddr resolves HOST:PORT, where an empty host is every address of both
+// families, or of IPv4 where there is no IPv6.
+func sockaddr(address string) (domain int, addr unix.Sockaddr, err error) {
+	host, portText, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, nil, err
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return 0, nil, fmt.Errorf("address %s: %q is no port", address, portText)
+	}
+	if host == "" {
+		if haveIPv6() {
+			return unix.AF_INET6, &unix.SockaddrInet6{Port: int(port)}, nil
+		}
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(port)}, nil
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		found, err := net.LookupIP(host)
+		if err != nil || len(found) == 0 {
+			return 0, nil, fmt.Errorf("address %s: no such host", address)
+		}
+		// localhost and the like: IPv4 first, as most clients of a VM expect.
+		slices.SortStableFunc(found, func(a, b net.IP) int { return len(a.To4()) - len(b.To4()) })
+		ip, _ = netip.AddrFromSlice(found[len(found)-1])
+		ip = ip.Unmap()
+	}
+	if ip.Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(port), Addr: ip.As4()}, nil
+	}
+	zone := 0
+	if ip.Zone() != "" {
+		iface, err := net.InterfaceByName(ip.Zone())
+		if err != nil {
+			return 0, nil, fmt.Errorf("address %s: %w", address, err)
+		}
+		zone = iface.Index
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(port), Addr: ip.As16(), ZoneId: uint32(zone)}, nil
+}
+
+func haveIPv6() bool {
+	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err == nil
+}
+
+// FD is the descriptor for the processes of slot i.
+func (g *Group) FD(i int) int {
+	if g.shared {
+		return g.fds[0]
+	}
+	return g.fds[i]
+}
+
+// FDs are all descriptors in slot order.
+func (g *Group) FDs() []int { return g.fds }
+
+// Relisten restores what a worker may have changed on the description that it
+// shares with the master: Node sets the backlog to 511.
+func (g *Group) Relisten(i int) error { return unix.Listen(g.FD(i), backlog) }
+
+// Shrink closes the last socket. It is shut down first, for a descriptor that
+// leaked into a process somewhere would keep it in the group, and new
+// connections would go to it and hang.
+func (g *Group) Shrink() error {
+	if g.shared || len(g.fds) == 0 {
+		return nil
+	}
+	last := len(g.fds) - 1
+	fd := g.fds[last]
+	g.fds = g.fds[:last]
+	return errors.Join(unix.Shutdown(fd, unix.SHUT_RD), unix.Close(fd))
+}
+
+// Close ends the group and removes the file of a unix socket.
+func (g *Group) Close() error {
+	var errs []error
+	for _, fd := range g.fds {
+		errs = append(errs, unix.Shutdown(fd, unix.SHUT_RD), unix.Close(fd))
+	}
+	if g.Network == "unix" && len(g.fds) > 0 {
+		errs = append(errs, os.Remove(g.Address))
+	}
+	g.fds = nil
+	return errors.Join(errs...)
+}

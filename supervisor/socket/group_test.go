@@ -1,0 +1,191 @@
+package socket
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// accepting counts what each socket of the group accepts until it is closed.
+func accepting(t *testing.T, g *Group, slot int, accepted chan<- int) {
+	t.Helper()
+	dup, err := unix.FcntlInt(uintptr(g.FD(slot)), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(dup), "listener")
+	listener, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conn.Close()
+			accepted <- slot
+		}
+	}()
+}
+
+func dial(t *testing.T, address string, n int) {
+	t.Helper()
+	for range n {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+	}
+}
+
+func TestSteerSendsNewConnectionsToLiveSlotsOnly(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0", ":0"} {
+		for _, live := range [][]int{{0}, {2}, {0, 2}, {1, 3}, {0, 1, 2, 3}, {}} {
+			t.Run(fmt.Sprint(address, live), func(t *testing.T) {
+				g, err := Open("tcp", address, 4, false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer g.Close()
+				if err := g.Steer(live); err != nil {
+					t.Fatal(err)
+				}
+				accepted := make(chan int, 400)
+				for slot := range 4 {
+					accepting(t, g, slot, accepted)
+				}
+				dial(t, g.Address, 400)
+				counts := make([]int, 4)
+				for range 400 {
+					select {
+					case slot := <-accepted:
+						counts[slot]++
+					case <-time.After(10 * time.Second):
+						t.Fatalf("connections are missing: %v", counts)
+					}
+				}
+				want := live
+				if len(want) == 0 {
+					want = []int{0, 1, 2, 3}
+				}
+				total := 0
+				for _, slot := range want {
+					total += counts[slot]
+					if counts[slot] < 400/len(want)/2 {
+						t.Errorf("slot %d got %d of 400 connections: %v", slot, counts[slot], counts)
+					}
+				}
+				if total != 400 {
+					t.Errorf("slots outside %v got connections: %v", want, counts)
+				}
+			})
+		}
+	}
+}
+
+func TestQueuedCountsWhatNobodyHasAccepted(t *testing.T) {
+	g, err := Open("tcp", "127.0.0.1:0", 2, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if err := g.Steer([]int{1}); err != nil {
+		t.Fatal(err)
+	}
+	dial(t, g.Address, 3)
+	for slot, want := range []int{0, 3} {
+		if n, err := g.Queued(slot); err != nil || n != want {
+			t.Errorf("slot %d has %d queued (%v), want %d", slot, n, err, want)
+		}
+	}
+}
+
+func TestGroupGrowsAndShrinksAtItsEnd(t *testing.T) {
+	g, err := Open("tcp", "127.0.0.1:0", 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	accepted := make(chan int, 100)
+	for _, n := range []int{4, 2, 3, 1} {
+		for g.Len() > n {
+			if err := g.Shrink(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := g.Grow(n); err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Steer([]int{n - 1}); err != nil {
+			t.Fatal(err)
+		}
+		accepting(t, g, n-1, accepted)
+		dial(t, g.Address, 20)
+		for range 20 {
+			if slot := <-accepted; slot != n-1 {
+				t.Fatalf("with %d sockets slot %d accepted, want %d", n, slot, n-1)
+			}
+		}
+	}
+}
+
+func TestAnAddressInUseIsRefusedEvenIfItsHolderWouldShare(t *testing.T) {
+	first, err := Open("tcp", "127.0.0.1:0", 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	_, err = Open("tcp", first.Address, 1, false)
+	var inUse *InUseError
+	if !errors.As(err, &inUse) {
+		t.Fatalf("got %v, want an InUseError", err)
+	}
+	if want := fmt.Sprintf("(pid %d)", os.Getpid()); len(inUse.Holder) < len(want) || inUse.Holder[len(inUse.Holder)-len(want):] != want {
+		t.Errorf("holder is %q, want ours %s", inUse.Holder, want)
+	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.sock")
+	open := func() *Group {
+		g, err := Open("unix", path, 4, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	g := open()
+	if _, err := Open("unix", path, 1, false); err == nil {
+		t.Fatal("a second group on a live socket file was opened")
+	}
+	for _, fd := range g.FDs() {
+		unix.Close(fd) // as after a crash: the file stays, nobody listens
+	}
+	again := open()
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket file is still there: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open("unix", path, 1, false); err == nil {
+		t.Error("a plain file was replaced")
+	}
+	if text, _ := os.ReadFile(path); string(text) != "precious" {
+		t.Error("a plain file was touched")
+	}
+}

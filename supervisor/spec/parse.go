@@ -1,0 +1,630 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Options are what [Parse] is told beside the file.
+type Options struct {
+	// Environ is the environment that the apps inherit, as os.Environ gives it.
+	Environ []string
+	// NamesOnly reads nothing but the file itself: neither env files nor whether
+	// programs are there. For commands that only want to know which apps a file
+	// is about.
+	NamesOnly bool
+}
+
+// The most of everything that one file may have.
+const (
+	maxApps      = 500
+	maxListeners = 1000
+	maxNodes     = 100_000 // visited, aliases followed
+	maxErrors    = 20
+)
+
+// Read is [Parse] of a file on disk.
+func Read(file string, opts Options) ([]App, error) {
+	data, err := readBounded(file)
+	if err != nil {
+		return nil, Errors{{Message: errorText(err)}}
+	}
+	return Parse(file, data, opts)
+}
+
+// Parse reads the text of a neko.yaml, or of PM2's ecosystem.config.json or
+// .yaml as far as neko can do what it says. The apps are complete and checked.
+//
+// The environment of an app is, the strongest first: its env, its env_file
+// (the last of a list), a file .env beside the file, opts.Environ.
+//
+// An error is [Errors]: all that is wrong with the file, and where.
+func Parse(file string, data []byte, opts Options) ([]App, error) {
+	p := &parser{file: file, opts: opts, keys: nekoKeys, seen: map[string]*yaml.Node{}}
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return nil, Errors{{Message: err.Error()}}
+	}
+	p.abs, p.base = abs, filepath.Dir(abs)
+	if strings.HasPrefix(filepath.Base(file), "ecosystem.config.") {
+		p.keys = pm2Keys
+		p.pm2 = true
+	}
+	root := p.load(data)
+	if root == nil {
+		return nil, p.errs
+	}
+	apps := p.apps(root)
+	if len(p.errs) > 0 {
+		return nil, p.errs
+	}
+	return apps, nil
+}
+
+// Keys are the keys that an app in a neko.yaml can have.
+func Keys() []string { return keysOf(nekoKeys) }
+
+type parser struct {
+	file string // as messages show it
+	abs  string
+	base string // its folder
+	opts Options
+	keys []key
+	pm2  bool
+
+	dotenv map[string]string     // of the file .env beside it
+	key    string                // whose value is being read
+	nodes  int                   // visited so far
+	seen   map[string]*yaml.Node // names of apps
+	errs   Errors
+}
+
+// draft is an app on its way: what the file says, before it is completed.
+type draft struct {
+	App
+	node     *yaml.Node
+	at       map[string]*yaml.Node // where each key's value is
+	settings map[string]string     // env
+	envFiles []*yaml.Node
+
+	script, interpreter string // PM2's
+	args                []string
+}
+
+// key is one key of an app and how its value is read.
+type key struct {
+	name string
+	read func(p *parser, d *draft, value *yaml.Node)
+}
+
+var nekoKeys = []key{
+	{"name", func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a name", &d.Name) }},
+	{"command", (*parser).command},
+	{"cwd", func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a folder", &d.Cwd) }},
+	{"env", (*parser).env},
+	{"env_file", (*parser).envFile},
+	{"instances", (*parser).instances},
+	{"listen", (*parser).listen},
+	{"balance", (*parser).balance},
+	{"listen_pid", func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.ListenPID) }},
+	{"wait_ready", func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.WaitReady) }},
+	{"listen_timeout", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.ListenTimeout) }},
+	{"drain_timeout", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.DrainTimeout) }},
+	{"kill_timeout", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.KillTimeout) }},
+	{"min_uptime", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.MinUptime) }},
+	{"max_restarts", (*parser).maxRestarts},
+	{"restart_window", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.RestartWindow) }},
+}
+
+func keysOf(keys []key) []string {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = k.name
+	}
+	return names
+}
+
+func (p *parser) fail(n *yaml.Node, key, message, hint string) {
+	pos := Pos{File: p.file}
+	if n != nil {
+		pos.Line, pos.Column = n.Line, n.Column
+	}
+	p.add(&Error{Pos: pos, Key: key, Message: message, Hint: hint})
+}
+
+func (p *parser) add(e *Error) {
+	if len(p.errs) < maxErrors {
+		p.errs = append(p.errs, e)
+	}
+}
+
+// failValue reports an error of a value, whatever made it, with its key.
+func (p *parser) failValue(n *yaml.Node, key string, err error) {
+	message, hint := err.Error(), ""
+	if e, ok := errors.AsType[*Error](err); ok {
+		message, hint = e.Message, e.Hint
+	}
+	if key != "" {
+		message = key + ": " + message
+	}
+	p.fail(n, key, message, hint)
+}
+
+// load is the tree of the one document in data, or nil.
+func (p *parser) load(data []byte) *yaml.Node {
+	if len(data) > MaxFile {
+		p.fail(nil, "", fmt.Sprintf("is larger than %d KiB", MaxFile>>10), "")
+		return nil
+	}
+	if i := badText(data); i >= 0 {
+		p.add(&Error{Pos: p.position(data, i), Message: "is not UTF-8 text"})
+		return nil
+	}
+	loader, err := yaml.NewLoader(strings.NewReader(string(data)))
+	var doc yaml.Node
+	if err == nil {
+		err = loader.Load(&doc)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		p.failYAML(data, err)
+		return nil
+	}
+	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
+		p.fail(nil, "", "is empty", "a first app is:  apps: [{name: web, command: ./server}]")
+		return nil
+	}
+	var more yaml.Node
+	if err := loader.Load(&more); err == nil && len(more.Content) > 0 {
+		p.fail(more.Content[0], "", "a second document begins here", "one file is one document: list all apps under one apps:")
+		return nil
+	} else if err != nil && !errors.Is(err, io.EOF) {
+		p.failYAML(data, err)
+		return nil
+	}
+	return doc.Content[0]
+}
+
+// failYAML reports an error of the YAML itself.
+func (p *parser) failYAML(data []byte, err error) {
+	e := &Error{Pos: Pos{File: p.file}, Message: err.Error()}
+	if le, ok := errors.AsType[*yaml.LoadError](err); ok {
+		mark := le.Mark
+		e.Message = "not YAML: " + le.Message
+		if le.ContextMsg != "" {
+			e.Message += ", " + le.ContextMsg
+		}
+		if le.ContextMark.Line > 0 {
+			mark = le.ContextMark // where what is not closed begins
+		}
+		if mark.Line > 0 {
+			e.Pos.Line, e.Pos.Column = mark.Line, mark.Column
+		} else {
+			e.Pos = p.position(data, mark.Index)
+		}
+		if lines := strings.Split(string(data), "\n"); e.Pos.Line <= len(lines) && e.Pos.Line > 0 {
+			line := lines[e.Pos.Line-1]
+			switch {
+			case strings.HasPrefix(strings.TrimLeft(line, " "), "\t"):
+				e.Hint = "YAML is indented with spaces, not with tabs"
+			case strings.Contains(line, "[::"):
+				e.Hint = `an IPv6 address goes in quotes: "[::1]:80"`
+			}
+		}
+	}
+	p.add(e)
+}
+
+func (p *parser) position(data []byte, index int) Pos {
+	before := string(data[:min(max(index, 0), len(data))])
+	return Pos{p.file, 1 + strings.Count(before, "\n"), len(before) - strings.LastIndexByte(before, '\n')}
+}
+
+// apps reads the whole file.
+func (p *parser) apps(root *yaml.Node) []App {
+	var list *yaml.Node
+	ok := p.each(root, "the file", func(k, v *yaml.Node) {
+		switch {
+		case k.Value == "apps":
+			list = p.follow(v)
+		case strings.HasPrefix(k.Value, "x-"): // a place for anchors
+		default:
+			p.unknown(k, []string{"apps"}, "a file has the one key apps")
+		}
+	})
+	if !ok || list == nil {
+		if ok && len(p.errs) == 0 {
+			p.fail(root, "", "there is no key apps", "a first app is:  apps: [{name: web, command: ./server}]")
+		}
+		return nil
+	}
+	if list.Kind != yaml.SequenceNode {
+		p.fail(list, "apps", "apps: expected a list, each of whose entries begins with a dash, not "+kindOf(list), "")
+		return nil
+	}
+	if len(list.Content) == 0 {
+		p.fail(list, "apps", "apps: the list is empty", "")
+	}
+	if len(list.Content) > maxApps {
+		p.fail(list, "apps", fmt.Sprintf("apps: there are %d, and a file has at most %d", len(list.Content), maxApps), "")
+		return nil
+	}
+	if !p.opts.NamesOnly {
+		p.readDotenv()
+	}
+	drafts := make([]*draft, 0, len(list.Content))
+	for _, n := range list.Content {
+		if d := p.app(p.follow(n)); d != nil {
+			drafts = append(drafts, d)
+		}
+	}
+	p.checkAcross(drafts)
+	slices.SortStableFunc(p.errs, func(a, b *Error) int { return comparePos(a.Pos, b.Pos) })
+	apps := make([]App, len(drafts))
+	for i, d := range drafts {
+		apps[i] = d.App
+	}
+	return apps
+}
+
+func comparePos(a, b Pos) int {
+	if a.File != b.File {
+		return 0
+	}
+	if a.Line != b.Line {
+		return a.Line - b.Line
+	}
+	return a.Column - b.Column
+}
+
+func (p *parser) readDotenv() {
+	file := filepath.Join(filepath.Dir(p.file), ".env")
+	data, err := readBounded(file)
+	if err == nil {
+		p.dotenv, err = ParseEnv(file, data)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		p.addEnvErrors(file, err)
+	}
+}
+
+func (p *parser) addEnvErrors(file string, err error) {
+	if list, ok := errors.AsType[Errors](err); ok {
+		for _, e := range list {
+			p.add(e)
+		}
+		return
+	}
+	p.add(&Error{Pos: Pos{File: file}, Message: err.Error()})
+}
+
+// app reads one entry of the list.
+func (p *parser) app(n *yaml.Node) *draft {
+	d := &draft{App: Defaults(), node: n, at: map[string]*yaml.Node{}, settings: map[string]string{}}
+	d.Source = p.abs
+	d.Cwd = p.base
+	before := len(p.errs)
+	if !p.each(n, "an app", func(k, v *yaml.Node) {
+		for _, known := range p.keys {
+			if known.name == k.Value {
+				v = p.follow(v)
+				d.at[k.Value], p.key = v, k.Value
+				if isNull(v) {
+					p.fail(v, k.Value, k.Value+": there is no value", "")
+					return
+				}
+				known.read(p, d, v)
+				return
+			}
+		}
+		hint := "the keys of an app are " + strings.Join(keysOf(p.keys), ", ")
+		if p.pm2 {
+			hint = "of PM2's keys neko reads " + strings.Join(keysOf(p.keys), ", ") + " so far; for the others write a neko.yaml"
+		}
+		p.unknown(k, keysOf(p.keys), hint)
+	}) {
+		return nil
+	}
+	if p.pm2 {
+		p.fromPM2(d)
+	}
+	d.Env = p.environment(d)
+	if !filepath.IsAbs(d.Cwd) {
+		d.Cwd = filepath.Join(p.base, d.Cwd)
+	}
+	// What is relative in listen is so to cwd, which may come after it.
+	if l := d.at["listen"]; l != nil {
+		p.listeners(d, l)
+	}
+	d.Complete(p.base)
+	failed := map[string]bool{} // what is wrong is said already; the check would say it again
+	for _, e := range p.errs[before:] {
+		failed[e.Key] = true
+	}
+	errs := d.checkValues()
+	if !p.opts.NamesOnly && !failed["command"] && !failed["cwd"] && !failed["env"] && !failed["env_file"] {
+		errs = append(errs, d.checkFiles()...)
+	}
+	for _, e := range errs {
+		if failed[e.Key] || e.Key == "name" && d.Name == "" && len(d.Command) == 0 {
+			continue // a name would have come from the command
+		}
+		at := d.at[e.Key]
+		if e.Key == "command" && p.pm2 {
+			if at = d.at["script"]; failed["script"] || failed["args"] || failed["interpreter"] || failed["instances"] {
+				continue
+			}
+		}
+		if at == nil {
+			at = n
+		}
+		e.Pos = Pos{p.file, at.Line, at.Column}
+		if e.Key != "command" && e.Key != "cwd" && e.Key != "name" {
+			e.Message = e.Key + ": " + e.Message
+		}
+		p.add(e)
+	}
+	return d
+}
+
+// environment puts together all that an app's environment comes from.
+func (p *parser) environment(d *draft) map[string]string {
+	env := Inherit(p.opts.Environ)
+	maps.Copy(env, p.dotenv)
+	if !p.opts.NamesOnly {
+		for _, n := range d.envFiles {
+			file := n.Value
+			if !filepath.IsAbs(file) {
+				file = filepath.Join(filepath.Dir(p.file), file)
+			}
+			data, err := readBounded(file)
+			if err != nil {
+				p.fail(n, "env_file", "env_file: "+errorText(err), "")
+				continue
+			}
+			values, err := ParseEnv(file, data)
+			if err != nil {
+				p.addEnvErrors(file, err)
+			}
+			maps.Copy(env, values)
+		}
+	}
+	maps.Copy(env, d.settings)
+	return env
+}
+
+// checkAcross finds what no app can see alone.
+func (p *parser) checkAcross(drafts []*draft) {
+	type bound struct {
+		Listener
+		app string
+	}
+	var all []bound
+	for _, d := range drafts {
+		at := d.at["name"]
+		if at == nil {
+			at = d.node
+		}
+		if first := p.seen[d.Name]; d.Name != "" && first != nil {
+			p.fail(at, "name", fmt.Sprintf("there are two apps with the name %q, the first on line %d", clip(d.Name), first.Line), "give each a name of its own")
+		} else {
+			p.seen[d.Name] = at
+		}
+		if len(all) > maxListeners {
+			p.fail(d.at["listen"], "listen", fmt.Sprintf("listen: a file has at most %d addresses", maxListeners), "")
+			return
+		}
+		for _, l := range d.Listen {
+			for _, other := range all {
+				if clash(l, other.Listener) {
+					p.fail(d.at["listen"], "listen", fmt.Sprintf("listen: %s is taken by %s on %s", l, other.app, other.Listener),
+						"give each app an address of its own")
+				}
+			}
+		}
+		for _, l := range d.Listen {
+			all = append(all, bound{l, d.Name})
+		}
+	}
+}
+
+// --- the values -----------------------------------------------------------
+
+func (p *parser) command(d *draft, v *yaml.Node) {
+	if v.Kind == yaml.ScalarNode {
+		words, err := Words(v.Value)
+		if err != nil {
+			p.failValue(v, "command", err)
+			return
+		}
+		if len(words) == 0 {
+			p.fail(v, "command", "command: there is no command to run", "")
+		}
+		d.Command = words
+		return
+	}
+	d.Command = p.texts(v, "command", "a command line or a list of words")
+}
+
+func (p *parser) env(d *draft, v *yaml.Node) {
+	if v.Kind == yaml.SequenceNode { // compose allows it, and people will try
+		p.fail(v, "env", "env: expected KEY: value, not a list", "")
+		return
+	}
+	p.each(v, "env", func(k, v *yaml.Node) {
+		v = p.follow(v)
+		if isNull(v) || v.Kind != yaml.ScalarNode {
+			p.fail(v, "env", fmt.Sprintf("env: %s: expected a text or a number, not %s", clip(k.Value), kindOf(v)), `for an empty one write ""`)
+			return
+		}
+		if err := checkSetting(k.Value, v.Value); err != nil {
+			p.failValue(k, "env", err)
+			return
+		}
+		d.settings[k.Value] = v.Value
+	})
+}
+
+func (p *parser) envFile(d *draft, v *yaml.Node) {
+	list := []*yaml.Node{v}
+	if v.Kind == yaml.SequenceNode {
+		list = v.Content
+	}
+	for _, n := range list {
+		var file string
+		if p.spent(n) {
+			return
+		}
+		if n = p.follow(n); p.text(n, "the path of a file or a list of them", &file) {
+			d.envFiles = append(d.envFiles, n)
+		}
+	}
+}
+
+const instancesForm = "a number from 1 to 1024, or max"
+
+// ParseInstances reads a number of instances or "max".
+func ParseInstances(s string) (int, error) {
+	if s == "max" {
+		return Max, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err == nil && n >= 1 && n <= MaxInstances {
+		return n, nil
+	}
+	e := &Error{Key: "instances", Message: expected(instancesForm, s)}
+	if err == nil && n <= 0 {
+		e.Hint = "max is one for each CPU"
+	}
+	return 0, e
+}
+
+func (p *parser) instances(d *draft, v *yaml.Node) {
+	if v.Kind != yaml.ScalarNode {
+		p.fail(v, "instances", "instances: expected "+instancesForm+", not "+kindOf(v), "")
+		return
+	}
+	n, err := ParseInstances(v.Value)
+	if err != nil {
+		p.failValue(v, "instances", err)
+	}
+	d.Instances = n
+}
+
+// listen waits for cwd: see app.
+func (p *parser) listen(*draft, *yaml.Node) {}
+
+func (p *parser) listeners(d *draft, v *yaml.Node) {
+	one := func(name string, n *yaml.Node) {
+		if n = p.follow(n); p.spent(n) {
+			return
+		}
+		if n.Kind != yaml.ScalarNode || isNull(n) {
+			p.fail(n, "listen", "listen: expected an address, not "+kindOf(n), "")
+			return
+		}
+		l, err := ParseListen(n.Value, d.Cwd)
+		if err != nil {
+			p.failValue(n, "listen", err)
+			return
+		}
+		l.Name = name
+		if len(d.Listen) <= MaxListeners { // one too many is enough for an error
+			d.Listen = append(d.Listen, l)
+		}
+	}
+	switch v.Kind {
+	case yaml.SequenceNode:
+		for _, n := range v.Content {
+			one("", n)
+		}
+	case yaml.MappingNode:
+		p.each(v, "listen", func(k, v *yaml.Node) { one(k.Value, v) })
+	default:
+		if !isNull(v) {
+			one("", v)
+		}
+	}
+}
+
+func (p *parser) balance(d *draft, v *yaml.Node) {
+	d.Balance = Balance(v.Value)
+	if v.Kind != yaml.ScalarNode || d.Balance != BalanceSlots && d.Balance != BalanceShared {
+		p.fail(v, "balance", "balance: "+expected("slots or shared", v.Value), "")
+	}
+}
+
+func (p *parser) maxRestarts(d *draft, v *yaml.Node) {
+	n, err := strconv.Atoi(v.Value)
+	if v.Kind != yaml.ScalarNode || err != nil || n < 0 || n > 1e9 {
+		p.fail(v, "max_restarts", "max_restarts: "+expected("a number from 0", v.Value), "")
+		return
+	}
+	d.MaxRestarts = n
+}
+
+func (p *parser) duration(v *yaml.Node, to *Duration) {
+	const form = "a time such as 1.5s, 500ms or 2m, or a number of milliseconds"
+	key := p.key
+	if v.Kind != yaml.ScalarNode {
+		p.fail(v, key, key+": expected "+form+", not "+kindOf(v), "")
+		return
+	}
+	if ms, err := strconv.ParseInt(v.Value, 10, 64); err == nil {
+		*to = Duration(time.Duration(min(max(ms, -1e9), 1e9)) * time.Millisecond)
+		return
+	}
+	got, err := time.ParseDuration(v.Value)
+	if err != nil {
+		p.fail(v, key, key+": "+expected(form, v.Value), "")
+		return
+	}
+	*to = Duration(got)
+}
+
+func (p *parser) bool(v *yaml.Node, to *bool) {
+	if v.Kind != yaml.ScalarNode || v.Value != "true" && v.Value != "false" {
+		key := p.key
+		p.fail(v, key, key+": "+expected("true or false", v.Value), "")
+		return
+	}
+	*to = v.Value == "true"
+}
+
+// text reads a scalar of any kind as it is written: a name can be 1.10.
+func (p *parser) text(v *yaml.Node, what string, to *string) bool {
+	if v.Kind != yaml.ScalarNode || isNull(v) || v.Value == "" {
+		key := p.key
+		p.fail(v, key, key+": expected "+what+", not "+kindOf(v), "")
+		return false
+	}
+	*to = v.Value
+	return true
+}
+
+func (p *parser) texts(v *yaml.Node, key, what string) (list []string) {
+	if v.Kind != yaml.SequenceNode {
+		p.fail(v, key, key+": expected "+what+", not "+kindOf(v), "")
+		return nil
+	}
+	for _, n := range v.Content {
+		if n = p.follow(n); p.spent(n) {
+			return nil
+		}
+		if n.Kind != yaml.ScalarNode || isNull(n) {
+			p.fail(n, key, key+": expected a word, not "+kindOf(n), "")
+			continue
+		}
+		list = append(list, n.Value)
+	}
+	return list
+}
