@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -48,9 +49,7 @@ func start(s *side, args func(port string) []string) (target, error) {
 }
 
 func bareApp(s *side, instances string) (target, error) {
-	return start(s, func(port string) []string {
-		return []string{s.b.bare, "--name", "app", "-i", instances, "--listen", "127.0.0.1:" + port}
-	})
+	return startWorker(s, s.b.bare, instances)
 }
 
 func apiApp(s *side, instances string) (target, error) {
@@ -61,10 +60,21 @@ func apiApp(s *side, instances string) (target, error) {
 			return target{}, fmt.Errorf("neko-api import: %w: %s", err, out)
 		}
 	}
-	t, err := start(s, func(port string) []string {
-		return []string{s.b.api(), "--name", "app", "-i", instances, "--listen", "127.0.0.1:" + port}
-	})
+	t, err := startWorker(s, s.b.api(), instances)
 	return target{t.url + "graphql", query}, err
+}
+
+// startWorker starts a program on package worker, from a neko.yaml.
+func startWorker(s *side, program, instances string) (target, error) {
+	file := filepath.Join(s.home, "neko.yaml")
+	return start(s, func(port string) []string {
+		text := fmt.Sprintf("apps: [{name: app, command: [%q], instances: %s, listen: \"127.0.0.1:%s\", listen_pid: false, wait_ready: true}]\n",
+			program, instances, port)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return []string{err.Error()}
+		}
+		return []string{file}
+	})
 }
 
 func nodeApp(s *side, _ string) (target, error) {
@@ -192,7 +202,7 @@ func list(b *bench, f *figure) {
 		}
 		if pm2 != nil {
 			// PM2 starts several of what is no script only from a file.
-			file := pm2.home + "/list.json"
+			file := filepath.Join(pm2.home, "list.json")
 			text := fmt.Sprintf(`{"apps":[{"name":"app","script":"sleep","args":"infinity","interpreter":"none","exec_mode":"fork","instances":%d}]}`, processes)
 			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 				f.PM2.add(0, err)
