@@ -26,7 +26,7 @@ run: build ## the API in the foreground, a worker for each CPU; Ctrl-C drains it
 # A test that hangs ends with the stacks of all goroutines, before a CI run's
 # own limit ends it without a word.
 test: ## all tests, with the race detector if there is a C compiler
-	$(if $(RACE),,@echo 'no C compiler: testing without the race detector' >&2)
+	$(if $(RACE),,@echo 'testing without the race detector: no C compiler, or RACE is empty' >&2)
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -timeout 5m $(ARGS) $(PKG)
 
 lint: ## gofmt, go vet, staticcheck, go mod tidy

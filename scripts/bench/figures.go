@@ -49,7 +49,8 @@ func start(s *side, args func(port string) []string) (target, error) {
 }
 
 func bareApp(s *side, instances string) (target, error) {
-	return startWorker(s, s.b.bare, instances)
+	t, err := startWorker(s, s.b.bare, instances)
+	return target{t.url + "graphql", []byte(`{"query":"{ hello }"}`)}, err
 }
 
 func apiApp(s *side, instances string) (target, error) {
