@@ -3,6 +3,9 @@ module github.com/nekoctl/neko
 go 1.26.0
 
 require (
+	github.com/KimMachineGun/automemlimit v1.0.1
 	go.yaml.in/yaml/v4 v4.0.0
 	golang.org/x/sys v0.49.0
 )
+
+require github.com/pbnjay/memory v0.0.0-20210728143218-7b4eea64cf58 // indirect
