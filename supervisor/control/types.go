@@ -66,7 +66,8 @@ type Process struct {
 // AppDetail is what describe shows.
 type AppDetail struct {
 	Name      string         `json:"name"`
-	Spec      spec.App       `json:"spec"` // values of Env that look secret are hidden
+	Spec      spec.App       `json:"spec"`          // values of Env that look secret are hidden
+	URL       string         `json:"url,omitempty"` // of Spec.URLPath
 	Processes []ProcessExtra `json:"processes"`
 }
 

@@ -65,6 +65,9 @@ type App struct {
 	// MaxRestarts unstable exits within RestartWindow make a slot errored.
 	MaxRestarts   int      `json:"max_restarts"`
 	RestartWindow Duration `json:"restart_window"`
+	// URLPath, as "/graphql", is where to look at the app behind its first
+	// listener; start prints the URL.
+	URLPath string `json:"url_path,omitempty"`
 	// Source is the file that the app came from, "" for the command line.
 	Source string `json:"source,omitempty"`
 }
