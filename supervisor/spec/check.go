@@ -66,6 +66,19 @@ func (a *App) program(name string) string {
 	return name
 }
 
+// Program is the file to execute: Command[0], or what its bare name finds on
+// PATH now.
+func (a *App) Program() (string, error) {
+	name := a.Command[0]
+	if strings.ContainsRune(name, '/') {
+		return name, nil
+	}
+	if found := lookPath(name, a.Cwd, a.path()); found != "" {
+		return found, nil
+	}
+	return "", fmt.Errorf("there is no program %q on PATH", clip(name))
+}
+
 // path is where bare names of programs are looked up.
 func (a *App) path() string {
 	if path, ok := a.Env["PATH"]; ok {

@@ -1,0 +1,192 @@
+package supervisor
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/logs"
+	"github.com/nekoctl/neko/supervisor/socket"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// app is a spec with its sockets and its slots. Only the loop touches it.
+type app struct {
+	name   string
+	spec   *spec.App       // what start, restart and reload use
+	size   int             // slots that are wanted
+	groups []*socket.Group // in the order of spec.Listen; none while stopped
+	slots  []*slot         // by index; those from size on are about to go
+	busy   chan struct{}   // held by the one command that works on the app
+
+	reporters []reporter // of commands that look on
+
+	recorded  string // the record as the keeper has it
+	deposited []int  // sockets of each group that the keeper holds
+}
+
+func socketsName(app string, group, index int) string {
+	return fmt.Sprintf("socket/%s/%d/%d", app, group, index)
+}
+
+// listen opens the sockets for n slots; all or none.
+func (m *master) listen(a *app, n int) error {
+	if len(a.groups) == 0 {
+		var groups []*socket.Group
+		for _, l := range a.spec.Listen {
+			g, err := socket.Open(l.Network, l.Address, n, a.spec.Balance == spec.BalanceShared)
+			if err != nil {
+				for _, g := range groups {
+					g.Close()
+				}
+				return err
+			}
+			groups = append(groups, g)
+		}
+		a.groups = groups
+	}
+	for _, g := range a.groups {
+		if err := g.Grow(n); err != nil {
+			return err
+		}
+	}
+	return m.depositSockets(a)
+}
+
+// depositSockets makes the keeper hold exactly the sockets that are open.
+func (m *master) depositSockets(a *app) error {
+	for len(a.deposited) < len(a.groups) {
+		a.deposited = append(a.deposited, 0)
+	}
+	for i := range a.deposited {
+		open := 0
+		if i < len(a.groups) {
+			open = a.groups[i].Len()
+		}
+		for ; a.deposited[i] < open; a.deposited[i]++ {
+			if err := m.conn.Put(socketsName(a.name, i, a.deposited[i]), a.groups[i].FDs()[a.deposited[i]]); err != nil {
+				return fmt.Errorf("deposit a socket: %w", err)
+			}
+		}
+		for ; a.deposited[i] > open; a.deposited[i]-- {
+			if err := m.conn.Delete(socketsName(a.name, i, a.deposited[i]-1)); err != nil {
+				return fmt.Errorf("withdraw a socket: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// close ends the sockets of an app that has no process left.
+func (m *master) closeSockets(a *app) {
+	for _, g := range a.groups {
+		if err := g.Close(); err != nil {
+			m.log("close %s: %v", g.Address, err)
+		}
+	}
+	a.groups = nil
+	if err := m.depositSockets(a); err != nil {
+		m.log("%s: %v", a.name, err)
+	}
+	a.deposited = nil
+}
+
+// steered says whether new connections can be kept from a single slot.
+func (a *app) steered() bool {
+	return slices.ContainsFunc(a.groups, func(g *socket.Group) bool { return !g.Shared() })
+}
+
+// steer sends new connections to the slots that serve, or, if none does, to
+// those that soon will.
+func (m *master) steer(a *app) {
+	var serving, coming []int
+	for _, s := range a.slots {
+		switch {
+		case s.want != run:
+		case s.serving != nil && !s.cycle:
+			serving = append(serving, s.index)
+		default:
+			coming = append(coming, s.index)
+		}
+	}
+	if len(serving) == 0 {
+		serving = coming
+	}
+	for _, g := range a.groups {
+		if err := g.Steer(serving); err != nil {
+			m.log("%v", err)
+		}
+	}
+}
+
+// resize adds slots that run, or marks those that are too many for retirement.
+// Sockets for the new ones are open already.
+func (m *master) resize(a *app, n int) {
+	a.size = n
+	for len(a.slots) < n {
+		a.slots = append(a.slots, m.newSlot(a, len(a.slots)))
+	}
+	for _, s := range a.slots {
+		switch {
+		case s.index >= n:
+			m.beginRetire(s)
+		case s.want != run:
+			m.revive(s)
+		}
+		m.touch(s)
+	}
+}
+
+// newSlot has the lowest id that is free, as in PM2.
+func (m *master) newSlot(a *app, index int) *slot {
+	used := map[int]bool{}
+	for _, s := range m.slots() {
+		used[s.id] = true
+	}
+	id := 0
+	for used[id] {
+		id++
+	}
+	return &slot{
+		app: a, index: index, id: id, spec: a.spec, want: run, state: control.Stopped,
+		logs: [2]*logs.File{logs.NewFile(m.home.OutLog(a.name, index)), logs.NewFile(m.home.ErrLog(a.name, index))},
+	}
+}
+
+// revive makes a slot run that was stopped or has given up.
+func (m *master) revive(s *slot) {
+	s.cancel(&s.retiring)
+	s.cancel(&s.waiting)
+	s.want, s.errored, s.attempts, s.backoff = run, false, 0, backoff{}
+	m.touch(s)
+}
+
+// prune removes the slots beyond the app's size that have nothing left, from
+// the end, for a group of sockets shrinks at its end only.
+func (m *master) prune(a *app) {
+	for len(a.slots) > a.size {
+		s := a.slots[len(a.slots)-1]
+		if !s.idle() {
+			return
+		}
+		if n := m.queued(s); n > 0 {
+			m.log("%s: %d connections are lost with its socket", s, n)
+		}
+		a.slots = a.slots[:len(a.slots)-1]
+		for _, g := range a.groups {
+			if g.Shared() || g.Len() <= s.index {
+				continue
+			}
+			if err := g.Shrink(); err != nil {
+				m.log("close a socket of %s: %v", g.Address, err)
+			}
+		}
+		if err := m.depositSockets(a); err != nil {
+			m.log("%s: %v", a.name, err)
+		}
+		m.unrecord(s)
+	}
+	if len(a.groups) > 0 && !slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.idle() }) {
+		m.closeSockets(a)
+	}
+}

@@ -1,0 +1,622 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/socket"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// A command runs in a goroutine of its own. It sets what slots want, in the
+// loop, and waits until they have come to it. One command at a time works on an
+// app; others wait in line.
+
+// lock takes an app for a command, with its reporter.
+func (m *master) lock(a *app, r reporter) (unlock func()) {
+	a.busy <- struct{}{}
+	m.do(func() { a.reporters = append(a.reporters, r) })
+	return func() {
+		m.do(func() { a.reporters = slices.DeleteFunc(a.reporters, func(x reporter) bool { return x == r }) })
+		<-a.busy
+	}
+}
+
+func failure(hint, format string, args ...any) *control.Error {
+	return &control.Error{Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// start brings apps up. What cannot be checked or bound is found before any
+// process starts, and then nothing starts. It returns notes worth telling.
+func (m *master) start(r reporter, specs []spec.App) (notes []string, err error) {
+	for i := range specs {
+		if err := specs[i].Check(); err != nil {
+			return nil, specError(err)
+		}
+	}
+	type task struct {
+		app   *app
+		renew bool
+	}
+	var tasks []task
+	m.do(func() {
+		var fresh []*app
+		abandon := func(problem error) {
+			for _, a := range fresh {
+				m.closeSockets(a)
+			}
+			tasks, err = nil, problem
+		}
+		if m.stopping {
+			err = failure("", "the daemon is stopping")
+			return
+		}
+		for i := range specs {
+			want := &specs[i]
+			if a := m.apps[want.Name]; a != nil {
+				same := sameSpec(a.spec, want)
+				if !same {
+					if problem := sameSockets(a.spec, want); problem != nil && len(a.groups) > 0 {
+						abandon(problem)
+						return
+					}
+				}
+				tasks = append(tasks, task{a, !same})
+				continue
+			}
+			a := &app{name: want.Name, spec: want, size: instances(want), busy: make(chan struct{}, 1)}
+			if problem := m.listen(a, a.size); problem != nil {
+				abandon(listenError(a.name, problem))
+				return
+			}
+			fresh = append(fresh, a)
+			tasks = append(tasks, task{a, false})
+		}
+		for _, a := range fresh {
+			m.apps[a.name] = a
+			m.order = append(m.order, a.name)
+			m.recordApp(a)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, t := range tasks {
+		note, startErr := m.startApp(r, t.app, &specs[i], t.renew)
+		if note != "" {
+			notes = append(notes, note)
+		}
+		err = errors.Join(err, startErr)
+	}
+	return notes, err
+}
+
+// startApp starts the slots of an app that do not run, or reloads it into
+// another spec if it runs with an older one.
+func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note string, err error) {
+	defer m.lock(a, r)()
+	running := false
+	m.do(func() {
+		running = slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run && s.state == control.Online })
+	})
+	if renew && running {
+		if err := m.roll(a, next, nil); err != nil {
+			return "", err
+		}
+		m.do(func() { m.resize(a, max(instances(next), 1)) })
+		return a.name + " was reloaded into its new settings", m.untilOnline(a, nil)
+	}
+	idle := true
+	m.do(func() {
+		if renew {
+			a.spec = next
+			a.size = instances(next)
+			for _, s := range a.slots {
+				s.spec = next
+			}
+			m.recordApp(a)
+		}
+		if err = m.listen(a, max(a.size, len(a.slots))); err != nil {
+			err = listenError(a.name, err)
+			return
+		}
+		for _, s := range a.slots {
+			if s.index < a.size && (s.want != run || s.errored || s.waiting != nil) {
+				m.revive(s)
+				idle = false
+			}
+		}
+		idle = idle && len(a.slots) >= a.size
+		m.resize(a, a.size)
+	})
+	if err != nil {
+		return "", err
+	}
+	if idle {
+		note = a.name + " is already online"
+	}
+	return note, m.untilOnline(a, nil)
+}
+
+// untilOnline waits until every slot that shall run does, or one has failed.
+func (m *master) untilOnline(a *app, only *slot) error {
+	var failed *slot
+	var reason string
+	var victim *process
+	m.until(func() bool {
+		for _, s := range a.slots {
+			if only != nil && s != only || s.want != run || s.serving != nil && !s.cycle {
+				continue
+			}
+			if s.attempts == 0 {
+				return false
+			}
+			failed, reason, victim = s, s.reason, s.victim
+		}
+		return true
+	})
+	if failed == nil {
+		return nil
+	}
+	return &control.Error{
+		Message: fmt.Sprintf("%s: %s", failed, reason),
+		Hint:    fmt.Sprintf("it is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", a.name, a.name),
+		Output:  lastWords(victim),
+	}
+}
+
+func instances(app *spec.App) int {
+	if app.Instances == spec.Max {
+		return cpus()
+	}
+	return app.Instances
+}
+
+// sameSpec compares what a person has chosen.
+func sameSpec(a, b *spec.App) bool {
+	x, y := *a, *b
+	x.Source, y.Source = "", ""
+	return reflect.DeepEqual(x, y)
+}
+
+// sameSockets says why a running app cannot go from one spec to the other
+// without closing its sockets.
+func sameSockets(from, to *spec.App) error {
+	if slices.Equal(from.Listen, to.Listen) && from.Balance == to.Balance {
+		return nil
+	}
+	return failure(fmt.Sprintf("nekoctl delete %s, then start it again", from.Name),
+		"%s is online on other addresses; a reload keeps its sockets and cannot change them", from.Name)
+}
+
+func listenError(app string, err error) error {
+	var inUse *socket.InUseError
+	if errors.As(err, &inUse) {
+		return failure("stop what uses it, or choose another address with --listen or `listen:`", "%s: %v", app, err)
+	}
+	return failure("", "%s: %v", app, err)
+}
+
+func specError(err error) error {
+	var first *spec.Error
+	if errors.As(err, &first) {
+		return failure(first.Hint, "%v", err)
+	}
+	return failure("", "%v", err)
+}
+
+// chosen is what a target means: an app, or one slot of it.
+type chosen struct {
+	app  *app
+	slot *slot // nil: all
+}
+
+// choose finds targets, in the order of their start; all must exist.
+func (m *master) choose(targets []string) (list []chosen, err error) {
+	m.do(func() {
+		for _, target := range targets {
+			if target == "all" {
+				for _, name := range m.order {
+					list = append(list, chosen{app: m.apps[name]})
+				}
+				continue
+			}
+			if a := m.apps[target]; a != nil {
+				list = append(list, chosen{app: a})
+				continue
+			}
+			found := false
+			for _, s := range m.slots() {
+				if strconv.Itoa(s.id) == target {
+					list = append(list, chosen{s.app, s})
+					found = true
+				}
+			}
+			if !found {
+				err = m.unknown(target)
+				return
+			}
+		}
+	})
+	return list, err
+}
+
+func (m *master) unknown(target string) error {
+	hint := "nothing runs; `nekoctl start` starts something"
+	if len(m.order) > 0 {
+		hint = "there is " + strings.Join(m.order, ", ") + "; `nekoctl list` shows all"
+		if near := spec.Nearest(target, m.order); near != "" {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		}
+	}
+	return failure(hint, "there is no app or process %q", target)
+}
+
+// each runs a command on all that the targets mean, side by side, and joins
+// the errors in their order.
+func (m *master) each(r reporter, targets []string, f func(chosen) error) error {
+	list, err := m.choose(targets)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(list))
+	done := make(chan struct{})
+	for i, c := range list {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			defer m.lock(c.app, r)()
+			errs[i] = f(c)
+		}()
+	}
+	for range list {
+		<-done
+	}
+	return errors.Join(errs...)
+}
+
+func (c chosen) slots() []*slot {
+	if c.slot != nil {
+		return []*slot{c.slot}
+	}
+	return c.app.slots
+}
+
+func (m *master) stop(r reporter, targets []string) error {
+	return m.each(r, targets, m.stopChosen)
+}
+
+func (m *master) stopChosen(c chosen) error {
+	m.do(func() {
+		for _, s := range c.slots() {
+			s.cycle = false
+			switch {
+			case c.slot != nil && len(c.app.slots) > 1:
+				m.beginRetire(s) // its siblings serve on
+			default:
+				m.retired(s)
+			}
+		}
+	})
+	m.until(func() bool {
+		return !slices.ContainsFunc(c.slots(), func(s *slot) bool { return !s.idle() })
+	})
+	return nil
+}
+
+func (m *master) restart(r reporter, targets []string) error {
+	return m.each(r, targets, func(c chosen) error {
+		var err error
+		m.do(func() {
+			if err = m.listen(c.app, max(c.app.size, 1)); err != nil {
+				err = listenError(c.app.name, err)
+				return
+			}
+			for _, s := range c.slots() {
+				if s.index >= c.app.size {
+					continue
+				}
+				m.revive(s)
+				s.spec = c.app.spec
+				s.cycle = s.serving != nil || s.starting != nil
+				s.restarts++
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return m.untilOnline(c.app, c.slot)
+	})
+}
+
+// reload replaces processes one by one by ones that are ready. What is stopped
+// stays so.
+func (m *master) reload(r reporter, targets []string) error {
+	return m.each(r, targets, func(c chosen) error { return m.roll(c.app, c.app.spec, c.slot) })
+}
+
+// roll gives every running slot a successor with the next spec, one at a time.
+// If one fails, its predecessor and the slots after it stay as they are.
+func (m *master) roll(a *app, next *spec.App, only *slot) error {
+	var slots []*slot
+	m.do(func() { slots = slices.Clone(a.slots) })
+	for _, s := range slots {
+		if only != nil && s != only {
+			continue
+		}
+		if err := m.replace(s, next); err != nil {
+			return err
+		}
+	}
+	if only == nil {
+		m.do(func() {
+			a.spec = next
+			m.recordApp(a)
+		})
+	}
+	return nil
+}
+
+// replace starts a successor and waits until it serves. While a predecessor of
+// an earlier reload still drains it waits, so that processes do not pile up.
+func (m *master) replace(s *slot, next *spec.App) error {
+	m.until(func() bool { return s.want != run || len(s.leaving) == 0 && s.starting == nil })
+	var successor *process
+	var err error
+	skip := false
+	m.do(func() {
+		defer m.touch(s)
+		previous := s.spec
+		switch {
+		case s.want != run:
+			skip = true
+			return
+		case s.serving == nil: // it crashes; the reload may well be the cure
+			s.spec = next
+			m.revive(s)
+			return
+		}
+		s.spec = next
+		if successor, err = m.launch(s); err != nil {
+			s.spec = previous
+			return
+		}
+		s.restarts++
+		// Until the successor serves, a crash of the slot is answered with what
+		// is known to work.
+		s.spec = previous
+	})
+	switch {
+	case err != nil:
+		return failure("the running process stays", "%s: %v", s, err)
+	case skip:
+		return nil
+	case successor == nil:
+		return m.untilOnline(s.app, s)
+	}
+	var reason string
+	m.until(func() bool {
+		reason = successor.failure
+		return successor.ready || s.starting != successor
+	})
+	ready := false
+	m.do(func() {
+		if ready = successor.ready; ready {
+			s.spec = next
+			m.touch(s)
+		}
+	})
+	if ready {
+		return nil
+	}
+	if reason == "" {
+		reason = "was stopped before it was ready"
+	}
+	return &control.Error{
+		Message: fmt.Sprintf("%s: the new process %s", s, reason),
+		Hint:    "the running process stays and serves on; see `nekoctl logs " + s.app.name + "`",
+		Output:  lastWords(successor),
+	}
+}
+
+func (m *master) delete(r reporter, targets []string) error {
+	list, err := m.choose(targets)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if c.slot != nil && len(c.app.slots) > 1 {
+			return failure(fmt.Sprintf("nekoctl scale %s -1, or delete %s", c.app.name, c.app.name),
+				"%d is one of %d processes of %s", c.slot.id, len(c.app.slots), c.app.name)
+		}
+	}
+	return m.each(r, targets, func(c chosen) error {
+		if err := m.stopChosen(chosen{app: c.app}); err != nil {
+			return err
+		}
+		m.do(func() { m.remove(c.app) })
+		return nil
+	})
+}
+
+// remove forgets an app that has no process left.
+func (m *master) remove(a *app) {
+	a.size = 0
+	m.prune(a)
+	delete(m.apps, a.name)
+	m.order = slices.DeleteFunc(m.order, func(name string) bool { return name == a.name })
+	m.unrecordApp(a)
+}
+
+// scale sets the number of slots: "4", "+1", "-1" or "max". New ones must become
+// ready; the ones that are too many serve what is on its way to them first.
+func (m *master) scale(r reporter, name, text string) error {
+	list, err := m.choose([]string{name})
+	if err != nil {
+		return err
+	}
+	a := list[0].app
+	if name == "all" || len(list) != 1 || list[0].slot != nil {
+		return failure("give the name of one app", "%q is not an app", name)
+	}
+	defer m.lock(a, r)()
+	m.do(func() {
+		var n int
+		if n, err = scaled(a.size, text); err != nil {
+			return
+		}
+		if len(a.groups) > 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run }) {
+			if err = m.listen(a, max(n, len(a.slots))); err != nil {
+				err = listenError(a.name, err)
+				return
+			}
+			m.resize(a, n)
+		} else {
+			a.size = n
+		}
+		resized := *a.spec
+		resized.Instances = n
+		a.spec = &resized
+		m.recordApp(a)
+	})
+	if err != nil {
+		return err
+	}
+	m.until(func() bool { return len(a.slots) <= a.size })
+	return m.untilOnline(a, nil)
+}
+
+func scaled(now int, text string) (int, error) {
+	if text == "max" {
+		return cpus(), nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || text == "" {
+		return 0, failure("give a number, +N, -N or max", "%q is no number of instances", text)
+	}
+	if text[0] == '+' || text[0] == '-' {
+		n += now
+	}
+	if n < 1 || n > spec.MaxInstances {
+		return 0, failure("`nekoctl stop` stops an app", "%d instances: there can be 1 to %d", n, spec.MaxInstances)
+	}
+	return n, nil
+}
+
+// shutdown stops every app, and then the daemon ends.
+func (m *master) shutdown(why string) {
+	already := false
+	m.do(func() {
+		already = m.stopping
+		m.stopping = true
+	})
+	if already {
+		return
+	}
+	m.log("stopping: %s", why)
+	if err := m.conn.Notify("STOPPING=1"); err != nil {
+		m.log("tell the service manager: %v", err)
+	}
+	// Not by way of the line: a command that waits for a worker must not delay a
+	// stop. It finds its slots stopped and ends.
+	m.do(func() {
+		for _, s := range m.slots() {
+			s.cycle = false
+			m.retired(s)
+		}
+	})
+	m.until(func() bool { return len(m.processes) == 0 })
+	m.do(func() {
+		for _, name := range slices.Clone(m.order) {
+			a := m.apps[name]
+			m.closeSockets(a)
+			delete(m.apps, name)
+		}
+		m.order = nil
+	})
+}
+
+// boot starts what a foreground daemon was given. A mistake in it ends the
+// daemon; an app that does not come up is tried again like any other.
+func (m *master) boot(text string) {
+	var specs []spec.App
+	fail := func(err error) {
+		if err := m.conn.Fail(errorText(err)); err != nil {
+			m.log("tell the keeper: %v", err)
+		}
+		os.Exit(1)
+	}
+	if err := json.Unmarshal([]byte(text), &specs); err != nil {
+		fail(err)
+	}
+	_, err := m.start(quiet{}, specs)
+	var known bool
+	m.do(func() { known = len(m.apps) > 0 })
+	if err != nil && !known {
+		fail(err)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, errorText(err))
+	}
+	if err := m.conn.Set("booted", "1"); err != nil {
+		m.log("tell the keeper: %v", err)
+	}
+	m.do(func() {
+		for _, name := range m.order {
+			a := m.apps[name]
+			online := 0
+			for _, s := range a.slots {
+				if s.state == control.Online {
+					online++
+				}
+			}
+			line := fmt.Sprintf("%s: %d of %d online", name, online, a.size)
+			if url := announceURL(a); url != "" {
+				line += " at " + url
+			}
+			fmt.Fprintln(os.Stderr, line)
+		}
+	})
+	m.announce()
+	m.endWhenAllHaveFailed()
+}
+
+// endWhenAllHaveFailed makes a foreground daemon, a container's one purpose, end
+// when nothing of it will ever serve again.
+func (m *master) endWhenAllHaveFailed() {
+	m.until(func() bool {
+		all := m.slots()
+		return len(all) > 0 && !slices.ContainsFunc(all, func(s *slot) bool { return s.state != control.Errored })
+	})
+	select {
+	case <-m.ended:
+		return
+	default:
+	}
+	if err := m.conn.Fail("every app has failed for good"); err != nil {
+		m.log("tell the keeper: %v", err)
+	}
+	os.Exit(1)
+}
+
+// errorText is an error as a person reads it on standard error.
+func errorText(err error) string {
+	var e *control.Error
+	if !errors.As(err, &e) {
+		return "error: " + err.Error()
+	}
+	text := "error: " + e.Message
+	for _, line := range e.Output {
+		text += "\n  | " + line
+	}
+	if e.Hint != "" {
+		text += "\nhint: " + e.Hint
+	}
+	return text
+}

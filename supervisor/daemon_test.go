@@ -1,0 +1,420 @@
+package supervisor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nekoctl/neko/supervisor"
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/home"
+	"github.com/nekoctl/neko/supervisor/keeper"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// The test binary is also the daemon that it tests and the workers of it.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case keeper.Mode:
+			os.Exit(keeper.Main())
+		case keeper.MasterMode:
+			os.Exit(supervisor.Main("test"))
+		case supervisor.ExecMode:
+			os.Exit(supervisor.ExecMain(os.Args[2:]))
+		case "worker":
+			worker(os.Args[2:])
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// worker is a program that keeps the contract; its arguments make it fail.
+func worker(args []string) {
+	fmt.Println("hello from", os.Getpid())
+	has := func(flag string) bool {
+		for _, a := range args {
+			if a == flag {
+				return true
+			}
+		}
+		return false
+	}
+	if has("die-at-start") {
+		fmt.Fprintln(os.Stderr, "I cannot start: the moon is wrong")
+		os.Exit(3)
+	}
+	if file := os.Getenv("DIE_IF"); file != "" {
+		if _, err := os.Stat(file); err == nil {
+			fmt.Fprintln(os.Stderr, "I cannot start: there is", file)
+			os.Exit(4)
+		}
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	if !has("silent") {
+		conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+		if err == nil {
+			fmt.Fprint(conn, "READY=1\nSTATUS=serving")
+			conn.Close()
+		}
+	}
+	if n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS")); n > 0 {
+		if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+			fmt.Fprintln(os.Stderr, "LISTEN_PID is", os.Getenv("LISTEN_PID"))
+			os.Exit(5)
+		}
+		listener, err := net.FileListener(os.NewFile(3, "listener"))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(6)
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if d, err := time.ParseDuration(r.FormValue("sleep")); err == nil {
+				time.Sleep(d)
+			}
+			fmt.Fprintf(w, "%s %d", os.Getenv("NEKO_SLOT"), os.Getpid())
+		})}
+		go server.Serve(listener)
+		<-stop
+		if has("stubborn") {
+			select {}
+		}
+		server.Shutdown(context.Background())
+		os.Exit(0)
+	}
+	<-stop
+	if has("stubborn") {
+		select {}
+	}
+	os.Exit(0)
+}
+
+type daemon struct {
+	*control.Client
+	t    *testing.T
+	home home.Dir
+}
+
+func newDaemon(t *testing.T) *daemon {
+	t.Helper()
+	h := home.Dir(filepath.Join(t.TempDir(), "home"))
+	if _, err := keeper.Spawn(h); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{control.NewClient(h.Control()), t, h}
+	t.Cleanup(func() {
+		if _, err := d.Kill(context.Background(), nil); err != nil && !errors.Is(err, control.ErrNoDaemon) {
+			t.Errorf("kill: %v", err)
+		}
+		if t.Failed() {
+			text, _ := os.ReadFile(h.Log())
+			t.Logf("neko.log:\n%s", text)
+		}
+	})
+	return d
+}
+
+// app is a spec that runs the test's worker.
+func app(name string, instances int, args ...string) spec.App {
+	a := spec.Defaults()
+	a.Name, a.Instances = name, instances
+	a.Command = append([]string{"/proc/self/exe", "worker"}, args...)
+	if exe, err := os.Executable(); err == nil {
+		a.Command[0] = exe
+	}
+	a.Cwd = "/"
+	a.Env = map[string]string{"PATH": os.Getenv("PATH")}
+	a.WaitReady = true
+	a.ListenTimeout = spec.Duration(5 * time.Second)
+	return a
+}
+
+func web(name string, instances int, args ...string) spec.App {
+	a := app(name, instances, args...)
+	a.Listen = []spec.Listener{{Name: "http", Network: "tcp", Address: "127.0.0.1:0"}}
+	return a
+}
+
+func (d *daemon) start(apps ...spec.App) control.Done {
+	d.t.Helper()
+	done, err := d.Start(d.t.Context(), control.StartRequest{Apps: apps}, nil)
+	if err != nil {
+		d.t.Fatalf("start: %v", err)
+	}
+	return done
+}
+
+func (d *daemon) command(name string, targets ...string) control.Done {
+	d.t.Helper()
+	done, err := d.Command(d.t.Context(), name, control.TargetRequest{Targets: targets}, nil)
+	if err != nil {
+		d.t.Fatalf("%s %v: %v", name, targets, err)
+	}
+	return done
+}
+
+func (d *daemon) list() []control.Process {
+	d.t.Helper()
+	list, err := d.Processes(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return list
+}
+
+// until polls the list, for that is how the world sees the daemon.
+func (d *daemon) until(what string, cond func([]control.Process) bool) []control.Process {
+	d.t.Helper()
+	var list []control.Process
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+		if list = d.list(); cond(list) {
+			return list
+		}
+	}
+	d.t.Fatalf("never %s: %+v", what, list)
+	return nil
+}
+
+func states(list []control.Process) string {
+	var words []string
+	for _, p := range list {
+		words = append(words, fmt.Sprintf("%s:%d %s", p.Name, p.Slot, p.State))
+	}
+	return strings.Join(words, ", ")
+}
+
+func get(t *testing.T, address string) string {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	response, err := client.Get("http://" + address + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func TestStartReturnsWhenTheWorkersServe(t *testing.T) {
+	d := newDaemon(t)
+	done := d.start(web("api", 3))
+	if got, want := states(done.Processes), "api:0 online, api:1 online, api:2 online"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	slots := map[string]bool{}
+	for range 100 {
+		slot, _, _ := strings.Cut(get(t, done.Processes[0].Listeners[0]), " ")
+		slots[slot] = true
+	}
+	if len(slots) != 3 {
+		t.Errorf("the slots that answered are %v", slots)
+	}
+}
+
+func TestACrashedWorkerIsBackAndNothingIsRefused(t *testing.T) {
+	d := newDaemon(t)
+	p := d.start(web("api", 1)).Processes[0]
+	for i := range 3 {
+		if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		get(t, p.Listeners[0]) // waits in the queue of the socket
+		p = d.until("restarted", func(l []control.Process) bool { return l[0].Restarts == i+1 && l[0].State == control.Online })[0]
+	}
+	detail, err := d.App(t.Context(), "api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := detail.Processes[0].LastExit; got != "signal: killed" {
+		t.Errorf("the last exit is %q", got)
+	}
+}
+
+func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
+	d := newDaemon(t)
+	bad := app("bad", 1, "die-at-start")
+	bad.MaxRestarts = 3
+	_, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{bad}}, nil)
+	var e *control.Error
+	if !errors.As(err, &e) || !strings.Contains(e.Message, "exit code 3") || strings.Join(e.Output, "\n") == "" {
+		t.Fatalf("got %#v", err)
+	}
+	if last := e.Output[len(e.Output)-1]; last != "I cannot start: the moon is wrong" {
+		t.Errorf("the last words are %q", e.Output)
+	}
+	list := d.until("errored", func(l []control.Process) bool { return l[0].State == control.Errored })
+	if list[0].Restarts != 3 || !strings.Contains(list[0].Reason, "gave up after 3 restarts") {
+		t.Errorf("got %+v", list[0])
+	}
+}
+
+func TestReloadReplacesEveryWorker(t *testing.T) {
+	d := newDaemon(t)
+	before := d.start(web("api", 2)).Processes
+	after := d.command("reload", "api").Processes
+	for i := range before {
+		if before[i].PID == after[i].PID || after[i].State != control.Online || after[i].ID != before[i].ID {
+			t.Errorf("before %+v, after %+v", before[i], after[i])
+		}
+	}
+}
+
+func TestAReloadThatFailsKeepsTheOldWorkers(t *testing.T) {
+	d := newDaemon(t)
+	trap := filepath.Join(t.TempDir(), "trap")
+	a := web("api", 2)
+	a.Env["DIE_IF"] = trap
+	before := d.start(a).Processes
+	if err := os.WriteFile(trap, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.Command(t.Context(), "reload", control.TargetRequest{Targets: []string{"all"}}, nil)
+	var e *control.Error
+	if !errors.As(err, &e) || !strings.Contains(e.Message, "exit code 4") || !strings.Contains(strings.Join(e.Output, "\n"), "I cannot start") {
+		t.Fatalf("got %#v", err)
+	}
+	for i, p := range d.list() {
+		if p.PID != before[i].PID || p.State != control.Online {
+			t.Errorf("before %+v, now %+v", before[i], p)
+		}
+	}
+}
+
+func TestAReloadWhoseSuccessorIsNeverReadyFails(t *testing.T) {
+	d := newDaemon(t)
+	good := web("api", 1)
+	pid := d.start(good).Processes[0].PID
+	silent := good
+	silent.Command = append(append([]string{}, good.Command...), "silent")
+	silent.ListenTimeout = spec.Duration(300 * time.Millisecond)
+	_, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{silent}}, nil)
+	if err == nil || !strings.Contains(err.Error(), "was not ready within 300ms") {
+		t.Fatalf("got %v", err)
+	}
+	if p := d.list()[0]; p.PID != pid || p.State != control.Online {
+		t.Errorf("the old process is gone: %+v", p)
+	}
+	d.command("restart", "api") // with the spec that works
+}
+
+func TestStopStartDelete(t *testing.T) {
+	d := newDaemon(t)
+	p := d.start(web("api", 2)).Processes[0]
+	d.command("stop", "api")
+	if got, want := states(d.list()), "api:0 stopped, api:1 stopped"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if _, err := net.Dial("tcp", p.Listeners[0]); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("dial a stopped app: %v", err)
+	}
+	d.command("restart", "api")
+	if got, want := states(d.list()), "api:0 online, api:1 online"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	d.command("stop", "1")
+	if got, want := states(d.list()), "api:0 online, api:1 stopped"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	d.command("delete", "all")
+	if list := d.list(); len(list) != 0 {
+		t.Errorf("left: %+v", list)
+	}
+	if _, err := d.Command(t.Context(), "stop", control.TargetRequest{Targets: []string{"api"}}, nil); err == nil {
+		t.Error("a deleted app was stopped")
+	}
+}
+
+func TestScale(t *testing.T) {
+	d := newDaemon(t)
+	d.start(web("api", 1))
+	for _, step := range []struct {
+		to   string
+		want int
+	}{{"+2", 3}, {"1", 1}, {"2", 2}} {
+		done, err := d.Scale(t.Context(), control.ScaleRequest{Name: "api", Instances: step.to}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(done.Processes) != step.want || strings.Count(states(done.Processes), "online") != step.want {
+			t.Fatalf("scale %s: %s", step.to, states(done.Processes))
+		}
+	}
+}
+
+func TestAStubbornProgramIsKilled(t *testing.T) {
+	d := newDaemon(t)
+	a := app("mule", 1, "stubborn")
+	a.DrainTimeout, a.KillTimeout = spec.Duration(100*time.Millisecond), spec.Duration(100*time.Millisecond)
+	pid := d.start(a).Processes[0].PID
+	d.command("stop", "mule")
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("pid %d: %v", pid, err)
+	}
+}
+
+func TestAKilledMasterIsReplacedAndTheWorkersNeverKnow(t *testing.T) {
+	d := newDaemon(t)
+	before := d.start(web("api", 2), app("cron", 1)).Processes
+	for i := range 5 {
+		ping, err := d.Ping(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(ping.Master, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 1 { // and meanwhile a worker ends
+			if err := syscall.Kill(before[0].PID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+		get(t, before[0].Listeners[0])
+		d.until("a new master", func([]control.Process) bool {
+			now, err := d.Ping(t.Context())
+			return err == nil && now.Master != ping.Master
+		})
+		after := d.until("online", func(l []control.Process) bool { return strings.Count(states(l), "online") == 3 })
+		for j := range before {
+			same := i%2 == 0 || j > 0
+			if (after[j].PID == before[j].PID) != same || after[j].ID != before[j].ID {
+				t.Errorf("kill %d: before %+v, after %+v", i, before[j], after[j])
+			}
+		}
+		if i%2 == 1 && after[0].Restarts != before[0].Restarts+1 {
+			t.Errorf("kill %d: restarts %d, then %d", i, before[0].Restarts, after[0].Restarts)
+		}
+		before = after
+	}
+	detail, err := d.App(t.Context(), "api")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := detail.Processes[0].LastExit; got != "signal: killed" {
+		t.Errorf("the last exit is %q", got)
+	}
+	d.command("reload", "all")
+	d.command("delete", "all")
+}
+
+func TestASecondDaemonOnAHomeIsRefused(t *testing.T) {
+	d := newDaemon(t)
+	_, err := keeper.Spawn(d.home)
+	if err == nil || !strings.Contains(err.Error(), "a daemon already runs") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,389 @@
+// Package supervisor is the master: it owns the sockets, starts the workers,
+// and changes anything without losing a request.
+//
+// One goroutine, the loop, owns all state: apps, slots, processes. Commands and
+// events reach it as functions through [master.do] and [master.post]; after
+// each, the slots that it touched take their next step ([master.settle]). What
+// would be lost with the master is with the keeper (package keeper): sockets and
+// pipes as descriptors, specs and slots as records (record.go).
+//
+// Read on: states.go for the states, slot.go for what moves a slot, commands.go
+// for the commands, launch.go for how a process starts.
+package supervisor
+
+import (
+	"fmt"
+	"log"
+	"maps"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/home"
+	"github.com/nekoctl/neko/supervisor/keeper"
+	"github.com/nekoctl/neko/supervisor/logs"
+)
+
+type master struct {
+	version     string
+	home        home.Dir
+	conn        *keeper.Conn
+	keeperPID   int
+	server      *http.Server
+	notify      notifySocket
+	null        *os.File
+	console     *logs.Shared // standard output of a foreground daemon, else nil
+	memoryLimit uint64       // of the cgroup; 0: none
+
+	inbox chan func()
+	ended chan struct{} // closed when the loop has ended
+
+	// Only the loop touches what follows.
+	apps       map[string]*app
+	order      []string // names in the order of their start
+	processes  map[int]*process
+	lastLaunch int64
+	dirty      []*slot
+	touched    map[*slot]bool
+	watchers   map[*watcher]bool
+	stopping   bool
+	keeperGone bool
+	warnings   map[string]string
+}
+
+// Main is the master's process. It returns its exit code.
+func Main(version string) int {
+	// The state is one goroutine's; a second P is for its readers and pumps. The
+	// collector runs a little more often for it: this process is to be small.
+	runtime.GOMAXPROCS(2)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+	// Signals are the keeper's. They are caught rather than ignored, for what is
+	// ignored stays so in the workers.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU)
+	log.SetPrefix("neko: ")
+	conn, in, err := keeper.Connect()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 1
+	}
+	m := &master{
+		version: version, conn: conn, keeperPID: in.KeeperPID,
+		inbox: make(chan func()), ended: make(chan struct{}),
+		apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
+		watchers: map[*watcher]bool{}, warnings: map[string]string{},
+	}
+	if err := m.prepare(in); err != nil {
+		if failErr := conn.Fail(err.Error()); failErr != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+		}
+		return 1
+	}
+	code := m.loop()
+	m.finishControl()
+	return code
+}
+
+// prepare takes over what the keeper holds and opens what it does not.
+func (m *master) prepare(in *keeper.Inheritance) (err error) {
+	if m.home, err = home.Find(); err != nil {
+		return err
+	}
+	if m.null, err = os.Open(os.DevNull); err != nil {
+		return err
+	}
+	if limit, err := memlimit.FromCgroup(); err == nil && limit < 1<<60 {
+		m.memoryLimit = limit
+	}
+	if fds := in.Files["notify"]; len(fds) == 1 {
+		m.notify = notifySocket{fd: fds[0], name: in.Records["notify-name"]}
+	} else {
+		if m.notify, err = openNotify(m.home); err != nil {
+			return err
+		}
+		if err := m.conn.Put("notify", m.notify.fd); err != nil {
+			return err
+		}
+		if err := m.conn.Set("notify-name", m.notify.name); err != nil {
+			return err
+		}
+	}
+	if err := m.listenNotify(); err != nil {
+		return err
+	}
+	boot, foreground, err := in.Record("boot")
+	if err != nil {
+		return err
+	}
+	if foreground {
+		m.console = logs.NewShared(os.Stdout)
+	}
+	m.adopt(in)
+	if err := m.serveControl(in); err != nil {
+		return err
+	}
+	go m.sample()
+	_, booted := in.Records["booted"]
+	go func() {
+		if foreground && !booted {
+			m.boot(boot)
+			return
+		}
+		m.announce()
+	}()
+	if in.Stop {
+		go m.shutdown("the daemon was told to stop")
+	}
+	return nil
+}
+
+// announce tells whoever started the daemon, and the service manager, that it
+// serves.
+func (m *master) announce() {
+	if err := m.conn.Ready(); err != nil {
+		m.log("tell the keeper: %v", err)
+	}
+	if err := m.conn.Notify("READY=1"); err != nil {
+		m.log("tell the service manager: %v", err)
+	}
+}
+
+// loop owns the state until the daemon ends.
+func (m *master) loop() int {
+	defer close(m.ended)
+	events := m.conn.Events
+	for {
+		select {
+		case f := <-m.inbox:
+			f()
+		case event, open := <-events:
+			if !open {
+				m.warn("keeper", "the keeper is gone: a crash of the master would end its workers; restart the daemon when you can")
+				events, m.keeperGone = nil, true
+				break
+			}
+			m.keeperSays(event)
+		}
+		m.settleAll()
+		if m.stopping && len(m.processes) == 0 && len(m.apps) == 0 {
+			return m.end()
+		}
+	}
+}
+
+func (m *master) end() int {
+	for _, path := range []string{m.home.Control(), m.home.Notify()} {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			m.log("%v", err)
+		}
+	}
+	if err := m.conn.Stop(0); err != nil {
+		m.log("tell the keeper: %v", err)
+	}
+	return 0
+}
+
+func (m *master) keeperSays(event any) {
+	switch event := event.(type) {
+	case keeper.Exit:
+		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
+			m.exited(p, event.Status)
+		}
+		if err := m.conn.Ack(event.Child); err != nil {
+			m.log("tell the keeper: %v", err)
+		}
+	case os.Signal:
+		switch event {
+		case unix.SIGTERM, unix.SIGINT:
+			if m.stopping && event == unix.SIGINT { // Ctrl-C again: at once
+				for _, p := range m.processes {
+					m.killGroup(p)
+				}
+			}
+			go m.shutdown(event.String())
+		case unix.SIGHUP:
+			go func() {
+				if err := m.reload(quiet{}, []string{"all"}); err != nil {
+					m.log("reload: %v", err)
+				}
+			}()
+		case unix.SIGUSR1:
+			m.reopenLogs()
+		default:
+			m.log("signal %v: nothing is done for it", event)
+		}
+	}
+}
+
+// reopenLogs lets pumps open their files anew, by name.
+func (m *master) reopenLogs() {
+	for _, s := range m.slots() {
+		for _, file := range s.logs {
+			go file.Close() // it waits for a line's end
+		}
+	}
+}
+
+// settleAll lets every touched slot take its next step, until none is left.
+func (m *master) settleAll() {
+	var apps []*app
+	for len(m.dirty) > 0 {
+		s := m.dirty[0]
+		m.dirty = m.dirty[1:]
+		delete(m.touched, s)
+		m.settle(s)
+		m.record(s)
+		if !slices.Contains(apps, s.app) {
+			apps = append(apps, s.app)
+		}
+	}
+	for _, a := range apps {
+		m.prune(a)
+	}
+	for w := range m.watchers {
+		w.look()
+	}
+}
+
+// touch makes the loop settle s after the current event.
+func (m *master) touch(s *slot) {
+	if !m.touched[s] {
+		m.touched[s] = true
+		m.dirty = append(m.dirty, s)
+	}
+}
+
+// post hands f to the loop and does not wait until it has run. It may not be
+// called in the loop.
+func (m *master) post(f func()) {
+	select {
+	case m.inbox <- f:
+	case <-m.ended:
+	}
+}
+
+// do runs f in the loop and waits until it has run. It may not be called in the
+// loop; if the loop has ended, f does not run.
+func (m *master) do(f func()) {
+	done := make(chan struct{})
+	select {
+	case m.inbox <- func() { f(); close(done) }:
+		<-done
+	case <-m.ended:
+	}
+}
+
+// slots are all slots, by app in the order of their start.
+func (m *master) slots() []*slot {
+	var all []*slot
+	for _, name := range m.order {
+		all = append(all, m.apps[name].slots...)
+	}
+	return all
+}
+
+func (m *master) log(format string, args ...any) { log.Printf(format, args...) }
+
+// warn keeps something that the daemon cannot do for ping to tell; "" ends it.
+func (m *master) warn(about, text string) {
+	if text == "" {
+		delete(m.warnings, about)
+		return
+	}
+	if m.warnings[about] != text {
+		m.log("%s", text)
+	}
+	m.warnings[about] = text
+}
+
+// A watcher lets a command wait for a condition of the state.
+type watcher struct {
+	look func() // in the loop, after every event
+}
+
+// until waits until cond, which is asked in the loop after every event, is
+// true, or the daemon ends.
+func (m *master) until(cond func() bool) {
+	reached := make(chan struct{})
+	var once sync.Once
+	w := &watcher{}
+	w.look = func() {
+		if cond() {
+			delete(m.watchers, w)
+			once.Do(func() { close(reached) })
+		}
+	}
+	m.do(func() { m.watchers[w] = true })
+	select {
+	case <-reached:
+	case <-m.ended:
+	}
+}
+
+// A reporter is told of the steps of a command.
+type reporter interface {
+	report(control.Progress)
+}
+
+type quiet struct{}
+
+func (quiet) report(control.Progress) {}
+
+// tell reports a slot's state to the commands that look on.
+func (m *master) tell(s *slot, message string) {
+	step := control.Progress{Name: s.app.name, Slot: s.index, State: s.state, Message: message}
+	for _, r := range s.app.reporters {
+		r.report(step)
+	}
+}
+
+// warningList is for ping.
+func (m *master) warningList() []string {
+	return slices.Sorted(maps.Values(m.warnings))
+}
+
+// announceURL is the line that says where an app can be looked at.
+func announceURL(a *app) string {
+	if a.spec.URLPath == "" || len(a.groups) == 0 {
+		return ""
+	}
+	address := a.groups[0].Address
+	for _, any := range []string{":", "0.0.0.0:", "[::]:"} {
+		if rest, ok := strings.CutPrefix(address, any); ok {
+			address = "127.0.0.1:" + rest
+			break
+		}
+	}
+	return "http://" + address + a.spec.URLPath
+}
+
+// lastWords waits a moment for what a dead process has printed, and returns its
+// end.
+func lastWords(p *process) []string {
+	if p == nil {
+		return nil
+	}
+	patience := time.After(250 * time.Millisecond) // a grandchild may hold the pipe
+	for _, pump := range p.pumps {
+		if pump == nil {
+			continue
+		}
+		select {
+		case <-pump.Done():
+		case <-patience:
+			return p.tail.Lines()
+		}
+	}
+	return p.tail.Lines()
+}

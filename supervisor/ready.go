@@ -1,0 +1,122 @@
+package supervisor
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// awaitReady sees to it that a new process becomes ready or fails. READY=1
+// always makes it ready; where the app does not insist on that, being seen to
+// accept does, and without listeners running does.
+func (m *master) awaitReady(p *process) {
+	limit := p.spec.ListenTimeout.D()
+	m.after(p, limit, func() {
+		p.failure = fmt.Sprintf("was not ready within %s", limit)
+		m.failed(p)
+	})
+	if p.spec.WaitReady {
+		return
+	}
+	if len(p.spec.Listen) == 0 {
+		go m.post(func() { m.becameReady(p) })
+		return
+	}
+	inodes := p.slot.inodes()
+	go func() {
+		look := sight{pid: p.PID, inodes: inodes}
+		for wait := time.Millisecond; ; wait = min(wait*3/2, 100*time.Millisecond) {
+			time.Sleep(wait)
+			seen := look.accepting()
+			over := true
+			m.do(func() {
+				over = p.slot.starting != p
+				if seen && !over {
+					m.becameReady(p)
+				}
+			})
+			if seen || over {
+				return
+			}
+		}
+	}()
+}
+
+// inodes are those of the listening sockets of a slot.
+func (s *slot) inodes() []string {
+	var list []string
+	for _, g := range s.app.groups {
+		var stat unix.Stat_t
+		if unix.Fstat(g.FD(s.index), &stat) == nil {
+			list = append(list, strconv.FormatUint(stat.Ino, 10))
+		}
+	}
+	return list
+}
+
+// sight looks at a process from outside.
+type sight struct {
+	pid     int
+	inodes  []string // of its listeners
+	polling int      // looks in a row at which it waited in poll or select
+}
+
+// accepting says whether the process waits for connections: an epoll of its
+// lists a listener, or a thread of its sits in accept. One that sits in poll or
+// select does not show for what; after a second of nothing else it is taken for
+// waiting.
+func (s *sight) accepting() bool {
+	infos, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", s.pid))
+	for _, info := range infos {
+		text, err := os.ReadFile(info)
+		if err != nil || !bytes.HasPrefix(text, []byte("pos:")) {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			_, inode, found := strings.Cut(line, " ino:")
+			if !found || !strings.HasPrefix(line, "tfd:") {
+				continue
+			}
+			// epoll's fdinfo has the inode in hexadecimal.
+			hex, _, _ := strings.Cut(inode, " ")
+			n, err := strconv.ParseUint(hex, 16, 64)
+			if err == nil && slices.Contains(s.inodes, strconv.FormatUint(n, 10)) {
+				return true
+			}
+		}
+	}
+	calls, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", s.pid))
+	polling := false
+	for _, call := range calls {
+		text, err := os.ReadFile(call)
+		if err != nil {
+			continue
+		}
+		number, _, _ := strings.Cut(string(text), " ")
+		switch n, err := strconv.Atoi(number); {
+		case err != nil: // "running"
+		case slices.Contains(acceptCalls, n):
+			return true
+		case slices.Contains(pollCalls, n):
+			polling = true
+		}
+	}
+	if !polling {
+		s.polling = 0
+		return false
+	}
+	s.polling++
+	return s.polling > 15 // of which the last ten are 100 ms apart
+}
+
+var (
+	acceptCalls = []int{unix.SYS_ACCEPT4, sysAccept}
+	pollCalls   = []int{unix.SYS_PPOLL, unix.SYS_PSELECT6, sysPoll, sysSelect}
+)

@@ -1,0 +1,338 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/home"
+	"github.com/nekoctl/neko/supervisor/keeper"
+)
+
+// serveControl answers the control API. The keeper holds the socket as well:
+// while there is no master, clients wait for the next.
+func (m *master) serveControl(in *keeper.Inheritance) error {
+	fd := -1
+	if fds := in.Files["control"]; len(fds) == 1 {
+		fd = fds[0]
+	} else {
+		var err error
+		if fd, err = listenControl(m.home); err != nil {
+			return err
+		}
+		if err := m.conn.Put("control", fd); err != nil {
+			return err
+		}
+	}
+	file := os.NewFile(uintptr(fd), "control")
+	listener, err := net.FileListener(file)
+	if err != nil {
+		return err
+	}
+	file.Close()
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/ping", m.servePing)
+	mux.HandleFunc("GET /v1/processes", m.serveProcesses)
+	mux.HandleFunc("GET /v1/apps/{name}", m.serveApp)
+	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) ([]string, []string, error) {
+		var names []string
+		for _, app := range q.Apps {
+			names = append(names, app.Name)
+		}
+		notes, err := m.start(r, q.Apps)
+		return names, notes, err
+	}))
+	target := func(f func(reporter, []string) error) http.HandlerFunc {
+		return command(m, func(r reporter, q control.TargetRequest) ([]string, []string, error) {
+			return q.Targets, nil, f(r, q.Targets)
+		})
+	}
+	mux.HandleFunc("POST /v1/stop", target(m.stop))
+	mux.HandleFunc("POST /v1/restart", target(m.restart))
+	mux.HandleFunc("POST /v1/reload", target(m.reload))
+	mux.HandleFunc("POST /v1/delete", target(m.delete))
+	mux.HandleFunc("POST /v1/scale", command(m, func(r reporter, q control.ScaleRequest) ([]string, []string, error) {
+		return []string{q.Name}, nil, m.scale(r, q.Name, q.Instances)
+	}))
+	mux.HandleFunc("POST /v1/kill", command(m, func(r reporter, _ struct{}) ([]string, []string, error) {
+		m.shutdown("nekoctl kill")
+		return nil, nil, nil
+	}))
+	m.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
+	go m.server.Serve(ownOnly{listener})
+	return nil
+}
+
+// finishControl lets answers that are under way go out.
+func (m *master) finishControl() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := m.server.Shutdown(ctx); err != nil {
+		m.log("control: %v", err)
+	}
+}
+
+// listenControl binds the socket by a short path, for sun_path holds 108 bytes
+// and homes may be longer.
+func listenControl(h home.Dir) (int, error) {
+	if err := os.Remove(h.Control()); err != nil && !os.IsNotExist(err) {
+		return -1, err
+	}
+	dir, err := unix.Open(string(h), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", h, err)
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	name := h.Control()[len(h)+1:]
+	err = unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir, name)})
+	if err == nil {
+		err = os.Chmod(h.Control(), 0o600)
+	}
+	if err == nil {
+		err = unix.Listen(fd, 128)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("listen on %s: %w", h.Control(), err)
+	}
+	return fd, nil
+}
+
+// ownOnly accepts clients of our own user and root.
+type ownOnly struct{ net.Listener }
+
+func (l ownOnly) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		raw, err := conn.(*net.UnixConn).SyscallConn()
+		var cred *unix.Ucred
+		if err == nil {
+			var credErr error
+			err = raw.Control(func(fd uintptr) {
+				cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+			})
+			err = errors.Join(err, credErr)
+		}
+		if err == nil && (cred.Uid == 0 || int(cred.Uid) == syscall.Geteuid()) {
+			return conn, nil
+		}
+		conn.Close()
+	}
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client has gone
+}
+
+func (m *master) servePing(w http.ResponseWriter, _ *http.Request) {
+	var p control.Ping
+	m.do(func() {
+		p = control.Ping{Version: m.version, Keeper: m.keeperPID, Master: os.Getpid(), Home: string(m.home), Warnings: m.warningList()}
+	})
+	answer(w, http.StatusOK, p)
+}
+
+func (m *master) serveProcesses(w http.ResponseWriter, _ *http.Request) {
+	list := []control.Process{}
+	m.do(func() {
+		for _, s := range m.slots() {
+			list = append(list, s.show())
+		}
+	})
+	slices.SortFunc(list, func(a, b control.Process) int { return a.ID - b.ID })
+	answer(w, http.StatusOK, list)
+}
+
+// show is the slot as the world sees it.
+func (s *slot) show() control.Process {
+	v := control.Process{
+		ID: s.id, Name: s.app.name, Slot: s.index, State: s.state, Restarts: s.restarts,
+		Listeners: []string{}, Reason: s.reason,
+	}
+	p := s.serving
+	if p == nil {
+		p = s.starting
+	}
+	if p == nil && len(s.leaving) > 0 {
+		p = s.leaving[len(s.leaving)-1]
+	}
+	if p != nil {
+		v.PID = p.PID
+		v.UptimeMS = time.Since(p.startedAt).Milliseconds()
+		v.MemoryBytes, v.CPUPercent = p.usage.memory, p.usage.cpu
+	}
+	for _, g := range s.app.groups {
+		if g.Network == "unix" {
+			v.Listeners = append(v.Listeners, "unix:"+g.Address)
+		} else {
+			v.Listeners = append(v.Listeners, g.Address)
+		}
+	}
+	return v
+}
+
+func (m *master) serveApp(w http.ResponseWriter, r *http.Request) {
+	list, err := m.choose([]string{r.PathValue("name")})
+	if err != nil || len(list) == 0 {
+		var e *control.Error
+		if !errors.As(err, &e) {
+			e = failure("give a name or an id", "%q is not one app", r.PathValue("name"))
+		}
+		answer(w, http.StatusNotFound, e)
+		return
+	}
+	var d control.AppDetail
+	m.do(func() {
+		a := list[0].app
+		d = control.AppDetail{Name: a.name, Spec: *a.spec, URL: announceURL(a), Processes: []control.ProcessExtra{}}
+		d.Spec.Env = hideSecrets(a.spec.Env)
+		for _, s := range list[0].slots() {
+			d.Processes = append(d.Processes, s.showAll(m.home))
+		}
+	})
+	answer(w, http.StatusOK, d)
+}
+
+func (s *slot) showAll(h home.Dir) control.ProcessExtra {
+	v := control.ProcessExtra{
+		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt,
+		OutLog: h.OutLog(s.app.name, s.index), ErrLog: h.ErrLog(s.app.name, s.index),
+	}
+	if s.serving != nil {
+		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
+	}
+	if s.starting != nil {
+		v.Starting = s.starting.PID
+	}
+	for _, p := range s.leaving {
+		v.Draining = append(v.Draining, p.PID)
+	}
+	return v
+}
+
+// hideSecrets replaces the values of variables whose names say that they are
+// secret, and passwords in URLs.
+func hideSecrets(env map[string]string) map[string]string {
+	shown := make(map[string]string, len(env))
+	for name, value := range env {
+		upper := strings.ToUpper(name)
+		secret := slices.ContainsFunc([]string{"SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE", "DSN"},
+			func(word string) bool { return strings.Contains(upper, word) })
+		if _, rest, found := strings.Cut(value, "://"); found && strings.Contains(rest, "@") {
+			secret = true
+		}
+		if secret && value != "" {
+			value = "[hidden]"
+		}
+		shown[name] = value
+	}
+	return shown
+}
+
+// stream is the answer to a command: its events, a line each, as they happen.
+type stream struct {
+	mu     sync.Mutex
+	queue  []control.Event
+	signal chan struct{}
+}
+
+// report is called in the loop and never waits.
+func (s *stream) report(p control.Progress) { s.add(control.Event{Progress: &p}) }
+
+func (s *stream) add(e control.Event) {
+	s.mu.Lock()
+	s.queue = append(s.queue, e)
+	s.mu.Unlock()
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+}
+
+func (s *stream) take() []control.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events := s.queue
+	s.queue = nil
+	return events
+}
+
+// command answers a POST. The command goes on if its client goes away.
+func command[Q any](m *master, run func(reporter, Q) (targets, notes []string, err error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var q Q
+		if r.ContentLength != 0 {
+			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<20)).Decode(&q); err != nil {
+				answer(w, http.StatusBadRequest, failure("", "the request is not understood: %v", err))
+				return
+			}
+		}
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		w.WriteHeader(http.StatusOK)
+		s := &stream{signal: make(chan struct{}, 1)}
+		go func() {
+			targets, notes, err := run(s, q)
+			s.add(m.outcome(targets, notes, err))
+		}()
+		lines := json.NewEncoder(w)
+		flush := http.NewResponseController(w)
+		for {
+			for _, e := range s.take() {
+				if lines.Encode(e) != nil || e.Progress == nil {
+					return
+				}
+			}
+			_ = flush.Flush()
+			select {
+			case <-s.signal:
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+}
+
+func (m *master) outcome(targets, notes []string, err error) control.Event {
+	if err != nil {
+		var e *control.Error
+		if !errors.As(err, &e) {
+			e = &control.Error{Message: err.Error()}
+		} else if all := err.Error(); all != e.Message {
+			e = &control.Error{Message: strings.ReplaceAll(all, "\n", "; "), Hint: e.Hint, Output: e.Output}
+		}
+		return control.Event{Error: e}
+	}
+	done := &control.Done{Processes: []control.Process{}, Notes: notes}
+	m.do(func() {
+		done.Notes = append(done.Notes, m.warningList()...)
+		for _, s := range m.slots() {
+			id := fmt.Sprint(s.id)
+			if slices.ContainsFunc(targets, func(t string) bool { return t == "all" || t == s.app.name || t == id }) {
+				done.Processes = append(done.Processes, s.show())
+			}
+		}
+	})
+	return control.Event{Done: done}
+}
