@@ -42,7 +42,7 @@ func TestRotationLosesNoRequest(t *testing.T) {
 			var c *conn
 			for ctx.Err() == nil {
 				var err error
-				if c, err = request(c, address, i%2 == 0); err != nil {
+				if c, err = askOnce(c, address, i%2 == 0); err != nil {
 					failures.Add(1)
 					t.Errorf("client %d: %v", i, err)
 				}
@@ -72,9 +72,9 @@ func TestRotationLosesNoRequest(t *testing.T) {
 	t.Logf("%d requests over %d rotations, %d errors", requests.Load(), rotations, failures.Load())
 }
 
-// request asks on c, or on a new connection if c is nil, and never twice. It
+// askOnce asks on c, or on a new connection if c is nil, and never twice. It
 // returns the connection if that may be used again.
-func request(c *conn, address string, keepAlive bool) (*conn, error) {
+func askOnce(c *conn, address string, keepAlive bool) (*conn, error) {
 	if c == nil {
 		n, err := net.Dial("tcp", address)
 		if err != nil {
