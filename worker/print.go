@@ -23,9 +23,9 @@ import (
 //     used for a required argument with a default, is refused. A variable with a
 //     value is declared as required and without default: the value is in the
 //     variables already;
-//   - an Int literal beyond 64 bits or a Float beyond its range panics, and an
-//     integer literal beyond 32 bits is no ID. The former are refused, the latter
-//     printed as a string;
+//   - an integer literal beyond 64 bits or a float beyond its range panics, and
+//     one beyond 32 bits is no ID. The former are refused, the latter is printed
+//     as a string;
 //   - unused operations, fragments and variables are refused or cost time. Only
 //     what the operation uses is printed;
 //   - descriptions in executable documents and directives on variables mean
@@ -262,9 +262,6 @@ func normaliseLiteral(v *ast.Value) *gqlerror.Error {
 		switch {
 		case typ == "ID":
 			v.Kind = ast.StringValue
-		case typ == "Float" && err != nil:
-			v.Kind, v.Raw = ast.FloatValue, v.Raw+".0"
-			return normaliseLiteral(v)
 		case err != nil:
 			return gqlerror.ErrorPosf(v.Position, "%s is not a %d-bit integer", v.Raw, bits)
 		}

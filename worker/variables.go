@@ -149,37 +149,41 @@ func (p *planner) coerce(t *ast.Type, value any, path []string) (any, *inputErro
 		}
 		return name, nil
 	}
-	var ok bool
-	switch def.Name {
+	if coerced, ok := coerceScalar(def.Name, value); ok {
+		return coerced, nil
+	}
+	return wrong()
+}
+
+func coerceScalar(name string, value any) (coerced any, ok bool) {
+	switch name {
 	case "Int":
-		var f float64
-		if f, ok = number(value); ok {
-			ok = f == math.Trunc(f) && f >= math.MinInt32 && f <= math.MaxInt32
-			value = int32(f)
+		f, ok := number(value)
+		if !ok || f != math.Trunc(f) || f < math.MinInt32 || f > math.MaxInt32 {
+			return nil, false
 		}
+		return int32(f), true
 	case "Float":
-		value, ok = number(value)
+		return number(value)
 	case "String":
-		_, ok = value.(string)
+		s, ok := value.(string)
+		return s, ok
 	case "Boolean":
-		_, ok = value.(bool)
+		b, ok := value.(bool)
+		return b, ok
 	case "ID":
 		switch v := value.(type) {
 		case string:
-			ok = true
+			return v, true
+		case int64:
+			return strconv.FormatInt(v, 10), true
 		case json.Number:
 			_, err := strconv.ParseInt(v.String(), 10, 64)
-			value, ok = v.String(), err == nil
-		case int64:
-			value, ok = strconv.FormatInt(v, 10), true
+			return v.String(), err == nil
 		}
-	default:
-		return plain(value), nil
+		return nil, false
 	}
-	if !ok {
-		return wrong()
-	}
-	return value, nil
+	return plain(value), true // a custom scalar judges by itself
 }
 
 func (p *planner) coerceObject(def *ast.Definition, given map[string]any, path []string) (any, *inputError) {
