@@ -12,6 +12,9 @@ var (
 	ErrInvalid  = errors.New("invalid")
 	ErrCursor   = errors.New("not a cursor of this list")
 	ErrTooNew   = errors.New("store is newer than this program")
+
+	// ErrUnavailable is the store not answering for the moment: busy, closed, out of reach.
+	ErrUnavailable = errors.New("store is not available")
 )
 
 // NotFoundError is an ErrNotFound about an object.
