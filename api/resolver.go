@@ -77,7 +77,7 @@ func lookup[N any](ctx context.Context, r *Resolver, kind store.Kind, a idArg, w
 	key := string(a.ID)
 	found, err := r.store.Get(ctx, kind, []string{key})
 	if err != nil {
-		return nil, storeError(err, "id")
+		return nil, storeError(err, "")
 	}
 	obj := found[key]
 	if obj == nil {
