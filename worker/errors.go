@@ -22,7 +22,8 @@ const (
 	CodeOperationUnresolved Code = "OPERATION_RESOLUTION_FAILURE" // operationName
 	CodeBadUserInput        Code = "BAD_USER_INPUT"               // variables and arguments
 	CodeTimeout             Code = "TIMEOUT"                      // see Config.ExecutionTimeout
-	CodeInternal            Code = "INTERNAL_SERVER_ERROR"        // the log knows more
+	CodeUnavailable         Code = "UNAVAILABLE"                  // it may work later; the log knows more
+	CodeInternal            Code = "INTERNAL"                     // a fault of the program; the log knows more
 )
 
 // Error is one error of a GraphQL response. A resolver returns one (or wraps

@@ -78,7 +78,7 @@ func (e *executor) run(ctx context.Context, plan *Plan, text string, values map[
 		return failed(interrupted(ctx))
 	}
 	for _, err := range response.Errors {
-		r.errors = append(r.errors, e.public(ctx, err, r.data != nil))
+		r.errors = append(r.errors, e.public(err, r.data != nil))
 	}
 	return r
 }
@@ -93,7 +93,7 @@ func interrupted(ctx context.Context) *Error {
 
 // public is what the client learns of err. Locations are left out: they are
 // those of the printed text, which the client does not know.
-func (e *executor) public(ctx context.Context, err *gqlerrors.QueryError, executed bool) *Error {
+func (e *executor) public(err *gqlerrors.QueryError, executed bool) *Error {
 	p := &Error{Message: err.Message, Path: err.Path, extensions: err.Extensions, code: CodeInternal}
 	var known interface{ Extensions() map[string]any }
 	switch {
@@ -104,10 +104,16 @@ func (e *executor) public(ctx context.Context, err *gqlerrors.QueryError, execut
 	case err.ResolverError == nil:
 	case errors.As(err.ResolverError, &known):
 		p.Message, p.extensions = err.ResolverError.Error(), known.Extensions()
+		// What lies behind such an error is not for the client, but for whoever
+		// has to put it right.
+		cause := errors.Unwrap(err.ResolverError)
+		if code := fmt.Sprint(p.Extensions()["code"]); cause != nil && (code == string(CodeInternal) || code == string(CodeUnavailable)) {
+			e.log.Printf("error: %s: %s: %v", pathString(err.Path), p.Message, cause)
+		}
 	case errors.Is(err.ResolverError, context.DeadlineExceeded):
 		p.Message, p.code = "the operation took too long", CodeTimeout
 	default:
-		e.log.Printf("error: %v: %v", pathString(err.Path), err.ResolverError)
+		e.log.Printf("error: %s: %v", pathString(err.Path), err.ResolverError)
 		p.Message = "internal error"
 	}
 	return p

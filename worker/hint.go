@@ -1,10 +1,13 @@
 package worker
 
-// HintError is an error with what to do about it, for a person at a terminal.
-type HintError struct {
-	Err  error  // what happened
-	Hint string // what to do, lower case, one line
+// adviceError is an error with what to do about it, for a person at a terminal:
+// programs print Hint on a line of its own.
+type adviceError struct {
+	error
+	advice string
 }
 
-func (e *HintError) Error() string { return e.Err.Error() }
-func (e *HintError) Unwrap() error { return e.Err }
+// Hint is what to do, lower case, one line.
+func (e *adviceError) Hint() string { return e.advice }
+
+func (e *adviceError) Unwrap() error { return e.error }

@@ -33,10 +33,12 @@ func (w *Worker) answer(t testing.TB, query, operation, variables string) string
 // with JSON in it, and errors as "CODE message".
 func show1(r result) string {
 	s := string(r.data)
-	var one map[string]string
+	var one map[string]*string
 	if json.Unmarshal(r.data, &one) == nil && len(one) == 1 {
 		for _, v := range one {
-			s = v
+			if v != nil {
+				s = *v
+			}
 		}
 	}
 	for _, e := range r.errors {

@@ -19,6 +19,8 @@ import (
 // to its predecessor, or wait. Alone it accepts at once, and /readyz tells.
 //
 // SIGHUP is ignored, and so is the loss of whoever reads stdout and stderr.
+//
+// Some errors know what to do about them: those have a method Hint() string.
 func Run(ctx context.Context, config Config) error {
 	stop := make(chan os.Signal, 2)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
@@ -135,9 +137,9 @@ func drainTimeoutFromEnv() (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
-		return 0, &HintError{
-			Err:  fmt.Errorf("NEKO_DRAIN_TIMEOUT is %q, not a duration", text),
-			Hint: "write it like 10s or 1m30s",
+		return 0, &adviceError{
+			fmt.Errorf("NEKO_DRAIN_TIMEOUT is %q, not a duration", text),
+			"write it like 10s or 1m30s",
 		}
 	}
 	return d, nil

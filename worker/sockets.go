@@ -94,9 +94,9 @@ func listen(address string) (net.Listener, error) {
 	}
 	l, err := net.Listen(network, address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &HintError{
-			Err:  fmt.Errorf("%s is in use by another program", address),
-			Hint: "stop that program, or choose another address (PORT=… for another port)",
+		return nil, &adviceError{
+			fmt.Errorf("%s is in use by another program", address),
+			"stop that program, or choose another address (PORT=… for another port)",
 		}
 	}
 	return l, err

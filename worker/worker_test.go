@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log"
 	"net"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -14,6 +15,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("WORKER_TEST_PROCESS") != "" {
+		runAsWorker() // see run_test.go
+		return
+	}
 	goleak.VerifyTestMain(m,
 		// fasthttp's clock, one for the process, and the cleaner of a server's pool,
 		// which sleeps for ten seconds before it sees that the server is gone.

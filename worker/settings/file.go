@@ -17,17 +17,17 @@ func (s *Set) loadFile(path string) error {
 		if errors.As(err, &pe) {
 			err = pe.Err
 		}
-		return &Error{Message: fmt.Sprintf("cannot read %s: %v", path, err), Hint: "--config names the file with the settings"}
+		return &Error{message: fmt.Sprintf("cannot read %s: %v", path, err), hint: "--config names the file with the settings"}
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return &Error{Message: fmt.Sprintf("%s: %v", path, err), Hint: "it must be YAML: one \"key: value\" a line"}
+		return &Error{message: fmt.Sprintf("%s: %v", path, err), hint: "it must be YAML: one \"key: value\" a line"}
 	}
 	if len(doc.Content) == 0 {
 		return nil // empty
 	}
 	at := func(n *yaml.Node, format string, args ...any) *Error {
-		return &Error{Message: fmt.Sprintf("%s:%d:%d: ", path, n.Line, n.Column) + fmt.Sprintf(format, args...)}
+		return &Error{message: fmt.Sprintf("%s:%d:%d: ", path, n.Line, n.Column) + fmt.Sprintf(format, args...)}
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
@@ -42,9 +42,9 @@ func (s *Set) loadFile(path string) error {
 		d := s.byKey(key.Value)
 		if d == nil {
 			e := at(key, "unknown key %q", key.Value)
-			e.Hint = "see --help for what can be set"
+			e.hint = "see --help for what can be set"
 			if near := nearest(s.list[1:], key.Value, (*setting).key); near != "" {
-				e.Hint = fmt.Sprintf("did you mean %q?", near)
+				e.hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return e
 		}

@@ -32,15 +32,15 @@ func (s *Set) flags(args []string) (flags []flag, rest []string, err error) {
 		d := s.find(name)
 		switch {
 		case d == nil:
-			e := &Error{Message: fmt.Sprintf("unknown flag --%s", name), Hint: "see --help"}
+			e := &Error{message: fmt.Sprintf("unknown flag --%s", name), hint: "see --help"}
 			if near := nearest(s.list, name, func(d *setting) string { return d.name }); near != "" {
-				e.Hint = fmt.Sprintf("did you mean --%s?", near)
+				e.hint = fmt.Sprintf("did you mean --%s?", near)
 			}
 			return nil, nil, e
 		case !hasValue && d.isBool:
 			value = "true"
 		case !hasValue && len(args) == 0:
-			return nil, nil, &Error{Message: fmt.Sprintf("--%s wants a value", name), Hint: fmt.Sprintf("write --%s %s", name, d.placeholder)}
+			return nil, nil, &Error{message: fmt.Sprintf("--%s wants a value", name), hint: fmt.Sprintf("write --%s %s", name, d.placeholder)}
 		case !hasValue:
 			value, args = args[0], args[1:]
 		}

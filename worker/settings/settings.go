@@ -151,11 +151,14 @@ func (s *Set) find(name string) *setting {
 
 // Error is a setting that cannot be used, and what to do about it.
 type Error struct {
-	Message string // where and what, one line
-	Hint    string // what to do, may be empty
+	message, hint string
 }
 
-func (e *Error) Error() string { return e.Message }
+// Error says where and what, in one line.
+func (e *Error) Error() string { return e.message }
+
+// Hint is what to do about it; it may be empty.
+func (e *Error) Hint() string { return e.hint }
 
 // Load reads the file, the environment and args (without the program's name),
 // and returns the arguments that are no flags. After "--" all are.
@@ -184,7 +187,7 @@ func (s *Set) Load(args []string) (rest []string, err error) {
 	}
 	for _, f := range flags {
 		if err := f.setting.set(f.value); err != nil {
-			return nil, &Error{Message: fmt.Sprintf("--%s: %v", f.setting.name, err)}
+			return nil, &Error{message: fmt.Sprintf("--%s: %v", f.setting.name, err)}
 		}
 	}
 	return rest, nil
@@ -198,12 +201,12 @@ func (s *Set) loadEnv() error {
 				err = d.set(text)
 			}
 			if err != nil {
-				return &Error{Message: fmt.Sprintf("%s in the environment: %v", d.alias, err)}
+				return &Error{message: fmt.Sprintf("%s in the environment: %v", d.alias, err)}
 			}
 		}
 		if text, ok := os.LookupEnv(s.env(d)); ok && text != "" {
 			if err := d.set(text); err != nil {
-				return &Error{Message: fmt.Sprintf("%s in the environment: %v", s.env(d), err)}
+				return &Error{message: fmt.Sprintf("%s in the environment: %v", s.env(d), err)}
 			}
 		}
 	}

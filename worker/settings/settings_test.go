@@ -64,7 +64,7 @@ func load(t *testing.T, file string, env, args []string) (program, []string, err
 	rest, err := p.Load(args)
 	var e *settings.Error
 	if errors.As(err, &e) {
-		err = fmt.Errorf("%s | %s", strings.ReplaceAll(e.Message, path, "FILE"), e.Hint)
+		err = fmt.Errorf("%s | %s", strings.ReplaceAll(e.Error(), path, "FILE"), e.Hint())
 	}
 	return p, rest, err
 }
