@@ -55,10 +55,11 @@ CREATE TABLE label (
 CREATE INDEX label_obj ON label (obj, field);
 
 -- The words of the living objects (rowid is object.pk), folded before they come
--- here. Nothing but "which objects have a word that begins so" is asked.
+-- here (to the tokenizer every byte beyond ASCII is part of a word). Nothing but
+-- "which objects have a word that begins so" is asked.
 CREATE VIRTUAL TABLE words USING fts5 (
-	words, content = '', contentless_delete = 1, detail = 'none', columnsize = 0,
-	tokenize = 'unicode61 remove_diacritics 0'
+	folded, content = '', contentless_delete = 1, detail = 'none',
+	tokenize = 'ascii'
 );
 
 -- Relationships, alive or not, also those that wait for an end. Of several
