@@ -77,3 +77,22 @@ func (e *TooNewError) Error() string {
 }
 
 func (e *TooNewError) Is(target error) bool { return target == ErrTooNew }
+
+// OpenError says why a store cannot be opened, and what to do.
+type OpenError struct {
+	Where  string // path or address, without credentials
+	Err    error
+	Advice string
+}
+
+func (e *OpenError) Error() string { return "cannot open the store " + e.Where + ": " + e.Err.Error() }
+
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// Hint is what to do about it, for the line below the error.
+func (e *OpenError) Hint() string { return e.Advice }
+
+// Hint is what to do about it, for the line below the error.
+func (e *TooNewError) Hint() string {
+	return "a newer neko-api has used this store: run that version, or name another store"
+}

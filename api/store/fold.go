@@ -72,3 +72,25 @@ func nextURL(s string) int {
 	}
 	return n
 }
+
+// SearchWords are the distinct words by which the text filter finds an object.
+func SearchWords(o *Object) []string {
+	seen := make(map[string]struct{}, 64)
+	var out []string
+	add := func(text string) {
+		for _, w := range Words(text) {
+			if _, ok := seen[w]; !ok {
+				seen[w] = struct{}{}
+				out = append(out, w)
+			}
+		}
+	}
+	add(o.Name)
+	add(o.AttackID)
+	for _, a := range o.Aliases {
+		add(a)
+	}
+	add(o.Value)
+	add(o.Description)
+	return out
+}

@@ -71,9 +71,12 @@ type Object struct {
 	FirstSeen time.Time
 	LastSeen  time.Time
 
-	Subtechnique bool     // techniques
-	Phases       []string // techniques: short names of tactics, "initial-access"
-	ShortName    string   // tactics: what Phases names
+	Subtechnique bool // techniques
+	// Phases are kill chain phases, "mitre-ics-attack/inhibit-response-function": a
+	// technique's own, and those that a tactic stands for. A technique is in the
+	// tactics with which it shares one.
+	Phases    []string
+	ShortName string // tactics: "inhibit-response-function"
 
 	// Indicators.
 	Pattern        string
@@ -239,8 +242,8 @@ type Query struct {
 	After string
 	// Filter narrows; its zero value does not.
 	Filter Filter
-	// OrderBy is the order, by name if zero. Equal objects are in the order of
-	// their ids, so every order is total.
+	// OrderBy is the order, by name if zero. Among equal objects the id decides (in
+	// the same direction), so every order is total.
 	OrderBy Order
 	// WantTotal asks for [Page.Total], which costs a count.
 	WantTotal bool
@@ -294,8 +297,8 @@ type Filter struct {
 	Subtechnique *bool  // techniques
 
 	// Times, inclusive. Seen… asks for objects whose time from first to last seen
-	// overlaps with the time asked for; one without dates never does. (Actors,
-	// campaigns, sightings.)
+	// overlaps with the time asked for; one that lacks the date in question never
+	// does. (Actors, campaigns, sightings.)
 	CreatedAfter, CreatedBefore   time.Time
 	ModifiedAfter, ModifiedBefore time.Time
 	SeenAfter, SeenBefore         time.Time
@@ -368,8 +371,8 @@ type NewSighting struct {
 // What the merge does to an object that the store has already: the version with
 // the newer Modified wins, whatever the order of the imports; of two with the
 // same time, first a tombstone, then the greater by content, so that the result is
-// the same in every order. Sets that bundles each know a part of (domains) are
-// united.
+// the same in every order. The newer version replaces the older one as a whole;
+// relationships are objects of their own, and so those of all bundles are united.
 type Import interface {
 	// Add takes one object or relationship.
 	Add(ctx context.Context, r Record) error
