@@ -54,7 +54,10 @@ func (s *Set) Help() string {
 	var b strings.Builder
 	for _, d := range s.list {
 		fmt.Fprintf(&b, "  --%s", d.name)
-		if d.placeholder != "" {
+		switch {
+		case d.isBool && d.fallback == "true":
+			b.WriteString("=false")
+		case !d.isBool:
 			fmt.Fprintf(&b, " %s", d.placeholder)
 		}
 		fmt.Fprintf(&b, "\n        %s\n        %s", d.help, s.env(d))
