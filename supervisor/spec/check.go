@@ -138,6 +138,9 @@ func (a *App) checkValues() (errs Errors) {
 	if a.Balance != BalanceSlots && a.Balance != BalanceShared {
 		add("balance", &Error{Message: expected("slots or shared", string(a.Balance))})
 	}
+	if a.URLPath != "" && !isURLPath(a.URLPath) {
+		add("url_path", &Error{Message: expected("a path such as /graphql", a.URLPath)})
+	}
 	for _, key := range slices.Sorted(maps.Keys(a.Env)) {
 		add("env", checkSetting(key, a.Env[key]))
 	}
@@ -210,6 +213,10 @@ func checkListeners(list []Listener) *Error {
 		}
 	}
 	return nil
+}
+
+func isURLPath(s string) bool {
+	return strings.HasPrefix(s, "/") && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }) && len(s) <= 1024
 }
 
 func checkDuration(d Duration, zero bool) *Error {

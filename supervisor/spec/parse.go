@@ -116,6 +116,7 @@ var nekoKeys = []key{
 	{"instances", (*parser).instances},
 	{"listen", (*parser).listen},
 	{"balance", (*parser).balance},
+	{"url_path", (*parser).urlPath},
 	{"listen_pid", func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.ListenPID) }},
 	{"wait_ready", func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.WaitReady) }},
 	{"listen_timeout", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.ListenTimeout) }},
@@ -560,6 +561,12 @@ func (p *parser) balance(d *draft, v *yaml.Node) {
 	d.Balance = Balance(v.Value)
 	if v.Kind != yaml.ScalarNode || d.Balance != BalanceSlots && d.Balance != BalanceShared {
 		p.fail(v, "balance", "balance: "+expected("slots or shared", v.Value), "")
+	}
+}
+
+func (p *parser) urlPath(d *draft, v *yaml.Node) {
+	if p.text(v, "a path", &d.URLPath) && !isURLPath(d.URLPath) {
+		p.fail(v, "url_path", "url_path: "+expected("a path such as /graphql", v.Value), "")
 	}
 }
 

@@ -49,6 +49,7 @@ apps:
     instances: max
     listen: [4000, ":4001", "unix:run/web.sock"]
     balance: shared
+    url_path: /graphql
     listen_pid: false
     wait_ready: true
     listen_timeout: 1500
@@ -73,7 +74,7 @@ apps:
 		Instances: Max,
 		Listen: []Listener{{"listen", "tcp", "127.0.0.1:4000"}, {"listen2", "tcp", ":4001"},
 			{"listen3", "unix", dir + "/run/web.sock"}},
-		Balance: BalanceShared, ListenPID: false, WaitReady: true,
+		Balance: BalanceShared, URLPath: "/graphql", ListenPID: false, WaitReady: true,
 		ListenTimeout: Duration(1500 * time.Millisecond), DrainTimeout: Duration(90 * time.Second), KillTimeout: 0,
 		MinUptime: Duration(2 * time.Second), MaxRestarts: 3, RestartWindow: Duration(30 * time.Second), Source: file,
 	}}
@@ -108,7 +109,7 @@ func TestParseErrors(t *testing.T) {
 			`neko.yaml:1:33: unknown key "wait-ready" | did you mean "wait_ready"?`},
 		{"key of another tool", "apps: [{name: a, script: ./ok}]", "neko.yaml:1:18: unknown key \"script\" | did you mean \"command\"?"},
 		{"unknown top key", "app: []\n", `neko.yaml:1:1: unknown key "app" | did you mean "apps"?`},
-		{"key far from all", "apps: [{name: a, command: ./ok, zzz: 1}]", `neko.yaml:1:33: unknown key "zzz" | the keys of an app are name, command, cwd, env, env_file, instances, listen, balance, listen_pid, wait_ready, listen_timeout, drain_timeout, kill_timeout, min_uptime, max_restarts, restart_window`},
+		{"key far from all", "apps: [{name: a, command: ./ok, zzz: 1}]", `neko.yaml:1:33: unknown key "zzz" | the keys of an app are name, command, cwd, env, env_file, instances, listen, balance, url_path, listen_pid, wait_ready, listen_timeout, drain_timeout, kill_timeout, min_uptime, max_restarts, restart_window`},
 		{"all errors at once", "apps:\n- name: all\n  command: ./ok\n- name: 12\n  command: ./ok\n  instances: 0\n  balance: x\n",
 			"neko.yaml:2:9: \"all\" cannot be a name: it means every app\n" +
 				"neko.yaml:4:9: \"12\" cannot be a name: a number means the id of a process\n" +
@@ -150,6 +151,7 @@ func TestParseErrors(t *testing.T) {
 			`neko.yaml:1:47: kill_timeout: expected a time such as 1.5s, 500ms or 2m, or a number of milliseconds, not "soon"`},
 		{"time below 0", "apps: [{name: a, command: ./ok, kill_timeout: -5}]", `neko.yaml:1:47: kill_timeout: expected a time from 0 to 24h, not "-5ms"`},
 		{"time too long", "apps: [{name: a, command: ./ok, kill_timeout: 25h}]", `neko.yaml:1:47: kill_timeout: expected a time from 0 to 24h, not "25h0m0s"`},
+		{"no path", "apps: [{name: a, command: ./ok, url_path: graphql}]", `neko.yaml:1:43: url_path: expected a path such as /graphql, not "graphql"`},
 		{"env is a list", "apps: [{name: a, command: ./ok, env: [A=1]}]", `neko.yaml:1:38: env: expected KEY: value, not a list`},
 		{"env in env", "apps: [{name: a, command: ./ok, env: {A: {B: 1}}}]", `neko.yaml:1:42: env: A: expected a text or a number, not keys and values | for an empty one write ""`},
 		{"env of neko", "apps: [{name: a, command: ./ok, env: {NEKO_SLOT: 1}}]", `neko.yaml:1:39: env: NEKO_SLOT is set by neko itself, for each process`},

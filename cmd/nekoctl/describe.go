@@ -1,0 +1,198 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+const describeHelp = `Show all about one app: its settings, its processes, their logs and how they
+ended last. Values of variables that look secret are hidden.
+
+Usage:
+    nekoctl describe NAME | ID [--json] [--env]
+
+Also: show, desc, info
+
+Options:
+    --json  print JSON: name, spec, processes
+    --env   show the environment, too
+
+Examples:
+    $ nekoctl describe web
+    $ nekoctl describe web --json | jq .spec.instances
+`
+
+func (c *cli) describeCommand() *cobra.Command {
+	var asJSON, env bool
+	cmd := &cobra.Command{
+		Use:               "describe",
+		Aliases:           []string{"show", "desc", "info"},
+		Long:              describeHelp,
+		ValidArgsFunction: c.completeNames,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return &usageError{"describe which app?", "name one; nekoctl list shows them"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			name, id := args[0], -1
+			if isNumber(name) {
+				list, err := client.Processes(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if id, name = byID(list, name); id < 0 {
+					return failed("nekoctl list shows the ids", "there is no process with the id %s", args[0])
+				}
+			}
+			app, err := client.App(cmd.Context(), name)
+			if err != nil {
+				return err
+			}
+			if id >= 0 {
+				app.Processes = slices.DeleteFunc(app.Processes, func(p control.ProcessExtra) bool { return p.ID != id })
+			}
+			if asJSON {
+				return c.json(app)
+			}
+			c.describe(app, env)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "")
+	cmd.Flags().BoolVar(&env, "env", false, "")
+	return cmd
+}
+
+// byID finds the process with an id, and its app.
+func byID(list []control.Process, id string) (int, string) {
+	n, err := strconv.Atoi(id)
+	if err == nil {
+		for _, p := range list {
+			if p.ID == n {
+				return n, p.Name
+			}
+		}
+	}
+	return -1, ""
+}
+
+// describe shows facts in the order in which people ask: what is it, does it
+// run, where does it print, how is it set.
+func (c *cli) describe(app control.AppDetail, env bool) {
+	fmt.Fprintln(c.out, c.out.paint(bold, app.Name))
+	c.facts("  ", [][2]string{
+		{"command", quoteWords(app.Spec.Command)},
+		{"cwd", app.Spec.Cwd},
+		{"from", app.Spec.Source},
+		{"instances", instances(app.Spec.Instances)},
+		{"listen", listeners(app.Spec.Listen)},
+		{"url", app.URL},
+		{"balance", string(app.Spec.Balance)},
+		{"listen_pid", fmt.Sprint(app.Spec.ListenPID)},
+		{"wait_ready", fmt.Sprint(app.Spec.WaitReady)},
+		{"timeouts", fmt.Sprintf("listen %v, drain %v, kill %v", app.Spec.ListenTimeout.D(), app.Spec.DrainTimeout.D(), app.Spec.KillTimeout.D())},
+		{"restarts", fmt.Sprintf("at most %d in %v, of processes younger than %v", app.Spec.MaxRestarts, app.Spec.RestartWindow.D(), app.Spec.MinUptime.D())},
+	})
+	for _, p := range app.Processes {
+		state := c.out.paint(stateColor(p.State), string(p.State))
+		if p.Reason != "" {
+			state += ": " + printable(p.Reason)
+		}
+		fmt.Fprintf(c.out, "\nprocess %d, slot %d: %s\n", p.ID, p.Slot, state)
+		facts := [][2]string{
+			{"pid", zeroless(p.PID)},
+			{"uptime", ""},
+			{"restarts", strconv.Itoa(p.Restarts)},
+			{"cpu", ""}, {"memory", ""},
+			{"listening", strings.Join(p.Listeners, ", ")},
+			{"status", p.Status},
+			{"starting", zeroless(p.Starting)},
+			{"draining", strings.Trim(fmt.Sprint(p.Draining), "[]")},
+			{"last exit", p.LastExit},
+			{"out log", p.OutLog},
+			{"error log", p.ErrLog},
+		}
+		if p.PID != 0 {
+			facts[1][1] = uptime(time.Duration(p.UptimeMS)*time.Millisecond) + since(p.StartedAt)
+			facts[3][1], facts[4][1] = percent(p.Process), size(p.MemoryBytes)
+		}
+		if p.LastExit != "" {
+			facts[9][1] += since(p.LastExitAt)
+		}
+		c.facts("  ", facts)
+	}
+	if env {
+		fmt.Fprintln(c.out, "\nenvironment")
+		for _, key := range slices.Sorted(maps.Keys(app.Spec.Env)) {
+			fmt.Fprintf(c.out, "  %s=%s\n", printable(key), printable(app.Spec.Env[key]))
+		}
+	}
+}
+
+func (c *cli) facts(indent string, facts [][2]string) {
+	for _, f := range facts {
+		if f[1] != "" {
+			io.WriteString(c.out, indent+c.out.paint(dim, fmt.Sprintf("%-11s", f[0]))+printable(f[1])+"\n")
+		}
+	}
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return ", since " + t.Local().Format("2006-01-02 15:04:05")
+}
+
+func instances(n int) string {
+	if n == spec.Max {
+		return "max"
+	}
+	return strconv.Itoa(n)
+}
+
+func listeners(list []spec.Listener) string {
+	var parts []string
+	for _, l := range list {
+		parts = append(parts, l.Name+" "+l.String())
+	}
+	return strings.Join(parts, ", ")
+}
+
+func zeroless(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+// quote is s as a message has it.
+func quote(s string) string { return strconv.Quote(s) }
+
+// quoteWords is a command as a shell would take it.
+func quoteWords(words []string) string {
+	var parts []string
+	for _, w := range words {
+		if w == "" || strings.ContainsAny(w, " \t\n'\"\\$`|&;<>()*?[]#~!{}") {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		parts = append(parts, w)
+	}
+	return strings.Join(parts, " ")
+}

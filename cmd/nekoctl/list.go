@@ -1,0 +1,154 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nekoctl/neko/supervisor/control"
+)
+
+const listHelp = `Show all processes: one line for each process of each app.
+
+Usage:
+    nekoctl list [--json]
+
+Also: ls, l, ps, status
+
+Options:
+    --json  print JSON: a list of objects with id, name, slot, pid, state,
+            restarts, uptime_ms, memory_bytes, cpu_percent, listeners
+
+States are launching, online, stopping, stopped, errored (it crashed too often
+and is not started again) and waiting restart. The column ↺ counts restarts.
+
+Examples:
+    $ nekoctl list
+    $ nekoctl list --json | jq -r '.[] | select(.state != "online") | .name'
+`
+
+func (c *cli) listCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls", "l", "ps", "status"},
+		Long:    listHelp,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			list, err := client.Processes(cmd.Context())
+			up, err := runs(err)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				if list == nil {
+					list = []control.Process{}
+				}
+				return c.json(list)
+			}
+			c.list(list)
+			switch {
+			case !up:
+				c.hint("no daemon runs on %s; nekoctl start begins one", c.home)
+			case len(list) == 0:
+				c.hint("no app runs; nekoctl start begins one")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "")
+	return cmd
+}
+
+// list shows processes as a table, and below it why some are not online.
+func (c *cli) list(list []control.Process) {
+	columns := []column{
+		{title: "id", right: true}, {title: "name"}, {title: "slot", right: true}, {title: "pid", right: true}, {title: "state"},
+		{title: "↺", right: true}, {title: "uptime", right: true}, {title: "cpu", right: true}, {title: "memory", right: true}, {title: "listening"},
+	}
+	columns[4].color = func(row int) color { return stateColor(list[row].State) }
+	for _, p := range list {
+		for i, cell := range []string{strconv.Itoa(p.ID), p.Name, strconv.Itoa(p.Slot), orDash(p.PID), string(p.State), strconv.Itoa(p.Restarts),
+			uptime(time.Duration(p.UptimeMS) * time.Millisecond), percent(p), size(p.MemoryBytes), addresses(p.Listeners)} {
+			columns[i].cells = append(columns[i].cells, cell)
+		}
+	}
+	width := c.out.width
+	if width == 0 {
+		width = 80
+	}
+	// What does not fit goes: first the addresses, which describe shows too, then
+	// the ends of long names; but what a script reads is never cut.
+	if tableWidth(columns) > width {
+		columns = columns[:len(columns)-1]
+	}
+	if excess := tableWidth(columns) - width; excess > 0 && c.out.width > 0 {
+		room := max(columns[1].width()-excess, 4)
+		for i, name := range columns[1].cells {
+			columns[1].cells[i] = fit(name, room)
+		}
+	}
+	io.WriteString(c.out, c.out.table(columns))
+	for _, p := range list {
+		if p.Reason != "" {
+			fmt.Fprintf(c.out, "%s:%d %s: %s\n", p.Name, p.Slot, c.out.paint(stateColor(p.State), string(p.State)), printable(p.Reason))
+		}
+	}
+}
+
+// addresses are as many as a line has room for.
+func addresses(list []string) string {
+	if len(list) > 1 {
+		return list[0] + " +" + strconv.Itoa(len(list)-1)
+	}
+	return strings.Join(list, "")
+}
+
+func orDash(n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return strconv.Itoa(n)
+}
+
+func percent(p control.Process) string {
+	if p.PID == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(p.CPUPercent, 'f', 1, 64) + "%"
+}
+
+// uptime is d to the largest unit.
+func uptime(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "-"
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	}
+	return fmt.Sprintf("%dd", d/(24*time.Hour))
+}
+
+// size is bytes as PM2 writes them: 1024 each step.
+func size(bytes int64) string {
+	if bytes == 0 {
+		return "-"
+	}
+	value, units := float64(bytes), []string{"b", "kb", "mb", "gb", "tb"}
+	for value >= 1024 && len(units) > 1 {
+		value, units = value/1024, units[1:]
+	}
+	return strconv.FormatFloat(value, 'f', 1, 64) + units[0]
+}

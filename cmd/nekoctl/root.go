@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/home"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// cli is one run of nekoctl.
+type cli struct {
+	out, err terminal
+	quiet    bool
+	home     home.Dir
+}
+
+const rootHelp = `nekoctl runs servers: one worker per CPU core, restarted when they crash,
+replaced without losing a request.
+
+Usage:
+    nekoctl start [FILE.yaml | COMMAND] [-- ARGUMENTS]
+    nekoctl reload | restart | stop | delete APP...
+    nekoctl list
+
+Commands:
+    start       start apps and, if none runs yet, the daemon
+    reload      replace the processes of apps one by one, losing no request
+    restart     stop the processes of apps and start them again
+    stop        stop apps, and remember them
+    delete      stop apps, and forget them
+    scale       change the number of processes of an app
+    list        show all processes
+    describe    show all about one app
+    logs        show what apps print, as they print it
+    ping        say who runs
+    kill        stop every app and the daemon
+    version     print the version
+    completion  print a completion script for a shell
+    help        show help on a command, or on exit-codes or environment
+
+Options:
+    -q, --quiet  print no progress
+    -h, --help   show help; "nekoctl COMMAND --help" on a command
+    --version    print the version
+
+Examples:
+    $ nekoctl start                            # ./neko.yaml, or else the API
+    $ nekoctl start ./server -i max --listen :8080
+    $ nekoctl reload all
+    $ nekoctl logs server
+`
+
+const exitCodesHelp = `Exit codes:
+    0  what was asked for is done
+    1  it failed: "error:" on standard error says why, "hint:" what to do
+    2  the command line makes no sense
+
+"nekoctl ping" fails when no daemon runs; "nekoctl list" shows an empty table.
+"nekoctl start --no-daemon" exits with 0 when it was told to stop.
+`
+
+const environmentHelp = `Environment:
+    NEKO_HOME  the folder of the daemon: its socket, its state, the logs of apps;
+               ~/.neko if it is not set; one daemon per folder
+    NO_COLOR   if set, no colors
+
+"nekoctl start" without a file and a command starts neko-api and reads:
+    NEKO_API_LISTEN  its address, in the forms of --listen
+    PORT             its port on 127.0.0.1
+`
+
+// run is nekoctl with these arguments; it returns the exit code.
+func run(args []string, stdout, stderr io.Writer) int {
+	c := &cli{out: newTerminal(stdout), err: newTerminal(stderr)}
+	root := c.command()
+	root.SetArgs(args)
+	if err := root.Execute(); err != nil {
+		return c.report(err)
+	}
+	return exitOK
+}
+
+func (c *cli) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "nekoctl",
+		Long:          rootHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			hint := "nekoctl help lists the commands"
+			if near := spec.Nearest(args[0], names(cmd)); near != "" {
+				hint = "did you mean nekoctl " + near + "?"
+			}
+			return &usageError{"unknown command " + quote(args[0]), hint}
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return &usageError{"there is no command", "nekoctl help lists them; nekoctl start begins"}
+		},
+	}
+	root.SetOut(c.out)
+	root.SetErr(c.err)
+	root.SetVersionTemplate("nekoctl {{.Version}}\n")
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { io.WriteString(c.out, cmd.Long) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return misuse(path(cmd), "%s", strings.ReplaceAll(err.Error(), "\n", " "))
+	})
+	root.PersistentFlags().BoolVarP(&c.quiet, "quiet", "q", false, "")
+	root.PersistentFlags().BoolP("help", "h", false, "")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(
+		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
+		c.listCommand(), c.describeCommand(), c.logsCommand(), c.pingCommand(), c.killCommand(), c.versionCommand(),
+	)
+	root.SetHelpCommand(helpCommand())
+	return root
+}
+
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:  "help",
+		Long: rootHelp,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text := ""
+			switch strings.Join(args, " ") {
+			case "exit-codes":
+				text = exitCodesHelp
+			case "environment":
+				text = environmentHelp
+			default:
+				about, rest, err := cmd.Root().Find(args)
+				if err != nil || len(rest) > 0 {
+					return &usageError{"there is no help on " + quote(strings.Join(args, " ")), "nekoctl help lists what there is"}
+				}
+				return about.Help()
+			}
+			_, err := io.WriteString(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+}
+
+// names are the commands of cmd, as people write them.
+func names(cmd *cobra.Command) (list []string) {
+	for _, sub := range cmd.Commands() {
+		list = append(append(list, sub.Name()), sub.Aliases...)
+	}
+	return list
+}
+
+// path is cmd without the "nekoctl".
+func path(cmd *cobra.Command) string {
+	_, p, _ := strings.Cut(cmd.CommandPath(), " ")
+	return p
+}
+
+// client is the way to the daemon of the home, after the home is checked.
+func (c *cli) client() (*control.Client, error) {
+	if err := c.findHome(); err != nil {
+		return nil, err
+	}
+	return control.NewClient(c.home.Control()), nil
+}
+
+func (c *cli) findHome() (err error) {
+	if c.home != "" {
+		return nil
+	}
+	h, err := home.Find()
+	if err == nil {
+		err = h.Check()
+	}
+	if err != nil {
+		return failed("set NEKO_HOME to a folder of your own", "cannot use the home: %v", err)
+	}
+	c.home = h
+	return nil
+}
+
+// completeNames offers what runs, to the shell.
+func (c *cli) completeNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	client, err := c.client()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), 300*time.Millisecond)
+	defer cancel()
+	list, _ := client.Processes(ctx)
+	offered := []string{"all"}
+	for _, p := range list {
+		if offered[len(offered)-1] != p.Name {
+			offered = append(offered, p.Name)
+		}
+	}
+	return offered, cobra.ShellCompDirectiveNoFileComp
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return misuse(path(cmd), "%s takes no arguments, and here is %s", path(cmd), quote(args[0]))
+	}
+	return nil
+}
+
+// runs tells whether a daemon does; any other error of asking is an error.
+func runs(err error) (bool, error) {
+	if errors.Is(err, control.ErrNoDaemon) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+const scaleHelp = `Change the number of processes of an app. New ones take connections when they
+are ready; those that go finish what they serve.
+
+Usage:
+    nekoctl scale NAME N | +N | -N | max
+
+max is one process for each CPU.
+
+Examples:
+    $ nekoctl scale web 4
+    $ nekoctl scale web +1
+    $ nekoctl scale web -1
+`
+
+func (c *cli) scaleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "scale",
+		Long:              scaleHelp,
+		ValidArgsFunction: c.completeNames,
+		// "-1" is a number here, not a flag.
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var words []string
+			for i, arg := range args {
+				switch {
+				case arg == "-h" || arg == "--help":
+					return cmd.Help()
+				case arg == "-q" || arg == "--quiet":
+					c.quiet = true
+				case strings.HasPrefix(arg, "-") && !(i > 0 && isNumber(arg[1:])) && arg != "--":
+					return misuse("scale", "unknown flag: %s", arg)
+				case arg != "--":
+					words = append(words, arg)
+				}
+			}
+			if len(words) != 2 {
+				return misuse("scale", "scale takes the name of an app and a number, and here are %d words", len(words))
+			}
+			name, count := words[0], words[1]
+			bare := strings.TrimLeft(count, "+-")
+			if _, err := spec.ParseInstances(count); err != nil && !(len(count) == len(bare)+1 && isNumber(bare)) {
+				return misuse("scale", "expected N, +N, -N or max, not %s", quote(count))
+			}
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			p := c.progress()
+			done, err := client.Scale(cmd.Context(), control.ScaleRequest{Name: name, Instances: count}, p.step)
+			p.end()
+			if err != nil {
+				return err
+			}
+			c.outcome("scaled", done)
+			return nil
+		},
+	}
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }

@@ -1,0 +1,326 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+const startHelp = `Start apps, and the daemon if none runs yet; return when the apps are ready.
+
+Usage:
+    nekoctl start [FILE.yaml]
+    nekoctl start [OPTIONS] COMMAND [-- ARGUMENTS]
+    nekoctl start NAME | ID
+
+Without a file and a command: ./neko.yaml, or ./ecosystem.config.json or .yaml,
+or else the API: the program neko-api beside nekoctl or on PATH, one process per
+CPU, on 127.0.0.1:4000.
+
+An app that runs already stays as it is; one whose settings have changed is
+reloaded into the new ones; one that was stopped is started.
+
+Options:
+    -i, --instances N      number of processes, or max: one for each CPU
+        --name NAME        name of the app; that of the command if not given
+        --listen ADDRESS   a socket to listen on, which the processes inherit:
+                           4000 (this machine only), :4000 (all addresses),
+                           10.0.0.7:4000, unix:/run/app.sock; can be repeated
+        --cwd FOLDER       where the processes start; here if not given
+        --env KEY=VALUE    a variable of the processes; can be repeated
+        --env-file FILE    a file of KEY=VALUE lines; can be repeated
+        --wait-ready       ready is only what says so by READY=1 (sd_notify)
+        --no-daemon        stay in the foreground, for systemd and containers;
+                           what the processes print is shown
+
+COMMAND is a program on PATH, a path, or a quoted command line. The processes
+get the environment of this shell, over it --env-file, over it --env.
+
+Examples:
+    $ nekoctl start                              # what is in ./neko.yaml
+    $ nekoctl start ./server -i max --listen 8080
+    $ nekoctl start python3 --name hello -- -m http.server 8000
+    $ nekoctl start "node server.js" --name web --env NODE_ENV=production
+    $ nekoctl start --no-daemon neko.yaml
+`
+
+// startFlags are what `nekoctl start` was told beside what to start.
+type startFlags struct {
+	instances, name, cwd     string
+	listen, env, envFile     []string
+	waitReady, noDaemon, any bool
+}
+
+func (c *cli) startCommand() *cobra.Command {
+	var f startFlags
+	cmd := &cobra.Command{
+		Use:  "start",
+		Long: startHelp,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if dash := cmd.ArgsLenAtDash(); dash > 1 || dash < 0 && len(args) > 1 {
+				return &usageError{"start takes one file or command, and here is also " + quote(args[1]),
+					"the arguments of a command go after --: nekoctl start " + args[0] + " -- " + strings.Join(args[1:], " ")}
+			} else if dash == 0 && len(args) > 0 {
+				return misuse("start", "the command goes before the --")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "wait-ready"} {
+				f.any = f.any || cmd.Flags().Changed(name)
+			}
+			return c.start(cmd, f, args)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&f.instances, "instances", "i", "", "")
+	flags.StringVar(&f.name, "name", "", "")
+	flags.StringArrayVar(&f.listen, "listen", nil, "")
+	flags.StringVar(&f.cwd, "cwd", "", "")
+	flags.StringArrayVar(&f.env, "env", nil, "")
+	flags.StringArrayVar(&f.envFile, "env-file", nil, "")
+	flags.BoolVar(&f.waitReady, "wait-ready", false, "")
+	flags.BoolVar(&f.noDaemon, "no-daemon", false, "")
+	return cmd
+}
+
+func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
+	// All that can be wrong is found before anything is started.
+	if err := c.findHome(); err != nil {
+		return err
+	}
+	client := control.NewClient(c.home.Control())
+	ping, err := client.Ping(cmd.Context())
+	up, err := runs(err)
+	if err != nil {
+		return err
+	}
+	if up && f.noDaemon {
+		return failed("nekoctl start without --no-daemon adds apps to it; nekoctl kill ends it",
+			"a daemon runs on %s already (pid %d)", c.home, ping.Keeper)
+	}
+	if up && len(args) == 1 && !f.any && cmd.ArgsLenAtDash() < 0 {
+		if known, err := c.startKnown(cmd, client, args[0]); known || err != nil {
+			return err
+		}
+	}
+	apps, err := whatToStart(f, args)
+	if err != nil {
+		return err
+	}
+	if f.noDaemon {
+		if code := runKeeper(c.home, apps); code != 0 {
+			os.Exit(code)
+		}
+		return nil
+	}
+	if !up {
+		if err := spawn(c.home); err != nil {
+			return err
+		}
+		c.note("started the daemon on %s", c.home)
+	}
+	p := c.progress()
+	done, err := client.Start(cmd.Context(), control.StartRequest{Apps: apps}, p.step)
+	p.end()
+	if err != nil {
+		if !up {
+			c.endUnused(cmd, client)
+		}
+		return err
+	}
+	c.outcome("started", done)
+	for _, app := range apps {
+		if app.URLPath != "" {
+			if detail, err := client.App(cmd.Context(), app.Name); err == nil && detail.URL != "" {
+				c.say("%s", detail.URL)
+			}
+		}
+	}
+	if len(done.Processes) > 0 {
+		c.note("look with: nekoctl list, nekoctl logs %s", done.Processes[0].Name)
+	}
+	return nil
+}
+
+// endUnused ends a daemon that was begun for apps of which none could be
+// started: nothing stays half done.
+func (c *cli) endUnused(cmd *cobra.Command, client *control.Client) {
+	if list, err := client.Processes(cmd.Context()); err == nil && len(list) == 0 {
+		client.Kill(cmd.Context(), nil)
+	}
+}
+
+// startKnown starts an app that the daemon knows, as PM2 does: by its name or
+// id. It says whether the daemon knows it.
+func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string) (bool, error) {
+	list, err := client.Processes(cmd.Context())
+	if err != nil {
+		return false, err
+	}
+	list = slices.DeleteFunc(list, func(p control.Process) bool {
+		return name != "all" && p.Name != name && !(isNumber(name) && orDash(p.ID) == name)
+	})
+	down := map[string]bool{}
+	for _, p := range list {
+		if p.State == control.Stopped || p.State == control.Errored {
+			down[p.Name] = true
+		}
+	}
+	if len(list) == 0 {
+		return false, nil
+	}
+	if len(down) == 0 {
+		c.outcome("running", control.Done{Processes: list})
+		return true, nil
+	}
+	p := c.progress()
+	done, err := client.Command(cmd.Context(), "restart", control.TargetRequest{Targets: slices.Sorted(maps.Keys(down))}, p.step)
+	p.end()
+	if err != nil {
+		return true, err
+	}
+	c.outcome("started", done)
+	return true, nil
+}
+
+// whatToStart are the apps that a command line means, complete and checked.
+func whatToStart(f startFlags, args []string) ([]spec.App, error) {
+	if len(args) > 0 && isSpecFile(args[0]) || len(args) == 0 && !f.any && fileHere() != "" {
+		file := fileHere()
+		if len(args) > 0 {
+			file = args[0]
+		}
+		if f.any {
+			return nil, misuse("start", "these options go with a command; an app in %s has its settings there", file)
+		}
+		if len(args) > 1 {
+			return nil, misuse("start", "arguments go with a command, not with %s", file)
+		}
+		return readSpec(file, spec.Options{Environ: os.Environ()})
+	}
+	app := spec.Defaults()
+	if len(args) > 0 {
+		app.Command = args
+		if words, err := spec.Words(args[0]); strings.ContainsAny(args[0], " \t") && !exists(args[0]) {
+			if err != nil {
+				return nil, err
+			}
+			app.Command = append(words, args[1:]...)
+		}
+	} else if err := api(&app, f); err != nil {
+		return nil, err
+	}
+	if err := f.apply(&app); err != nil {
+		return nil, err
+	}
+	if err := app.Check(); err != nil {
+		return nil, err
+	}
+	return []spec.App{app}, nil
+}
+
+// apply completes app with the flags.
+func (f startFlags) apply(app *spec.App) error {
+	here, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	blame := func(flag string, err error) error {
+		return &usageError{flag + ": " + err.Error(), hintOf(err)}
+	}
+	if f.instances != "" {
+		if app.Instances, err = spec.ParseInstances(f.instances); err != nil {
+			return blame("--instances", err)
+		}
+	}
+	if f.name != "" {
+		app.Name = f.name
+	}
+	app.Cwd = f.cwd
+	app.WaitReady = app.WaitReady || f.waitReady
+	if len(f.listen) > 0 {
+		app.Listen = nil
+	}
+	for _, address := range f.listen {
+		l, err := spec.ParseListen(address, here)
+		if err != nil {
+			return blame("--listen", err)
+		}
+		app.Listen = append(app.Listen, l)
+	}
+	app.Env = spec.Inherit(os.Environ())
+	for _, file := range f.envFile {
+		values, err := spec.ReadEnv(file)
+		if err != nil {
+			return err
+		}
+		maps.Copy(app.Env, values)
+	}
+	for _, setting := range f.env {
+		key, value, err := spec.ParseSetting(setting)
+		if err != nil {
+			return blame("--env", err)
+		}
+		app.Env[key] = value
+	}
+	app.Complete(here)
+	return nil
+}
+
+const apiName = "neko-api"
+
+// api makes app the Neko Defense API.
+func api(app *spec.App, f startFlags) error {
+	program := ""
+	if self, err := os.Executable(); err == nil {
+		if beside := filepath.Join(filepath.Dir(self), apiName); exists(beside) {
+			program = beside
+		}
+	}
+	if program == "" {
+		found, err := exec.LookPath(apiName)
+		if err != nil {
+			return failed("nekoctl start ./server starts a program; nekoctl start --help says more",
+				"nothing to start: here is no neko.yaml, and no program %s beside nekoctl or on PATH", apiName)
+		}
+		if program, err = filepath.Abs(found); err != nil {
+			return err
+		}
+	}
+	address, from := "4000", ""
+	if port := os.Getenv("PORT"); port != "" {
+		address, from = port, "PORT"
+	}
+	if listen := os.Getenv("NEKO_API_LISTEN"); listen != "" {
+		address, from = listen, "NEKO_API_LISTEN"
+	}
+	l, err := spec.ParseListen(address, "/")
+	if err != nil && len(f.listen) == 0 {
+		return failed(hintOf(err), "%s: %v", from, err)
+	}
+	app.Name, app.Command = apiName, []string{program}
+	app.Instances, app.Listen = spec.Max, []spec.Listener{l}
+	app.WaitReady, app.ListenPID, app.URLPath = true, false, "/graphql"
+	return nil
+}
+
+func hintOf(err error) string {
+	if e, ok := err.(*spec.Error); ok {
+		return e.Hint
+	}
+	return ""
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+const stopHelp = `Stop apps. Their processes finish what they serve and end; the apps stay in the
+list, and "nekoctl start NAME" or "nekoctl restart NAME" starts them again.
+
+Usage:
+    nekoctl stop NAME | ID | FILE.yaml | all ...
+
+A FILE stands for the apps that it names.
+
+Examples:
+    $ nekoctl stop web
+    $ nekoctl stop all
+`
+
+const restartHelp = `Stop the processes of apps and start them again, with the settings that they
+were started with. Apps that are stopped or errored are started. What is served
+is finished, but nobody answers in between: see reload.
+
+Usage:
+    nekoctl restart NAME | ID | all ...
+
+Examples:
+    $ nekoctl restart web
+    $ nekoctl restart 3
+`
+
+const reloadHelp = `Replace the processes of apps one by one: a new one starts, and only when it is
+ready does the old one finish what it serves and end. No request is lost. If a
+new process does not become ready, the old ones stay, and reload fails.
+
+Usage:
+    nekoctl reload NAME | ID | all ...
+    nekoctl reload FILE.yaml
+
+With a FILE it is read anew: its apps get the settings that it has now, and
+apps that did not run are started. Apps that the file no longer has go on.
+
+Examples:
+    $ nekoctl reload all
+    $ nekoctl reload neko.yaml
+`
+
+const deleteHelp = `Stop apps and forget them. Their logs stay.
+
+Usage:
+    nekoctl delete NAME | ID | FILE.yaml | all ...
+
+Also: del, rm
+
+Examples:
+    $ nekoctl delete web
+`
+
+func (c *cli) stopCommand() *cobra.Command {
+	return c.targetCommand("stop", "stopped", stopHelp, false, nil)
+}
+
+func (c *cli) restartCommand() *cobra.Command {
+	return c.targetCommand("restart", "restarted", restartHelp, false, func(cmd *cobra.Command, args []string) (bool, error) {
+		for _, arg := range args {
+			if isSpecFile(arg) {
+				return false, &usageError{"restart takes names of apps, not " + quote(arg), "nekoctl reload " + arg + " reads the file anew"}
+			}
+		}
+		return false, nil
+	})
+}
+
+func (c *cli) deleteCommand() *cobra.Command {
+	return c.targetCommand("delete", "deleted", deleteHelp, true, nil, "del", "rm")
+}
+
+func (c *cli) reloadCommand() *cobra.Command {
+	return c.targetCommand("reload", "reloaded", reloadHelp, false, func(cmd *cobra.Command, args []string) (bool, error) {
+		for _, arg := range args {
+			if !isSpecFile(arg) {
+				continue
+			}
+			if len(args) > 1 {
+				return false, misuse("reload", "reload takes one file, and nothing beside it")
+			}
+			apps, err := readSpec(arg, spec.Options{Environ: os.Environ()})
+			if err != nil {
+				return false, err
+			}
+			client, err := c.client()
+			if err != nil {
+				return false, err
+			}
+			p := c.progress()
+			done, err := client.Start(cmd.Context(), control.StartRequest{Apps: apps, Reload: true}, p.step)
+			p.end()
+			if err != nil {
+				return false, err
+			}
+			c.outcome("reloaded", done)
+			return true, nil
+		}
+		return false, nil
+	})
+}
+
+// targetCommand is a command on apps that run. First may take it over.
+func (c *cli) targetCommand(name, verb, help string, gone bool, first func(*cobra.Command, []string) (bool, error), aliases ...string) *cobra.Command {
+	return &cobra.Command{
+		Use:               name,
+		Aliases:           aliases,
+		Long:              help,
+		ValidArgsFunction: c.completeNames,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return &usageError{name + " which app?", "name it, or nekoctl " + name + " all; nekoctl list shows them"}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if first != nil {
+				if ended, err := first(cmd, args); ended || err != nil {
+					return err
+				}
+			}
+			targets, err := targetsOf(args)
+			if err != nil {
+				return err
+			}
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			p := c.progress()
+			done, err := client.Command(cmd.Context(), name, control.TargetRequest{Targets: targets}, p.step)
+			p.end()
+			if err != nil {
+				return err
+			}
+			if gone && len(done.Processes) == 0 {
+				c.say("deleted %s", strings.Join(targets, ", "))
+			}
+			c.outcome(verb, done)
+			return nil
+		},
+	}
+}
+
+// targetsOf is args with files replaced by the names of their apps.
+func targetsOf(args []string) (targets []string, err error) {
+	for _, arg := range args {
+		if !isSpecFile(arg) {
+			targets = append(targets, arg)
+			continue
+		}
+		apps, err := readSpec(arg, spec.Options{NamesOnly: true})
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range apps {
+			targets = append(targets, a.Name)
+		}
+	}
+	return targets, nil
+}

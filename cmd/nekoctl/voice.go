@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// The voice of nekoctl: what was asked for goes to standard output; errors,
+// hints and progress go to standard error, in lower case, without a full stop.
+// An error says what happened, a hint what to do.
+
+// Exit codes; `nekoctl help exit-codes` tells people.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is a command line that makes no sense.
+type usageError struct {
+	message string
+	hint    string
+}
+
+func (e *usageError) Error() string { return e.message }
+
+func misuse(command, format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...), "nekoctl " + strings.TrimSpace(command+" --help") + " shows how"}
+}
+
+// failed is an error with a hint.
+func failed(hint, format string, args ...any) error {
+	return &control.Error{Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// terminal is an output that knows whether somebody looks at it.
+type terminal struct {
+	io.Writer
+	width int // 0: not a terminal
+	color bool
+}
+
+func newTerminal(w io.Writer) terminal {
+	t := terminal{Writer: w}
+	file, ok := w.(*os.File)
+	if !ok {
+		return t
+	}
+	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return t
+	}
+	t.width = int(size.Col)
+	if t.width == 0 {
+		t.width = 80
+	}
+	t.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return t
+}
+
+type color string
+
+const (
+	red    color = "31"
+	green  color = "32"
+	yellow color = "33"
+	cyan   color = "36"
+	dim    color = "2"
+	bold   color = "1"
+)
+
+func (t terminal) paint(c color, s string) string {
+	if !t.color || s == "" {
+		return s
+	}
+	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
+}
+
+// report tells what went wrong and returns the exit code.
+func (c *cli) report(err error) int {
+	say := func(message, hint string, output []string) {
+		fmt.Fprintln(c.err, c.err.paint(red, "error:")+" "+printable(message))
+		for _, line := range output {
+			fmt.Fprintln(c.err, c.err.paint(dim, "  | ")+printable(line))
+		}
+		if hint != "" {
+			c.hint("%s", hint)
+		}
+	}
+	if e, ok := errors.AsType[*usageError](err); ok {
+		say(e.message, e.hint, nil)
+		return exitUsage
+	}
+	if list, ok := errors.AsType[spec.Errors](err); ok {
+		for _, e := range list {
+			say(e.Error(), e.Hint, nil)
+		}
+		return exitFailed
+	}
+	if e, ok := errors.AsType[*control.Error](err); ok {
+		say(e.Message, e.Hint, e.Output)
+		return exitFailed
+	}
+	if errors.Is(err, control.ErrNoDaemon) {
+		say(fmt.Sprintf("no daemon runs on %s", c.home), "nekoctl start begins one", nil)
+		return exitFailed
+	}
+	say(err.Error(), "", nil)
+	return exitFailed
+}
+
+func (c *cli) hint(format string, args ...any) {
+	fmt.Fprintln(c.err, c.err.paint(cyan, "hint:")+" "+printable(fmt.Sprintf(format, args...)))
+}
+
+// say is a line about what was done: --quiet leaves it out.
+func (c *cli) say(format string, args ...any) {
+	if !c.quiet {
+		fmt.Fprintf(c.out, format+"\n", args...)
+	}
+}
+
+// note is a line of progress or of courtesy: --quiet leaves it out.
+func (c *cli) note(format string, args ...any) {
+	if !c.quiet {
+		fmt.Fprintln(c.err, printable(fmt.Sprintf(format, args...)))
+	}
+}
+
+// printable keeps what others wrote (a worker's output, a file's text) from
+// moving the cursor of whoever reads it.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || 0x80 <= r && r < 0xa0 {
+			return '\ufffd'
+		}
+		return r
+	}, s)
+}
