@@ -84,12 +84,13 @@ func TestExampleIsOneThatNekoUnderstands(t *testing.T) {
 		t.Fatalf("with the comments taken away: %+v", apps)
 	}
 	shop := apps[1]
-	if len(shop.Listen) != 2 || shop.Env["COLOR"] != "red" || shop.Env["SHOP_MODE"] != "production" {
+	if len(shop.Listen) != 2 || shop.Env["COLOR"] != "red" || shop.Env["SHOP_MODE"] != "production" || shop.URLPath != "/admin" {
 		t.Errorf("%+v", shop)
 	}
 	// What it shows as defaults are the defaults.
 	want := spec.Defaults()
-	want.Name, want.Command, want.Cwd, want.Env, want.Listen, want.Source = shop.Name, shop.Command, shop.Cwd, shop.Env, shop.Listen, shop.Source
+	want.Name, want.Command, want.Cwd, want.Source = shop.Name, shop.Command, shop.Cwd, shop.Source
+	want.Env, want.Listen, want.URLPath = shop.Env, shop.Listen, shop.URLPath
 	if !reflect.DeepEqual(shop, want) {
 		t.Errorf("shown are other defaults:\n%+v\n%+v", shop, want)
 	}
