@@ -73,7 +73,7 @@ func (m *master) start(r reporter, specs []spec.App) (notes []string, err error)
 			}
 			a := &app{name: want.Name, spec: want, size: instances(want), busy: make(chan struct{}, 1)}
 			if problem := m.listen(a, a.size); problem != nil {
-				abandon(listenError(a.name, problem))
+				abandon(m.listenError(a.name, problem))
 				return
 			}
 			fresh = append(fresh, a)
@@ -124,7 +124,7 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note 
 			m.recordApp(a)
 		}
 		if err = m.listen(a, max(a.size, len(a.slots))); err != nil {
-			err = listenError(a.name, err)
+			err = m.listenError(a.name, err)
 			return
 		}
 		for _, s := range a.slots {
@@ -196,9 +196,16 @@ func sameSockets(from, to *spec.App) error {
 		"%s is online on other addresses; a reload keeps its sockets and cannot change them", from.Name)
 }
 
-func listenError(app string, err error) error {
+func (m *master) listenError(app string, err error) error {
 	var inUse *socket.InUseError
 	if errors.As(err, &inUse) {
+		for _, other := range m.apps {
+			for _, g := range other.groups {
+				if g.Address == inUse.Address {
+					inUse.Holder = "the app " + other.name
+				}
+			}
+		}
 		return failure("stop what uses it, or choose another address with --listen or `listen:`", "%s: %v", app, err)
 	}
 	return failure("", "%s: %v", app, err)
@@ -315,7 +322,7 @@ func (m *master) restart(r reporter, targets []string) error {
 		var err error
 		m.do(func() {
 			if err = m.listen(c.app, max(c.app.size, 1)); err != nil {
-				err = listenError(c.app.name, err)
+				err = m.listenError(c.app.name, err)
 				return
 			}
 			for _, s := range c.slots() {
@@ -473,7 +480,7 @@ func (m *master) scale(r reporter, name, text string) error {
 		}
 		if len(a.groups) > 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run }) {
 			if err = m.listen(a, max(n, len(a.slots))); err != nil {
-				err = listenError(a.name, err)
+				err = m.listenError(a.name, err)
 				return
 			}
 			m.resize(a, n)

@@ -27,7 +27,7 @@ func (m *master) launch(s *slot) (*process, error) {
 		return nil, err
 	}
 	m.lastLaunch++
-	p := &process{launch: m.lastLaunch, slot: s, spec: app, startedAt: time.Now(), tail: &logs.Tail{}}
+	p := &process{launch: m.lastLaunch, slot: s, spec: app, startedAt: time.Now(), tails: newTails()}
 	out, outWrite, err := logs.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("pipe for output: %w", err)
@@ -92,7 +92,7 @@ func (m *master) pump(p *process, out, errRead int, fresh bool) {
 		}
 		var tail *logs.Tail
 		if fresh {
-			tail = p.tail
+			tail = p.tails[i]
 		}
 		pump, err := logs.Start(fd, p.slot.logs[i], copies(sink, tail))
 		if err != nil {

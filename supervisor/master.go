@@ -55,6 +55,7 @@ type master struct {
 	lastLaunch int64
 	dirty      []*slot
 	touched    map[*slot]bool
+	onRecord   []func() // run when what an event has changed is with the keeper
 	watchers   map[*watcher]bool
 	stopping   bool
 	keeperGone bool
@@ -200,9 +201,11 @@ func (m *master) keeperSays(event any) {
 		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
 			m.exited(p, event.Status)
 		}
-		if err := m.conn.Ack(event.Child); err != nil {
-			m.log("tell the keeper: %v", err)
-		}
+		m.onRecord = append(m.onRecord, func() {
+			if err := m.conn.Ack(event.Child); err != nil {
+				m.log("tell the keeper: %v", err)
+			}
+		})
 	case os.Signal:
 		switch event {
 		case unix.SIGTERM, unix.SIGINT:
@@ -251,6 +254,10 @@ func (m *master) settleAll() {
 	for _, a := range apps {
 		m.prune(a)
 	}
+	for _, f := range m.onRecord {
+		f()
+	}
+	m.onRecord = nil
 	for w := range m.watchers {
 		w.look()
 	}
@@ -368,8 +375,11 @@ func announceURL(a *app) string {
 	return "http://" + address + a.spec.URLPath
 }
 
-// lastWords waits a moment for what a dead process has printed, and returns its
-// end.
+// newTails remember what a process prints while it starts.
+func newTails() [2]*logs.Tail { return [2]*logs.Tail{{}, {}} }
+
+// lastWords waits a moment for what a dead process has printed, and returns the
+// end of it: errors last, where people look.
 func lastWords(p *process) []string {
 	if p == nil {
 		return nil
@@ -382,8 +392,7 @@ func lastWords(p *process) []string {
 		select {
 		case <-pump.Done():
 		case <-patience:
-			return p.tail.Lines()
 		}
 	}
-	return p.tail.Lines()
+	return append(p.tails[0].Lines(), p.tails[1].Lines()...)
 }

@@ -20,8 +20,7 @@ type process struct {
 	slot      *slot
 	spec      *spec.App
 	startedAt time.Time
-	adopted   bool // a child of the keeper, which will report its exit
-	pidfd     *os.File
+	pidfd     *os.File // nil: unknown to this kernel
 
 	ready    bool
 	leaving  bool   // was told to stop
@@ -29,7 +28,7 @@ type process struct {
 	status   string // the last STATUS= it sent
 	failure  string // why it never became ready, or was given up
 	deadline *time.Timer
-	tail     *logs.Tail
+	tails    [2]*logs.Tail // the last lines of out and err while it starts
 	pumps    [2]*logs.Pump
 	consoles [2]*logs.Prefixed
 	usage    usage
@@ -62,26 +61,22 @@ func (m *master) watch(p *process, pidfd int) error {
 	return nil
 }
 
-// reap takes the status of a child of ours. What it left behind in its process
-// group ends with it; the zombie keeps the group's number from being reused
-// until here.
+// reap looks at how a child of ours ended, and reaps it when the consequences
+// are on record: if this master is killed in between, the next one hears the
+// status from the keeper. What the child left behind in its process group ends
+// with it; the zombie keeps the group's number from being reused until here.
 func (m *master) reap(p *process) {
-	if p.adopted {
-		return // the keeper reports it
-	}
 	_ = unix.Kill(-p.PID, unix.SIGKILL)
-	var status unix.WaitStatus
-	for {
-		_, err := unix.Wait4(p.PID, &status, 0, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			m.log("wait for pid %d: %v", p.PID, err)
-		}
-		break
+	exit, err := keeper.Peek(p.PID)
+	if err != nil {
+		m.log("wait for pid %d: %v", p.PID, err)
 	}
-	m.exited(p, status)
+	m.onRecord = append(m.onRecord, func() {
+		if err := keeper.Reap(p.PID); err != nil {
+			m.log("reap pid %d: %v", p.PID, err)
+		}
+	})
+	m.exited(p, exit)
 }
 
 // signal reaches p and nobody else, even if its pid is another's by now.

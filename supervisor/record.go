@@ -230,7 +230,7 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 	for _, r := range s.inherited {
 		p := &process{
 			Child: keeper.Child{PID: r.PID, Start: r.Start}, launch: r.Launch, slot: s, spec: s.spec,
-			startedAt: r.StartedAt, adopted: true, tail: &logs.Tail{},
+			startedAt: r.StartedAt, tails: newTails(),
 			ready: r.Role == serving, leaving: r.Role == leaving,
 		}
 		m.lastLaunch = max(m.lastLaunch, r.Launch)
@@ -332,9 +332,9 @@ func (m *master) adoptPipes(in *keeper.Inheritance) {
 				a = &app{name: parts[1]}
 				orphan := &slot{app: a, index: index, logs: [2]*logs.File{
 					logs.NewFile(m.home.OutLog(a.name, index)), logs.NewFile(m.home.ErrLog(a.name, index))}}
-				p = &process{launch: launch, slot: orphan, tail: &logs.Tail{}}
+				p = &process{launch: launch, slot: orphan, tails: newTails()}
 			} else {
-				p = &process{launch: launch, slot: a.slots[index], tail: &logs.Tail{}}
+				p = &process{launch: launch, slot: a.slots[index], tails: newTails()}
 			}
 		}
 		m.pump(p, fds[0], fds[1], !p.ready)

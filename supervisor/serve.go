@@ -181,6 +181,9 @@ func (s *slot) show() control.Process {
 	if p != nil {
 		v.PID = p.PID
 		v.UptimeMS = time.Since(p.startedAt).Milliseconds()
+		if p.usage.at.IsZero() { // younger than the sampling
+			p.usage, _ = readUsage(p.PID)
+		}
 		v.MemoryBytes, v.CPUPercent = p.usage.memory, p.usage.cpu
 	}
 	for _, g := range s.app.groups {

@@ -204,9 +204,13 @@ func (m *master) exited(p *process, status unix.WaitStatus) {
 	s := p.slot
 	s.lastExit, s.exitedAt = keeper.Describe(status), time.Now()
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
+	if !p.leaving {
+		m.log("%s: %s", s, how)
+	}
 	switch {
 	case s.serving == p:
 		s.serving = nil
+		m.steer(s.app) // before anything else is sent its way
 		m.crashed(s, how, time.Since(p.startedAt))
 	case s.starting == p:
 		s.starting = nil
@@ -219,9 +223,6 @@ func (m *master) exited(p *process, status unix.WaitStatus) {
 		}
 	default:
 		s.leaving = slices.DeleteFunc(s.leaving, func(q *process) bool { return q == p })
-	}
-	if !p.leaving {
-		m.log("%s: %s", s, how)
 	}
 	m.touch(s)
 }

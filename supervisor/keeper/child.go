@@ -70,6 +70,43 @@ func children() ([]Child, error) {
 	return all, nil
 }
 
+// Peek is how a child of this process, which has ended, ended. It stays a zombie.
+func Peek(pid int) (unix.WaitStatus, error) {
+	var info unix.Siginfo
+	for {
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		break
+	}
+	if siginfoPID(&info) != pid {
+		return 0, fmt.Errorf("it has not ended")
+	}
+	const exited, dumped = 1, 3 // CLD_EXITED, CLD_DUMPED of waitid(2)
+	status := unix.WaitStatus(siginfoStatus(&info))
+	switch info.Code {
+	case exited:
+		status <<= 8
+	case dumped:
+		status |= 0x80
+	}
+	return status, nil
+}
+
+// Reap ends a zombie.
+func Reap(pid int) error {
+	for {
+		_, err := unix.Wait4(pid, nil, 0, nil)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // reapNext waits for one child without blocking. It looks before it reaps, so
 // that the start time can be read while the zombie still holds its pid.
 func reapNext() (exit Exit, ok bool) {
@@ -101,8 +138,13 @@ func reapNext() (exit Exit, ok bool) {
 
 // siginfoPID is si_pid: the first field of the union that follows si_signo,
 // si_errno, si_code, aligned to the machine's word.
-func siginfoPID(info *unix.Siginfo) int {
-	const word = unsafe.Sizeof(uintptr(0))
-	offset := (3*unsafe.Sizeof(int32(0)) + word - 1) / word * word
-	return int(*(*int32)(unsafe.Add(unsafe.Pointer(info), offset)))
+func siginfoPID(info *unix.Siginfo) int { return siginfoField(info, 0) }
+
+// siginfoStatus is si_status, after si_pid and si_uid.
+func siginfoStatus(info *unix.Siginfo) int { return siginfoField(info, 2) }
+
+func siginfoField(info *unix.Siginfo, i uintptr) int {
+	const int32s, word = unsafe.Sizeof(int32(0)), unsafe.Sizeof(uintptr(0))
+	union := (3*int32s + word - 1) / word * word
+	return int(*(*int32)(unsafe.Add(unsafe.Pointer(info), union+i*int32s)))
 }

@@ -1,0 +1,45 @@
+# `make` says what there is.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.Version=$(VERSION)
+
+# The race detector needs cgo and a C compiler; without one the tests still run.
+RACE ?= $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && echo -race)
+
+# For one package or one test: make test PKG=./supervisor/... ARGS='-run Reload -v'
+PKG  ?= ./...
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test lint bench clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/nekoctl and bin/neko-api, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/nekoctl ./cmd/neko-api
+
+run: build ## the API in the foreground, a worker for each CPU; Ctrl-C drains it
+	@exec bin/nekoctl start --no-daemon
+
+# A test that hangs ends with the stacks of all goroutines, before a CI run's
+# own limit ends it without a word.
+test: ## all tests, with the race detector if there is a C compiler
+	$(if $(RACE),,@echo 'testing without the race detector: no C compiler, or RACE is empty' >&2)
+	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -timeout 5m $(ARGS) $(PKG)
+
+lint: ## gofmt, go vet, staticcheck, go mod tidy
+	@unformatted=$$(gofmt -l .) || exit 1; \
+	if [ -n "$$unformatted" ]; then \
+		echo "error: not formatted, run gofmt -w:" >&2; echo "$$unformatted" >&2; exit 1; \
+	fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+bench: build ## start, crash, list and memory, each beside PM2; needs node and npm
+	$(GO) run ./scripts/bench -bin bin
+
+clean: ## remove bin/
+	rm -rf bin

@@ -1,0 +1,106 @@
+package api
+
+import (
+	"context"
+	"fmt"
+
+	graphql "github.com/graph-gophers/graphql-go"
+
+	"github.com/nekoctl/neko/api/store"
+)
+
+type reportSightingArgs struct {
+	Input struct {
+		Of          graphql.ID
+		FirstSeen   *instant
+		LastSeen    *instant
+		Count       optionalInt
+		Description *string
+		Reporter    *string
+	}
+}
+
+type sightingPayload struct{ Sighting *sighting }
+
+// ReportSighting records that something was seen.
+func (r *Resolver) ReportSighting(ctx context.Context, a reportSightingArgs) (*sightingPayload, error) {
+	in := a.Input
+	// The store takes 0 for not told; told, it is a mistake.
+	count := in.Count.orElse(1)
+	if count < 1 {
+		return nil, badInput("input.count", fmt.Sprintf("input.count is %d, but must be at least 1", count))
+	}
+	t := instants{prefix: "input."}
+	n := store.NewSighting{
+		Of:          string(in.Of),
+		FirstSeen:   t.at("firstSeen", in.FirstSeen),
+		LastSeen:    t.at("lastSeen", in.LastSeen),
+		Count:       count,
+		Description: value(in.Description),
+		Reporter:    value(in.Reporter),
+	}
+	if t.err != nil {
+		return nil, t.err
+	}
+	obj, err := r.store.ReportSighting(ctx, n)
+	if err != nil {
+		return nil, storeError(err, "input")
+	}
+	return &sightingPayload{newSighting(r.alone(obj))}, nil
+}
+
+type createIndicatorArgs struct {
+	Input struct {
+		Name           *string
+		Description    *string
+		ValueType      *string
+		Value          *string
+		Pattern        *string
+		PatternType    *string
+		IndicatorTypes *[]string
+		Indicates      *[]graphql.ID
+		ValidFrom      *instant
+		ValidUntil     *instant
+	}
+}
+
+type indicatorPayload struct{ Indicator *indicator }
+
+// CreateIndicator adds an indicator.
+func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (*indicatorPayload, error) {
+	in := a.Input
+	t := instants{prefix: "input."}
+	n := store.NewIndicator{
+		Name:        value(in.Name),
+		Description: value(in.Description),
+		Type:        value(in.ValueType),
+		Value:       value(in.Value),
+		Pattern:     value(in.Pattern),
+		PatternType: value(in.PatternType),
+		ValidFrom:   t.at("validFrom", in.ValidFrom),
+		ValidUntil:  t.at("validUntil", in.ValidUntil),
+	}
+	if t.err != nil {
+		return nil, t.err
+	}
+	if in.IndicatorTypes != nil {
+		n.IndicatorTypes = *in.IndicatorTypes
+	}
+	if in.Indicates != nil {
+		n.Indicates = keys(*in.Indicates)
+	}
+	obj, err := r.store.CreateIndicator(ctx, n)
+	if err != nil {
+		return nil, storeError(err, "input")
+	}
+	return &indicatorPayload{newIndicator(r.alone(obj))}, nil
+}
+
+// RetireIndicator ends an indicator.
+func (r *Resolver) RetireIndicator(ctx context.Context, a idArg) (*indicatorPayload, error) {
+	obj, err := r.store.RetireIndicator(ctx, string(a.ID))
+	if err != nil {
+		return nil, storeError(err, "")
+	}
+	return &indicatorPayload{newIndicator(r.alone(obj))}, nil
+}

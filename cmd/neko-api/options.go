@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nekoctl/neko/worker/settings"
+)
+
+// options is all that neko-api can be told.
+type options struct {
+	*settings.Set
+	listen           *string
+	store            *string
+	loadSample       *bool
+	executionTimeout *time.Duration
+	idleTimeout      *time.Duration
+	maxBody          *int
+	maxConnections   *int
+}
+
+func newOptions() *options {
+	s := settings.New("NEKO_API")
+	o := &options{
+		Set:              s,
+		listen:           s.String("listen", "127.0.0.1:4000", "ADDR", "where to listen, if no socket is inherited: an address, or the path of a unix socket"),
+		store:            s.String("store", "", "FILE", "the SQLite file; if not given, api.db in $NEKO_HOME (~/.neko)"),
+		loadSample:       s.Bool("load-sample", true, "do not load the sample data that comes with neko-api if the store is empty"),
+		executionTimeout: s.Duration("execution-timeout", 10*time.Second, "how long one operation may take"),
+		idleTimeout:      s.Duration("idle-timeout", 75*time.Second, "how long a keep-alive connection may be silent; longer than the proxy in front waits"),
+		maxBody:          s.Size("max-body", 1<<20, "the largest request body"),
+		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
+	}
+	s.Alias("listen", "PORT", func(port string) (string, error) {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return "", fmt.Errorf("%q is no port: write a number from 1 to 65535", port)
+		}
+		return "127.0.0.1:" + port, nil
+	})
+	return o
+}

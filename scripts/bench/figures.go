@@ -1,0 +1,320 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/nekoctl/neko/scripts/load"
+)
+
+// query is one that neko-api answers from its store.
+var query = []byte(`{"query":"{ threatActors(first: 1) { totalCount } }"}`)
+
+// settle is how long a process is left alone before it is killed or weighed.
+// Both supervisors take a process that lives for less than a second for one
+// that cannot start, and wait before they start it again.
+const settle = 1300 * time.Millisecond
+
+func (b *bench) figures() []figure {
+	return []figure{
+		{Name: "cold start to first 200", Unit: "ms", Note: "a Node server, a worker for each CPU", run: coldStart},
+		{Name: "kill -9 to first 200: bare worker", Unit: "ms", Goal: 8, Note: "a Node server, cluster mode", run: killed(bareApp, clusterApp)},
+		{Name: "kill -9 to first 200: neko-api", Unit: "ms", Note: "a Node server, cluster mode", run: killed(apiApp, clusterApp)},
+		{Name: "kill -9 to first 200: Node server", Unit: "ms", Note: "the same, fork mode", run: killed(nodeApp, forkApp)},
+		{Name: "list, 100 processes, over /bin/true", Unit: "ms", Goal: 4, Note: "list, 100 processes", run: list},
+		{Name: "memory of the supervisor, empty", Unit: "MiB", Goal: 12, Note: "its daemon, empty", run: emptyMemory},
+		{Name: "memory of a worker: bare worker", Unit: "MiB", Note: "a Node server, cluster mode", run: workerMemory(bareApp, clusterApp)},
+		{Name: "memory of a worker: neko-api", Unit: "MiB", Note: "a Node server, cluster mode", run: workerMemory(apiApp, clusterApp)},
+	}
+}
+
+// app starts one app under a side and says where it answers. Its name is "app".
+type app func(s *side, instances string) (target, error)
+
+// start runs the start command with PORT set to a free port.
+func start(s *side, args func(port string) []string) (target, error) {
+	port, err := freePort()
+	if err != nil {
+		return target{}, err
+	}
+	p := strconv.Itoa(port)
+	s.env = append(s.env, "PORT="+p)
+	_, err = s.run(append([]string{"start"}, args(p)...)...)
+	return target{url: "http://127.0.0.1:" + p + "/"}, err
+}
+
+func bareApp(s *side, instances string) (target, error) {
+	t, err := startWorker(s, s.b.bare, instances)
+	return target{t.url + "graphql", []byte(`{"query":"{ hello }"}`)}, err
+}
+
+func apiApp(s *side, instances string) (target, error) {
+	if s.b.bundle != "" {
+		cmd := exec.CommandContext(s.b.ctx, s.b.api(), "import", s.b.bundle)
+		cmd.Env = append(os.Environ(), s.env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return target{}, fmt.Errorf("neko-api import: %w: %s", err, out)
+		}
+	}
+	t, err := startWorker(s, s.b.api(), instances)
+	return target{t.url + "graphql", query}, err
+}
+
+// startWorker starts a program on package worker, from a neko.yaml.
+func startWorker(s *side, program, instances string) (target, error) {
+	file := filepath.Join(s.home, "neko.yaml")
+	return start(s, func(port string) []string {
+		text := fmt.Sprintf("apps: [{name: app, command: [%q], instances: %s, listen: \"127.0.0.1:%s\", listen_pid: false, wait_ready: true}]\n",
+			program, instances, port)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			return []string{err.Error()}
+		}
+		return []string{file}
+	})
+}
+
+func nodeApp(s *side, _ string) (target, error) {
+	return start(s, func(string) []string { return []string{"node", "--name", "app", "--", s.b.node} })
+}
+
+func clusterApp(s *side, instances string) (target, error) {
+	return start(s, func(string) []string { return []string{s.b.node, "--name", "app", "-i", instances} })
+}
+
+func forkApp(s *side, _ string) (target, error) {
+	return start(s, func(string) []string { return []string{s.b.node, "--name", "app"} })
+}
+
+// eachRound calls neko and then pm2, b.rounds times, until one fails.
+func (b *bench) eachRound(f *figure, neko, pm2 func() (float64, error)) {
+	for range b.rounds {
+		if f.Neko.Error == "" && b.ctx.Err() == nil {
+			f.Neko.add(neko())
+		}
+		if b.pm2 != "" && f.PM2.Error == "" && b.ctx.Err() == nil {
+			f.PM2.add(pm2())
+		}
+	}
+}
+
+// sides makes both sides and calls use. What cannot be made is noted in f.
+func (b *bench) sides(f *figure, use func(neko, pm2 *side)) {
+	neko, err := b.neko()
+	if err != nil {
+		f.Neko.add(0, err)
+		return
+	}
+	defer neko.end()
+	var pm2 *side
+	if b.pm2 != "" {
+		if pm2, err = b.pm2Side(); err != nil {
+			f.PM2.add(0, err)
+			return
+		}
+		defer pm2.end()
+	}
+	use(neko, pm2)
+}
+
+// coldStart is from the start command, with no daemon, no home and no data, to
+// the first answer. It does not wait for the command to return.
+func coldStart(b *bench, f *figure) {
+	once := func(s *side, err error, t func(port string) target, args ...string) (float64, error) {
+		if err != nil {
+			return 0, err
+		}
+		defer s.end()
+		port, err := freePort()
+		if err != nil {
+			return 0, err
+		}
+		p := strconv.Itoa(port)
+		s.env = append(s.env, "PORT="+p)
+		cmd := s.command(args...)
+		t0 := time.Now()
+		if err := cmd.Start(); err != nil {
+			return 0, err
+		}
+		took, err := b.untilOK(t(p), t0)
+		cmd.Wait()
+		return ms(took), err
+	}
+	b.eachRound(f, func() (float64, error) {
+		s, err := b.neko()
+		return once(s, err, func(port string) target { return target{"http://127.0.0.1:" + port + "/graphql", query} }, "start")
+	}, func() (float64, error) {
+		s, err := b.pm2Side()
+		return once(s, err, func(port string) target { return target{"http://127.0.0.1:" + port + "/", nil} },
+			"start", b.node, "--name", "app", "-i", "max")
+	})
+}
+
+// killed is from the SIGKILL of an app's only worker to the next answer.
+func killed(nekoApp, pm2App app) func(*bench, *figure) {
+	return func(b *bench, f *figure) {
+		b.sides(f, func(neko, pm2 *side) {
+			var at [2]target
+			var err error
+			if at[0], err = nekoApp(neko, "1"); err != nil {
+				f.Neko.add(0, err)
+			}
+			if pm2 != nil {
+				if at[1], err = pm2App(pm2, "1"); err != nil {
+					f.PM2.add(0, err)
+				}
+			}
+			once := func(s *side, t target) (float64, error) {
+				if _, err := b.untilOK(t, time.Now()); err != nil {
+					return 0, err
+				}
+				time.Sleep(settle)
+				pids, err := s.online("app", 1)
+				if err != nil {
+					return 0, err
+				}
+				t0 := time.Now()
+				if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+					return 0, err
+				}
+				took, err := b.untilOK(t, t0)
+				return ms(took), err
+			}
+			b.eachRound(f,
+				func() (float64, error) { return once(neko, at[0]) },
+				func() (float64, error) { return once(pm2, at[1]) })
+		})
+	}
+}
+
+// list is how long the list command takes for 100 processes, less what it takes
+// to start any process at all.
+func list(b *bench, f *figure) {
+	const processes = 100
+	b.sides(f, func(neko, pm2 *side) {
+		if _, err := neko.run("start", "sleep", "--name", "app", "-i", strconv.Itoa(processes), "--", "infinity"); err != nil {
+			f.Neko.add(0, err)
+		} else if _, err := neko.online("app", processes); err != nil {
+			f.Neko.add(0, err)
+		}
+		if pm2 != nil {
+			// PM2 starts several of what is no script only from a file.
+			file := filepath.Join(pm2.home, "list.json")
+			text := fmt.Sprintf(`{"apps":[{"name":"app","script":"sleep","args":"infinity","interpreter":"none","exec_mode":"fork","instances":%d}]}`, processes)
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				f.PM2.add(0, err)
+			} else if _, err := pm2.run("start", file); err != nil {
+				f.PM2.add(0, err)
+			} else if _, err := pm2.online("app", processes); err != nil {
+				f.PM2.add(0, err)
+			}
+		}
+		time.Sleep(settle)
+		// A round is the difference of two medians; PM2 needs fewer, as what it
+		// takes is far from nothing.
+		once := func(s *side, n int) (float64, error) {
+			var with, without []float64
+			for range n {
+				v, err := wall(exec.Command("/bin/true"))
+				if err != nil {
+					return 0, err
+				}
+				without = append(without, v)
+				if v, err = wall(s.command("list")); err != nil {
+					return 0, err
+				}
+				with = append(with, v)
+			}
+			return median(with) - median(without), nil
+		}
+		b.eachRound(f,
+			func() (float64, error) { return once(neko, 41) },
+			func() (float64, error) { return once(pm2, 1) })
+	})
+}
+
+// wall is how long a command takes, its output thrown away.
+func wall(cmd *exec.Cmd) (float64, error) {
+	t0 := time.Now()
+	err := cmd.Run()
+	return ms(time.Since(t0)), err
+}
+
+// emptyMemory weighs a daemon that has had an app and has none now.
+func emptyMemory(b *bench, f *figure) {
+	once := func(s *side, err error, args ...string) (float64, error) {
+		if err != nil {
+			return 0, err
+		}
+		defer s.end()
+		if _, err := s.run(append([]string{"start"}, args...)...); err != nil {
+			return 0, err
+		}
+		if _, err := s.run("delete", "app"); err != nil {
+			return 0, err
+		}
+		time.Sleep(settle)
+		pids, err := s.daemon(s)
+		if err != nil {
+			return 0, err
+		}
+		return pss(pids...)
+	}
+	b.eachRound(f, func() (float64, error) {
+		s, err := b.neko()
+		return once(s, err, "sleep", "--name", "app", "--", "infinity")
+	}, func() (float64, error) {
+		s, err := b.pm2Side()
+		return once(s, err, "sleep", "--name", "app", "--interpreter", "none", "--", "infinity")
+	})
+}
+
+// workerMemory weighs one worker of two after some thousand requests.
+func workerMemory(nekoApp, pm2App app) func(*bench, *figure) {
+	return func(b *bench, f *figure) {
+		once := func(s *side, err error, start app) (float64, error) {
+			if err != nil {
+				return 0, err
+			}
+			defer s.end()
+			t, err := start(s, "2")
+			if err != nil {
+				return 0, err
+			}
+			if _, err := b.untilOK(t, time.Now()); err != nil {
+				return 0, err
+			}
+			cfg := load.Config{URL: t.url, Body: t.body, Clients: 16, Requests: 5000, BodyUntilEOF: true}
+			if t.body != nil {
+				cfg.Header = []string{"Content-Type: application/json"}
+			}
+			r, err := load.Do(b.ctx, cfg)
+			if err != nil {
+				return 0, err
+			}
+			if r.Failed() {
+				return 0, fmt.Errorf("under load: %s", r)
+			}
+			time.Sleep(settle)
+			pids, err := s.online("app", 2)
+			if err != nil {
+				return 0, err
+			}
+			sum, err := pss(pids...)
+			return sum / float64(len(pids)), err
+		}
+		b.eachRound(f, func() (float64, error) {
+			s, err := b.neko()
+			return once(s, err, nekoApp)
+		}, func() (float64, error) {
+			s, err := b.pm2Side()
+			return once(s, err, pm2App)
+		})
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+)
+
+// figure is one row: a thing that is measured on both sides.
+type figure struct {
+	Name string  `json:"name"`
+	Unit string  `json:"unit"`
+	Goal float64 `json:"goal,omitempty"` // at most
+	Note string  `json:"note,omitempty"` // what PM2 runs for it
+	Neko rounds  `json:"neko"`
+	PM2  rounds  `json:"pm2"`
+
+	run func(b *bench, f *figure)
+}
+
+// rounds are the values of one side, or why there are none.
+type rounds struct {
+	Values []float64 `json:"values"`
+	Median float64   `json:"median"`
+	Error  string    `json:"error,omitempty"`
+}
+
+func (r *rounds) add(v float64, err error) {
+	if err != nil {
+		r.Error = err.Error()
+		return
+	}
+	r.Values = append(r.Values, v)
+	r.Median = median(r.Values)
+}
+
+func (f *figure) measure(b *bench) {
+	f.run(b, f)
+}
+
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	v := slices.Sorted(slices.Values(values))
+	if n := len(v); n%2 == 0 {
+		return (v[n/2-1] + v[n/2]) / 2
+	}
+	return v[len(v)/2]
+}
+
+func printTable(w io.Writer, figures []figure) {
+	rows := [][]string{{"", "neko", "PM2", "ratio", "goal", "PM2 runs"}}
+	for _, f := range figures {
+		row := []string{f.Name, f.cell(f.Neko), f.cell(f.PM2), "–", "", f.Note}
+		if f.Neko.ok() && f.PM2.ok() {
+			row[3] = fmt.Sprintf("1 : %.3g", f.PM2.Median/f.Neko.Median)
+		}
+		if f.Goal > 0 {
+			row[4] = fmt.Sprintf("≤ %g %s", f.Goal, f.Unit)
+			if f.Neko.ok() && f.Neko.Median > f.Goal {
+				row[4] += " MISSED"
+			}
+		}
+		rows = append(rows, row)
+	}
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			pad := strings.Repeat(" ", widths[i]-len([]rune(cell)))
+			switch i {
+			case 1, 2, 3: // numbers
+				line.WriteString(pad + cell + "   ")
+			default:
+				line.WriteString(cell + pad + "   ")
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	}
+	fmt.Fprintln(w, "\nMedians of rounds in turns, with the smallest and the largest value.")
+	for _, f := range figures {
+		for _, s := range []struct {
+			name string
+			r    rounds
+		}{{"neko", f.Neko}, {"PM2", f.PM2}} {
+			if s.r.Error != "" {
+				fmt.Fprintf(w, "%s, %s: %s\n", f.Name, s.name, strings.TrimSpace(s.r.Error))
+			}
+		}
+	}
+}
+
+func (r *rounds) ok() bool { return r.Error == "" && len(r.Values) > 0 }
+
+func (f *figure) cell(r rounds) string {
+	switch {
+	case r.Error != "":
+		return "failed"
+	case len(r.Values) == 0:
+		return "–"
+	case len(r.Values) == 1:
+		return short(r.Median) + " " + f.Unit
+	}
+	return fmt.Sprintf("%s %s (%s–%s)", short(r.Median), f.Unit, short(slices.Min(r.Values)), short(slices.Max(r.Values)))
+}
+
+// short is v with three digits that mean something.
+func short(v float64) string {
+	switch a := math.Abs(v); {
+	case a >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case a >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestTable(t *testing.T) {
+	a := figure{Name: "start", Unit: "ms", Goal: 8, Note: "the same"}
+	for _, v := range []float64{9, 12, 8.5, 9.5} {
+		a.Neko.add(v, nil)
+	}
+	a.PM2.add(185, nil)
+	b := figure{Name: "memory", Unit: "MiB"}
+	b.Neko.add(0, errors.New("it was not there"))
+	var out strings.Builder
+	printTable(&out, []figure{a, b})
+	for _, want := range []string{
+		"start    9.25 ms (8.50–12.0)   185 ms   1 : 20   ≤ 8 ms MISSED   the same\n",
+		"memory                failed        –        –\n",
+		"memory, neko: it was not there\n",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+func TestPSSOfThisProcess(t *testing.T) {
+	v, err := pss(1)
+	if err == nil && v <= 0 {
+		t.Errorf("%v MiB", v)
+	}
+	if _, err := pss(1 << 30); err == nil {
+		t.Error("there is no such process")
+	}
+}

@@ -1,0 +1,103 @@
+package worker
+
+import (
+	"context"
+	"log"
+	"os"
+	"time"
+
+	graphql "github.com/graph-gophers/graphql-go"
+)
+
+// Config is what a worker serves and how. Schema and Resolver are required, and
+// the zero value of everything else is its default.
+type Config struct {
+	// Name and Version say in /health what answers.
+	Name    string
+	Version string
+
+	// Schema is the SDL, and Resolver the root that graph-gophers/graphql-go
+	// matches to it; struct fields count as resolvers.
+	Schema   string
+	Resolver any
+	// SchemaOptions are applied after the worker's own, and override them.
+	SchemaOptions []graphql.SchemaOpt
+
+	// Address is where to listen if no socket is inherited: "127.0.0.1:4000",
+	// ":80", or the absolute path of a unix socket. Default: 127.0.0.1:4000, with
+	// the port of $PORT if that is set.
+	Address string
+
+	// Checks say whether this process can serve. It becomes ready when all of
+	// them pass for the first time, and /readyz runs them at each request.
+	Checks []Check
+
+	// Context is called once for each execution and returns the context of its
+	// resolvers, derived from ctx: the place for data loaders. Nil: ctx itself.
+	Context func(ctx context.Context) context.Context
+
+	// ExecutionTimeout ends the context of an operation, and its answer is an
+	// error then, whether its resolvers return or not. Default: 10 s.
+	ExecutionTimeout time.Duration
+	// MaxBody is the size of the largest request body. Default: 1 MiB.
+	MaxBody int
+	// MaxTokens bounds one GraphQL document. Default: 10,000.
+	MaxTokens int
+	// MaxPlans and MaxPlanBytes bound the cache of operation plans, in number and
+	// in bytes of document text. Defaults: 1,000 and 8 MiB.
+	MaxPlans     int
+	MaxPlanBytes int
+	// MaxConnections is how many connections are open at most; another is
+	// answered with 503. Default: 32,768.
+	MaxConnections int
+	// IdleTimeout is how long a keep-alive connection may be silent. It should be
+	// longer than that of the proxies in front. Default: 75 s.
+	IdleTimeout time.Duration
+	// DrainTimeout bounds the drain as a whole. Default: $NEKO_DRAIN_TIMEOUT, which
+	// is what the supervisor grants, else 8 s.
+	DrainTimeout time.Duration
+
+	// Log receives what an operator should know, one line each. Default: stderr.
+	Log *log.Logger
+}
+
+// Check is one thing that must be well for the worker to serve.
+type Check struct {
+	// Name is shown by /readyz?verbose and /health.
+	Name string
+	// Run returns nil or the reason. Its ctx ends after two seconds, and it may
+	// be called from several goroutines at once.
+	Run func(ctx context.Context) error
+}
+
+const (
+	checkTimeout        = 2 * time.Second
+	defaultDrainTimeout = 8 * time.Second
+	readTimeout         = 30 * time.Second // of one request, and of the first byte of a connection
+	writeTimeout        = 30 * time.Second
+)
+
+func (c Config) withDefaults() Config {
+	set(&c.Name, "worker")
+	set(&c.Version, "unknown")
+	set(&c.ExecutionTimeout, 10*time.Second)
+	set(&c.MaxBody, 1<<20)
+	set(&c.MaxTokens, 10_000)
+	set(&c.MaxPlans, 1_000)
+	set(&c.MaxPlanBytes, 8<<20)
+	set(&c.MaxConnections, 32<<10)
+	set(&c.IdleTimeout, 75*time.Second)
+	set(&c.DrainTimeout, defaultDrainTimeout)
+	if c.Log == nil {
+		c.Log = log.New(os.Stderr, "", 0)
+	}
+	return c
+}
+
+// set gives *v its default.
+func set[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}

@@ -1,0 +1,33 @@
+// Package worker is the runtime that a neko worker is made of: bring a GraphQL
+// schema and its resolvers, and [Run] is a whole server that keeps the worker
+// contract.
+//
+//	func main() {
+//		err := worker.Run(context.Background(), worker.Config{
+//			Name:     "hello",
+//			Schema:   `type Query { hello: String! }`,
+//			Resolver: &root{},
+//		})
+//		if err != nil {
+//			fmt.Fprintln(os.Stderr, "error:", err)
+//			os.Exit(1)
+//		}
+//	}
+//
+// Under a supervisor it serves on the sockets that it inherits, says READY=1
+// when its checks pass and drains on SIGTERM without losing a request; alone it
+// listens by itself. The contract's reference is docs/worker-contract.md.
+//
+// A request goes one way, and each step is a file:
+//
+//	fasthttp → request.go (decode) → plan.go (parse, validate, once per document)
+//	         → variables.go (coerce) → execute.go → resolvers → response.go
+//
+// What holds throughout:
+//
+//   - The client's text is parsed once, by gqlparser. graph-gophers executes
+//     what is printed back from that tree, never the text itself.
+//   - Neither a fasthttp.RequestCtx nor a byte of its buffers reaches a resolver.
+//     A resolver may outlive its request.
+//   - A panic in a resolver costs its request, not the process.
+package worker

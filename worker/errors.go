@@ -1,0 +1,84 @@
+package worker
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/vektah/gqlparser/v2/gqlerror"
+)
+
+// Code is extensions.code of a GraphQL error: what a program can act on.
+type Code string
+
+// The codes that the worker itself gives. Resolvers may give others.
+const (
+	CodeBadRequest          Code = "BAD_REQUEST"                  // the HTTP request is no GraphQL request
+	CodeMethodNotAllowed    Code = "METHOD_NOT_ALLOWED"           // as is a mutation by GET
+	CodeUnsupportedMedia    Code = "UNSUPPORTED_MEDIA_TYPE"       // the body is not application/json
+	CodeTooLarge            Code = "PAYLOAD_TOO_LARGE"            // see Config.MaxBody
+	CodeNotFound            Code = "NOT_FOUND"                    // no such path
+	CodeParseFailed         Code = "GRAPHQL_PARSE_FAILED"         // the document's syntax
+	CodeValidationFailed    Code = "GRAPHQL_VALIDATION_FAILED"    // the document against the schema
+	CodeOperationUnresolved Code = "OPERATION_RESOLUTION_FAILURE" // operationName
+	CodeBadUserInput        Code = "BAD_USER_INPUT"               // variables and arguments
+	CodeTimeout             Code = "TIMEOUT"                      // see Config.ExecutionTimeout
+	CodeUnavailable         Code = "UNAVAILABLE"                  // it may work later; the log knows more
+	CodeInternal            Code = "INTERNAL"                     // a fault of the program; the log knows more
+)
+
+// Error is one error of a GraphQL response. A resolver returns one (or wraps
+// one, or any error with an Extensions method) to say something to the client.
+// The text of any other error goes to the log only: the client reads "internal
+// error".
+type Error struct {
+	Message    string
+	Locations  []Location
+	Path       []any
+	extensions map[string]any
+	code       Code
+}
+
+// Location is a place in the client's document, from 1.
+type Location struct {
+	Line   int `json:"line"`
+	Column int `json:"column"`
+}
+
+// Errorf is an error for the client with a code.
+func Errorf(code Code, message string) *Error { return &Error{Message: message, code: code} }
+
+func (e *Error) Error() string { return e.Message }
+
+// Extensions implements what graph-gophers asks of a resolver's error.
+func (e *Error) Extensions() map[string]any {
+	if e.extensions["code"] != nil || e.code == "" {
+		return e.extensions
+	}
+	all := map[string]any{"code": e.code}
+	for k, v := range e.extensions {
+		all[k] = v
+	}
+	return all
+}
+
+// MarshalJSON implements json.Marshaler: the form of the specification.
+func (e *Error) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Message    string         `json:"message"`
+		Locations  []Location     `json:"locations,omitempty"`
+		Path       []any          `json:"path,omitempty"`
+		Extensions map[string]any `json:"extensions,omitempty"`
+	}{e.Message, e.Locations, e.Path, e.Extensions()})
+}
+
+func fromGQL(err error, code Code) *Error {
+	e := &Error{Message: err.Error(), code: code}
+	var g *gqlerror.Error
+	if errors.As(err, &g) {
+		e.Message = g.Message
+		for _, l := range g.Locations {
+			e.Locations = append(e.Locations, Location{l.Line, l.Column})
+		}
+	}
+	return e
+}

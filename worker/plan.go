@@ -1,0 +1,204 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/parser"
+	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+)
+
+// Plan is what is known of an operation before it runs. It is made once for each
+// distinct document and operation name, and never changes.
+type Plan struct {
+	// Kind is query, mutation or subscription.
+	Kind ast.Operation
+	// Name is the operation's, "" if it has none.
+	Name string
+	// Fields are the coordinates ("Query.actor", "Actor.name") of the fields that
+	// it selects, fragments included and introspection excluded, each once, sorted.
+	Fields []string
+
+	op        *ast.OperationDefinition
+	fragments ast.FragmentDefinitionList // those that op reaches
+	variables []variable
+
+	mu    sync.Mutex
+	texts map[string]string // what is executed, by the state of the variables
+}
+
+// planner makes plans, and keeps those that were used last.
+type planner struct {
+	schema    *ast.Schema
+	rules     *rules.Rules
+	maxTokens int
+	cache     *planCache
+}
+
+// maxErrors is how many errors of one document are told: a document may have
+// thousands.
+const maxErrors = 20
+
+func newPlanner(sdl string, maxTokens, maxPlans, maxBytes int) (*planner, error) {
+	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "schema.graphql", Input: sdl})
+	if err != nil {
+		return nil, fmt.Errorf("schema: %w", err)
+	}
+	delete(schema.Directives, "defer") // gqlparser knows it, nothing here executes it
+	return &planner{
+		schema:    schema,
+		rules:     rules.NewDefaultRules(),
+		maxTokens: maxTokens,
+		cache:     newPlanCache(maxPlans, maxBytes),
+	}, nil
+}
+
+// plan returns the plan of the operation called name in document ("" if it has
+// only one), or the request errors that say why there is none. It is safe for
+// concurrent use; the same plan is returned as long as the cache holds it.
+func (p *planner) plan(_ context.Context, document, name string) (*Plan, []*Error) {
+	key := planKey{document: sha256.Sum256([]byte(document)), name: name}
+	if plan := p.cache.get(key); plan != nil {
+		return plan, nil
+	}
+	plan, errs := p.make(document, name)
+	if errs != nil {
+		return nil, errs
+	}
+	p.cache.put(key, plan, len(document))
+	return plan, nil
+}
+
+func (p *planner) make(document, name string) (*Plan, []*Error) {
+	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: document}, p.maxTokens)
+	if err != nil {
+		return nil, []*Error{fromGQL(err, CodeParseFailed)}
+	}
+	if len(doc.Operations) == 0 {
+		return nil, []*Error{{Message: "the document has no operation", code: CodeParseFailed}}
+	}
+	for _, f := range doc.Fragments {
+		if f.VariableDefinition != nil {
+			return nil, []*Error{{Message: fmt.Sprintf("fragment %q: fragments cannot define variables", f.Name), code: CodeParseFailed}}
+		}
+	}
+	if list := validator.ValidateWithRules(p.schema, doc, p.rules); len(list) > 0 {
+		return nil, validationErrors(list)
+	}
+	op, e := selectOperation(doc, name)
+	if e != nil {
+		return nil, []*Error{e}
+	}
+	plan := &Plan{
+		Kind:      op.Operation,
+		Name:      op.Name,
+		op:        op,
+		fragments: reachable(op),
+		texts:     map[string]string{},
+	}
+	plan.Fields = plan.coordinates()
+	if list := plan.normalise(); len(list) > 0 {
+		return nil, validationErrors(list)
+	}
+	if plan.variables, e = p.declared(op); e != nil {
+		return nil, []*Error{e}
+	}
+	return plan, nil
+}
+
+func validationErrors(list gqlerror.List) []*Error {
+	var errs []*Error
+	for _, e := range list[:min(len(list), maxErrors)] {
+		errs = append(errs, fromGQL(e, CodeValidationFailed))
+	}
+	if more := len(list) - maxErrors; more > 0 {
+		errs = append(errs, &Error{Message: fmt.Sprintf("and %d more errors", more), code: CodeValidationFailed})
+	}
+	return errs
+}
+
+func selectOperation(doc *ast.QueryDocument, name string) (*ast.OperationDefinition, *Error) {
+	switch {
+	case name == "" && len(doc.Operations) == 1:
+		return doc.Operations[0], nil
+	case name == "":
+		return nil, &Error{Message: "the document has several operations: say which by operationName", code: CodeOperationUnresolved}
+	}
+	if op := doc.Operations.ForName(name); op != nil && op.Name == name {
+		return op, nil
+	}
+	return nil, &Error{Message: fmt.Sprintf("the document has no operation named %q", name), code: CodeOperationUnresolved}
+}
+
+// reachable are the fragments that op uses, through others too, in the order in
+// which they are first used.
+func reachable(op *ast.OperationDefinition) (used ast.FragmentDefinitionList) {
+	seen := map[string]bool{}
+	walk(op.SelectionSet, func(s ast.Selection) bool {
+		spread, ok := s.(*ast.FragmentSpread)
+		if !ok {
+			return true
+		}
+		if seen[spread.Name] {
+			return false
+		}
+		seen[spread.Name] = true
+		used = append(used, spread.Definition)
+		return true
+	})
+	return used
+}
+
+func (p *Plan) coordinates() (fields []string) {
+	seen := map[string]bool{}
+	p.selections(func(s ast.Selection) {
+		if f, ok := s.(*ast.Field); ok && f.ObjectDefinition != nil &&
+			!strings.HasPrefix(f.Name, "__") && !strings.HasPrefix(f.ObjectDefinition.Name, "__") {
+			seen[f.ObjectDefinition.Name+"."+f.Name] = true
+		}
+	})
+	for f := range seen {
+		fields = append(fields, f)
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// selections calls visit for each selection of the plan once.
+func (p *Plan) selections(visit func(ast.Selection)) {
+	within := func(s ast.Selection) bool {
+		visit(s)
+		_, spread := s.(*ast.FragmentSpread)
+		return !spread
+	}
+	walk(p.op.SelectionSet, within)
+	for _, f := range p.fragments {
+		walk(f.SelectionSet, within)
+	}
+}
+
+// walk calls visit for the selections of set, and for those below a selection if
+// visit returned true for it. A fragment spread leads into the fragment.
+func walk(set ast.SelectionSet, visit func(ast.Selection) bool) {
+	for _, s := range set {
+		if !visit(s) {
+			continue
+		}
+		switch s := s.(type) {
+		case *ast.Field:
+			walk(s.SelectionSet, visit)
+		case *ast.InlineFragment:
+			walk(s.SelectionSet, visit)
+		case *ast.FragmentSpread:
+			walk(s.Definition.SelectionSet, visit)
+		}
+	}
+}

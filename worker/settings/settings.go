@@ -1,0 +1,214 @@
+// Package settings reads what a program can be told: by a YAML file, by the
+// environment and by flags, each stronger than the one before. A setting is
+// defined once, and its name gives all three: "idle-timeout" is --idle-timeout,
+// PREFIX_IDLE_TIMEOUT, and idle_timeout in the file.
+//
+// Nothing is ignored: an unknown flag or key is an error that names its place
+// and the nearest known one.
+package settings
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Set is the settings of a program. Define them with String, Bool and the like,
+// then call Load once.
+type Set struct {
+	prefix string
+	list   []*setting
+	file   *string
+}
+
+// setting is one definition.
+type setting struct {
+	name, placeholder, fallback, help string
+	set                               func(text string) error
+	isBool                            bool
+	alias                             string                            // an environment variable of a convention, weaker than our own
+	convert                           func(text string) (string, error) // what the alias means
+}
+
+// New makes a set whose environment variables begin with prefix and "_". It has
+// the setting "config", the name of the YAML file.
+func New(prefix string) *Set {
+	s := &Set{prefix: prefix}
+	s.file = s.String("config", "", "FILE", "a YAML file with these settings")
+	return s
+}
+
+func (s *setting) key() string { return strings.ReplaceAll(s.name, "-", "_") }
+
+func (s *Set) env(d *setting) string { return s.prefix + "_" + strings.ToUpper(d.key()) }
+
+func define[T any](s *Set, name string, def T, shown, placeholder, help string, parse func(string) (T, error)) *T {
+	v := def
+	s.list = append(s.list, &setting{
+		name: name, placeholder: placeholder, fallback: shown, help: help,
+		set: func(text string) error {
+			parsed, err := parse(text)
+			if err == nil {
+				v = parsed
+			}
+			return err
+		},
+	})
+	return &v
+}
+
+// String defines a setting that is any text. The value is good after Load.
+func (s *Set) String(name, def, placeholder, help string) *string {
+	return define(s, name, def, def, placeholder, help, func(text string) (string, error) { return text, nil })
+}
+
+// Bool defines one that is true or false; its flag alone means true.
+func (s *Set) Bool(name string, def bool, help string) *bool {
+	v := define(s, name, def, strconv.FormatBool(def), "", help, func(text string) (bool, error) {
+		switch text {
+		case "true", "yes", "on", "1":
+			return true, nil
+		case "false", "no", "off", "0":
+			return false, nil
+		}
+		return false, fmt.Errorf("%q is neither true nor false", text)
+	})
+	s.list[len(s.list)-1].isBool = true
+	return v
+}
+
+// Int defines one that is a whole number from 1.
+func (s *Set) Int(name string, def int, help string) *int {
+	return define(s, name, def, strconv.Itoa(def), "N", help, func(text string) (int, error) {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return 0, fmt.Errorf("%q is no whole number from 1", text)
+		}
+		return n, nil
+	})
+}
+
+// Duration defines one that is a time span, like 10s or 1m30s, more than none.
+func (s *Set) Duration(name string, def time.Duration, help string) *time.Duration {
+	return define(s, name, def, def.String(), "TIME", help, func(text string) (time.Duration, error) {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			return 0, fmt.Errorf("%q is no time span: write it like 10s or 1m30s", text)
+		}
+		return d, nil
+	})
+}
+
+// Size defines one that is a number of bytes, like 512KiB or 1MiB.
+func (s *Set) Size(name string, def int, help string) *int {
+	return define(s, name, def, formatSize(def), "SIZE", help, parseSize)
+}
+
+var units = []struct {
+	name  string
+	bytes int
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}}
+
+func formatSize(n int) string {
+	for _, u := range units {
+		if n%u.bytes == 0 {
+			return strconv.Itoa(n/u.bytes) + u.name
+		}
+	}
+	return strconv.Itoa(n)
+}
+
+func parseSize(text string) (int, error) {
+	for _, u := range units {
+		if number, ok := strings.CutSuffix(text, u.name); ok {
+			n, err := strconv.Atoi(strings.TrimSpace(number))
+			if err == nil && n > 0 && n <= (1<<40)/u.bytes {
+				return n * u.bytes, nil
+			}
+			break
+		}
+	}
+	return 0, fmt.Errorf("%q is no size: write it like 512KiB or 1MiB", text)
+}
+
+// Alias makes the environment variable env, which other programs know too, give
+// the setting name as well. convert says what its text means to it.
+func (s *Set) Alias(name, env string, convert func(string) (string, error)) {
+	d := s.find(name)
+	d.alias, d.convert = env, convert
+}
+
+func (s *Set) find(name string) *setting {
+	for _, d := range s.list {
+		if d.name == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// Error is a setting that cannot be used, and what to do about it.
+type Error struct {
+	message, hint string
+}
+
+// Error says where and what, in one line.
+func (e *Error) Error() string { return e.message }
+
+// Hint is what to do about it; it may be empty.
+func (e *Error) Hint() string { return e.hint }
+
+// Load reads the file, the environment and args (without the program's name),
+// and returns the arguments that are no flags. After "--" all are.
+func (s *Set) Load(args []string) (rest []string, err error) {
+	flags, rest, err := s.flags(args)
+	if err != nil {
+		return nil, err
+	}
+	// Where the file is comes from the stronger two.
+	config := s.list[0]
+	if v, ok := os.LookupEnv(s.env(config)); ok {
+		_ = config.set(v)
+	}
+	for _, f := range flags {
+		if f.setting == config {
+			_ = config.set(f.value)
+		}
+	}
+	if *s.file != "" {
+		if err := s.loadFile(*s.file); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.loadEnv(); err != nil {
+		return nil, err
+	}
+	for _, f := range flags {
+		if err := f.setting.set(f.value); err != nil {
+			return nil, &Error{message: fmt.Sprintf("--%s: %v", f.setting.name, err)}
+		}
+	}
+	return rest, nil
+}
+
+func (s *Set) loadEnv() error {
+	for _, d := range s.list {
+		if text := os.Getenv(d.alias); d.alias != "" && text != "" {
+			text, err := d.convert(text)
+			if err == nil {
+				err = d.set(text)
+			}
+			if err != nil {
+				return &Error{message: fmt.Sprintf("%s in the environment: %v", d.alias, err)}
+			}
+		}
+		if text, ok := os.LookupEnv(s.env(d)); ok && text != "" {
+			if err := d.set(text); err != nil {
+				return &Error{message: fmt.Sprintf("%s in the environment: %v", s.env(d), err)}
+			}
+		}
+	}
+	return nil
+}
