@@ -28,7 +28,7 @@ type foreground struct {
 	*daemon
 	cmd    *exec.Cmd
 	notify *net.UnixConn // what systemd listens on
-	stdout []string // read them after wait
+	stdout []string      // read them after wait
 	stderr []string
 	output sync.WaitGroup
 }
