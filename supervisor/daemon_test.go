@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,16 @@ func TestMain(m *testing.M) {
 			os.Exit(supervisor.ExecMain(os.Args[2:]))
 		case "worker":
 			worker(os.Args[2:])
+		case "foreground":
+			var apps []spec.App
+			if err := json.Unmarshal([]byte(os.Args[2]), &apps); err != nil {
+				panic(err)
+			}
+			h, err := home.Find()
+			if err != nil {
+				panic(err)
+			}
+			os.Exit(supervisor.Foreground(h, apps))
 		}
 	}
 	os.Exit(m.Run())
