@@ -52,7 +52,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		for _, app := range q.Apps {
 			names = append(names, app.Name)
 		}
-		notes, err := m.start(r, q.Apps)
+		notes, err := m.start(r, q.Apps, q.Reload)
 		return names, notes, err
 	}))
 	target := func(f func(reporter, []string) error) http.HandlerFunc {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nekoctl/neko/supervisor"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -117,10 +118,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 		return err
 	}
 	if f.noDaemon {
-		if code := runKeeper(c.home, apps); code != 0 {
-			os.Exit(code)
-		}
-		return nil
+		return exitCode(supervisor.Foreground(c.home, apps))
 	}
 	if !up {
 		if err := spawn(c.home); err != nil {
