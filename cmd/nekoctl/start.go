@@ -154,6 +154,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 func (c *cli) endUnused(cmd *cobra.Command, client *control.Client) {
 	if list, err := client.Processes(cmd.Context()); err == nil && len(list) == 0 {
 		client.Kill(cmd.Context(), nil)
+		c.note("ended the daemon again")
 	}
 }
 
