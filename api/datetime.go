@@ -56,23 +56,3 @@ func (i *instant) UnmarshalGraphQL(input any) error {
 	i.err = fmt.Errorf("%.40q is no DateTime: write it like %q or %q", s, "2016-12-17T00:00:00Z", "2016-12-17")
 	return nil
 }
-
-// instants collects the first error of several arguments.
-type instants struct {
-	prefix string // of the arguments' names
-	err    error
-}
-
-// at is the zero time for an argument that is absent.
-func (is *instants) at(field string, i *instant) time.Time {
-	switch {
-	case i == nil:
-		return time.Time{}
-	case i.err != nil:
-		if is.err == nil {
-			is.err = badInput(is.prefix+field, is.prefix+field+": "+i.err.Error())
-		}
-		return time.Time{}
-	}
-	return i.Time
-}

@@ -65,6 +65,9 @@ func storeError(err error, prefix string) error {
 	switch {
 	case errors.As(err, &invalid):
 		field := invalid.Field
+		if name, ok := schemaNames[field]; ok {
+			field = name
+		}
 		if prefix != "" {
 			field = prefix + "." + field
 		}
@@ -83,6 +86,15 @@ func storeError(err error, prefix string) error {
 	default:
 		return &Error{Code: Internal, Message: internalMessage, cause: err}
 	}
+}
+
+// schemaNames are the names that the schema has for fields which the store calls
+// otherwise.
+var schemaNames = map[string]string{
+	"type":                "valueType",
+	"filter.type":         "filter.kind",
+	"filter.subtechnique": "filter.isSubtechnique",
+	"filter.keys":         "filter.ids",
 }
 
 const internalMessage = "internal error"
