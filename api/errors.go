@@ -56,7 +56,7 @@ func badInput(field, message string) error {
 
 // storeError translates an error of the store. Fields that the store names are
 // put under prefix: "input" makes "input.count" of "count".
-func storeError(err error, prefix string) error {
+func storeError(err error, prefix string) *Error {
 	var (
 		invalid  *store.InvalidError
 		notFound *store.NotFoundError
@@ -76,7 +76,7 @@ func storeError(err error, prefix string) error {
 		return &Error{Code: BadUserInput, Field: "after", cause: err,
 			Message: "after is no cursor of this list: it must come from a page of the same list in the same order"}
 	case errors.As(err, &notFound):
-		return &Error{Code: NotFound, Message: notFound.Error(), cause: err}
+		return &Error{Code: NotFound, Message: "there is " + notFound.Error(), cause: err}
 	case errors.As(err, &conflict):
 		return &Error{Code: Conflict, ID: conflict.ID, Message: conflict.Error(), cause: err}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

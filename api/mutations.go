@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	graphql "github.com/graph-gophers/graphql-go"
@@ -43,7 +44,7 @@ func (r *Resolver) ReportSighting(ctx context.Context, a reportSightingArgs) (*s
 	}
 	obj, err := r.store.ReportSighting(ctx, n)
 	if err != nil {
-		return nil, storeError(err, "input")
+		return nil, inputError(err, "of", "indicator, threat actor, technique, software or campaign")
 	}
 	return &sightingPayload{newSighting(r.alone(obj))}, nil
 }
@@ -90,7 +91,7 @@ func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (
 	}
 	obj, err := r.store.CreateIndicator(ctx, n)
 	if err != nil {
-		return nil, storeError(err, "input")
+		return nil, inputError(err, "indicates", "threat actor, campaign, software or technique")
 	}
 	return &indicatorPayload{newIndicator(r.alone(obj))}, nil
 }
@@ -102,4 +103,16 @@ func (r *Resolver) RetireIndicator(ctx context.Context, a idArg) (*indicatorPayl
 		return nil, storeError(err, "")
 	}
 	return &indicatorPayload{newIndicator(r.alone(obj))}, nil
+}
+
+// inputError translates an error of the store where ref is the only field of
+// the input that names other objects, and kinds are what they may be.
+func inputError(err error, ref, kinds string) error {
+	e := storeError(err, "input")
+	var missing *store.NotFoundError
+	if errors.As(err, &missing) {
+		e.Field = "input." + ref
+		e.Message = fmt.Sprintf("%s: there is no %s %q", e.Field, kinds, missing.Key)
+	}
+	return e
 }
