@@ -241,7 +241,9 @@ func TestTheQueryOnRealData(t *testing.T) {
 				TotalCount int
 				Nodes      []struct {
 					AttackID, Name string
-					Mitigations    struct{ Nodes []struct{ AttackID, Name string } }
+					Mitigations    struct {
+						Nodes []struct{ AttackID, Name string }
+					}
 				}
 			}
 		}

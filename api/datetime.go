@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -16,8 +15,11 @@ func (dateTime) ImplementsGraphQLType(name string) bool { return name == "DateTi
 // UnmarshalGraphQL is never called: arguments are instants.
 func (*dateTime) UnmarshalGraphQL(any) error { return errors.New("DateTime is read as an instant") }
 
-// MarshalJSON writes it in UTC.
-func (d dateTime) MarshalJSON() ([]byte, error) { return json.Marshal(d.UTC()) }
+// MarshalJSON writes it in UTC. It cannot fail, as time.Time's can: graph-gophers
+// panics on that.
+func (d dateTime) MarshalJSON() ([]byte, error) {
+	return d.UTC().AppendFormat(nil, `"`+time.RFC3339Nano+`"`), nil
+}
 
 // optionalTime is null for the zero time, which is unknown.
 func optionalTime(t time.Time) *dateTime {
