@@ -22,8 +22,8 @@ type connectionPage struct {
 
 const pageFields = `{ totalCount nodes { id } edges { cursor node { id } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } }`
 
-// walk reads a list to its end and returns the ids. field has %s where the
-// arguments first and after go; fetch returns the page.
+// walk reads a list to its end and returns the ids; fetch asks for a page with
+// the arguments first and after.
 func walk(t *testing.T, first int, fetch func(args string) connectionPage) (ids []string) {
 	t.Helper()
 	args := fmt.Sprintf("first: %d", first)
