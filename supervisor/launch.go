@@ -26,6 +26,9 @@ func (m *master) launch(s *slot) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := m.listen(s.app, s.index+1); err != nil { // they are open, unless a spec has grown
+		return nil, err
+	}
 	m.lastLaunch++
 	p := &process{launch: m.lastLaunch, slot: s, spec: app, startedAt: time.Now(), tails: newTails()}
 	out, outWrite, err := logs.Pipe()
