@@ -43,6 +43,7 @@ func TestScripts(t *testing.T) {
 			h := home.Dir(filepath.Join(env.WorkDir, "home"))
 			env.Setenv("NEKO_HOME", string(h))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // or each command takes a second with -race
 			env.Defer(func() { endDaemon(t, h) })
 			return nil
 		},
