@@ -14,7 +14,7 @@ import (
 const Enterprise = 25_000
 
 // Write writes a bundle with about so many objects, in the proportions of ATT&CK
-// for Enterprise and as large for each object: with [Enterprise] 36 MB. It is
+// for Enterprise and as large for each object: with [Enterprise] 42 MB. It is
 // the same bundle every time; its texts are nonsense.
 func Write(w io.Writer, objects int) error {
 	g := &gen{w: bufio.NewWriterSize(w, 1<<16), rnd: rand.New(rand.NewPCG(7, 11))}

@@ -256,7 +256,7 @@ func TestIndexes(t *testing.T) {
 	}
 	// Which index serves the condition that many objects may meet.
 	wide := map[string]string{
-		"domain": "label_obj (obj=? AND field=? AND value=?)", "platform": "PRIMARY KEY (field=? AND value=? AND obj=?)",
+		"domain": "label_obj (obj=? AND field=? AND value=?)", "platform": "label_obj (obj=? AND field=? AND value=?)",
 		"indicatorType": "label_obj (obj=? AND field=? AND value=?)", "type": "object_type (kind=? AND type=?",
 		"subtechnique": "object_sub (kind=? AND subtechnique=?", "valueType": "object_valtype (value_type=?", "active": "object_valid (retired=? AND valid_until>?)",
 		"createdAfter": "object_created (kind=? AND created>?)", "createdBefore": "object_created (kind=? AND created<?)",
