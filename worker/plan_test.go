@@ -257,7 +257,7 @@ func TestPlanCacheIsBounded(t *testing.T) {
 	}
 	c.put(key("huge"), &Plan{}, 200)
 	if c.get(key("huge")) != nil || len(c.plans) != 3 {
-		t.Error("a huge document is not kept")
+		t.Error("a huge plan is not kept")
 	}
 	c = newPlanCache(100, 1000)
 	for i := range 20 {

@@ -40,8 +40,8 @@ Under nekoctl, systemd or another supervisor it serves on the sockets that it
 inherits (LISTEN_FDS), and --listen does not count. See docs/worker-contract.md.
 `
 
-// version is set by the linker.
-var version = ""
+// Version is set by the linker.
+var Version = ""
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -122,8 +122,8 @@ func (e usageError) Hint() string  { return e.hint }
 
 // programVersion is that of the linker, else that of the module.
 func programVersion() string {
-	if version != "" {
-		return version
+	if Version != "" {
+		return Version
 	}
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version

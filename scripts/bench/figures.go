@@ -291,6 +291,7 @@ func workerMemory(nekoApp, pm2App app) func(*bench, *figure) {
 			cfg := load.Config{URL: t.url, Body: t.body, Clients: 16, Requests: 5000, BodyUntilEOF: true}
 			if t.body != nil {
 				cfg.Header = []string{"Content-Type: application/json"}
+				cfg.Check = noErrors
 			}
 			r, err := load.Do(b.ctx, cfg)
 			if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -221,6 +222,14 @@ func (b *bench) untilOK(t target, t0 time.Time) (time.Duration, error) {
 			return 0, fmt.Errorf("no 200 in %s, but %v", most, last.Samples)
 		}
 	}
+}
+
+// noErrors is a check for GraphQL, which answers 200 to what failed.
+func noErrors(r *load.Response) error {
+	if bytes.Contains(r.Body, []byte(`"errors"`)) {
+		return fmt.Errorf("%.200s", r.Body)
+	}
+	return nil
 }
 
 // freePort is a port that nobody uses just now.

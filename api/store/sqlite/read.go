@@ -149,7 +149,7 @@ func (s *Store) List(ctx context.Context, kind store.Kind, q store.Query) (store
 // than asked for, which tells whether there is a next page.
 func listStatement(kind store.Kind, q store.Query, cursor *store.Cursor, now time.Time) (string, []any) {
 	var st statement
-	where := " FROM object o WHERE o.gone = '' AND " + kindIs("o", kind) + st.where(kind, q.Filter, now)
+	where := st.from(kind, q.Filter, now)
 	if q.WantTotal {
 		st.add("SELECT count(*), ", noObject, where)
 	}
