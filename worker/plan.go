@@ -100,6 +100,9 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 			return nil, []*Error{{Message: fmt.Sprintf("fragment %q: fragments cannot define variables", f.Name), code: CodeParseFailed}}
 		}
 	}
+	if e := checkBounds(doc); e != nil {
+		return nil, []*Error{e}
+	}
 	if list := validator.ValidateWithRules(p.schema, doc, p.rules); len(list) > 0 {
 		return nil, validationErrors(list)
 	}
