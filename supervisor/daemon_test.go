@@ -274,6 +274,20 @@ func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestAProgramOfWhichNothingIsKnownMustTakeItsFirstSteps(t *testing.T) {
+	d := newDaemon(t)
+	script := app("script", 1, "die-at-start")
+	script.WaitReady = false
+	if _, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{script}}, nil); err == nil || !strings.Contains(err.Error(), "exit code 3") {
+		t.Errorf("a script that dies at once: %v", err)
+	}
+	long := app("long", 1, "silent")
+	long.WaitReady = false
+	if got, want := states(d.start(long).Processes), "long:0 online"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestReloadReplacesEveryWorker(t *testing.T) {
 	d := newDaemon(t)
 	before := d.start(web("api", 2)).Processes
