@@ -63,7 +63,7 @@ func importProcess(arg string) error {
 func TestLarge(t *testing.T) {
 	size := stixtest.Enterprise
 	if underRace {
-		size /= 10 // SQLite under the race detector: no figure to hold, only the reading
+		size /= 25 // SQLite under the race detector: no figure to hold, only the reading
 	}
 	dir := t.TempDir()
 	bundle, path := filepath.Join(dir, "large.json"), filepath.Join(dir, "neko.db")
