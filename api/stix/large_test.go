@@ -63,7 +63,7 @@ func importProcess(arg string) error {
 func TestLarge(t *testing.T) {
 	size := stixtest.Enterprise
 	if underRace {
-		size /= 10 // SQLite under the race detector: no figure to hold, only the reading
+		size /= 25 // SQLite under the race detector: no figure to hold, only the reading
 	}
 	dir := t.TempDir()
 	bundle, path := filepath.Join(dir, "large.json"), filepath.Join(dir, "neko.db")
@@ -143,4 +143,65 @@ func BenchmarkRead(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkQueries asks what a request asks, of a store with the large bundle.
+func BenchmarkQueries(b *testing.B) {
+	var buf bytes.Buffer
+	if err := stixtest.Write(&buf, stixtest.Enterprise); err != nil {
+		b.Fatal(err)
+	}
+	st, ctx := open(b), context.Background()
+	if _, err := Import(ctx, st, bytes.NewReader(buf.Bytes()), Options{}); err != nil {
+		b.Fatal(err)
+	}
+	ids := func(k store.Kind, n int) (out []string) {
+		p, err := st.List(ctx, k, store.Query{First: n})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, i := range p.Items {
+			out = append(out, i.Object.ID)
+		}
+		return out
+	}
+	actors, techniques := ids(store.KindThreatActor, 50), ids(store.KindTechnique, 200)
+	run := func(name string, f func() error) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := f(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	run("Get1", func() error { _, err := st.Get(ctx, store.KindThreatActor, []string{"G0034"}); return err })
+	run("List20", func() error { _, err := st.List(ctx, store.KindTechnique, store.Query{First: 20}); return err })
+	run("List20Total", func() error {
+		_, err := st.List(ctx, store.KindTechnique, store.Query{First: 20, WantTotal: true})
+		return err
+	})
+	run("List20Text", func() error {
+		_, err := st.List(ctx, store.KindTechnique, store.Query{First: 20, Filter: store.Filter{Text: "w2 made"}})
+		return err
+	})
+	run("ListUsesTechnique", func() error {
+		_, err := st.List(ctx, store.KindThreatActor, store.Query{First: 20, Filter: store.Filter{UsesTechnique: "T1001"}})
+		return err
+	})
+	run("Related1x5", func() error {
+		_, err := st.Related(ctx, store.Techniques, actors[:1], store.Query{First: 5, WantTotal: true})
+		return err
+	})
+	run("Related50x20", func() error {
+		_, err := st.Related(ctx, store.Techniques, actors, store.Query{First: 20, WantTotal: true})
+		return err
+	})
+	run("Mitigations200x5", func() error {
+		_, err := st.Related(ctx, store.Mitigations, techniques, store.Query{First: 5})
+		return err
+	})
+	run("CountsByKind", func() error { _, err := st.Counts(ctx, store.ByKind); return err })
+	run("CountsByTactic", func() error { _, err := st.Counts(ctx, store.TechniquesByTactic); return err })
 }

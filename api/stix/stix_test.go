@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -226,6 +227,9 @@ func TestNothingChanges(t *testing.T) {
 // TestOrder: the same bundles in any order, any number of times, make the same
 // store. Versions, tombstones, missing ends and parallel relationships are all in it.
 func TestOrder(t *testing.T) {
+	if underRace && !flagSet("rapid.checks") {
+		flag.Set("rapid.checks", "8") // SQLite under the race detector takes its time
+	}
 	n := 0
 	dir := t.TempDir()
 	types := []string{"intrusion-set", "attack-pattern", "malware", "campaign", "x-mitre-tactic"}
@@ -278,6 +282,11 @@ func TestOrder(t *testing.T) {
 			rt.Fatalf("in order %v:\n%s\n\nin order %v:\n%s", order, a, other, b)
 		}
 	})
+}
+
+func flagSet(name string) (set bool) {
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
 }
 
 func TestCommand(t *testing.T) {

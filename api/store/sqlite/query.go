@@ -80,15 +80,15 @@ func (s *statement) sources(e store.Edge, key string, kind store.Kind) string {
 // looks for each object whether it is in the result of a subquery. That is right
 // for conditions that many objects meet, and slow for those that few of a million
 // indicators do. So if there is a narrow condition its objects are found first,
-// and then sorted: a CROSS JOIN is never reordered.
-func (s *statement) from(kind store.Kind, f store.Filter, now time.Time) string {
+// and then sorted: a CROSS JOIN is never reordered. found tells which it is.
+func (s *statement) from(kind store.Kind, f store.Filter, now time.Time) (out string, found bool) {
 	narrow, conds := s.filter(kind, f, now)
-	out := " FROM object o WHERE "
-	if len(narrow) > 0 {
+	out = " FROM object o WHERE "
+	if found = len(narrow) > 0; found {
 		out = " FROM (SELECT DISTINCT pk FROM (" + narrow[0] + ")) d CROSS JOIN object o ON o.pk = d.pk WHERE "
 		narrow = narrow[1:]
 	}
-	return out + "o.gone = '' AND " + kindIs("o", kind) + and(narrow, conds)
+	return out + "o.gone = '' AND " + kindIs("o", kind) + and(narrow, conds), found
 }
 
 // where gives the conditions alone, each with AND before it.

@@ -263,8 +263,11 @@ func TestIndexes(t *testing.T) {
 		"modifiedAfter": "object_modified (kind=? AND modified>?)", "modifiedBefore": "object_modified (kind=? AND modified<?)",
 		"seenAfter": "object_last (kind=? AND last_seen>?)", "seenBefore": "object_first (kind=? AND first_seen<?)",
 	}
-	for _, c := range storetest.FilterCases() {
-		for _, order := range storetest.Orders() {
+	for i, c := range storetest.FilterCases() {
+		for k, order := range storetest.Orders() {
+			if i > 0 && k > 0 && (i+k)%5 > 0 {
+				continue // every order alone, and every filter with some
+			}
 			q, _, err := store.Query{First: 10, Filter: c.Filter, OrderBy: order}.Validate(c.Kind)
 			if err != nil {
 				t.Fatal(err)
@@ -294,8 +297,11 @@ func TestIndexes(t *testing.T) {
 			}
 		}
 	}
-	for _, rel := range storetest.Relations {
-		for _, order := range storetest.Orders() {
+	for i, rel := range storetest.Relations {
+		for k, order := range storetest.Orders() {
+			if i > 0 && (i+k)%7 > 0 {
+				continue
+			}
 			q, _, err := store.Query{First: 10, OrderBy: order, WantTotal: true}.Validate(rel.To)
 			if err != nil {
 				t.Fatal(err)
@@ -316,7 +322,7 @@ func TestIndexes(t *testing.T) {
 // The statements kept are bounded, and closing while they are in use is no crash.
 func TestStatements(t *testing.T) {
 	st := open(t, temp(t))
-	for i := range 3 * maxStmts {
+	for i := range maxStmts + 20 {
 		var q store.Query
 		q.First = 1
 		for b := range 10 {

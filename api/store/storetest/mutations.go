@@ -261,7 +261,7 @@ func testConcurrent(t *testing.T, st store.Store) {
 			}
 		})
 	}
-	for v := 2; v < 8; v++ {
+	for v := 2; v < 6; v++ {
 		Import(t, st, bundle(v)...)
 	}
 	var made, conflicts atomic.Int64

@@ -325,16 +325,20 @@ func testRelated(t *testing.T, st store.Store) {
 	parents = append(parents, stixID("malware", 77777), parents[0])
 	sub := true
 	found := 0
-	for _, rel := range Relations {
+	for k, rel := range Relations {
 		filters := []store.Filter{{}, {Text: "a"}, {Domain: "ics-attack"}}
 		if rel.To == store.KindTechnique {
 			filters = append(filters, store.Filter{Tactic: "impact"}, store.Filter{Subtechnique: &sub})
 		}
 		for n, f := range filters {
+			orders := ordersFor(n)
 			if rel != store.Techniques {
-				n++
+				if n > 0 && n != 1+k%(len(filters)-1) {
+					continue
+				}
+				orders = ordersFor(k + n + 1)[:1+(k+n)%2]
 			}
-			for i, order := range ordersFor(n) {
+			for i, order := range orders {
 				q := store.Query{First: 2, Filter: f, OrderBy: order, WantTotal: i%2 == 0}
 				pages, err := st.Related(ctx, rel, parents, q)
 				if err != nil {
@@ -349,13 +353,13 @@ func testRelated(t *testing.T, st store.Store) {
 			}
 		}
 	}
-	if found < 800 {
+	if found < 400 {
 		t.Errorf("only %d related objects in all: the relations test nothing", found)
 	}
 
 	// All pages of one parent, each asked for together with the other parents.
-	for _, order := range Orders() {
-		for _, parent := range parents[:6] {
+	for i, order := range Orders() {
+		for _, parent := range []string{parents[i%10], parents[i%10+1]} {
 			want := w.related(store.Techniques, parent, store.Filter{}, order)
 			q := store.Query{First: 3, OrderBy: order, WantTotal: true}
 			for at := 0; at < len(want); at += 3 {
@@ -583,7 +587,10 @@ func testVersions(t *testing.T, st store.Store) {
 	} {
 		for _, order := range permutations(len(c.versions)) {
 			n++
-			for _, twice := range []int{0, 1} { // once more: nothing changes
+			for _, twice := range []int{0, 1} {
+				if twice == 1 && n%2 == 0 {
+					continue // once more, and nothing changes: tried with every second one
+				}
 				for _, i := range order {
 					rec := c.versions[i]
 					o := *rec.Object
