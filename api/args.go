@@ -1,6 +1,9 @@
 package api
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // optionalInt is a nullable Int with a default in the SDL. graph-gophers applies
 // the default where the argument is not written, but takes `first: $n` without an
@@ -43,7 +46,45 @@ func (i optionalInt) orElse(def int) int {
 	return def
 }
 
-// value is empty for an argument that is absent.
+// inputs reads the nullable fields of an input and keeps the first error.
+type inputs struct {
+	prefix string // of the fields' names in errors
+	err    error
+}
+
+func (in *inputs) refuse(field, reason string) {
+	if in.err == nil {
+		name := in.prefix + "." + field
+		in.err = badInput(name, name+": "+reason)
+	}
+}
+
+// time is zero for a field that is absent.
+func (in *inputs) time(field string, i *instant) time.Time {
+	switch {
+	case i == nil:
+		return time.Time{}
+	case i.err != nil:
+		in.refuse(field, i.err.Error())
+		return time.Time{}
+	}
+	return i.Time
+}
+
+// some is the text of a field, empty if the field is absent. To the store that
+// is no condition, so a field that is there must not be empty: a client whose
+// variable is empty by mistake would get everything.
+func some[S ~string](in *inputs, field string, s *S) string {
+	if s == nil {
+		return ""
+	}
+	if *s == "" {
+		in.refuse(field, "is empty: leave it out, or say what it is to be")
+	}
+	return string(*s)
+}
+
+// value is empty for a field that is absent, and may be.
 func value[S ~string](s *S) string {
 	if s == nil {
 		return ""

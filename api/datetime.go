@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -16,8 +15,11 @@ func (dateTime) ImplementsGraphQLType(name string) bool { return name == "DateTi
 // UnmarshalGraphQL is never called: arguments are instants.
 func (*dateTime) UnmarshalGraphQL(any) error { return errors.New("DateTime is read as an instant") }
 
-// MarshalJSON writes it in UTC.
-func (d dateTime) MarshalJSON() ([]byte, error) { return json.Marshal(d.UTC()) }
+// MarshalJSON writes it in UTC. It cannot fail, as time.Time's can: graph-gophers
+// panics on that.
+func (d dateTime) MarshalJSON() ([]byte, error) {
+	return d.UTC().AppendFormat(nil, `"`+time.RFC3339Nano+`"`), nil
+}
 
 // optionalTime is null for the zero time, which is unknown.
 func optionalTime(t time.Time) *dateTime {
@@ -55,24 +57,4 @@ func (i *instant) UnmarshalGraphQL(input any) error {
 	}
 	i.err = fmt.Errorf("%.40q is no DateTime: write it like %q or %q", s, "2016-12-17T00:00:00Z", "2016-12-17")
 	return nil
-}
-
-// instants collects the first error of several arguments.
-type instants struct {
-	prefix string // of the arguments' names
-	err    error
-}
-
-// at is the zero time for an argument that is absent.
-func (is *instants) at(field string, i *instant) time.Time {
-	switch {
-	case i == nil:
-		return time.Time{}
-	case i.err != nil:
-		if is.err == nil {
-			is.err = badInput(is.prefix+field, is.prefix+field+": "+i.err.Error())
-		}
-		return time.Time{}
-	}
-	return i.Time
 }

@@ -56,7 +56,7 @@ func badInput(field, message string) error {
 
 // storeError translates an error of the store. Fields that the store names are
 // put under prefix: "input" makes "input.count" of "count".
-func storeError(err error, prefix string) error {
+func storeError(err error, prefix string) *Error {
 	var (
 		invalid  *store.InvalidError
 		notFound *store.NotFoundError
@@ -65,6 +65,9 @@ func storeError(err error, prefix string) error {
 	switch {
 	case errors.As(err, &invalid):
 		field := invalid.Field
+		if name, ok := schemaNames[field]; ok {
+			field = name
+		}
 		if prefix != "" {
 			field = prefix + "." + field
 		}
@@ -73,7 +76,7 @@ func storeError(err error, prefix string) error {
 		return &Error{Code: BadUserInput, Field: "after", cause: err,
 			Message: "after is no cursor of this list: it must come from a page of the same list in the same order"}
 	case errors.As(err, &notFound):
-		return &Error{Code: NotFound, Message: notFound.Error(), cause: err}
+		return &Error{Code: NotFound, Message: "there is " + notFound.Error(), cause: err}
 	case errors.As(err, &conflict):
 		return &Error{Code: Conflict, ID: conflict.ID, Message: conflict.Error(), cause: err}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
@@ -83,6 +86,15 @@ func storeError(err error, prefix string) error {
 	default:
 		return &Error{Code: Internal, Message: internalMessage, cause: err}
 	}
+}
+
+// schemaNames are the names that the schema has for fields which the store calls
+// otherwise.
+var schemaNames = map[string]string{
+	"type":                "valueType",
+	"filter.type":         "filter.kind",
+	"filter.subtechnique": "filter.isSubtechnique",
+	"filter.keys":         "filter.ids",
 }
 
 const internalMessage = "internal error"

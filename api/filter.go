@@ -21,40 +21,35 @@ type filterCommon struct {
 	ModifiedBefore *instant
 }
 
-func (c filterCommon) filter() (store.Filter, error) {
-	t := instants{prefix: "filter."}
+func (c filterCommon) filter(in *inputs) store.Filter {
 	f := store.Filter{
-		Text:           value(c.Text),
-		CreatedAfter:   t.at("createdAfter", c.CreatedAfter),
-		CreatedBefore:  t.at("createdBefore", c.CreatedBefore),
-		ModifiedAfter:  t.at("modifiedAfter", c.ModifiedAfter),
-		ModifiedBefore: t.at("modifiedBefore", c.ModifiedBefore),
+		Text:           value(c.Text), // of a search box that may well be empty
+		CreatedAfter:   in.time("createdAfter", c.CreatedAfter),
+		CreatedBefore:  in.time("createdBefore", c.CreatedBefore),
+		ModifiedAfter:  in.time("modifiedAfter", c.ModifiedAfter),
+		ModifiedBefore: in.time("modifiedBefore", c.ModifiedBefore),
 	}
 	if c.IDs != nil {
 		if len(*c.IDs) > maxIDs {
-			return f, badInput("filter.ids", fmt.Sprintf("filter.ids has %d ids, but may have %d", len(*c.IDs), maxIDs))
+			in.refuse("ids", fmt.Sprintf("has %d ids, but may have %d", len(*c.IDs), maxIDs))
 		}
 		f.Keys = keys(*c.IDs)
 	}
-	return f, t.err
+	return f
 }
 
-// datedCommon is what filters of dated types have besides.
+// datedCommon is what filters of dated types have.
 type datedCommon struct {
 	filterCommon
 	SeenAfter  *instant
 	SeenBefore *instant
 }
 
-func (d datedCommon) filter() (store.Filter, error) {
-	f, err := d.filterCommon.filter()
-	if err != nil {
-		return f, err
-	}
-	t := instants{prefix: "filter."}
-	f.SeenAfter = t.at("seenAfter", d.SeenAfter)
-	f.SeenBefore = t.at("seenBefore", d.SeenBefore)
-	return f, t.err
+func (d datedCommon) filter(in *inputs) store.Filter {
+	f := d.filterCommon.filter(in)
+	f.SeenAfter = in.time("seenAfter", d.SeenAfter)
+	f.SeenBefore = in.time("seenBefore", d.SeenBefore)
+	return f
 }
 
 type threatActorFilter struct {
@@ -70,13 +65,14 @@ func (a *threatActorFilter) filter() (store.Filter, error) {
 	if a == nil {
 		return store.Filter{}, nil
 	}
-	f, err := a.datedCommon.filter()
-	f.Name = value(a.Name)
-	f.Alias = value(a.Alias)
-	f.UsesTechnique = value(a.UsesTechnique)
-	f.UsesSoftware = value(a.UsesSoftware)
+	in := inputs{prefix: "filter"}
+	f := a.datedCommon.filter(&in)
+	f.Name = some(&in, "name", a.Name)
+	f.Alias = some(&in, "alias", a.Alias)
+	f.UsesTechnique = some(&in, "usesTechnique", a.UsesTechnique)
+	f.UsesSoftware = some(&in, "usesSoftware", a.UsesSoftware)
 	f.Domain = stixDomain(a.Domain)
-	return f, err
+	return f, in.err
 }
 
 type techniqueFilter struct {
@@ -92,13 +88,14 @@ func (a *techniqueFilter) filter() (store.Filter, error) {
 	if a == nil {
 		return store.Filter{}, nil
 	}
-	f, err := a.filterCommon.filter()
-	f.Name = value(a.Name)
-	f.Tactic = value(a.Tactic)
-	f.Platform = value(a.Platform)
+	in := inputs{prefix: "filter"}
+	f := a.filterCommon.filter(&in)
+	f.Name = some(&in, "name", a.Name)
+	f.Tactic = some(&in, "tactic", a.Tactic)
+	f.Platform = some(&in, "platform", a.Platform)
 	f.Domain = stixDomain(a.Domain)
 	f.Subtechnique = a.IsSubtechnique
-	return f, err
+	return f, in.err
 }
 
 type softwareFilter struct {
@@ -115,19 +112,20 @@ func (a *softwareFilter) filter() (store.Filter, error) {
 	if a == nil {
 		return store.Filter{}, nil
 	}
-	f, err := a.filterCommon.filter()
-	f.Name = value(a.Name)
-	f.Alias = value(a.Alias)
+	in := inputs{prefix: "filter"}
+	f := a.filterCommon.filter(&in)
+	f.Name = some(&in, "name", a.Name)
+	f.Alias = some(&in, "alias", a.Alias)
 	switch value(a.Kind) {
 	case malware:
 		f.Type = "malware"
 	case tool:
 		f.Type = "tool"
 	}
-	f.UsesTechnique = value(a.UsesTechnique)
-	f.Platform = value(a.Platform)
+	f.UsesTechnique = some(&in, "usesTechnique", a.UsesTechnique)
+	f.Platform = some(&in, "platform", a.Platform)
 	f.Domain = stixDomain(a.Domain)
-	return f, err
+	return f, in.err
 }
 
 type campaignFilter struct {
@@ -144,14 +142,15 @@ func (a *campaignFilter) filter() (store.Filter, error) {
 	if a == nil {
 		return store.Filter{}, nil
 	}
-	f, err := a.datedCommon.filter()
-	f.Name = value(a.Name)
-	f.Alias = value(a.Alias)
-	f.AttributedTo = value(a.AttributedTo)
-	f.UsesTechnique = value(a.UsesTechnique)
-	f.UsesSoftware = value(a.UsesSoftware)
+	in := inputs{prefix: "filter"}
+	f := a.datedCommon.filter(&in)
+	f.Name = some(&in, "name", a.Name)
+	f.Alias = some(&in, "alias", a.Alias)
+	f.AttributedTo = some(&in, "attributedTo", a.AttributedTo)
+	f.UsesTechnique = some(&in, "usesTechnique", a.UsesTechnique)
+	f.UsesSoftware = some(&in, "usesSoftware", a.UsesSoftware)
 	f.Domain = stixDomain(a.Domain)
-	return f, err
+	return f, in.err
 }
 
 type mitigationFilter struct {
@@ -165,11 +164,12 @@ func (a *mitigationFilter) filter() (store.Filter, error) {
 	if a == nil {
 		return store.Filter{}, nil
 	}
-	f, err := a.filterCommon.filter()
-	f.Name = value(a.Name)
-	f.Mitigates = value(a.Mitigates)
+	in := inputs{prefix: "filter"}
+	f := a.filterCommon.filter(&in)
+	f.Name = some(&in, "name", a.Name)
+	f.Mitigates = some(&in, "mitigates", a.Mitigates)
 	f.Domain = stixDomain(a.Domain)
-	return f, err
+	return f, in.err
 }
 
 type tacticFilter struct {
@@ -182,10 +182,11 @@ func (a *tacticFilter) filter() (store.Filter, error) {
 	if a == nil {
 		return store.Filter{}, nil
 	}
-	f, err := a.filterCommon.filter()
-	f.Name = value(a.Name)
+	in := inputs{prefix: "filter"}
+	f := a.filterCommon.filter(&in)
+	f.Name = some(&in, "name", a.Name)
 	f.Domain = stixDomain(a.Domain)
-	return f, err
+	return f, in.err
 }
 
 type indicatorFilter struct {
@@ -202,14 +203,15 @@ func (a *indicatorFilter) filter() (store.Filter, error) {
 	if a == nil {
 		return store.Filter{}, nil
 	}
-	f, err := a.filterCommon.filter()
-	f.Name = value(a.Name)
-	f.Indicates = value(a.Indicates)
+	in := inputs{prefix: "filter"}
+	f := a.filterCommon.filter(&in)
+	f.Name = some(&in, "name", a.Name)
+	f.Indicates = some(&in, "indicates", a.Indicates)
 	f.Active = a.Active
-	f.IndicatorType = value(a.IndicatorType)
-	f.ValueType = value(a.ValueType)
-	f.Value = value(a.Value)
-	return f, err
+	f.IndicatorType = some(&in, "indicatorType", a.IndicatorType)
+	f.ValueType = some(&in, "valueType", a.ValueType)
+	f.Value = some(&in, "value", a.Value)
+	return f, in.err
 }
 
 type sightingFilter struct {
@@ -221,9 +223,10 @@ func (a *sightingFilter) filter() (store.Filter, error) {
 	if a == nil {
 		return store.Filter{}, nil
 	}
-	f, err := a.datedCommon.filter()
-	f.SightingOf = value(a.SightingOf)
-	return f, err
+	in := inputs{prefix: "filter"}
+	f := a.datedCommon.filter(&in)
+	f.SightingOf = some(&in, "sightingOf", a.SightingOf)
+	return f, in.err
 }
 
 func keys(ids []graphql.ID) []string {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	graphql "github.com/graph-gophers/graphql-go"
@@ -25,26 +26,25 @@ type sightingPayload struct{ Sighting *sighting }
 // ReportSighting records that something was seen.
 func (r *Resolver) ReportSighting(ctx context.Context, a reportSightingArgs) (*sightingPayload, error) {
 	in := a.Input
-	// The store takes 0 for not told; told, it is a mistake.
+	fields := inputs{prefix: "input"}
 	count := in.Count.orElse(1)
-	if count < 1 {
-		return nil, badInput("input.count", fmt.Sprintf("input.count is %d, but must be at least 1", count))
+	if count < 1 { // the store would take 0 for not told
+		fields.refuse("count", fmt.Sprintf("is %d, but must be at least 1", count))
 	}
-	t := instants{prefix: "input."}
 	n := store.NewSighting{
 		Of:          string(in.Of),
-		FirstSeen:   t.at("firstSeen", in.FirstSeen),
-		LastSeen:    t.at("lastSeen", in.LastSeen),
+		FirstSeen:   fields.time("firstSeen", in.FirstSeen),
+		LastSeen:    fields.time("lastSeen", in.LastSeen),
 		Count:       count,
 		Description: value(in.Description),
 		Reporter:    value(in.Reporter),
 	}
-	if t.err != nil {
-		return nil, t.err
+	if fields.err != nil {
+		return nil, fields.err
 	}
 	obj, err := r.store.ReportSighting(ctx, n)
 	if err != nil {
-		return nil, storeError(err, "input")
+		return nil, inputError(err, "of", "indicator, threat actor, technique, software or campaign")
 	}
 	return &sightingPayload{newSighting(r.alone(obj))}, nil
 }
@@ -69,7 +69,7 @@ type indicatorPayload struct{ Indicator *indicator }
 // CreateIndicator adds an indicator.
 func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (*indicatorPayload, error) {
 	in := a.Input
-	t := instants{prefix: "input."}
+	fields := inputs{prefix: "input"}
 	n := store.NewIndicator{
 		Name:        value(in.Name),
 		Description: value(in.Description),
@@ -77,11 +77,11 @@ func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (
 		Value:       value(in.Value),
 		Pattern:     value(in.Pattern),
 		PatternType: value(in.PatternType),
-		ValidFrom:   t.at("validFrom", in.ValidFrom),
-		ValidUntil:  t.at("validUntil", in.ValidUntil),
+		ValidFrom:   fields.time("validFrom", in.ValidFrom),
+		ValidUntil:  fields.time("validUntil", in.ValidUntil),
 	}
-	if t.err != nil {
-		return nil, t.err
+	if fields.err != nil {
+		return nil, fields.err
 	}
 	if in.IndicatorTypes != nil {
 		n.IndicatorTypes = *in.IndicatorTypes
@@ -91,7 +91,7 @@ func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (
 	}
 	obj, err := r.store.CreateIndicator(ctx, n)
 	if err != nil {
-		return nil, storeError(err, "input")
+		return nil, inputError(err, "indicates", "threat actor, campaign, software or technique")
 	}
 	return &indicatorPayload{newIndicator(r.alone(obj))}, nil
 }
@@ -103,4 +103,16 @@ func (r *Resolver) RetireIndicator(ctx context.Context, a idArg) (*indicatorPayl
 		return nil, storeError(err, "")
 	}
 	return &indicatorPayload{newIndicator(r.alone(obj))}, nil
+}
+
+// inputError translates an error of the store where ref is the only field of
+// the input that names other objects, and kinds are what they may be.
+func inputError(err error, ref, kinds string) error {
+	e := storeError(err, "input")
+	var missing *store.NotFoundError
+	if errors.As(err, &missing) {
+		e.Field = "input." + ref
+		e.Message = fmt.Sprintf("%s: there is no %s %q", e.Field, kinds, missing.Key)
+	}
+	return e
 }

@@ -34,8 +34,9 @@ func failure(hint, format string, args ...any) *control.Error {
 }
 
 // start brings apps up. What cannot be checked or bound is found before any
-// process starts, and then nothing starts. It returns notes worth telling.
-func (m *master) start(r reporter, specs []spec.App) (notes []string, err error) {
+// process starts, and then nothing starts. With reload, apps that run are
+// reloaded even if their specs are the same. It returns notes worth telling.
+func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []string, err error) {
 	for i := range specs {
 		if err := specs[i].Check(); err != nil {
 			return nil, specError(err)
@@ -68,7 +69,7 @@ func (m *master) start(r reporter, specs []spec.App) (notes []string, err error)
 						return
 					}
 				}
-				tasks = append(tasks, task{a, !same})
+				tasks = append(tasks, task{a, !same || reload})
 				continue
 			}
 			a := &app{name: want.Name, spec: want, size: instances(want), busy: make(chan struct{}, 1)}
@@ -110,7 +111,17 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note 
 		if err := m.roll(a, next, nil); err != nil {
 			return "", err
 		}
-		m.do(func() { m.resize(a, max(instances(next), 1)) })
+		m.do(func() {
+			n := max(instances(next), 1)
+			if err = m.listen(a, max(n, len(a.slots))); err != nil { // the sockets of new slots
+				err = m.listenError(a.name, err)
+				return
+			}
+			m.resize(a, n)
+		})
+		if err != nil {
+			return "", err
+		}
 		return a.name + " was reloaded into its new settings", m.untilOnline(a, nil)
 	}
 	idle := true
@@ -562,7 +573,7 @@ func (m *master) boot(text string) {
 	if err := json.Unmarshal([]byte(text), &specs); err != nil {
 		fail(err)
 	}
-	_, err := m.start(quiet{}, specs)
+	_, err := m.start(quiet{}, specs, false)
 	var known bool
 	m.do(func() { known = len(m.apps) > 0 })
 	if err != nil && !known {

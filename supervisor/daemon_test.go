@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,16 @@ func TestMain(m *testing.M) {
 			os.Exit(supervisor.ExecMain(os.Args[2:]))
 		case "worker":
 			worker(os.Args[2:])
+		case "foreground":
+			var apps []spec.App
+			if err := json.Unmarshal([]byte(os.Args[2]), &apps); err != nil {
+				panic(err)
+			}
+			h, err := home.Find()
+			if err != nil {
+				panic(err)
+			}
+			os.Exit(supervisor.Foreground(h, apps))
 		}
 	}
 	os.Exit(m.Run())
@@ -260,6 +271,20 @@ func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
 	list := d.until("errored", func(l []control.Process) bool { return l[0].State == control.Errored })
 	if list[0].Restarts != 3 || !strings.Contains(list[0].Reason, "gave up after 3 restarts") {
 		t.Errorf("got %+v", list[0])
+	}
+}
+
+func TestAProgramOfWhichNothingIsKnownMustTakeItsFirstSteps(t *testing.T) {
+	d := newDaemon(t)
+	script := app("script", 1, "die-at-start")
+	script.WaitReady = false
+	if _, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{script}}, nil); err == nil || !strings.Contains(err.Error(), "exit code 3") {
+		t.Errorf("a script that dies at once: %v", err)
+	}
+	long := app("long", 1, "silent")
+	long.WaitReady = false
+	if got, want := states(d.start(long).Processes), "long:0 online"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

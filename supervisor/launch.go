@@ -15,6 +15,7 @@ import (
 
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // launch forks one process for a slot. What must outlive this master is
@@ -24,6 +25,9 @@ func (m *master) launch(s *slot) (*process, error) {
 	app := s.spec
 	path, err := app.Program()
 	if err != nil {
+		return nil, err
+	}
+	if err := m.listen(s.app, s.index+1); err != nil { // they are open, unless a spec has grown
 		return nil, err
 	}
 	m.lastLaunch++
@@ -132,13 +136,6 @@ func (m *master) forget(p *process) {
 	}
 }
 
-// contract are the variables that the worker contract sets, or that belong to
-// the daemon's own service manager; an app's environment does not get through.
-var contract = []string{
-	"LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
-	"NEKO_APP", "NEKO_SLOT", "NEKO_INSTANCES", "NEKO_DRAIN_TIMEOUT", "NODE_APP_INSTANCE", "INSTANCE_ID",
-}
-
 // environment is the app's own and the worker contract's.
 func (m *master) environment(s *slot) []string {
 	app := s.spec
@@ -146,7 +143,7 @@ func (m *master) environment(s *slot) []string {
 	if env == nil {
 		env = map[string]string{}
 	}
-	for _, name := range contract {
+	for _, name := range spec.Contract {
 		delete(env, name)
 	}
 	slot := strconv.Itoa(s.index)

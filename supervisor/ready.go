@@ -13,9 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// firstSteps is how long a program of which nothing else is known must have run
+// to be taken for ready: most mistakes (a missing file, a syntax error) end it
+// sooner, and then start and reload say so.
+const firstSteps = 250 * time.Millisecond
+
 // awaitReady sees to it that a new process becomes ready or fails. READY=1
 // always makes it ready; where the app does not insist on that, being seen to
-// accept does, and without listeners running does.
+// accept does, and without listeners having run for a moment does.
 func (m *master) awaitReady(p *process) {
 	limit := p.spec.ListenTimeout.D()
 	m.after(p, limit, func() {
@@ -26,7 +31,7 @@ func (m *master) awaitReady(p *process) {
 		return
 	}
 	if len(p.spec.Listen) == 0 {
-		go m.post(func() { m.becameReady(p) })
+		time.AfterFunc(min(firstSteps, p.spec.MinUptime.D()), func() { m.post(func() { m.becameReady(p) }) })
 		return
 	}
 	inodes := p.slot.inodes()

@@ -52,7 +52,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		for _, app := range q.Apps {
 			names = append(names, app.Name)
 		}
-		notes, err := m.start(r, q.Apps)
+		notes, err := m.start(r, q.Apps, q.Reload)
 		return names, notes, err
 	}))
 	target := func(f func(reporter, []string) error) http.HandlerFunc {
@@ -181,6 +181,9 @@ func (s *slot) show() control.Process {
 	if p != nil {
 		v.PID = p.PID
 		v.UptimeMS = time.Since(p.startedAt).Milliseconds()
+		if p.usage.at.IsZero() { // younger than the sampling
+			p.usage, _ = readUsage(p.PID)
+		}
 		v.MemoryBytes, v.CPUPercent = p.usage.memory, p.usage.cpu
 	}
 	for _, g := range s.app.groups {

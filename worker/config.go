@@ -44,7 +44,7 @@ type Config struct {
 	// MaxTokens bounds one GraphQL document. Default: 10,000.
 	MaxTokens int
 	// MaxPlans and MaxPlanBytes bound the cache of operation plans, in number and
-	// in bytes of document text. Defaults: 1,000 and 8 MiB.
+	// in bytes of memory, about. Defaults: 1,000 and 16 MiB.
 	MaxPlans     int
 	MaxPlanBytes int
 	// MaxConnections is how many connections are open at most; another is
@@ -84,7 +84,7 @@ func (c Config) withDefaults() Config {
 	set(&c.MaxBody, 1<<20)
 	set(&c.MaxTokens, 10_000)
 	set(&c.MaxPlans, 1_000)
-	set(&c.MaxPlanBytes, 8<<20)
+	set(&c.MaxPlanBytes, 16<<20)
 	set(&c.MaxConnections, 32<<10)
 	set(&c.IdleTimeout, 75*time.Second)
 	set(&c.DrainTimeout, defaultDrainTimeout)

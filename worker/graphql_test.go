@@ -78,7 +78,7 @@ func TestGraphQLOverHTTP(t *testing.T) {
 		{"extensions that are none", "POST", "/graphql", asJSON, `{"query":"{hello}","extensions":[]}`, 400, plain, `\"extensions\" must be an object`},
 		{"an operation name that is no string", "POST", "/graphql", asJSON, `{"query":"{hello}","operationName":1}`, 400, plain, `\"operationName\" must be a string`},
 		{"GET without a query", "GET", "/graphql", "", "", 400, plain, `the query is empty`},
-		{"GET with bad variables", "GET", get("{hello}", "&variables=[1]"), "", "", 400, plain, `\"variables\" must be a JSON object`},
+		{"GET with bad variables", "GET", get("{hello}", "&variables=[1]"), "", "", 400, plain, `\"variables\" must be an object`},
 		{"a mutation by GET", "GET", get(mutation), "", "", 405, plain, `"code":"METHOD_NOT_ALLOWED"`},
 		{"a form", "POST", "/graphql", "Content-Type: application/x-www-form-urlencoded", "query={hello}", 415, plain, `"code":"UNSUPPORTED_MEDIA_TYPE"`},
 		{"plain text, which a page of another site may send", "POST", "/graphql", "Content-Type: text/plain", `{"query":"{hello}"}`, 415, plain, `the body must be application/json`},

@@ -27,13 +27,23 @@ type Plan struct {
 	// it selects, fragments included and introspection excluded, each once, sorted.
 	Fields []string
 
+	variables []variable
+	size      int // about how many bytes it holds
+
+	// The tree, as long as texts may be printed from it; nil if there is only one.
 	op        *ast.OperationDefinition
 	fragments ast.FragmentDefinitionList // those that op reaches
-	variables []variable
 
 	mu    sync.Mutex
 	texts map[string]string // what is executed, by the state of the variables
 }
+
+// How many bytes a plan holds for each byte of its document, as measured: with
+// the tree, and with the text alone.
+const (
+	treeRatio = 32
+	textRatio = 4
+)
 
 // planner makes plans, and keeps those that were used last.
 type planner struct {
@@ -73,7 +83,7 @@ func (p *planner) plan(_ context.Context, document, name string) (*Plan, []*Erro
 	if errs != nil {
 		return nil, errs
 	}
-	p.cache.put(key, plan, len(document))
+	p.cache.put(key, plan, plan.size)
 	return plan, nil
 }
 
@@ -89,6 +99,9 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		if f.VariableDefinition != nil {
 			return nil, []*Error{{Message: fmt.Sprintf("fragment %q: fragments cannot define variables", f.Name), code: CodeParseFailed}}
 		}
+	}
+	if e := checkBounds(doc); e != nil {
+		return nil, []*Error{e}
 	}
 	if list := validator.ValidateWithRules(p.schema, doc, p.rules); len(list) > 0 {
 		return nil, validationErrors(list)
@@ -111,7 +124,26 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 	if plan.variables, e = p.declared(op); e != nil {
 		return nil, []*Error{e}
 	}
+	plan.size = 512 + treeRatio*len(document)
+	if states, only := plan.onlyStates(); only {
+		if _, e := plan.text(states); e != nil {
+			return nil, []*Error{e}
+		}
+		plan.op, plan.fragments, plan.size = nil, nil, 512+textRatio*len(document)
+	}
 	return plan, nil
+}
+
+// onlyStates is the state of the variables, if there is only one: no variable may
+// be null or absent.
+func (p *Plan) onlyStates() (states []varState, only bool) {
+	for _, v := range p.variables {
+		if !v.typ.NonNull {
+			return nil, false
+		}
+		states = append(states, varSet)
+	}
+	return states, true
 }
 
 func validationErrors(list gqlerror.List) []*Error {

@@ -168,6 +168,41 @@ func TestWhatIsRefused(t *testing.T) {
 	}
 }
 
+// Documents that are made to cost a parser seconds are refused in milliseconds.
+func TestDocumentsThatAreMadeToHurt(t *testing.T) {
+	w := newTestWorker(t, Config{})
+	const want = `!GRAPHQL_VALIDATION_FAILED the document selects more than 20000 fields with its fragments expanded, or repeats fields too often`
+	doubling := `{...F0} fragment F24 on Query {hello}`
+	for i := range 24 {
+		doubling += fmt.Sprintf(` fragment F%d on Query {...F%d ...F%[2]d}`, i, i+1)
+	}
+	across := `{`
+	for i := range 60 {
+		across += ` nodes {` + strings.Repeat(fmt.Sprintf("x: id y%d: id ", i), 10) + `}`
+	}
+	for what, doc := range map[string]string{
+		"one field a thousand times":        `{` + strings.Repeat("hello ", 1000) + `}`,
+		"with a selection each":             `{` + strings.Repeat("nodes {id} ", 1000) + `}`,
+		"fields that meet one level deeper": across + `}`,
+		"fragments that double":             doubling,
+		"fragments in a circle":             `{...F} fragment F on Query {...G} fragment G on Query {...F}`,
+		"a circle through fields":           `{...F} fragment F on Query {x: node(id: 1) {...F}}`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			if got := w.answer(t, doc, "", ""); got != want {
+				t.Errorf("%.300s", got)
+			}
+		})
+	}
+	aliases := `{`
+	for i := range 3000 {
+		aliases += fmt.Sprintf(" a%d: hello", i)
+	}
+	if got := w.answer(t, aliases+`}`, "", ""); strings.Contains(got, "!") {
+		t.Errorf("many fields, each once: %.300s", got)
+	}
+}
+
 func TestOperations(t *testing.T) {
 	w := newTestWorker(t, Config{})
 	const two = `
@@ -257,7 +292,7 @@ func TestPlanCacheIsBounded(t *testing.T) {
 	}
 	c.put(key("huge"), &Plan{}, 200)
 	if c.get(key("huge")) != nil || len(c.plans) != 3 {
-		t.Error("a huge document is not kept")
+		t.Error("a huge plan is not kept")
 	}
 	c = newPlanCache(100, 1000)
 	for i := range 20 {

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// planCache holds the plans that were used last, bounded in number and in bytes
-// of document text. It is safe for concurrent use.
+// planCache holds the plans that were used last, bounded in number and in bytes.
+// It is safe for concurrent use.
 type planCache struct {
 	maxPlans, maxBytes int
 
@@ -45,7 +45,7 @@ func (c *planCache) get(key planKey) *Plan {
 	return e.Value.(*planEntry).plan
 }
 
-// put keeps plan and drops what was used longest ago until all fits. A document
+// put keeps plan and drops what was used longest ago until all fits. A plan
 // larger than an eighth of the room is not kept: it would drive out the others.
 func (c *planCache) put(key planKey, plan *Plan, bytes int) {
 	c.mu.Lock()

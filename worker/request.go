@@ -51,54 +51,48 @@ func decodePost(ctx *fasthttp.RequestCtx) (r request, bad *badRequest) {
 
 func parseBody(data []byte) (r request, bad *badRequest) {
 	var body struct {
-		Query         *json.RawMessage `json:"query"`
-		OperationName *json.RawMessage `json:"operationName"`
-		Variables     *json.RawMessage `json:"variables"`
-		Extensions    *json.RawMessage `json:"extensions"`
+		Query         *string                    `json:"query"`
+		OperationName string                     `json:"operationName"`
+		Variables     json.RawMessage            `json:"variables"`
+		Extensions    map[string]json.RawMessage `json:"extensions"`
 	}
 	if err := json.Unmarshal(data, &body); err != nil {
 		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
+		var typed *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &syntax):
 			return r, malformed("the body is no JSON: %v at byte %d", syntax, syntax.Offset)
+		case errors.As(err, &typed) && typed.Field == "extensions":
+			return r, malformed("%q must be an object", typed.Field)
+		case errors.As(err, &typed) && typed.Field != "":
+			return r, malformed("%q must be a string", typed.Field)
 		}
 		return r, malformed("the body must be a JSON object with a query")
 	}
 	if body.Query == nil {
 		return r, malformed(`the body has no "query"`)
 	}
-	if bad = field("query", body.Query, &r.query, "a string"); bad != nil {
-		return r, bad
-	}
-	if bad = field("operationName", body.OperationName, &r.operationName, "a string"); bad != nil {
-		return r, bad
-	}
-	if bad = field("variables", body.Variables, &r.variables, "an object"); bad != nil {
-		return r, bad
-	}
-	var extensions map[string]json.RawMessage
-	if bad = field("extensions", body.Extensions, &extensions, "an object"); bad != nil {
-		return r, bad
-	}
+	r.query, r.operationName = *body.Query, body.OperationName
 	if strings.TrimSpace(r.query) == "" {
 		return r, malformed("the query is empty")
 	}
-	return r, nil
+	if len(body.Variables) > 0 {
+		r.variables, bad = parseVariables(body.Variables)
+	}
+	return r, bad
 }
 
-// field reads a part of the body that may be absent or null.
-func field(name string, raw *json.RawMessage, v any, want string) *badRequest {
-	if raw == nil {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(*raw))
+// parseVariables reads an object, or null, with its numbers as they are written.
+func parseVariables(data []byte) (variables map[string]any, bad *badRequest) {
+	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	if err := d.Decode(v); err != nil {
-		return malformed("%q must be %s", name, want)
+	if err := d.Decode(&variables); err != nil {
+		return nil, malformed(`"variables" must be an object`)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return malformed("%q must be %s", name, want)
+		return nil, malformed(`"variables" must be an object`)
 	}
-	return nil
+	return variables, nil
 }
 
 func decodeGet(args *fasthttp.Args) (r request, bad *badRequest) {
@@ -108,15 +102,16 @@ func decodeGet(args *fasthttp.Args) (r request, bad *badRequest) {
 		return r, malformed("the query is empty")
 	}
 	r.operationName = string(args.Peek("operationName"))
-	var extensions map[string]json.RawMessage
-	for name, v := range map[string]any{"variables": &r.variables, "extensions": &extensions} {
-		if raw := json.RawMessage(args.Peek(name)); len(raw) > 0 {
-			if bad = field(name, &raw, v, "a JSON object"); bad != nil {
-				return r, bad
-			}
+	if raw := args.Peek("extensions"); len(raw) > 0 {
+		var extensions map[string]json.RawMessage
+		if json.Unmarshal(raw, &extensions) != nil {
+			return r, malformed(`"extensions" must be an object`)
 		}
 	}
-	return r, nil
+	if raw := args.Peek("variables"); len(raw) > 0 {
+		r.variables, bad = parseVariables(raw)
+	}
+	return r, bad
 }
 
 // unreadable says why a body of this content type is not read, "" if it is. What

@@ -45,10 +45,18 @@ type process struct {
 // start runs a worker with the sockets as its descriptors from 3 on.
 func start(t *testing.T, supervised bool, env []string, sockets ...*os.File) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(os.Args[0]), done: make(chan struct{})}
+	return startCommand(t, exec.Command(os.Args[0]), supervised, env, sockets...)
+}
+
+func startCommand(t *testing.T, cmd *exec.Cmd, supervised bool, env []string, sockets ...*os.File) *process {
+	t.Helper()
+	p := &process{Cmd: cmd, done: make(chan struct{})}
 	p.Env = append(os.Environ(), "WORKER_TEST_PROCESS=1")
 	if supervised {
-		dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 30)) // sun_path holds 107 bytes
+		dir := t.TempDir()
+		if cmd.Path == os.Args[0] {
+			dir = filepath.Join(dir, strings.Repeat("long/", 30)) // sun_path holds 107 bytes
+		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -286,5 +294,36 @@ func TestWhatRunRefuses(t *testing.T) {
 				t.Errorf("exit code %d: %s\nwant %s", code, p.stderr.String(), c.want)
 			}
 		})
+	}
+}
+
+// The program of another make in the reference of the contract keeps it.
+func TestExampleOfTheContract(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("there is no python3")
+	}
+	doc, err := os.ReadFile("../docs/worker-contract.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, program, _ := strings.Cut(string(doc), "```python\n")
+	program, _, ok := strings.Cut(program, "```")
+	if !ok {
+		t.Fatal("docs/worker-contract.md has no example in Python")
+	}
+	l, f := listenLocal(t)
+	p := startCommand(t, exec.Command(python, "-c", program), true, nil, f)
+	if got := p.told(t); got != "READY=1" {
+		t.Errorf("told: %q", got)
+	}
+	c := dial(t, l.Addr().String())
+	c.send(t, "/")
+	if body, _ := c.receive(t); body != "hello\n" {
+		t.Errorf("%q", body)
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.end(t); code != 0 {
+		t.Errorf("exit code %d: %s", code, p.stderr.String())
 	}
 }

@@ -17,6 +17,7 @@ type variable struct {
 	typ        *ast.Type
 	hasDefault bool
 	literal    *ast.Value // of the default
+	locations  []Location // of the declaration
 }
 
 // declared are the variables of op. It fails if a default is no value of its
@@ -24,10 +25,10 @@ type variable struct {
 func (p *planner) declared(op *ast.OperationDefinition) ([]variable, *Error) {
 	var list []variable
 	for _, d := range op.VariableDefinitions {
-		v := variable{name: d.Variable, typ: d.Type, hasDefault: d.DefaultValue != nil, literal: d.DefaultValue}
+		v := variable{name: d.Variable, typ: d.Type, hasDefault: d.DefaultValue != nil, literal: d.DefaultValue, locations: locations(d.Position)}
 		if v.hasDefault {
 			if _, e := p.fromDefault(v); e != nil {
-				e.code, e.Locations = CodeValidationFailed, locations(d.Position)
+				e.code, e.Locations = CodeValidationFailed, v.locations
 				return nil, e
 			}
 		}
@@ -77,7 +78,7 @@ func (p *planner) coerceAll(plan *Plan, given map[string]any) (map[string]any, [
 		}
 		if err != nil {
 			err.code = CodeBadUserInput
-			err.Locations = locations(plan.op.VariableDefinitions[i].Position)
+			err.Locations = v.locations
 			return nil, nil, err
 		}
 		values[v.name] = value

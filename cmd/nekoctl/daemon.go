@@ -1,33 +1,27 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"os"
+	"context"
+	"strings"
+	"time"
 
-	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
-	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-// spawn starts a daemon in the background and returns when it serves.
-func spawn(h home.Dir) error {
-	if _, err := keeper.Spawn(h); err != nil {
-		return failed(h.Log()+" may say more", "cannot start the daemon: %v", err)
+// spawn starts a daemon in the background and returns when it serves. It is
+// false if somebody else started one in the same moment; then that one serves.
+func (c *cli) spawn(ctx context.Context) (bool, error) {
+	_, err := keeper.Spawn(c.home)
+	if err == nil {
+		return true, nil
 	}
-	return nil
-}
-
-// runKeeper makes this process a keeper whose master starts apps.
-func runKeeper(h home.Dir, apps []spec.App) int {
-	if err := h.Create(); err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		return exitFailed
+	if strings.Contains(err.Error(), "already runs") {
+		client, pingErr := c.client()
+		for end := time.Now().Add(5 * time.Second); pingErr == nil && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if _, err := client.Ping(ctx); err == nil {
+				return false, nil
+			}
+		}
 	}
-	boot, err := json.Marshal(apps)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		return exitFailed
-	}
-	return keeper.Run(h, keeper.Options{Boot: string(boot)})
+	return false, failed(c.home.Log()+" may say more", "cannot start the daemon: %v", err)
 }

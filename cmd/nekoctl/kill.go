@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -38,23 +40,38 @@ func (c *cli) killCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			// A pidfd sees the end of the keeper even where nobody reaps it.
-			keeper, pidErr := unix.PidfdOpen(ping.Keeper, 0)
 			p := c.progress()
-			_, err = client.Kill(cmd.Context(), p.step)
+			err = c.killDaemon(cmd.Context(), client, ping.Keeper, p.step)
 			p.end()
 			if err != nil {
 				return err
 			}
-			// The keeper says goodbye after the master has answered.
-			if pidErr == nil {
-				defer unix.Close(keeper)
-				if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(keeper), Events: unix.POLLIN}}, 5000); n == 0 {
-					return failed(c.home.Log()+" says more", "the apps have stopped, but the keeper (pid %d) still runs", ping.Keeper)
-				}
-			}
 			_, err = fmt.Fprintf(c.out, "the daemon on %s has ended\n", c.home)
 			return err
 		},
+	}
+}
+
+// killDaemon returns when the daemon has ended, its keeper too.
+func (c *cli) killDaemon(ctx context.Context, client *control.Client, keeper int, step func(control.Progress)) error {
+	// A pidfd sees the end of the keeper even where nobody reaps it.
+	pidfd, pidErr := unix.PidfdOpen(keeper, 0)
+	if _, err := client.Kill(ctx, step); err != nil {
+		return err
+	}
+	if pidErr != nil {
+		return nil // it has ended already
+	}
+	defer unix.Close(pidfd)
+	// The keeper says goodbye after the master has answered.
+	for end := time.Now().Add(5 * time.Second); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(max(time.Until(end), 0)/time.Millisecond))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if n == 0 {
+			return failed(c.home.Log()+" says more", "the apps have stopped, but the keeper (pid %d) still runs", keeper)
+		}
+		return nil
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nekoctl/neko/supervisor"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -117,16 +118,16 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 		return err
 	}
 	if f.noDaemon {
-		if code := runKeeper(c.home, apps); code != 0 {
-			os.Exit(code)
-		}
-		return nil
+		return exitCode(supervisor.Foreground(c.home, apps))
 	}
 	if !up {
-		if err := spawn(c.home); err != nil {
+		begun, err := c.spawn(cmd.Context())
+		if err != nil {
 			return err
 		}
-		c.note("started the daemon on %s", c.home)
+		if up = !begun; begun {
+			c.note("started the daemon on %s", c.home)
+		}
 	}
 	p := c.progress()
 	done, err := client.Start(cmd.Context(), control.StartRequest{Apps: apps}, p.step)
@@ -154,8 +155,12 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 // endUnused ends a daemon that was begun for apps of which none could be
 // started: nothing stays half done.
 func (c *cli) endUnused(cmd *cobra.Command, client *control.Client) {
-	if list, err := client.Processes(cmd.Context()); err == nil && len(list) == 0 {
-		client.Kill(cmd.Context(), nil)
+	list, err := client.Processes(cmd.Context())
+	if err != nil || len(list) > 0 {
+		return
+	}
+	if ping, err := client.Ping(cmd.Context()); err == nil && c.killDaemon(cmd.Context(), client, ping.Keeper, nil) == nil {
+		c.note("ended the daemon again")
 	}
 }
 

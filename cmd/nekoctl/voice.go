@@ -32,6 +32,11 @@ type usageError struct {
 
 func (e *usageError) Error() string { return e.message }
 
+// exitCode is the end of a command that has said all there is to say.
+type exitCode int
+
+func (exitCode) Error() string { return "" }
+
 func misuse(command, format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...), "nekoctl " + strings.TrimSpace(command+" --help") + " shows how"}
 }
@@ -94,6 +99,9 @@ func (c *cli) report(err error) int {
 		if hint != "" {
 			c.hint("%s", hint)
 		}
+	}
+	if code, ok := errors.AsType[exitCode](err); ok {
+		return int(code)
 	}
 	if e, ok := errors.AsType[*usageError](err); ok {
 		say(e.message, e.hint, nil)

@@ -134,6 +134,7 @@ func lockHome(h home.Dir) (int, error) {
 
 // fail reports why the daemon cannot be, to whoever started it.
 func (k *keeper) fail(reason string) int {
+	reason = strings.TrimPrefix(reason, "error: ") // as a master says it
 	if k.ready != nil {
 		fmt.Fprint(k.ready, reason)
 		k.ready.Close()

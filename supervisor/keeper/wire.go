@@ -59,7 +59,9 @@ func (p packet) arg(i int) string {
 type link struct {
 	file *os.File
 	raw  syscall.RawConn
-	mu   sync.Mutex
+	mu   sync.Mutex // of senders
+
+	buf, oob []byte // of the receiver
 }
 
 func newLink(fd int) (*link, error) {
@@ -72,7 +74,10 @@ func newLink(fd int) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &link{file: file, raw: raw}, nil
+	return &link{
+		file: file, raw: raw,
+		buf: make([]byte, maxPacket+1), oob: make([]byte, unix.CmsgSpace(4*maxFiles)),
+	}, nil
 }
 
 func (l *link) close() { l.file.Close() }
@@ -114,13 +119,11 @@ func (l *link) send(p packet) error {
 // receive returns io.EOF when the other end is gone and everything it had sent
 // has been read.
 func (l *link) receive() (packet, error) {
-	buf := make([]byte, maxPacket+1)
-	oob := make([]byte, unix.CmsgSpace(4*maxFiles))
 	var n, oobn, flags int
 	var err error
 	waitErr := l.raw.Read(func(fd uintptr) bool {
 		for {
-			n, oobn, flags, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+			n, oobn, flags, _, err = unix.Recvmsg(int(fd), l.buf, l.oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 			// A peer that was killed with unread packets shows as one reset, after
 			// which the packets that it had sent are still there to be read.
 			if err != unix.EINTR && err != unix.ECONNRESET {
@@ -141,11 +144,11 @@ func (l *link) receive() (packet, error) {
 	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		return packet{}, fmt.Errorf("keeper socket: a message was cut short (flags %#x)", flags)
 	}
-	line, body, _ := strings.Cut(string(buf[:n]), "\n")
+	line, body, _ := strings.Cut(string(l.buf[:n]), "\n")
 	words := strings.Split(line, " ")
 	p := packet{verb: words[0], args: words[1:], body: body}
 	if oobn > 0 {
-		messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+		messages, err := unix.ParseSocketControlMessage(l.oob[:oobn])
 		if err != nil {
 			return packet{}, err
 		}

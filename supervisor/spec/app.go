@@ -50,7 +50,7 @@ type App struct {
 	ListenPID bool `json:"listen_pid"`
 	// WaitReady says that only READY=1 makes a process ready. Otherwise READY=1
 	// or the sight of it accepting does, and one without listeners is ready when
-	// it runs.
+	// it has run for a quarter of a second.
 	WaitReady bool `json:"wait_ready"`
 	// ListenTimeout is how long a process may take to become ready.
 	ListenTimeout Duration `json:"listen_timeout"`

@@ -12,9 +12,9 @@ import (
 var ofTheShell = []string{"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "WINDOWID", "TMUX", "TMUX_PANE", "STY",
 	"SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "XDG_SESSION_ID", "INVOCATION_ID", "JOURNAL_STREAM"}
 
-// ofTheContract are the variables that the master sets for each process
+// Contract are the variables that the master sets for each process
 // (docs/worker-contract.md); a value from elsewhere would be a lie.
-var ofTheContract = []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+var Contract = []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
 	"NEKO_APP", "NEKO_SLOT", "NEKO_INSTANCES", "NEKO_RUN_DIR", "NEKO_METRICS_SOCKET", "NEKO_DRAIN_TIMEOUT",
 	"NODE_APP_INSTANCE", "INSTANCE_ID"}
 
@@ -48,7 +48,7 @@ func ParseSetting(s string) (key, value string, err error) {
 
 // checkSetting says what is wrong with a variable of an app.
 func checkSetting(key, value string) *Error {
-	for _, k := range ofTheContract {
+	for _, k := range Contract {
 		if key == k {
 			return &Error{Key: "env", Message: key + " is set by neko itself, for each process"}
 		}

@@ -49,27 +49,99 @@ func kindIs(alias string, kind store.Kind) string {
 	return alias + ".kind = '" + string(kind) + "'" // validated
 }
 
-// pks is a subquery: the living object that a STIX or ATT&CK id means.
-func (s *statement) pks(key string, kind store.Kind) string {
+// meant is a condition on x: the living object that a STIX or ATT&CK id means.
+func (s *statement) meant(key string, kind store.Kind) string {
 	if id, ok := store.AttackKey(key); ok {
-		return "(SELECT x.pk FROM object x WHERE x.gone = '' AND " + kindIs("x", kind) + " AND x.attack_id = " + s.arg(id) + ")"
+		return "x.gone = '' AND " + kindIs("x", kind) + " AND x.attack_id = " + s.arg(id)
 	}
-	return "(SELECT x.pk FROM object x WHERE x.gone = '' AND x.id = " + s.arg(key) + ")"
+	return "x.gone = '' AND x.id = " + s.arg(key)
 }
 
+// labelled is a subquery: the objects with a label.
 func (s *statement) labelled(field, value string) string {
-	return "o.pk IN (SELECT l.obj FROM label l WHERE l.field = '" + field + "' AND l.value = " + s.arg(value) + ")"
+	return "SELECT l.obj AS pk FROM label l WHERE l.field = '" + field + "' AND l.value = " + s.arg(value)
 }
 
-// sources is a condition: o is at the beginning of an edge to what key means.
+// hasLabel is a condition on o. It looks the one object up, and so costs the same
+// however many have the label.
+func (s *statement) hasLabel(field, value string) string {
+	return "EXISTS (SELECT 1 FROM label l WHERE l.field = '" + field + "' AND l.value = " + s.arg(value) + " AND l.obj = o.pk)"
+}
+
+// sources is a subquery: the objects at the beginning of an edge to what key
+// means.
 func (s *statement) sources(e store.Edge, key string, kind store.Kind) string {
-	return "o.pk IN (SELECT e.src FROM edge e WHERE e.type = '" + string(e) + "' AND e.dst IN " + s.pks(key, kind) + " AND e.shown = 1)"
+	return "SELECT e.src AS pk FROM object x CROSS JOIN edge e ON e.type = '" + string(e) + "' AND e.dst = x.pk AND e.shown = 1 WHERE " + s.meant(key, kind)
 }
 
-// where gives the conditions for objects o of a kind, each with AND before it.
+// from gives FROM and WHERE for the objects o of a kind that a filter lets through.
+//
+// Left to itself SQLite walks through the whole kind in the order asked for, and
+// looks for each object whether it is in the result of a subquery. That is right
+// for conditions that many objects meet, and slow for those that few of a million
+// indicators do. So if there is a narrow condition its objects are found first,
+// and then sorted: a CROSS JOIN is never reordered. found tells which it is.
+func (s *statement) from(kind store.Kind, f store.Filter, now time.Time) (out string, found bool) {
+	narrow, conds := s.filter(kind, f, now)
+	out = " FROM object o WHERE "
+	if found = len(narrow) > 0; found {
+		out = " FROM (SELECT DISTINCT pk FROM (" + narrow[0] + ")) d CROSS JOIN object o ON o.pk = d.pk WHERE "
+		narrow = narrow[1:]
+	}
+	return out + "o.gone = '' AND " + kindIs("o", kind) + and(narrow, conds), found
+}
+
+// where gives the conditions alone, each with AND before it.
 func (s *statement) where(kind store.Kind, f store.Filter, now time.Time) string {
-	var conds []string
+	return and(s.filter(kind, f, now))
+}
+
+func and(narrow, conds []string) string {
+	var b strings.Builder
+	for _, n := range narrow {
+		b.WriteString(" AND o.pk IN (" + n + ")")
+	}
+	for _, c := range conds {
+		b.WriteString(" AND " + c)
+	}
+	return b.String()
+}
+
+// filter gives the conditions of a filter: subqueries that few objects are in (pk),
+// the narrowest first, and conditions on o.
+func (s *statement) filter(kind store.Kind, f store.Filter, now time.Time) (narrow, conds []string) {
 	and := func(c string) { conds = append(conds, c) }
+	in := func(q string) { narrow = append(narrow, q) }
+	if f.Keys != nil {
+		ids, attack := splitKeys(f.Keys)
+		in("SELECT x.pk AS pk FROM json_each(" + s.arg(jsonList(ids)) + ") j CROSS JOIN object x ON x.id = j.value UNION ALL " +
+			"SELECT x.pk FROM json_each(" + s.arg(jsonList(attack)) + ") j CROSS JOIN object x ON x.gone = '' AND " + kindIs("x", kind) + " AND x.attack_id = j.value")
+	}
+	if f.Value != "" {
+		in("SELECT x.pk AS pk FROM object x WHERE x.gone = '' AND x.kind = 'indicator' AND x.value = " + s.arg(f.Value))
+	}
+	if f.Name != "" {
+		in("SELECT x.pk AS pk FROM object x WHERE x.gone = '' AND " + kindIs("x", kind) + " AND x.fold = " + s.arg(store.Fold(f.Name)))
+	}
+	if f.Alias != "" {
+		in(s.labelled(labelAlias, store.Fold(f.Alias)))
+	}
+	for _, e := range []struct {
+		edge store.Edge
+		key  string
+		to   store.Kind
+	}{
+		{store.SightingOf, f.SightingOf, store.KindAny},
+		{store.Indicates, f.Indicates, store.KindAny},
+		{store.AttributedTo, f.AttributedTo, store.KindThreatActor},
+		{store.Mitigates, f.Mitigates, store.KindTechnique},
+		{store.Uses, f.UsesSoftware, store.KindSoftware},
+		{store.Uses, f.UsesTechnique, store.KindTechnique},
+	} {
+		if e.key != "" {
+			in(s.sources(e.edge, e.key, e.to))
+		}
+	}
 	if f.Text != "" {
 		var m strings.Builder
 		for i, w := range store.Words(f.Text) {
@@ -78,52 +150,23 @@ func (s *statement) where(kind store.Kind, f store.Filter, now time.Time) string
 			}
 			m.WriteString(`"` + w + `" *`) // words have no quotes
 		}
-		and("o.pk IN (SELECT w.rowid FROM words w WHERE words MATCH " + s.arg(m.String()) + ")")
-	}
-	if f.Name != "" {
-		and("o.fold = " + s.arg(store.Fold(f.Name)))
-	}
-	if f.Alias != "" {
-		and(s.labelled(labelAlias, store.Fold(f.Alias)))
-	}
-	if f.Keys != nil {
-		ids, attack := splitKeys(f.Keys)
-		and("o.pk IN (SELECT x.pk FROM json_each(" + s.arg(jsonList(ids)) + ") j CROSS JOIN object x ON x.id = j.value UNION ALL " +
-			"SELECT x.pk FROM json_each(" + s.arg(jsonList(attack)) + ") j CROSS JOIN object x ON x.gone = '' AND " + kindIs("x", kind) + " AND x.attack_id = j.value)")
-	}
-	if f.UsesTechnique != "" {
-		and(s.sources(store.Uses, f.UsesTechnique, store.KindTechnique))
-	}
-	if f.UsesSoftware != "" {
-		and(s.sources(store.Uses, f.UsesSoftware, store.KindSoftware))
-	}
-	if f.AttributedTo != "" {
-		and(s.sources(store.AttributedTo, f.AttributedTo, store.KindThreatActor))
-	}
-	if f.Mitigates != "" {
-		and(s.sources(store.Mitigates, f.Mitigates, store.KindTechnique))
-	}
-	if f.Indicates != "" {
-		and(s.sources(store.Indicates, f.Indicates, store.KindAny))
-	}
-	if f.SightingOf != "" {
-		and(s.sources(store.SightingOf, f.SightingOf, store.KindAny))
+		in("SELECT w.rowid AS pk FROM words w WHERE words MATCH " + s.arg(m.String()))
 	}
 	if f.Tactic != "" {
 		if isAttackTactic(f.Tactic) || strings.Contains(f.Tactic, "--") {
-			and(s.sources(store.InTactic, f.Tactic, store.KindTactic))
+			in(s.sources(store.InTactic, f.Tactic, store.KindTactic))
 		} else {
-			and(s.labelled(labelShort, strings.ToLower(f.Tactic)))
+			in(s.labelled(labelShort, strings.ToLower(f.Tactic)))
 		}
 	}
 	if f.Domain != "" {
-		and(s.labelled(labelDomain, f.Domain))
+		and(s.hasLabel(labelDomain, f.Domain))
 	}
 	if f.Platform != "" {
-		and(s.labelled(labelPlatform, store.Fold(f.Platform)))
+		and(s.hasLabel(labelPlatform, store.Fold(f.Platform)))
 	}
 	if f.IndicatorType != "" {
-		and(s.labelled(labelType, f.IndicatorType))
+		and(s.hasLabel(labelType, f.IndicatorType))
 	}
 	if f.Type != "" {
 		and("o.type = " + s.arg(f.Type))
@@ -133,9 +176,6 @@ func (s *statement) where(kind store.Kind, f store.Filter, now time.Time) string
 	}
 	if f.ValueType != "" {
 		and("o.value_type = " + s.arg(f.ValueType))
-	}
-	if f.Value != "" {
-		and("o.value = " + s.arg(f.Value))
 	}
 	if f.Active != nil {
 		t := s.arg(now.UnixMicro())
@@ -161,10 +201,7 @@ func (s *statement) where(kind store.Kind, f store.Filter, now time.Time) string
 	before("modified", f.ModifiedBefore)
 	after("last_seen", f.SeenAfter)
 	before("first_seen", f.SeenBefore)
-	if len(conds) == 0 {
-		return ""
-	}
-	return " AND " + strings.Join(conds, " AND ")
+	return narrow, conds
 }
 
 func isAttackTactic(s string) bool {

@@ -149,7 +149,7 @@ func (s *Store) List(ctx context.Context, kind store.Kind, q store.Query) (store
 // than asked for, which tells whether there is a next page.
 func listStatement(kind store.Kind, q store.Query, cursor *store.Cursor, now time.Time) (string, []any) {
 	var st statement
-	where := " FROM object o WHERE o.gone = '' AND " + kindIs("o", kind) + st.where(kind, q.Filter, now)
+	where, found := st.from(kind, q.Filter, now)
 	if q.WantTotal {
 		st.add("SELECT count(*), ", noObject, where)
 	}
@@ -158,11 +158,17 @@ func listStatement(kind store.Kind, q store.Query, cursor *store.Cursor, now tim
 			st.add(" UNION ALL ")
 		}
 		k := orderColumn(q.OrderBy.By)
-		st.add("SELECT * FROM (SELECT 0, ", objectColumns, where)
+		open, columns, end := "SELECT * FROM (SELECT 0, ", objectColumns, ")"
+		order := " ORDER BY " + orderBy("o", k, q.OrderBy.Desc) + " LIMIT " + st.arg(q.First+1)
+		if found { // to be sorted, and that without the documents, which are read afterwards
+			open, columns = "SELECT * FROM (SELECT 0, "+objectColumns+" FROM (SELECT ", "o.pk AS pk"
+			end = ") t CROSS JOIN object o ON o.pk = t.pk" + order + ")"
+		}
+		st.add(open, columns, where)
 		if cursor != nil {
 			st.add(" AND ", st.behind("o", k, cursor))
 		}
-		st.add(" ORDER BY ", orderBy("o", k, q.OrderBy.Desc), " LIMIT ", st.arg(q.First+1), ")")
+		st.add(order, end)
 	}
 	return st.String(), st.args
 }

@@ -39,7 +39,7 @@ CREATE INDEX object_last     ON object (kind, last_seen, id)  WHERE gone = '';
 -- And for the filters that are columns.
 CREATE INDEX object_type     ON object (kind, type, fold, id) WHERE gone = '';
 CREATE INDEX object_sub      ON object (kind, subtechnique, fold, id) WHERE gone = '';
-CREATE INDEX object_value    ON object (value, value_type)    WHERE gone = '' AND kind = 'indicator';
+CREATE INDEX object_value    ON object (value, fold, id)       WHERE gone = '' AND kind = 'indicator';
 CREATE INDEX object_valtype  ON object (value_type, fold, id) WHERE gone = '' AND kind = 'indicator';
 CREATE INDEX object_valid    ON object (retired, valid_until) WHERE gone = '' AND kind = 'indicator';
 CREATE INDEX object_pattern  ON object (pattern_key)          WHERE gone = '' AND kind = 'indicator';

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The test binary is neko-api itself if it is told so.
+func TestMain(m *testing.M) {
+	if os.Getenv("NEKO_API_TEST_PROCESS") != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func command(t *testing.T, home string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), "NEKO_API_TEST_PROCESS=1", "NEKO_HOME="+home, "PORT=", "NOTIFY_SOCKET=", "LISTEN_FDS=")
+	return cmd
+}
+
+// A session at the terminal: what is typed, and all that is seen.
+func TestSession(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	bundle := write("bundle.json", `{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000001","spec_version":"2.0","objects":[
+		{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-000000000001","name":"Tabby","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z"}]}`)
+	config := write("api.yaml", "store: x.db\nlisten_on: :80\n")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+
+	for _, c := range []struct {
+		args string
+		code int
+		want string // a regular expression; DIR stands for the folder
+	}{
+		{"version", 0, `neko-api \S+ \(go\S+, \S+/\S+\)\n`},
+		{"--help", 0, `(?s)neko-api serves threat intelligence.*\n  --store FILE\n.*NEKO_API_STORE.*`},
+		{"help", 0, `(?s)neko-api serves.*`},
+		{"imprt x", 2, `error: unknown command "imprt"\nhint: see neko-api --help\n`},
+		{"import", 2, `error: import wants one file\nhint: neko-api import FILE, or - for standard input\n`},
+		{"serve x", 2, `error: serve wants no argument, and was given "x"\nhint: .*\n`},
+		{"--stor x", 2, `error: unknown flag --stor\nhint: did you mean --store\?\n`},
+		{"--config " + config, 2, `error: DIR/api.yaml:2:1: unknown key "listen_on"\nhint: did you mean "listen"\?\n`},
+		{"--store mongodb://localhost", 2, `error: no store for mongodb:// in this version\nhint: give the path of a SQLite file\n`},
+		{"--store DIR/no/api.db", 1, `error: cannot open the store DIR/no/api.db: no such file or directory\nhint: make the folder DIR/no first\n`},
+		{"--store " + bundle, 1, `error: cannot open the store DIR/bundle.json: it is not a SQLite database\nhint: .*\n`},
+		{"--listen " + taken.Addr().String(), 1, `(the store was empty: .*\n)?error: ` + taken.Addr().String() + ` is in use by another program\nhint: .*\n`},
+		{"import DIR/none.json", 1, `error: cannot read DIR/none.json: no such file or directory\nhint: .*\n`},
+		{"import " + bundle + " --store DIR/b.db", 0, `(?s)bundle.json: 1 object in .*1 added, 0 updated.*`},
+		{"import " + bundle + " --store DIR/b.db", 0, `(?s)bundle.json: 1 object in .*0 added, 0 updated, 1 unchanged.*`},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			args := strings.Fields(strings.ReplaceAll(c.args, "DIR", dir))
+			cmd := command(t, filepath.Join(dir, "home"), args...)
+			out, _ := cmd.CombinedOutput()
+			want := regexp.MustCompile("^" + strings.ReplaceAll(c.want, "DIR", regexp.QuoteMeta(dir)) + "$")
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !want.Match(out) {
+				t.Errorf("exit code %d\n%s\nwant %d\n%s", code, out, c.code, want)
+			}
+		})
+	}
+}
+
+// A store that a later version has changed is not served, nor touched.
+func TestStoreNewerThanTheProgram(t *testing.T) {
+	home := t.TempDir()
+	path := filepath.Join(home, "api.db")
+	if out, err := command(t, home, "import", "-").CombinedOutput(); err == nil {
+		t.Fatalf("an empty bundle was imported: %s", out)
+	}
+	db, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	// user_version, in SQLite's header
+	if _, err := db.WriteAt([]byte{0, 0, 0x27, 0x0f}, 60); err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, home)
+	out, _ := cmd.CombinedOutput()
+	want := regexp.MustCompile(`^error: .*api\.db has schema version 9999, this program knows up to \d+\nhint: .*\n$`)
+	if cmd.ProcessState.ExitCode() != 1 || !want.Match(out) {
+		t.Errorf("exit code %d: %s", cmd.ProcessState.ExitCode(), out)
+	}
+}
+
+// Several workers start at once on one socket and an empty home: one of them
+// loads the sample data, all of them serve it, and all of them drain.
+func TestWorkersStartTogether(t *testing.T) {
+	home := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+
+	const workers = 4
+	var loaded sync.Map
+	var ready, ended sync.WaitGroup
+	var pids []*os.Process
+	for i := range workers {
+		cmd := command(t, home)
+		cmd.Env = append(cmd.Env, "LISTEN_FDS=1", fmt.Sprintf("NEKO_SLOT=%d", i), "NEKO_DRAIN_TIMEOUT=10s")
+		cmd.ExtraFiles = []*os.File{f}
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		pids = append(pids, cmd.Process)
+		ready.Add(1)
+		ended.Go(func() {
+			said := sync.OnceFunc(ready.Done)
+			defer said()
+			for lines := bufio.NewScanner(stderr); lines.Scan(); {
+				switch line := lines.Text(); {
+				case strings.HasPrefix(line, "the store was empty"):
+					loaded.Store(i, true)
+				case strings.HasPrefix(line, "neko-api serves"):
+					said()
+				default:
+					t.Errorf("worker %d: %s", i, line)
+				}
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("worker %d: %v", i, err)
+			}
+		})
+	}
+	ready.Wait()
+	query := "http://" + l.Addr().String() + "/graphql?query=" + url.QueryEscape(`{threatActors(first: 1) {totalCount nodes {name}}}`)
+	for range 20 {
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}).Get(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		var answer struct {
+			Data struct {
+				ThreatActors struct{ TotalCount int }
+			}
+		}
+		if err != nil || json.Unmarshal(body, &answer) != nil || answer.Data.ThreatActors.TotalCount == 0 {
+			t.Fatalf("%v: %s", err, body)
+		}
+	}
+	for _, p := range pids {
+		_ = p.Signal(syscall.SIGTERM)
+	}
+	ended.Wait()
+	n := 0
+	loaded.Range(func(any, any) bool { n++; return true })
+	if n != 1 {
+		t.Errorf("%d workers loaded the sample data", n)
+	}
+}

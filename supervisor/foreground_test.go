@@ -1,0 +1,249 @@
+package supervisor_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/home"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// foreground is a daemon as systemd or a container runs it: its process is the
+// keeper.
+type foreground struct {
+	*daemon
+	cmd    *exec.Cmd
+	notify *net.UnixConn // what systemd listens on
+	stdout []string      // read them after wait
+	stderr []string
+	output sync.WaitGroup
+}
+
+func newForeground(t *testing.T, apps ...spec.App) *foreground {
+	t.Helper()
+	folder := t.TempDir()
+	h := home.Dir(filepath.Join(folder, "home"))
+	socket := filepath.Join(folder, "systemd")
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { notify.Close() })
+	boot, err := json.Marshal(apps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &foreground{daemon: &daemon{control.NewClient(h.Control()), t, h}, notify: notify}
+	f.cmd = exec.Command(exe, "foreground", string(boot))
+	f.cmd.Env = append(os.Environ(), "NEKO_HOME="+string(h), "NOTIFY_SOCKET="+socket)
+	stdout, err := f.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := f.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	collect := func(pipe io.Reader, into *[]string) {
+		f.output.Go(func() {
+			for scanner := bufio.NewScanner(pipe); scanner.Scan(); {
+				*into = append(*into, scanner.Text())
+			}
+		})
+	}
+	collect(stdout, &f.stdout)
+	collect(stderr, &f.stderr)
+	if err := f.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = f.cmd.Process.Signal(syscall.SIGTERM)
+		f.wait()
+		if t.Failed() {
+			t.Logf("stdout:\n%s\nstderr:\n%s", strings.Join(f.stdout, "\n"), strings.Join(f.stderr, "\n"))
+		}
+	})
+	return f
+}
+
+// told is the next message to the service manager.
+func (f *foreground) told() string {
+	f.t.Helper()
+	buf := make([]byte, 4096)
+	if err := f.notify.SetReadDeadline(time.Now().Add(15 * time.Second)); err != nil {
+		f.t.Fatal(err)
+	}
+	n, err := f.notify.Read(buf)
+	if err != nil {
+		f.t.Fatalf("the service manager hears nothing: %v", err)
+	}
+	return string(buf[:n])
+}
+
+// wait returns the exit code.
+func (f *foreground) wait() int {
+	f.output.Wait()
+	var exit *exec.ExitError
+	if err := f.cmd.Wait(); errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return f.cmd.ProcessState.ExitCode()
+}
+
+func TestForegroundTellsTheServiceManagerAndDrainsOnTERM(t *testing.T) {
+	f := newForeground(t, web("api", 2))
+	if got := f.told(); got != "READY=1" {
+		t.Fatalf("told %q", got)
+	}
+	list := f.list()
+	if got, want := states(list), "api:0 online, api:1 online"; got != want {
+		t.Errorf("at READY=1 the list is %s", got)
+	}
+	answered := make(chan error, 1)
+	arrived := make(chan struct{})
+	go func() {
+		conn, err := net.Dial("tcp", list[0].Listeners[0])
+		if err != nil {
+			answered <- err
+			return
+		}
+		request, _ := http.NewRequest("GET", "http://api/?sleep=500ms", nil)
+		if err := request.Write(conn); err != nil {
+			answered <- err
+			return
+		}
+		close(arrived)
+		response, err := http.ReadResponse(bufio.NewReader(conn), request)
+		if err == nil && response.StatusCode != 200 {
+			err = errors.New(response.Status)
+		}
+		answered <- err
+	}()
+	<-arrived
+	f.until("the request in a worker", func([]control.Process) bool { return served(t, list) })
+	if err := f.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil {
+		t.Errorf("the request that was under way: %v", err)
+	}
+	if got := f.told(); got != "STOPPING=1" {
+		t.Errorf("told %q", got)
+	}
+	if code := f.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if out := strings.Join(f.stdout, "\n"); !strings.Contains(out, "api:0 | hello from") || !strings.Contains(out, "api:1 | hello from") {
+		t.Errorf("standard output is %q", out)
+	}
+	if left, _ := os.ReadDir(string(f.home)); len(left) != 2 { // logs, neko.lock
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// served says whether one of the workers has an accepted connection.
+func served(t *testing.T, list []control.Process) bool {
+	for _, p := range list {
+		links, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, link := range links {
+			if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, "socket:") {
+				n++
+			}
+		}
+		if n > 2 { // the inherited listener and net.FileListener's duplicate of it
+			return true
+		}
+	}
+	return false
+}
+
+func TestForegroundReloadsOnHUP(t *testing.T) {
+	f := newForeground(t, web("api", 2))
+	f.told()
+	before := f.list()
+	if err := f.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	f.until("reloaded", func(l []control.Process) bool {
+		return l[0].PID != before[0].PID && l[1].PID != before[1].PID && strings.Count(states(l), "online") == 2
+	})
+}
+
+func TestForegroundWithAMistakeEndsAtOnce(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	a := web("api", 1)
+	a.Listen[0].Address = taken.Addr().String()
+	f := newForeground(t, a)
+	if code := f.wait(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if text := strings.Join(f.stderr, "\n"); !strings.Contains(text, "error: api: address "+a.Listen[0].Address+" is in use by") || !strings.Contains(text, "hint: ") {
+		t.Errorf("standard error is %q", text)
+	}
+}
+
+func TestForegroundEndsWhenEveryAppHasFailedForGood(t *testing.T) {
+	a := app("bad", 1, "die-at-start")
+	a.MaxRestarts = 1
+	f := newForeground(t, a)
+	if code := f.wait(); code != 1 {
+		t.Errorf("exit code %d", code)
+	}
+	if text := strings.Join(f.stderr, "\n"); !strings.Contains(text, "every app has failed for good") {
+		t.Errorf("standard error is %q", text)
+	}
+}
+
+func TestForegroundGoesOnWhenItsMasterIsKilled(t *testing.T) {
+	f := newForeground(t, web("api", 2))
+	f.told()
+	before := f.list()
+	ping, err := f.Ping(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ping.Keeper != f.cmd.Process.Pid {
+		t.Errorf("the keeper is pid %d, and the main process %d", ping.Keeper, f.cmd.Process.Pid)
+	}
+	if err := syscall.Kill(ping.Master, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	after := f.list()
+	for i := range before {
+		if before[i].PID != after[i].PID {
+			t.Errorf("before %+v, after %+v", before[i], after[i])
+		}
+	}
+	if err := f.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := f.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
