@@ -316,7 +316,7 @@ func workerMemory(nekoApp, pm2App app) func(*bench, *figure) {
 			sum, err := pss(pids...)
 			return sum / float64(len(pids)), err
 		}
-		b := b.fewer() // memory varies little, and each round is a new daemon
+		b = b.fewer() // memory varies little, and each round is a new daemon
 		b.eachRound(f, func() (float64, error) {
 			s, err := b.neko()
 			return once(s, err, nekoApp)
