@@ -218,7 +218,11 @@ func (m *master) keeperSays(event any) {
 			go m.shutdown(event.String())
 		case unix.SIGHUP:
 			go func() {
-				if err := m.reload(quiet{}, []string{"all"}); err != nil {
+				notes, err := m.reload(quiet{}, []string{"all"})
+				for _, note := range notes {
+					m.log("%s", note)
+				}
+				if err != nil {
 					m.log("reload: %v", err)
 				}
 			}()
