@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/socket"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -237,7 +239,16 @@ func (m *master) listenError(app string, err error) error {
 		}
 		return failure("stop what uses it, or choose another address with --listen or `listen:`", "%s: %v", app, err)
 	}
-	return failure("", "%s: %v", app, err)
+	hint := "choose another address with --listen or `listen:`"
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		hint = "this machine does not have that address; :8080, say, is port 8080 of all that it has"
+	case errors.Is(err, unix.EACCES):
+		hint = "a port below 1024 takes root or CAP_NET_BIND_SERVICE; a unix socket, the right to write to its folder"
+	case errors.Is(err, unix.ENOENT):
+		hint = "make the socket's folder first"
+	}
+	return failure(hint, "%s: %v", app, err)
 }
 
 func specError(err error) error {

@@ -151,6 +151,14 @@ func server() {
 		fmt.Fprintln(os.Stderr, "cannot open the database")
 		os.Exit(3)
 	}
+	if port := os.Getenv("OWN_PORT"); port != "" {
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		go http.Serve(l, http.NotFoundHandler())
+	}
 	if os.Getenv("LISTEN_FDS") != "" {
 		l, err := net.FileListener(os.NewFile(3, "listener"))
 		if err != nil {
@@ -161,14 +169,6 @@ func server() {
 		go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			fmt.Fprintf(w, "app %s args %q cwd %s WHO=%s\n", os.Getenv("NEKO_APP"), os.Args[1:], filepath.Base(cwd), os.Getenv("WHO"))
 		}))
-	}
-	if port := os.Getenv("OWN_PORT"); port != "" {
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		go http.Serve(l, http.NotFoundHandler())
 	}
 	if socket := os.Getenv("NOTIFY_SOCKET"); socket != "" {
 		if conn, err := net.Dial("unixgram", socket); err == nil {
