@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/socket"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -64,7 +66,8 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 			if a := m.apps[want.Name]; a != nil {
 				same := sameSpec(a.spec, want)
 				if !same {
-					if problem := sameSockets(a.spec, want); problem != nil && len(a.groups) > 0 {
+					running := len(a.groups) > 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.serving != nil || s.starting != nil })
+					if problem := sameSockets(a.spec, want); problem != nil && running {
 						abandon(problem)
 						return
 					}
@@ -90,10 +93,8 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 		return nil, err
 	}
 	for i, t := range tasks {
-		note, startErr := m.startApp(r, t.app, &specs[i], t.renew)
-		if note != "" {
-			notes = append(notes, note)
-		}
+		more, startErr := m.startApp(r, t.app, &specs[i], t.renew)
+		notes = append(notes, more...)
 		err = errors.Join(err, startErr)
 	}
 	return notes, err
@@ -101,15 +102,16 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 
 // startApp starts the slots of an app that do not run, or reloads it into
 // another spec if it runs with an older one.
-func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note string, err error) {
+func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes []string, err error) {
 	defer m.lock(a, r)()
 	running := false
 	m.do(func() {
 		running = slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run && s.state == control.Online })
 	})
 	if renew && running {
-		if err := m.roll(a, next, nil); err != nil {
-			return "", err
+		notes, err := m.roll(a, next, nil)
+		if err != nil {
+			return nil, err
 		}
 		m.do(func() {
 			n := max(instances(next), 1)
@@ -120,9 +122,9 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note 
 			m.resize(a, n)
 		})
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		return a.name + " was reloaded into its new settings", m.untilOnline(a, nil)
+		return append(notes, a.name+" was reloaded into its new settings"), m.untilOnline(a, nil)
 	}
 	idle := true
 	m.do(func() {
@@ -148,12 +150,12 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note 
 		m.resize(a, a.size)
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if idle {
-		note = a.name + " is already online"
+		notes = []string{a.name + " is already online"}
 	}
-	return note, m.untilOnline(a, nil)
+	return notes, m.untilOnline(a, nil)
 }
 
 // untilOnline waits until every slot that shall run does, or one has failed.
@@ -176,11 +178,29 @@ func (m *master) untilOnline(a *app, only *slot) error {
 	if failed == nil {
 		return nil
 	}
+	words := lastWords(victim)
 	return &control.Error{
 		Message: fmt.Sprintf("%s: %s", failed, reason),
-		Hint:    fmt.Sprintf("it is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", a.name, a.name),
-		Output:  lastWords(victim),
+		Hint:    fmt.Sprintf("%sit is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", advice(a.spec, words), a.name, a.name),
+		Output:  words,
 	}
+}
+
+// advice is what to do about the one mistake that every program words alike: it
+// binds a port that is taken.
+func advice(app *spec.App, output []string) string {
+	if !slices.ContainsFunc(output, func(line string) bool {
+		return strings.Contains(line, "EADDRINUSE") || strings.Contains(strings.ToLower(line), "address already in use")
+	}) {
+		return ""
+	}
+	switch {
+	case len(app.Listen) > 0:
+		return "neko has opened the sockets of `listen:` for it: it should take them as LISTEN_FDS says, or do without `listen:`; "
+	case app.Instances != 1:
+		return "it binds its port itself, which one process can: run one instance, or let neko open the socket with `listen:`; "
+	}
+	return "something else has its port; "
 }
 
 func instances(app *spec.App) int {
@@ -219,7 +239,16 @@ func (m *master) listenError(app string, err error) error {
 		}
 		return failure("stop what uses it, or choose another address with --listen or `listen:`", "%s: %v", app, err)
 	}
-	return failure("", "%s: %v", app, err)
+	hint := "choose another address with --listen or `listen:`"
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		hint = "this machine does not have that address; :8080, say, is port 8080 of all that it has"
+	case errors.Is(err, unix.EACCES):
+		hint = "a port below 1024 takes root or CAP_NET_BIND_SERVICE; a unix socket, the right to write to its folder"
+	case errors.Is(err, unix.ENOENT):
+		hint = "make the socket's folder first"
+	}
+	return failure(hint, "%s: %v", app, err)
 }
 
 func specError(err error) error {
@@ -354,22 +383,31 @@ func (m *master) restart(r reporter, targets []string) error {
 }
 
 // reload replaces processes one by one by ones that are ready. What is stopped
-// stays so.
-func (m *master) reload(r reporter, targets []string) error {
-	return m.each(r, targets, func(c chosen) error { return m.roll(c.app, c.app.spec, c.slot) })
+// stays so. It returns notes worth telling.
+func (m *master) reload(r reporter, targets []string) (notes []string, err error) {
+	err = m.each(r, targets, func(c chosen) error {
+		more, err := m.roll(c.app, c.app.spec, c.slot)
+		m.do(func() { notes = append(notes, more...) })
+		return err
+	})
+	return notes, err
 }
 
 // roll gives every running slot a successor with the next spec, one at a time.
 // If one fails, its predecessor and the slots after it stay as they are.
-func (m *master) roll(a *app, next *spec.App, only *slot) error {
+func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err error) {
 	var slots []*slot
 	m.do(func() { slots = slices.Clone(a.slots) })
 	for _, s := range slots {
 		if only != nil && s != only {
 			continue
 		}
-		if err := m.replace(s, next); err != nil {
-			return err
+		note, err := m.replace(s, next)
+		if note != "" {
+			notes = append(notes, note)
+		}
+		if err != nil {
+			return notes, err
 		}
 	}
 	if only == nil {
@@ -378,15 +416,26 @@ func (m *master) roll(a *app, next *spec.App, only *slot) error {
 			m.recordApp(a)
 		})
 	}
-	return nil
+	return notes, nil
 }
 
 // replace starts a successor and waits until it serves. While a predecessor of
 // an earlier reload still drains it waits, so that processes do not pile up.
-func (m *master) replace(s *slot, next *spec.App) error {
+//
+// A process that has bound a port by itself, and alone, is restarted: its
+// successor could not bind the port.
+func (m *master) replace(s *slot, next *spec.App) (note string, err error) {
 	m.until(func() bool { return s.want != run || len(s.leaving) == 0 && s.starting == nil })
+	pid, port := 0, ""
+	m.do(func() {
+		if s.serving != nil && len(s.spec.Listen) == 0 {
+			pid = s.serving.PID
+		}
+	})
+	if pid != 0 {
+		port = socket.Exclusive(pid)
+	}
 	var successor *process
-	var err error
 	skip := false
 	m.do(func() {
 		defer m.touch(s)
@@ -399,24 +448,30 @@ func (m *master) replace(s *slot, next *spec.App) error {
 			s.spec = next
 			m.revive(s)
 			return
+		case port != "" && s.serving.PID == pid:
+			s.spec = next
+			m.revive(s)
+			s.cycle = true
+			s.restarts++
+			note = fmt.Sprintf("%s was restarted, not reloaded: it binds %s itself, which its successor could not do beside it", s, port)
+			return
 		}
 		s.spec = next
 		if successor, err = m.launch(s); err != nil {
 			s.spec = previous
 			return
 		}
-		s.restarts++
 		// Until the successor serves, a crash of the slot is answered with what
 		// is known to work.
 		s.spec = previous
 	})
 	switch {
 	case err != nil:
-		return failure("the running process stays", "%s: %v", s, err)
+		return "", failure("the running process stays", "%s: %v", s, err)
 	case skip:
-		return nil
+		return "", nil
 	case successor == nil:
-		return m.untilOnline(s.app, s)
+		return note, m.untilOnline(s.app, s)
 	}
 	var reason string
 	m.until(func() bool {
@@ -427,19 +482,21 @@ func (m *master) replace(s *slot, next *spec.App) error {
 	m.do(func() {
 		if ready = successor.ready; ready {
 			s.spec = next
+			s.restarts++
 			m.touch(s)
 		}
 	})
 	if ready {
-		return nil
+		return "", nil
 	}
 	if reason == "" {
 		reason = "was stopped before it was ready"
 	}
-	return &control.Error{
+	words := lastWords(successor)
+	return "", &control.Error{
 		Message: fmt.Sprintf("%s: the new process %s", s, reason),
-		Hint:    "the running process stays and serves on; see `nekoctl logs " + s.app.name + "`",
-		Output:  lastWords(successor),
+		Hint:    advice(next, words) + "the running process stays and serves on; see `nekoctl logs " + s.app.name + "`",
+		Output:  words,
 	}
 }
 

@@ -71,8 +71,9 @@ func Main(version string) int {
 		debug.SetGCPercent(50)
 	}
 	// Signals are the keeper's. They are caught rather than ignored, for what is
-	// ignored stays so in the workers.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU)
+	// ignored stays so in the workers. SIGPIPE is caught because nobody needs to
+	// read the console of a foreground daemon.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU, unix.SIGPIPE)
 	log.SetPrefix("neko: ")
 	conn, in, err := keeper.Connect()
 	if err != nil {
@@ -217,7 +218,11 @@ func (m *master) keeperSays(event any) {
 			go m.shutdown(event.String())
 		case unix.SIGHUP:
 			go func() {
-				if err := m.reload(quiet{}, []string{"all"}); err != nil {
+				notes, err := m.reload(quiet{}, []string{"all"})
+				for _, note := range notes {
+					m.log("%s", note)
+				}
+				if err != nil {
 					m.log("reload: %v", err)
 				}
 			}()

@@ -25,6 +25,9 @@ func (m *master) awaitReady(p *process) {
 	limit := p.spec.ListenTimeout.D()
 	m.after(p, limit, func() {
 		p.failure = fmt.Sprintf("was not ready within %s", limit)
+		if what := p.awaited(); what != "" {
+			p.failure += ": it did not " + what
+		}
 		m.failed(p)
 	})
 	if p.spec.WaitReady {
@@ -52,6 +55,17 @@ func (m *master) awaitReady(p *process) {
 			}
 		}
 	}()
+}
+
+// awaited is what makes a process ready, "" if no more than that it runs.
+func (p *process) awaited() string {
+	switch {
+	case p.spec.WaitReady:
+		return "say READY=1"
+	case len(p.spec.Listen) > 0:
+		return "accept on " + p.spec.Listen[0].String() + " or say READY=1"
+	}
+	return ""
 }
 
 // inodes are those of the listening sockets of a slot.

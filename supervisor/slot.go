@@ -91,6 +91,18 @@ func (s *slot) observe() control.State {
 	return control.Stopped
 }
 
+// why is what a command waits for that looks on, or what went wrong.
+func (s *slot) why() string {
+	switch {
+	case s.reason != "":
+	case s.want == retire:
+		return "serves what is on its way to it, which takes some seconds"
+	case s.state == control.Launching && s.starting != nil && s.starting.awaited() != "":
+		return "is to " + s.starting.awaited()
+	}
+	return s.reason
+}
+
 // idle says that the slot is done with.
 func (s *slot) idle() bool {
 	return s.want == stop && s.serving == nil && s.starting == nil && len(s.leaving) == 0
@@ -123,7 +135,7 @@ func (m *master) settle(s *slot) {
 		if state == control.Online {
 			s.reason = ""
 		}
-		m.tell(s, s.reason)
+		m.tell(s, s.why())
 		m.steer(s.app)
 	}
 }

@@ -88,6 +88,7 @@ func Run(h home.Dir, o Options) int {
 	}
 	signal.Notify(k.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP,
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // standard error may be a pipe that nobody reads
 
 	for failures := 0; ; {
 		began := time.Now()
