@@ -45,6 +45,9 @@ type Config struct {
 	// of each object in a list counted. Beyond it the answer is one error with
 	// RESPONSE_TOO_LARGE. Default: 250,000.
 	MaxFields int
+	// FieldCosts are fields, by name, that count as several: those with long texts.
+	// An answer takes about ten times its size in memory while it is made.
+	FieldCosts map[string]int
 	// MaxTokens bounds one GraphQL document. Default: 10,000.
 	MaxTokens int
 	// MaxPlans and MaxPlanBytes bound the cache of operation plans, in number and

@@ -34,7 +34,7 @@ func newExecutor(c Config) (*executor, error) {
 		graphql.UseFieldResolvers(),
 		// The default of 10 would split what data loaders could fetch at once.
 		graphql.MaxParallelism(1000),
-		graphql.Tracer(fieldCounter{}),
+		graphql.Tracer(fieldCounter{costs: c.FieldCosts}),
 		graphql.Logger(e),
 		graphql.PanicHandler(e),
 	}, c.SchemaOptions...)

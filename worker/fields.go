@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
@@ -29,15 +28,19 @@ func withFieldBudget(ctx context.Context, limit int) (context.Context, context.C
 }
 
 // fieldCounter sees every field that graph-gophers resolves.
-type fieldCounter struct{ noop.Tracer }
+type fieldCounter struct {
+	noop.Tracer
+	costs map[string]int
+}
 
 func finished(*gqlerrors.QueryError) {}
 
 // TraceField implements graph-gophers' tracer.Tracer.
-func (fieldCounter) TraceField(ctx context.Context, _, _, _ string, _ bool, _ map[string]any) (context.Context, func(*gqlerrors.QueryError)) {
+func (c fieldCounter) TraceField(ctx context.Context, _, _, name string, _ bool, _ map[string]any) (context.Context, func(*gqlerrors.QueryError)) {
 	b := ctx.Value(fieldBudgetKey{}).(*fieldBudget)
-	if b.spent.Add(1) == int64(b.max)+1 {
-		b.cancel(Errorf(CodeResponseTooLarge, fmt.Sprintf("the answer would have more than %d fields: ask for shorter lists, or in several requests", b.max)))
+	cost := int64(max(c.costs[name], 1))
+	if spent := b.spent.Add(cost); spent > int64(b.max) && spent-cost <= int64(b.max) { // the first
+		b.cancel(Errorf(CodeResponseTooLarge, "the answer would be too large: ask for shorter lists or fewer fields, or in several requests"))
 	}
 	return ctx, finished
 }
