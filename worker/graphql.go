@@ -51,7 +51,7 @@ func (w *Worker) execute(plan *Plan, given map[string]any) result {
 	}
 	r := w.executor.execute(ctx, plan, text, values)
 	if plan.introspect && r.data != nil {
-		if r.data, err = w.planner.introspect(plan, values, r.data); err != nil {
+		if r.data, err = w.planner.introspect(plan, values, r.data, maxIntrospectionFields); err != nil {
 			return failed(err)
 		}
 	}

@@ -19,18 +19,19 @@ import (
 // decides about directives and order, and the answers are put in their places.
 
 // The bounds of one answer: introspection of the largest public schemas has 10
-// MB, and a document within the other bounds can ask for it hundreds of times.
+// MB and a million fields, and a document within the other bounds can ask for it
+// hundreds of times.
 const (
-	maxIntrospectionSteps = 2_000_000
-	maxIntrospectionBytes = 16 << 20
+	maxIntrospectionFields = 2_000_000
+	maxIntrospectionBytes  = 16 << 20
 )
 
 func introspects(f *ast.Field) bool { return f.Name == "__schema" || f.Name == "__type" }
 
 // introspect is data, the answer of graph-gophers to plan, with what it was not
 // asked for.
-func (p *planner) introspect(plan *Plan, values map[string]any, data json.RawMessage) (json.RawMessage, *Error) {
-	in := introspection{schema: p.schema, values: values, steps: maxIntrospectionSteps}
+func (p *planner) introspect(plan *Plan, values map[string]any, data json.RawMessage, maxFields int) (json.RawMessage, *Error) {
+	in := introspection{schema: p.schema, values: values, left: maxFields}
 	fields := in.collect(plan.op.SelectionSet)
 	asked := map[string]selected{}
 	for _, f := range fields {
@@ -78,11 +79,11 @@ type introspection struct {
 	schema *ast.Schema
 	values map[string]any // of the variables
 	out    bytes.Buffer
-	steps  int // that are left
+	left   int // fields, skipped ones too
 }
 
 func (in *introspection) exceeded() bool {
-	return in.steps < 0 || in.out.Len() > maxIntrospectionBytes
+	return in.left < 0 || in.out.Len() > maxIntrospectionBytes
 }
 
 // selected is what a selection set has under one response name.
@@ -108,7 +109,7 @@ func (in *introspection) collect(set ast.SelectionSet) (list []selected) {
 	var add func(ast.SelectionSet)
 	add = func(set ast.SelectionSet) {
 		for _, s := range set {
-			if in.steps--; in.exceeded() {
+			if in.left--; in.exceeded() {
 				return
 			}
 			switch s := s.(type) {

@@ -209,7 +209,7 @@ func TestIntrospectionOfClients(t *testing.T) {
 	if errs != nil {
 		t.Fatal(errs)
 	}
-	answer, e := p.introspect(plan, nil, []byte(`{"__schema":"Root"}`))
+	answer, e := p.introspect(plan, nil, []byte(`{"__schema":"Root"}`), maxIntrospectionFields)
 	if e != nil {
 		t.Fatal(e)
 	}
@@ -257,7 +257,7 @@ func TestIntrospectionIsBounded(t *testing.T) {
 		if errs != nil {
 			t.Fatal(errs)
 		}
-		answer, e := p.introspect(plan, nil, []byte(`{"__type":"Query"}`))
+		answer, e := p.introspect(plan, nil, []byte(`{"__type":"Query"}`), 100_000)
 		if e == nil || e.code != CodeResponseTooLarge {
 			t.Errorf("%v, %d bytes", e, len(answer))
 		}
