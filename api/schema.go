@@ -24,6 +24,16 @@ import (
 //go:embed schema.graphql
 var Schema string
 
+// parallelism is how many elements of one list graph-gophers resolves at once,
+// and fields of one operation. What siblings fetch does not depend on it, and
+// every further one multiplies the goroutines and buffers that lists in lists
+// take: 2 GB at 100, for what takes a tenth of that at 4.
+const parallelism = 4
+
+// FieldCosts are for the worker's bound on one answer: descriptions have about a
+// kilobyte, everything else a few words.
+var FieldCosts = map[string]int{"description": 10}
+
 // SchemaOptions are the options without which graph-gophers does not match
 // [Schema] to a [Resolver] (struct fields that resolve) or answers otherwise
 // than documented (descriptions, panics). Do not add DisableFieldSelections:
@@ -33,5 +43,6 @@ func SchemaOptions() []graphql.SchemaOpt {
 		graphql.UseFieldResolvers(),
 		graphql.UseStringDescriptions(),
 		graphql.PanicHandler(panicHandler{}),
+		graphql.MaxParallelism(parallelism),
 	}
 }

@@ -41,6 +41,13 @@ type Config struct {
 	ExecutionTimeout time.Duration
 	// MaxBody is the size of the largest request body. Default: 1 MiB.
 	MaxBody int
+	// MaxFields bounds the answer: how many fields one operation may resolve, those
+	// of each object in a list counted. Beyond it the answer is one error with
+	// RESPONSE_TOO_LARGE. Default: 250,000.
+	MaxFields int
+	// FieldCosts are fields, by name, that count as several: those with long texts.
+	// An answer takes about ten times its size in memory while it is made.
+	FieldCosts map[string]int
 	// MaxTokens bounds one GraphQL document. Default: 10,000.
 	MaxTokens int
 	// MaxPlans and MaxPlanBytes bound the cache of operation plans, in number and
@@ -82,6 +89,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Version, "unknown")
 	set(&c.ExecutionTimeout, 10*time.Second)
 	set(&c.MaxBody, 1<<20)
+	set(&c.MaxFields, 250_000)
 	set(&c.MaxTokens, 10_000)
 	set(&c.MaxPlans, 1_000)
 	set(&c.MaxPlanBytes, 16<<20)

@@ -22,6 +22,7 @@ const (
 	CodeOperationUnresolved Code = "OPERATION_RESOLUTION_FAILURE" // operationName
 	CodeBadUserInput        Code = "BAD_USER_INPUT"               // variables and arguments
 	CodeTimeout             Code = "TIMEOUT"                      // see Config.ExecutionTimeout
+	CodeResponseTooLarge    Code = "RESPONSE_TOO_LARGE"           // see Config.MaxFields
 	CodeUnavailable         Code = "UNAVAILABLE"                  // it may work later; the log knows more
 	CodeInternal            Code = "INTERNAL"                     // a fault of the program; the log knows more
 )

@@ -22,17 +22,19 @@ func failed(errs ...*Error) result { return result{errors: errs} }
 
 // executor runs plans. It is the one place that knows what executes them.
 type executor struct {
-	schema *graphql.Schema
-	log    *log.Logger
+	schema    *graphql.Schema
+	maxFields int
+	log       *log.Logger
 }
 
 func newExecutor(c Config) (*executor, error) {
-	e := &executor{log: c.Log}
+	e := &executor{maxFields: c.MaxFields, log: c.Log}
 	options := append([]graphql.SchemaOpt{
 		graphql.UseStringDescriptions(),
 		graphql.UseFieldResolvers(),
 		// The default of 10 would split what data loaders could fetch at once.
 		graphql.MaxParallelism(1000),
+		graphql.Tracer(fieldCounter{costs: c.FieldCosts}),
 		graphql.Logger(e),
 		graphql.PanicHandler(e),
 	}, c.SchemaOptions...)
@@ -47,6 +49,8 @@ func newExecutor(c Config) (*executor, error) {
 // ctx ends: a resolver that does not heed ctx goes on by itself then, and what
 // it returns is dropped. The caller gives up values.
 func (e *executor) execute(ctx context.Context, plan *Plan, text string, values map[string]any) result {
+	ctx, cancel := withFieldBudget(ctx, e.maxFields)
+	defer cancel()
 	done := make(chan result, 1)
 	go func() { done <- e.run(ctx, plan, text, values) }()
 	select {
@@ -77,14 +81,26 @@ func (e *executor) run(ctx context.Context, plan *Plan, text string, values map[
 	if r.data == nil && ctx.Err() != nil {
 		return failed(interrupted(ctx))
 	}
-	for _, err := range response.Errors {
+	list := response.Errors
+	for _, err := range list[:min(len(list), maxFieldErrors)] {
 		r.errors = append(r.errors, e.public(err, r.data != nil))
+	}
+	if more := len(list) - maxFieldErrors; more > 0 {
+		r.errors = append(r.errors, &Error{Message: fmt.Sprintf("and %d more errors", more), extensions: r.errors[0].Extensions()})
 	}
 	return r
 }
 
+// maxFieldErrors is how many errors of an executed operation are told, and put
+// into the log: if the store is away, every list in a list has one.
+const maxFieldErrors = 100
+
 // interrupted is why ctx ended.
 func interrupted(ctx context.Context) *Error {
+	var cause *Error
+	if errors.As(context.Cause(ctx), &cause) {
+		return cause
+	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return Errorf(CodeTimeout, "the operation took too long")
 	}

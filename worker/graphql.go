@@ -49,5 +49,11 @@ func (w *Worker) execute(plan *Plan, given map[string]any) result {
 	if w.config.Context != nil {
 		ctx = w.config.Context(ctx)
 	}
-	return w.executor.execute(ctx, plan, text, values)
+	r := w.executor.execute(ctx, plan, text, values)
+	if plan.introspect && r.data != nil {
+		if r.data, err = w.planner.introspect(plan, values, r.data, maxIntrospectionFields); err != nil {
+			return failed(err)
+		}
+	}
+	return r
 }

@@ -27,10 +27,11 @@ type Plan struct {
 	// it selects, fragments included and introspection excluded, each once, sorted.
 	Fields []string
 
-	variables []variable
-	size      int // about how many bytes it holds
+	variables  []variable
+	introspect bool // selects __schema or __type
+	size       int  // about how many bytes it holds
 
-	// The tree, as long as texts may be printed from it; nil if there is only one.
+	// The tree, as long as something may be made from it: other texts, introspection.
 	op        *ast.OperationDefinition
 	fragments ast.FragmentDefinitionList // those that op reaches
 
@@ -118,6 +119,11 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		texts:     map[string]string{},
 	}
 	plan.Fields = plan.coordinates()
+	plan.selections(func(s ast.Selection) {
+		if f, ok := s.(*ast.Field); ok && introspects(f) {
+			plan.introspect = true
+		}
+	})
 	if list := plan.normalise(); len(list) > 0 {
 		return nil, validationErrors(list)
 	}
@@ -129,7 +135,9 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		if _, e := plan.text(states); e != nil {
 			return nil, []*Error{e}
 		}
-		plan.op, plan.fragments, plan.size = nil, nil, 512+textRatio*len(document)
+		if !plan.introspect {
+			plan.op, plan.fragments, plan.size = nil, nil, 512+textRatio*len(document)
+		}
 	}
 	return plan, nil
 }
@@ -170,11 +178,15 @@ func selectOperation(doc *ast.QueryDocument, name string) (*ast.OperationDefinit
 	return nil, &Error{Message: fmt.Sprintf("the document has no operation named %q", name), code: CodeOperationUnresolved}
 }
 
-// reachable are the fragments that op uses, through others too, in the order in
-// which they are first used.
+// reachable are the fragments that op uses for what is executed (those of
+// introspection are not), through others too, in the order in which they are
+// first used.
 func reachable(op *ast.OperationDefinition) (used ast.FragmentDefinitionList) {
 	seen := map[string]bool{}
 	walk(op.SelectionSet, func(s ast.Selection) bool {
+		if f, ok := s.(*ast.Field); ok {
+			return !introspects(f)
+		}
 		spread, ok := s.(*ast.FragmentSpread)
 		if !ok {
 			return true

@@ -28,6 +28,8 @@ import (
 //     as a string;
 //   - unused operations, fragments and variables are refused or cost time. Only
 //     what the operation uses is printed;
+//   - introspection is not its business: __schema and __type are printed as
+//     __typename under the same response names, see introspect.go;
 //   - descriptions in executable documents and directives on variables mean
 //     nothing to execution. They are not printed.
 
@@ -111,6 +113,10 @@ func (pr *pruner) selections(set ast.SelectionSet) ast.SelectionSet {
 	for i, s := range set {
 		switch s := s.(type) {
 		case *ast.Field:
+			if introspects(s) {
+				pruned[i] = &ast.Field{Alias: s.Alias, Name: "__typename", Directives: pr.directives(s.Directives)}
+				continue
+			}
 			f := *s
 			f.Arguments = pr.arguments(f.Arguments)
 			f.Directives = pr.directives(f.Directives)

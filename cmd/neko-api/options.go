@@ -17,6 +17,7 @@ type options struct {
 	executionTimeout *time.Duration
 	idleTimeout      *time.Duration
 	maxBody          *int
+	maxFields        *int
 	maxConnections   *int
 }
 
@@ -30,6 +31,7 @@ func newOptions() *options {
 		executionTimeout: s.Duration("execution-timeout", 10*time.Second, "how long one operation may take"),
 		idleTimeout:      s.Duration("idle-timeout", 75*time.Second, "how long a keep-alive connection may be silent; longer than the proxy in front waits"),
 		maxBody:          s.Size("max-body", 1<<20, "the largest request body"),
+		maxFields:        s.Int("max-fields", 250_000, "how many fields one answer may have, those of every object counted, and a description as ten; 250,000 take up to 300 MiB while they are put together"),
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
 	}
 	s.Alias("listen", "PORT", func(port string) (string, error) {

@@ -35,6 +35,8 @@ func serve(o *options) error {
 		Schema:           api.Schema,
 		Resolver:         api.NewResolver(st),
 		SchemaOptions:    api.SchemaOptions(),
+		FieldCosts:       api.FieldCosts,
+		MaxFields:        *o.maxFields,
 		Address:          *o.listen,
 		Checks:           []worker.Check{{Name: "store", Run: st.Ping}},
 		ExecutionTimeout: *o.executionTimeout,
