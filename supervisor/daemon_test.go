@@ -48,6 +48,8 @@ func TestMain(m *testing.M) {
 			os.Exit(supervisor.Foreground(h, apps))
 		}
 	}
+	// A program with the race detector would sleep a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
 }
 
@@ -129,8 +131,13 @@ func newDaemon(t *testing.T) *daemon {
 		if _, err := d.Kill(context.Background(), nil); err != nil && !errors.Is(err, control.ErrNoDaemon) {
 			t.Errorf("kill: %v", err)
 		}
+		text, _ := os.ReadFile(h.Log())
+		for _, word := range []string{"BUG:", "panic:", "DATA RACE"} {
+			if strings.Contains(string(text), word) {
+				t.Errorf("neko.log has %q", word)
+			}
+		}
 		if t.Failed() {
-			text, _ := os.ReadFile(h.Log())
 			t.Logf("neko.log:\n%s", text)
 		}
 	})
@@ -146,7 +153,7 @@ func app(name string, instances int, args ...string) spec.App {
 		a.Command[0] = exe
 	}
 	a.Cwd = "/"
-	a.Env = map[string]string{"PATH": os.Getenv("PATH")}
+	a.Env = map[string]string{"PATH": os.Getenv("PATH"), "GORACE": os.Getenv("GORACE")}
 	a.WaitReady = true
 	a.ListenTimeout = spec.Duration(5 * time.Second)
 	return a
@@ -222,6 +229,7 @@ func get(t *testing.T, address string) string {
 }
 
 func TestStartReturnsWhenTheWorkersServe(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	done := d.start(web("api", 3))
 	if got, want := states(done.Processes), "api:0 online, api:1 online, api:2 online"; got != want {
@@ -238,6 +246,7 @@ func TestStartReturnsWhenTheWorkersServe(t *testing.T) {
 }
 
 func TestACrashedWorkerIsBackAndNothingIsRefused(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	p := d.start(web("api", 1)).Processes[0]
 	for i := range 3 {
@@ -257,6 +266,7 @@ func TestACrashedWorkerIsBackAndNothingIsRefused(t *testing.T) {
 }
 
 func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	bad := app("bad", 1, "die-at-start")
 	bad.MaxRestarts = 3
@@ -275,6 +285,7 @@ func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
 }
 
 func TestAProgramOfWhichNothingIsKnownMustTakeItsFirstSteps(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	script := app("script", 1, "die-at-start")
 	script.WaitReady = false
@@ -289,6 +300,7 @@ func TestAProgramOfWhichNothingIsKnownMustTakeItsFirstSteps(t *testing.T) {
 }
 
 func TestReloadReplacesEveryWorker(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	before := d.start(web("api", 2)).Processes
 	after := d.command("reload", "api").Processes
@@ -300,6 +312,7 @@ func TestReloadReplacesEveryWorker(t *testing.T) {
 }
 
 func TestAReloadThatFailsKeepsTheOldWorkers(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	trap := filepath.Join(t.TempDir(), "trap")
 	a := web("api", 2)
@@ -321,6 +334,7 @@ func TestAReloadThatFailsKeepsTheOldWorkers(t *testing.T) {
 }
 
 func TestAReloadWhoseSuccessorIsNeverReadyFails(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	good := web("api", 1)
 	pid := d.start(good).Processes[0].PID
@@ -338,6 +352,7 @@ func TestAReloadWhoseSuccessorIsNeverReadyFails(t *testing.T) {
 }
 
 func TestStopStartDelete(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	p := d.start(web("api", 2)).Processes[0]
 	d.command("stop", "api")
@@ -365,6 +380,7 @@ func TestStopStartDelete(t *testing.T) {
 }
 
 func TestScale(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	d.start(web("api", 1))
 	for _, step := range []struct {
@@ -382,6 +398,7 @@ func TestScale(t *testing.T) {
 }
 
 func TestAStubbornProgramIsKilled(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	a := app("mule", 1, "stubborn")
 	a.DrainTimeout, a.KillTimeout = spec.Duration(100*time.Millisecond), spec.Duration(100*time.Millisecond)
@@ -393,6 +410,7 @@ func TestAStubbornProgramIsKilled(t *testing.T) {
 }
 
 func TestAKilledMasterIsReplacedAndTheWorkersNeverKnow(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	before := d.start(web("api", 2), app("cron", 1)).Processes
 	for i := range 5 {
@@ -437,6 +455,7 @@ func TestAKilledMasterIsReplacedAndTheWorkersNeverKnow(t *testing.T) {
 }
 
 func TestASecondDaemonOnAHomeIsRefused(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	_, err := keeper.Spawn(d.home)
 	if err == nil || !strings.Contains(err.Error(), "a daemon already runs") {

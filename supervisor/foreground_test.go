@@ -109,6 +109,7 @@ func (f *foreground) wait() int {
 }
 
 func TestForegroundTellsTheServiceManagerAndDrainsOnTERM(t *testing.T) {
+	t.Parallel()
 	f := newForeground(t, web("api", 2))
 	if got := f.told(); got != "READY=1" {
 		t.Fatalf("told %q", got)
@@ -180,6 +181,7 @@ func served(t *testing.T, list []control.Process) bool {
 }
 
 func TestForegroundReloadsOnHUP(t *testing.T) {
+	t.Parallel()
 	f := newForeground(t, web("api", 2))
 	f.told()
 	before := f.list()
@@ -192,6 +194,7 @@ func TestForegroundReloadsOnHUP(t *testing.T) {
 }
 
 func TestForegroundWithAMistakeEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +212,7 @@ func TestForegroundWithAMistakeEndsAtOnce(t *testing.T) {
 }
 
 func TestForegroundEndsWhenEveryAppHasFailedForGood(t *testing.T) {
+	t.Parallel()
 	a := app("bad", 1, "die-at-start")
 	a.MaxRestarts = 1
 	f := newForeground(t, a)
@@ -221,6 +225,7 @@ func TestForegroundEndsWhenEveryAppHasFailedForGood(t *testing.T) {
 }
 
 func TestForegroundGoesOnWhenItsMasterIsKilled(t *testing.T) {
+	t.Parallel()
 	f := newForeground(t, web("api", 2))
 	f.told()
 	before := f.list()
