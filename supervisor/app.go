@@ -119,9 +119,15 @@ func (m *master) steer(a *app) {
 	}
 }
 
-// resize adds slots that run, or marks those that are too many for retirement.
-// Sockets for the new ones are open already.
+// runs says that some slot of the app is to run, or all that will come.
+func (a *app) runs() bool {
+	return len(a.slots) == 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run })
+}
+
+// resize adds slots, or marks those that are too many for retirement. If the app
+// runs, all that are wanted run then; sockets for the new ones are open already.
 func (m *master) resize(a *app, n int) {
+	runs := a.runs()
 	a.size = n
 	for len(a.slots) < n {
 		a.slots = append(a.slots, m.newSlot(a, len(a.slots)))
@@ -130,11 +136,12 @@ func (m *master) resize(a *app, n int) {
 		switch {
 		case s.index >= n:
 			m.beginRetire(s)
-		case s.want != run:
+		case runs && s.want != run:
 			m.revive(s)
 		}
 		m.touch(s)
 	}
+	m.recordApp(a)
 }
 
 // newSlot has the lowest id that is free, as in PM2.
@@ -148,7 +155,7 @@ func (m *master) newSlot(a *app, index int) *slot {
 		id++
 	}
 	return &slot{
-		app: a, index: index, id: id, spec: a.spec, want: run, state: control.Stopped,
+		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped,
 		logs: [2]*logs.File{logs.NewFile(m.home.OutLog(a.name, index)), logs.NewFile(m.home.ErrLog(a.name, index))},
 	}
 }
@@ -158,6 +165,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.attempts, s.backoff = run, false, 0, backoff{}
+	s.spec = s.app.spec
 	m.touch(s)
 }
 
@@ -184,7 +192,7 @@ func (m *master) prune(a *app) {
 		if err := m.depositSockets(a); err != nil {
 			m.log("%s: %v", a.name, err)
 		}
-		m.unrecord(s)
+		m.withdraw(s.recordName())
 	}
 	if len(a.groups) > 0 && !slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.idle() }) {
 		m.closeSockets(a)

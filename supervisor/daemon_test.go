@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,6 +105,9 @@ func worker(args []string) {
 		if has("stubborn") {
 			select {}
 		}
+		if has("slow-stop") {
+			time.Sleep(50 * time.Millisecond)
+		}
 		server.Shutdown(context.Background())
 		os.Exit(0)
 	}
@@ -111,22 +115,27 @@ func worker(args []string) {
 	if has("stubborn") {
 		select {}
 	}
+	if has("slow-stop") {
+		time.Sleep(50 * time.Millisecond)
+	}
 	os.Exit(0)
 }
 
 type daemon struct {
 	*control.Client
-	t    *testing.T
-	home home.Dir
+	t      *testing.T
+	home   home.Dir
+	keeper int // pid, and the session of all that it started
 }
 
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
 	h := home.Dir(filepath.Join(t.TempDir(), "home"))
-	if _, err := keeper.Spawn(h); err != nil {
+	pid, err := keeper.Spawn(h)
+	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{control.NewClient(h.Control()), t, h}
+	d := &daemon{control.NewClient(h.Control()), t, h, pid}
 	t.Cleanup(func() {
 		if _, err := d.Kill(context.Background(), nil); err != nil && !errors.Is(err, control.ErrNoDaemon) {
 			t.Errorf("kill: %v", err)
@@ -203,6 +212,66 @@ func (d *daemon) until(what string, cond func([]control.Process) bool) []control
 	}
 	d.t.Fatalf("never %s: %+v", what, list)
 	return nil
+}
+
+// eventually polls what no list shows.
+func (d *daemon) eventually(what string, cond func() bool) {
+	d.t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			d.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// family are the processes of the daemon's workers, and what else lives or is
+// dead and not reaped in its session, other than keeper and master.
+func (d *daemon) family() (workers, zombies []int) {
+	d.t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has just ended
+		}
+		pid, _ := strconv.Atoi(strings.Split(stat, "/")[2])
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if session := fields[3]; session != strconv.Itoa(d.keeper) || pid == d.keeper {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(stat), "cmdline"))
+		switch {
+		case fields[0] == "Z":
+			zombies = append(zombies, pid)
+		case !bytes.HasPrefix(cmdline, []byte("neko: master")):
+			workers = append(workers, pid)
+		}
+	}
+	return workers, zombies
+}
+
+// environment is what a process was started with.
+func environment(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(text), "\x00", "\n")
+}
+
+// replaceLink makes path a link to target, in one step.
+func replaceLink(t *testing.T, path, target string) {
+	t.Helper()
+	if err := os.Symlink(target, path+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func states(list []control.Process) string {

@@ -51,7 +51,7 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &foreground{daemon: &daemon{control.NewClient(h.Control()), t, h}, notify: notify}
+	f := &foreground{daemon: &daemon{Client: control.NewClient(h.Control()), t: t, home: h}, notify: notify}
 	f.cmd = exec.Command(exe, "foreground", string(boot))
 	f.cmd.Env = append(os.Environ(), "NEKO_HOME="+string(h), "NOTIFY_SOCKET="+socket)
 	stdout, err := f.cmd.StdoutPipe()

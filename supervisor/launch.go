@@ -21,8 +21,10 @@ import (
 // launch forks one process for a slot. What must outlive this master is
 // deposited with the keeper before the fork: the pipes, and in the slot's record
 // a launch without a pid.
-func (m *master) launch(s *slot) (*process, error) {
-	app := s.spec
+func (m *master) launch(s *slot, app *spec.App) (*process, error) {
+	if m.stopping {
+		return nil, errStopping
+	}
 	path, err := app.Program()
 	if err != nil {
 		return nil, err
@@ -54,7 +56,7 @@ func (m *master) launch(s *slot) (*process, error) {
 		files = append(files, uintptr(g.FD(s.index)))
 	}
 	argv := app.Command
-	env := m.environment(s)
+	env := m.environment(s, app)
 	if app.ListenPID && len(s.app.groups) > 0 {
 		argv = append([]string{"neko-exec", ExecMode, path}, argv...)
 		path = "/proc/self/exe"
@@ -137,8 +139,7 @@ func (m *master) forget(p *process) {
 }
 
 // environment is the app's own and the worker contract's.
-func (m *master) environment(s *slot) []string {
-	app := s.spec
+func (m *master) environment(s *slot, app *spec.App) []string {
 	env := maps.Clone(app.Env)
 	if env == nil {
 		env = map[string]string{}

@@ -245,6 +245,9 @@ func (m *master) settleAll() {
 		s := m.dirty[0]
 		m.dirty = m.dirty[1:]
 		delete(m.touched, s)
+		if !m.knows(chosen{s.app, s}) {
+			continue // its record must not come back
+		}
 		m.settle(s)
 		m.record(s)
 		if !slices.Contains(apps, s.app) {

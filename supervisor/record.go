@@ -108,10 +108,6 @@ func (m *master) deposit(name string, record any, last *string) {
 	}
 }
 
-func (m *master) unrecord(s *slot) { m.withdraw(s.recordName()) }
-
-func (m *master) unrecordApp(a *app) { m.withdraw(appRecordName(a.name)) }
-
 func (m *master) withdraw(name string) {
 	if err := m.conn.Delete(name); err != nil && !m.keeperGone {
 		m.log("withdraw %s: %v", name, err)

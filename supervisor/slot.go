@@ -96,8 +96,12 @@ func (s *slot) idle() bool {
 	return s.want == stop && s.serving == nil && s.starting == nil && len(s.leaving) == 0
 }
 
-// settle does what the slot's wish and its processes call for.
+// settle does what the slot's wish and its processes call for. In a daemon that
+// stops nothing else counts, whatever a command may still wish.
 func (m *master) settle(s *slot) {
+	if m.stopping {
+		s.want, s.cycle = stop, false
+	}
 	switch {
 	case s.want == stop || s.cycle:
 		s.cancel(&s.waiting)
@@ -130,7 +134,7 @@ func (m *master) settle(s *slot) {
 
 // fill launches a process into an empty slot.
 func (m *master) fill(s *slot) {
-	if _, err := m.launch(s); err != nil {
+	if _, err := m.launch(s, s.spec); err != nil {
 		s.victim = nil
 		m.crashed(s, err.Error(), 0)
 	}
@@ -161,6 +165,7 @@ func (m *master) becameReady(p *process) {
 	}
 	predecessor := s.serving
 	s.starting, s.serving = nil, p
+	s.spec = p.spec
 	s.errored, s.attempts = false, 0
 	for _, g := range s.app.groups {
 		if err := g.Relisten(s.index); err != nil {
