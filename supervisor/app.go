@@ -50,11 +50,12 @@ func (m *master) listen(a *app, n int) error {
 			return err
 		}
 	}
-	return m.depositSockets(a)
+	m.depositSockets(a)
+	return nil
 }
 
 // depositSockets makes the keeper hold exactly the sockets that are open.
-func (m *master) depositSockets(a *app) error {
+func (m *master) depositSockets(a *app) {
 	for len(a.deposited) < len(a.groups) {
 		a.deposited = append(a.deposited, 0)
 	}
@@ -64,17 +65,13 @@ func (m *master) depositSockets(a *app) error {
 			open = a.groups[i].Len()
 		}
 		for ; a.deposited[i] < open; a.deposited[i]++ {
-			if err := m.conn.Put(socketsName(a.name, i, a.deposited[i]), a.groups[i].FDs()[a.deposited[i]]); err != nil {
-				return fmt.Errorf("deposit a socket: %w", err)
-			}
+			name := socketsName(a.name, i, a.deposited[i])
+			m.kept(name, m.conn.Put(name, a.groups[i].FDs()[a.deposited[i]]))
 		}
 		for ; a.deposited[i] > open; a.deposited[i]-- {
-			if err := m.conn.Delete(socketsName(a.name, i, a.deposited[i]-1)); err != nil {
-				return fmt.Errorf("withdraw a socket: %w", err)
-			}
+			m.withdraw(socketsName(a.name, i, a.deposited[i]-1))
 		}
 	}
-	return nil
 }
 
 // close ends the sockets of an app that has no process left.
@@ -85,9 +82,7 @@ func (m *master) closeSockets(a *app) {
 		}
 	}
 	a.groups = nil
-	if err := m.depositSockets(a); err != nil {
-		m.log("%s: %v", a.name, err)
-	}
+	m.depositSockets(a)
 	a.deposited = nil
 }
 
@@ -125,18 +120,22 @@ func (a *app) runs() bool {
 }
 
 // resize adds slots, or marks those that are too many for retirement. If the app
-// runs, all that are wanted run then; sockets for the new ones are open already.
+// runs, those that are added run; sockets for them are open already.
 func (m *master) resize(a *app, n int) {
-	runs := a.runs()
+	runs, before := a.runs(), a.size
 	a.size = n
 	for len(a.slots) < n {
-		a.slots = append(a.slots, m.newSlot(a, len(a.slots)))
+		s := m.newSlot(a, len(a.slots))
+		a.slots = append(a.slots, s)
+		if runs {
+			m.revive(s)
+		}
 	}
 	for _, s := range a.slots {
 		switch {
 		case s.index >= n:
 			m.beginRetire(s)
-		case runs && s.want != run:
+		case s.index >= before && s.want != run && runs: // it was about to go
 			m.revive(s)
 		}
 		m.touch(s)
@@ -189,9 +188,7 @@ func (m *master) prune(a *app) {
 				m.log("close a socket of %s: %v", g.Address, err)
 			}
 		}
-		if err := m.depositSockets(a); err != nil {
-			m.log("%s: %v", a.name, err)
-		}
+		m.depositSockets(a)
 		m.withdraw(s.recordName())
 	}
 	if len(a.groups) > 0 && !slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.idle() }) {

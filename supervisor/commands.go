@@ -171,6 +171,11 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note 
 				err = m.listenError(a.name, err)
 				return
 			}
+			for _, s := range a.slots {
+				if s.want != run {
+					m.revive(s)
+				}
+			}
 			m.resize(a, n)
 		})
 		if err != nil {
@@ -615,6 +620,7 @@ func (m *master) shutdown(why string) {
 		}
 		m.stopping = true
 		m.log("stopping: %s", why)
+		m.kept("stopping", m.conn.Set("stopping", "1"))
 		if err := m.conn.Notify("STOPPING=1"); err != nil {
 			m.log("tell the service manager: %v", err)
 		}
@@ -647,18 +653,19 @@ func (m *master) boot(text string) {
 		fail(err)
 	}
 	_, err := m.start(quiet{}, specs, false)
-	var known bool
-	m.do(func() { known = len(m.apps) > 0 })
+	known, stopping := false, true
+	m.do(func() { known, stopping = len(m.apps) > 0, m.stopping })
+	if stopping {
+		return
+	}
 	if err != nil && !known {
 		fail(err)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, errorText(err))
 	}
-	if err := m.conn.Set("booted", "1"); err != nil {
-		m.log("tell the keeper: %v", err)
-	}
 	m.do(func() {
+		m.kept("booted", m.conn.Set("booted", "1"))
 		for _, name := range m.order {
 			a := m.apps[name]
 			online := 0
@@ -674,8 +681,6 @@ func (m *master) boot(text string) {
 			fmt.Fprintln(os.Stderr, line)
 		}
 	})
-	m.announce()
-	m.endWhenAllHaveFailed()
 }
 
 // endWhenAllHaveFailed makes a foreground daemon, a container's one purpose, end
@@ -683,17 +688,10 @@ func (m *master) boot(text string) {
 func (m *master) endWhenAllHaveFailed() {
 	m.until(func() bool {
 		all := m.slots()
-		return len(all) > 0 && !slices.ContainsFunc(all, func(s *slot) bool { return s.state != control.Errored })
+		return !m.stopping && len(all) > 0 && !slices.ContainsFunc(all, func(s *slot) bool { return s.state != control.Errored })
 	})
-	select {
-	case <-m.ended:
-		return
-	default:
-	}
-	if err := m.conn.Fail("every app has failed for good"); err != nil {
-		m.log("tell the keeper: %v", err)
-	}
-	os.Exit(1)
+	m.do(func() { m.code = 1 })
+	m.shutdown("every app has failed for good")
 }
 
 // errorText is an error as a person reads it on standard error.

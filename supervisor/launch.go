@@ -45,9 +45,7 @@ func (m *master) launch(s *slot, app *spec.App) (*process, error) {
 		return nil, fmt.Errorf("pipe for output: %w", err)
 	}
 	defer unix.Close(errWrite)
-	if err := m.conn.Put(p.pipesName(), out, errRead); err != nil {
-		m.log("deposit the pipes of %s: %v", s, err)
-	}
+	m.kept(p.pipesName(), m.conn.Put(p.pipesName(), out, errRead))
 	s.starting = p
 	m.record(s)
 
@@ -79,11 +77,11 @@ func (m *master) launch(s *slot, app *spec.App) (*process, error) {
 		return nil, fmt.Errorf("run %s: %w", app.Command[0], err)
 	}
 	p.Start, _ = keeper.StartTime(p.PID)
+	m.record(s) // at once: a new master can find one process without a record, and not two
 	m.processes[p.PID] = p
 	m.pump(p, out, errRead, true)
-	if err := m.watch(p, pidfd); err != nil {
-		m.log("watch pid %d: %v", p.PID, err)
-	}
+	p.pidfd = openPidfd(pidfd)
+	m.atEnd(p, func() { m.reap(p) })
 	m.awaitReady(p)
 	return p, nil
 }
@@ -132,11 +130,7 @@ func copies(console *logs.Prefixed, tail *logs.Tail) io.Writer {
 }
 
 // forget drops the keeper's hold on a process's pipes.
-func (m *master) forget(p *process) {
-	if err := m.conn.Delete(p.pipesName()); err != nil {
-		m.log("delete the pipes of %s: %v", p.slot, err)
-	}
-}
+func (m *master) forget(p *process) { m.withdraw(p.pipesName()) }
 
 // environment is the app's own and the worker contract's.
 func (m *master) environment(s *slot, app *spec.App) []string {

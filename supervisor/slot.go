@@ -5,10 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/nekoctl/neko/supervisor/control"
-	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -195,7 +192,7 @@ func (m *master) failed(p *process) {
 }
 
 // exited is the end of a process.
-func (m *master) exited(p *process, status unix.WaitStatus) {
+func (m *master) exited(p *process, exit string) {
 	if m.processes[p.PID] != p {
 		return // reported twice
 	}
@@ -207,7 +204,7 @@ func (m *master) exited(p *process, status unix.WaitStatus) {
 		p.pidfd.Close()
 	}
 	s := p.slot
-	s.lastExit, s.exitedAt = keeper.Describe(status), time.Now()
+	s.lastExit, s.exitedAt = exit, time.Now()
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
 	if !p.leaving {
 		m.log("%s: %s", s, how)
