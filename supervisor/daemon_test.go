@@ -77,6 +77,11 @@ func worker(args []string) {
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
+	if gate := os.Getenv("READY_IF"); gate != "" {
+		for _, err := os.Stat(gate); err != nil && len(stop) == 0; _, err = os.Stat(gate) {
+			time.Sleep(time.Millisecond)
+		}
+	}
 	if !has("silent") {
 		conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
 		if err == nil {

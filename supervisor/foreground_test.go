@@ -30,6 +30,7 @@ type foreground struct {
 	notify *net.UnixConn // what systemd listens on
 	stdout []string      // read them after wait
 	stderr []string
+	pipes  []io.Closer
 	output sync.WaitGroup
 }
 
@@ -69,11 +70,13 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 			}
 		})
 	}
+	f.pipes = []io.Closer{stdout, stderr}
 	collect(stdout, &f.stdout)
 	collect(stderr, &f.stderr)
 	if err := f.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	f.keeper = f.cmd.Process.Pid
 	t.Cleanup(func() {
 		_ = f.cmd.Process.Signal(syscall.SIGTERM)
 		f.wait()
@@ -82,6 +85,22 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 		}
 	})
 	return f
+}
+
+// awaken waits until the daemon answers: it need not be ready for that.
+func (f *foreground) awaken() {
+	f.t.Helper()
+	f.eventually("the daemon answers", func() bool {
+		_, err := f.Ping(f.t.Context())
+		return err == nil
+	})
+}
+
+// closeOutput is the end of whoever reads standard output and error.
+func (f *foreground) closeOutput() {
+	for _, pipe := range f.pipes {
+		pipe.Close()
+	}
 }
 
 // told is the next message to the service manager.
