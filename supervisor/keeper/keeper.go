@@ -101,7 +101,7 @@ func Run(h home.Dir, o Options) int {
 		if k.ended {
 			return k.code
 		}
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > steady {
 			failures = 0
 		}
 		failures++
@@ -125,6 +125,10 @@ func (k *keeper) giveUp(reason string) int {
 	}
 	return k.fail(reason)
 }
+
+// steady is how long a master must have lived for its death not to count as one
+// in a row: one that cannot take over what there is dies much sooner.
+const steady = time.Second
 
 // backoff is 0 after the first failure, for workers run without a master.
 func backoff(failures int) time.Duration {
