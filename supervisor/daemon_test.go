@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,6 +49,8 @@ func TestMain(m *testing.M) {
 			os.Exit(supervisor.Foreground(h, apps))
 		}
 	}
+	// A program with the race detector would sleep a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
 }
 
@@ -74,6 +77,17 @@ func worker(args []string) {
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
+	if has("child") { // of its group; it holds the pipes, and listens to nothing but SIGKILL
+		if _, err := os.StartProcess("/bin/sh", []string{"sh", "-c", "trap '' TERM; sleep 1000 & wait; wait"},
+			&os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}}); err != nil {
+			panic(err)
+		}
+	}
+	if gate := os.Getenv("READY_IF"); gate != "" {
+		for _, err := os.Stat(gate); err != nil && len(stop) == 0; _, err = os.Stat(gate) {
+			time.Sleep(time.Millisecond)
+		}
+	}
 	if !has("silent") {
 		conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
 		if err == nil {
@@ -102,6 +116,9 @@ func worker(args []string) {
 		if has("stubborn") {
 			select {}
 		}
+		if has("slow-stop") {
+			time.Sleep(50 * time.Millisecond)
+		}
 		server.Shutdown(context.Background())
 		os.Exit(0)
 	}
@@ -109,28 +126,38 @@ func worker(args []string) {
 	if has("stubborn") {
 		select {}
 	}
+	if has("slow-stop") {
+		time.Sleep(50 * time.Millisecond)
+	}
 	os.Exit(0)
 }
 
 type daemon struct {
 	*control.Client
-	t    *testing.T
-	home home.Dir
+	t      *testing.T
+	home   home.Dir
+	keeper int // pid, and the session of all that it started
 }
 
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
 	h := home.Dir(filepath.Join(t.TempDir(), "home"))
-	if _, err := keeper.Spawn(h); err != nil {
+	pid, err := keeper.Spawn(h)
+	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{control.NewClient(h.Control()), t, h}
+	d := &daemon{control.NewClient(h.Control()), t, h, pid}
 	t.Cleanup(func() {
 		if _, err := d.Kill(context.Background(), nil); err != nil && !errors.Is(err, control.ErrNoDaemon) {
 			t.Errorf("kill: %v", err)
 		}
+		text, _ := os.ReadFile(h.Log())
+		for _, word := range []string{"BUG:", "panic:", "DATA RACE"} {
+			if strings.Contains(string(text), word) {
+				t.Errorf("neko.log has %q", word)
+			}
+		}
 		if t.Failed() {
-			text, _ := os.ReadFile(h.Log())
 			t.Logf("neko.log:\n%s", text)
 		}
 	})
@@ -146,7 +173,7 @@ func app(name string, instances int, args ...string) spec.App {
 		a.Command[0] = exe
 	}
 	a.Cwd = "/"
-	a.Env = map[string]string{"PATH": os.Getenv("PATH")}
+	a.Env = map[string]string{"PATH": os.Getenv("PATH"), "GORACE": os.Getenv("GORACE")}
 	a.WaitReady = true
 	a.ListenTimeout = spec.Duration(5 * time.Second)
 	return a
@@ -198,6 +225,66 @@ func (d *daemon) until(what string, cond func([]control.Process) bool) []control
 	return nil
 }
 
+// eventually polls what no list shows.
+func (d *daemon) eventually(what string, cond func() bool) {
+	d.t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			d.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// family are the processes of the daemon's workers, and what else lives or is
+// dead and not reaped in its session, other than keeper and master.
+func (d *daemon) family() (workers, zombies []int) {
+	d.t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has just ended
+		}
+		pid, _ := strconv.Atoi(strings.Split(stat, "/")[2])
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if session := fields[3]; session != strconv.Itoa(d.keeper) || pid == d.keeper {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(stat), "cmdline"))
+		switch {
+		case fields[0] == "Z":
+			zombies = append(zombies, pid)
+		case !bytes.HasPrefix(cmdline, []byte("neko: master")):
+			workers = append(workers, pid)
+		}
+	}
+	return workers, zombies
+}
+
+// environment is what a process was started with.
+func environment(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(text), "\x00", "\n")
+}
+
+// replaceLink makes path a link to target, in one step.
+func replaceLink(t *testing.T, path, target string) {
+	t.Helper()
+	if err := os.Symlink(target, path+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func states(list []control.Process) string {
 	var words []string
 	for _, p := range list {
@@ -222,6 +309,7 @@ func get(t *testing.T, address string) string {
 }
 
 func TestStartReturnsWhenTheWorkersServe(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	done := d.start(web("api", 3))
 	if got, want := states(done.Processes), "api:0 online, api:1 online, api:2 online"; got != want {
@@ -238,6 +326,7 @@ func TestStartReturnsWhenTheWorkersServe(t *testing.T) {
 }
 
 func TestACrashedWorkerIsBackAndNothingIsRefused(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	p := d.start(web("api", 1)).Processes[0]
 	for i := range 3 {
@@ -257,6 +346,7 @@ func TestACrashedWorkerIsBackAndNothingIsRefused(t *testing.T) {
 }
 
 func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	bad := app("bad", 1, "die-at-start")
 	bad.MaxRestarts = 3
@@ -275,6 +365,7 @@ func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
 }
 
 func TestAProgramOfWhichNothingIsKnownMustTakeItsFirstSteps(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	script := app("script", 1, "die-at-start")
 	script.WaitReady = false
@@ -289,6 +380,7 @@ func TestAProgramOfWhichNothingIsKnownMustTakeItsFirstSteps(t *testing.T) {
 }
 
 func TestReloadReplacesEveryWorker(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	before := d.start(web("api", 2)).Processes
 	after := d.command("reload", "api").Processes
@@ -300,6 +392,7 @@ func TestReloadReplacesEveryWorker(t *testing.T) {
 }
 
 func TestAReloadThatFailsKeepsTheOldWorkers(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	trap := filepath.Join(t.TempDir(), "trap")
 	a := web("api", 2)
@@ -321,6 +414,7 @@ func TestAReloadThatFailsKeepsTheOldWorkers(t *testing.T) {
 }
 
 func TestAReloadWhoseSuccessorIsNeverReadyFails(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	good := web("api", 1)
 	pid := d.start(good).Processes[0].PID
@@ -338,6 +432,7 @@ func TestAReloadWhoseSuccessorIsNeverReadyFails(t *testing.T) {
 }
 
 func TestStopStartDelete(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	p := d.start(web("api", 2)).Processes[0]
 	d.command("stop", "api")
@@ -365,6 +460,7 @@ func TestStopStartDelete(t *testing.T) {
 }
 
 func TestScale(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	d.start(web("api", 1))
 	for _, step := range []struct {
@@ -382,6 +478,7 @@ func TestScale(t *testing.T) {
 }
 
 func TestAStubbornProgramIsKilled(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	a := app("mule", 1, "stubborn")
 	a.DrainTimeout, a.KillTimeout = spec.Duration(100*time.Millisecond), spec.Duration(100*time.Millisecond)
@@ -393,6 +490,7 @@ func TestAStubbornProgramIsKilled(t *testing.T) {
 }
 
 func TestAKilledMasterIsReplacedAndTheWorkersNeverKnow(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	before := d.start(web("api", 2), app("cron", 1)).Processes
 	for i := range 5 {
@@ -437,6 +535,7 @@ func TestAKilledMasterIsReplacedAndTheWorkersNeverKnow(t *testing.T) {
 }
 
 func TestASecondDaemonOnAHomeIsRefused(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	_, err := keeper.Spawn(d.home)
 	if err == nil || !strings.Contains(err.Error(), "a daemon already runs") {

@@ -58,6 +58,7 @@ type master struct {
 	onRecord   []func() // run when what an event has changed is with the keeper
 	watchers   map[*watcher]bool
 	stopping   bool
+	code       int // what the daemon ends with
 	keeperGone bool
 	warnings   map[string]string
 }
@@ -121,6 +122,8 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 			return err
 		}
 	}
+	_, m.stopping = in.Records["stopping"]
+	m.stopping = m.stopping || in.Stop
 	if err := m.listenNotify(); err != nil {
 		return err
 	}
@@ -136,23 +139,31 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	go m.sample()
+	if m.stopping {
+		go m.shutdown("")
+		return nil
+	}
 	_, booted := in.Records["booted"]
 	go func() {
 		if foreground && !booted {
 			m.boot(boot)
-			return
 		}
 		m.announce()
+		if foreground {
+			m.endWhenAllHaveFailed()
+		}
 	}()
-	if in.Stop {
-		go m.shutdown("the daemon was told to stop")
-	}
 	return nil
 }
 
 // announce tells whoever started the daemon, and the service manager, that it
 // serves.
 func (m *master) announce() {
+	stopping := true
+	m.do(func() { stopping = m.stopping })
+	if stopping {
+		return
+	}
 	if err := m.conn.Ready(); err != nil {
 		m.log("tell the keeper: %v", err)
 	}
@@ -165,17 +176,21 @@ func (m *master) announce() {
 func (m *master) loop() int {
 	defer close(m.ended)
 	events := m.conn.Events
+	signals := make(chan os.Signal, 16) // without a keeper they are our own
 	for {
 		select {
 		case f := <-m.inbox:
 			f()
 		case event, open := <-events:
-			if !open {
-				m.warn("keeper", "the keeper is gone: a crash of the master would end its workers; restart the daemon when you can")
-				events, m.keeperGone = nil, true
+			if open {
+				m.keeperSays(event)
 				break
 			}
-			m.keeperSays(event)
+			events = nil
+			signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1)
+			m.loseKeeper()
+		case s := <-signals:
+			m.keeperSays(s)
 		}
 		m.settleAll()
 		if m.stopping && len(m.processes) == 0 && len(m.apps) == 0 {
@@ -184,35 +199,49 @@ func (m *master) loop() int {
 	}
 }
 
+// loseKeeper goes on alone. Of the processes that an earlier master started
+// nobody reports the end any more; their pidfds show that it has come.
+func (m *master) loseKeeper() {
+	m.keeperGone = true
+	m.warn("keeper", "the keeper is gone: nothing would start the master again; restart the daemon when you can")
+	for _, p := range m.processes {
+		if p.adopted {
+			m.atEnd(p, func() {
+				m.endGroup(p)
+				m.exited(p, "unknown")
+			})
+		}
+	}
+}
+
 func (m *master) end() int {
-	for _, path := range []string{m.home.Control(), m.home.Notify()} {
+	paths := []string{m.home.Control(), m.home.Notify()}
+	if m.keeperGone {
+		paths = append(paths, m.home.PID())
+	}
+	for _, path := range paths {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			m.log("%v", err)
 		}
 	}
-	if err := m.conn.Stop(0); err != nil {
-		m.log("tell the keeper: %v", err)
-	}
-	return 0
+	m.kept("stop", m.conn.Stop(m.code))
+	return m.code
 }
 
 func (m *master) keeperSays(event any) {
 	switch event := event.(type) {
 	case keeper.Exit:
 		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
-			m.exited(p, event.Status)
+			m.endGroup(p)
+			m.exited(p, keeper.Describe(event.Status))
 		}
-		m.onRecord = append(m.onRecord, func() {
-			if err := m.conn.Ack(event.Child); err != nil {
-				m.log("tell the keeper: %v", err)
-			}
-		})
+		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
 	case os.Signal:
 		switch event {
 		case unix.SIGTERM, unix.SIGINT:
 			if m.stopping && event == unix.SIGINT { // Ctrl-C again: at once
 				for _, p := range m.processes {
-					m.killGroup(p)
+					m.kill(p)
 				}
 			}
 			go m.shutdown(event.String())
@@ -250,6 +279,9 @@ func (m *master) settleAll() {
 		s := m.dirty[0]
 		m.dirty = m.dirty[1:]
 		delete(m.touched, s)
+		if !m.knows(chosen{s.app, s}) {
+			continue // its record must not come back
+		}
 		m.settle(s)
 		m.record(s)
 		if !slices.Contains(apps, s.app) {
