@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/nekoctl/neko/supervisor/control"
-	"github.com/nekoctl/neko/supervisor/logs"
 	"github.com/nekoctl/neko/supervisor/socket"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -155,7 +154,7 @@ func (m *master) newSlot(a *app, index int) *slot {
 	}
 	return &slot{
 		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped,
-		logs: [2]*logs.File{logs.NewFile(m.home.OutLog(a.name, index)), logs.NewFile(m.home.ErrLog(a.name, index))},
+		logs: m.logFiles(a.name, index),
 	}
 }
 
@@ -190,6 +189,9 @@ func (m *master) prune(a *app) {
 		}
 		m.depositSockets(a)
 		m.withdraw(s.recordName())
+		for _, file := range s.logs {
+			go file.Close()
+		}
 	}
 	if len(a.groups) > 0 && !slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.idle() }) {
 		m.closeSockets(a)

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nekoctl/neko/supervisor"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/home"
@@ -37,6 +39,9 @@ func TestMain(m *testing.M) {
 			os.Exit(supervisor.ExecMain(os.Args[2:]))
 		case "worker":
 			worker(os.Args[2:])
+		case "say":
+			say(os.Args[2])
+			os.Exit(0)
 		case "foreground":
 			var apps []spec.App
 			if err := json.Unmarshal([]byte(os.Args[2]), &apps); err != nil {
@@ -52,6 +57,15 @@ func TestMain(m *testing.M) {
 	// A program with the race detector would sleep a second at its end.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
+}
+
+// say sends a message as sd_notify(3) does.
+func say(text string) {
+	conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	if err == nil {
+		fmt.Fprint(conn, text)
+		conn.Close()
+	}
 }
 
 // worker is a program that keeps the contract; its arguments make it fail.
@@ -89,10 +103,20 @@ func worker(args []string) {
 		}
 	}
 	if !has("silent") {
-		conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
-		if err == nil {
-			fmt.Fprint(conn, "READY=1\nSTATUS=serving")
-			conn.Close()
+		say("READY=1\nSTATUS=serving")
+	}
+	if has("flood") {
+		for len(stop) == 0 {
+			say("STATUS=" + strings.Repeat("\xff=\x00", 1000))
+			say("")
+			say(strings.Repeat("READY=1\n", 1000))
+		}
+	}
+	for _, call := range []string{"accept", "accept-elsewhere", "poll", "epoll-nothing"} {
+		if has(call) {
+			go waitIn(call)
+			<-stop
+			os.Exit(0)
 		}
 	}
 	if n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS")); n > 0 {
@@ -130,6 +154,24 @@ func worker(args []string) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	os.Exit(0)
+}
+
+// waitIn waits as programs of other makes do.
+func waitIn(call string) {
+	listener := 3
+	switch call {
+	case "accept":
+		unix.Accept(listener)
+	case "accept-elsewhere":
+		other, _ := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		unix.Listen(other, 1)
+		unix.Accept(other)
+	case "poll":
+		unix.Poll([]unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}, -1)
+	case "epoll-nothing":
+		epoll, _ := unix.EpollCreate1(0)
+		unix.EpollWait(epoll, make([]unix.EpollEvent, 1), -1)
+	}
 }
 
 type daemon struct {

@@ -61,6 +61,7 @@ type master struct {
 	code       int // what the daemon ends with
 	keeperGone bool
 	warnings   map[string]string
+	files      map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
 }
 
 // Main is the master's process. It returns its exit code.
@@ -85,7 +86,7 @@ func Main(version string) int {
 		version: version, conn: conn, keeperPID: in.KeeperPID,
 		inbox: make(chan func()), ended: make(chan struct{}),
 		apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
-		watchers: map[*watcher]bool{}, warnings: map[string]string{},
+		watchers: map[*watcher]bool{}, warnings: map[string]string{}, files: map[string]*logs.File{},
 	}
 	if err := m.prepare(in); err != nil {
 		if failErr := conn.Fail(err.Error()); failErr != nil {
@@ -265,11 +266,20 @@ func (m *master) keeperSays(event any) {
 
 // reopenLogs lets pumps open their files anew, by name.
 func (m *master) reopenLogs() {
-	for _, s := range m.slots() {
-		for _, file := range s.logs {
-			go file.Close() // it waits for a line's end
-		}
+	for _, file := range m.files {
+		go file.Close() // it waits for a line's end
 	}
+}
+
+// logFiles are where the processes of a slot print to.
+func (m *master) logFiles(app string, slot int) (files [2]*logs.File) {
+	for i, path := range []string{m.home.OutLog(app, slot), m.home.ErrLog(app, slot)} {
+		if m.files[path] == nil {
+			m.files[path] = logs.NewFile(path)
+		}
+		files[i] = m.files[path]
+	}
+	return files
 }
 
 // settleAll lets every touched slot take its next step, until none is left.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/keeper"
-	"github.com/nekoctl/neko/supervisor/logs"
 	"github.com/nekoctl/neko/supervisor/socket"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -212,7 +211,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 	}
 	for i := 0; ; i++ {
 		s := &slot{app: a, index: i, spec: a.spec, want: stop, state: control.Stopped,
-			logs: [2]*logs.File{logs.NewFile(m.home.OutLog(name, i)), logs.NewFile(m.home.ErrLog(name, i))}}
+			logs: m.logFiles(name, i)}
 		var sr slotRecord
 		if !m.parse(in, s.recordName(), &sr) {
 			break
@@ -345,10 +344,8 @@ func (m *master) adoptPipes(in *keeper.Inheritance) {
 			index, _ := strconv.Atoi(parts[2])
 			a := m.apps[parts[1]]
 			if a == nil || index >= len(a.slots) {
-				a = &app{name: parts[1]}
-				orphan := &slot{app: a, index: index, logs: [2]*logs.File{
-					logs.NewFile(m.home.OutLog(a.name, index)), logs.NewFile(m.home.ErrLog(a.name, index))}}
-				p = &process{launch: launch, slot: orphan, tails: newTails()}
+				gone := &slot{app: &app{name: parts[1]}, index: index, logs: m.logFiles(parts[1], index)}
+				p = &process{launch: launch, slot: gone, tails: newTails()}
 			} else {
 				p = &process{launch: launch, slot: a.slots[index], tails: newTails()}
 			}
