@@ -549,10 +549,7 @@ func TestAKilledMasterIsReplacedAndTheWorkersNeverKnow(t *testing.T) {
 			}
 		}
 		get(t, before[0].Listeners[0])
-		d.until("a new master", func([]control.Process) bool {
-			now, err := d.Ping(t.Context())
-			return err == nil && now.Master != ping.Master
-		})
+		d.nextMaster(ping)
 		after := d.until("online", func(l []control.Process) bool { return strings.Count(states(l), "online") == 3 })
 		for j := range before {
 			same := i%2 == 0 || j > 0

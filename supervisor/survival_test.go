@@ -3,8 +3,10 @@ package supervisor_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -261,5 +263,27 @@ func TestForegroundServesOnWhenItsOutputIsGone(t *testing.T) {
 	kill(t, f.cmd.Process.Pid, syscall.SIGTERM)
 	if code := f.wait(); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// A script that holds a lock on descriptor 9, say, must not find it held by the
+// daemon that it has started.
+func TestADaemonKeepsNoDescriptorsOfWhoStartedIt(t *testing.T) {
+	var pipe [2]int
+	if err := syscall.Pipe(pipe[:]); err != nil { // not close-on-exec
+		t.Fatal(err)
+	}
+	defer syscall.Close(pipe[0])
+	defer syscall.Close(pipe[1])
+	ours, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", pipe[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDaemon(t)
+	d.start(app("api", 1))
+	for i, open := range d.descriptors() {
+		if slices.Contains(open, ours) {
+			t.Errorf("%s has %s", []string{"the keeper", "the master"}[i], ours)
+		}
 	}
 }
