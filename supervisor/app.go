@@ -189,9 +189,6 @@ func (m *master) prune(a *app) {
 		}
 		m.depositSockets(a)
 		m.withdraw(s.recordName())
-		for _, file := range s.logs {
-			go file.Close()
-		}
 	}
 	if len(a.groups) > 0 && !slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.idle() }) {
 		m.closeSockets(a)

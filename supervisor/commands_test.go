@@ -33,7 +33,13 @@ func (d *daemon) killMaster() {
 	if err := syscall.Kill(before.Master, syscall.SIGKILL); err != nil {
 		d.t.Fatal(err)
 	}
-	d.until("a new master", func([]control.Process) bool {
+	d.nextMaster(before)
+}
+
+// nextMaster waits for the one after the one that has just been killed.
+func (d *daemon) nextMaster(before control.Ping) {
+	d.t.Helper()
+	d.eventually("a new master", func() bool {
 		now, err := d.Ping(d.t.Context())
 		return err == nil && now.Master != before.Master
 	})

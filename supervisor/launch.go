@@ -105,12 +105,14 @@ func (m *master) pump(p *process, out, errRead int, fresh bool) {
 		}
 		p.pumps[i], p.consoles[i] = pump, sink
 	}
+	m.printing.Add(1)
 	go func() { // a grandchild may hold the pipes longer than the process lives
 		for _, pump := range p.pumps {
 			if pump != nil {
 				<-pump.Done()
 			}
 		}
+		m.printing.Done()
 		m.post(func() { m.forget(p) })
 	}()
 }

@@ -42,8 +42,9 @@ type master struct {
 	server      *http.Server
 	notify      notifySocket
 	null        *os.File
-	console     *logs.Shared // standard output of a foreground daemon, else nil
-	memoryLimit uint64       // of the cgroup; 0: none
+	console     *logs.Shared   // standard output of a foreground daemon, else nil
+	printing    sync.WaitGroup // of the processes whose output is not at its end
+	memoryLimit uint64         // of the cgroup; 0: none
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -77,6 +78,8 @@ func Main(version string) int {
 	// read the console of a foreground daemon.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU, unix.SIGPIPE)
 	log.SetPrefix("neko: ")
+	own := logs.NewShared(os.Stderr)
+	log.SetOutput(own)
 	conn, in, err := keeper.Connect()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -96,6 +99,8 @@ func Main(version string) int {
 	}
 	code := m.loop()
 	m.finishControl()
+	m.finishLogs()
+	own.Flush()
 	return code
 }
 
@@ -261,6 +266,23 @@ func (m *master) keeperSays(event any) {
 		default:
 			m.log("signal %v: nothing is done for it", event)
 		}
+	}
+}
+
+// finishLogs waits for what the workers printed last. A process that outlives
+// them may hold their pipes for ever.
+func (m *master) finishLogs() {
+	printed := make(chan struct{})
+	go func() {
+		m.printing.Wait()
+		close(printed)
+	}()
+	select {
+	case <-printed:
+	case <-time.After(time.Second):
+	}
+	if m.console != nil {
+		m.console.Flush()
 	}
 }
 

@@ -39,7 +39,7 @@ func TestAProgramThatSaysNothingIsSeenAccepting(t *testing.T) {
 	}
 }
 
-// What a shell script does: a short-lived child says it.
+// What a shell script does: a short-lived child says it, with systemd-notify.
 func TestAChildOfAProgramMaySayThatItIsReady(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)

@@ -3,8 +3,10 @@ package supervisor_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -153,9 +155,7 @@ func TestAKillOutlivesTheMasterThatWasTold(t *testing.T) {
 		_, err := d.Ping(t.Context())
 		return errors.Is(err, control.ErrNoDaemon)
 	})
-	if workers, _ := d.family(); len(workers) != 0 {
-		t.Errorf("left: %v", workers)
-	}
+	d.eventually("all processes have ended", func() bool { workers, _ := d.family(); return len(workers) == 0 })
 }
 
 // gated is a worker that is not ready before a file is there.
@@ -261,5 +261,43 @@ func TestForegroundServesOnWhenItsOutputIsGone(t *testing.T) {
 	kill(t, f.cmd.Process.Pid, syscall.SIGTERM)
 	if code := f.wait(); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// A script that holds a lock on descriptor 9, say, must not find it held by the
+// daemon that it has started.
+func TestADaemonKeepsNoDescriptorsOfWhoStartedIt(t *testing.T) {
+	var pipe [2]int
+	if err := syscall.Pipe(pipe[:]); err != nil { // not close-on-exec
+		t.Fatal(err)
+	}
+	defer syscall.Close(pipe[0])
+	defer syscall.Close(pipe[1])
+	ours, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", pipe[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDaemon(t)
+	d.start(app("api", 1))
+	for i, open := range d.descriptors() {
+		if slices.Contains(open, ours) {
+			t.Errorf("%s has %s", []string{"the keeper", "the master"}[i], ours)
+		}
+	}
+}
+
+func TestTheLastWordsOfAStoppedDaemonAreInItsLogs(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(app("api", 2, "last-words"))
+	if _, err := d.Kill(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the daemon has ended", func() bool { return syscall.Kill(d.keeper, 0) != nil || d.isZombie(d.keeper) })
+	for slot := range 2 {
+		text, err := os.ReadFile(d.home.OutLog("api", slot))
+		if err != nil || !strings.HasSuffix(string(text), "the very last words\n") {
+			t.Errorf("slot %d: %d bytes, %v", slot, len(text), err)
+		}
 	}
 }

@@ -72,6 +72,7 @@ func Run(h home.Dir, o Options) int {
 		signals: make(chan os.Signal, 1024),
 		ready:   o.Ready,
 	}
+	keepDescriptors()
 	lock, err := lockHome(h)
 	if err != nil {
 		return k.fail(err.Error())

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,7 @@ import (
 // writes to it: splice refuses O_APPEND, so the offset is our own.
 type File struct {
 	Path   string
+	pumps  atomic.Int32  // that use it; the last one closes it
 	turn   chan struct{} // held by the pump that is in the middle of a line
 	file   *os.File
 	offset int64

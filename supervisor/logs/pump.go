@@ -43,6 +43,7 @@ func Start(pipe int, file *File, sink io.Writer) (*Pump, error) {
 	if err != nil {
 		return nil, err
 	}
+	file.pumps.Add(1)
 	go p.run(raw)
 	return p, nil
 }
@@ -72,6 +73,11 @@ func (p *Pump) Done() <-chan struct{} { return p.done }
 
 func (p *Pump) run(raw syscall.RawConn) {
 	defer close(p.done)
+	defer func() {
+		if p.file.pumps.Add(-1) == 0 {
+			p.file.Close()
+		}
+	}()
 	defer p.pipe.Close()
 	holding := false
 	var until time.Time
