@@ -30,7 +30,7 @@ const busyTimeout = 15 * time.Second
 // readTimeout is the same for a reader: in WAL mode it waits for nobody but who
 // puts the log of a crash in order. SQLite does not heed a context meanwhile, so
 // what may wait longer tries again.
-const readTimeout = time.Second
+const readTimeout = 250 * time.Millisecond
 
 // Options change what [Open] does; the zero value is right for a worker.
 type Options struct {
