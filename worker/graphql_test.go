@@ -68,6 +68,9 @@ func TestGraphQLOverHTTP(t *testing.T) {
 		{"too slow as JSON", "POST", "/graphql", asJSON, `{"query":"{fail(how: SLOW)}"}`, 200, plain, `"code":"TIMEOUT"`},
 		{"a subscription", "POST", "/graphql", asGraphQL, `{"query":"subscription{ticks}"}`, 400, graphql, `subscriptions are not served here`},
 
+		{"a byte order mark", "POST", "/graphql", asJSON, "\xef\xbb\xbf" + `{"query":"{hello}"}`, 200, plain, ok},
+		{"no UTF-8", "POST", "/graphql", asJSON, "{\"query\":\"{hello}#\xff\"}", 400, plain, `the body must be in UTF-8`},
+		{"no UTF-8 by GET", "GET", "/graphql?query={hello}%23%ff", "", "", 400, plain, `\"query\" must be in UTF-8`},
 		{"no JSON", "POST", "/graphql", asJSON, `{"query":`, 400, plain, `"code":"BAD_REQUEST"`},
 		{"two values", "POST", "/graphql", asJSON, `{"query":"{hello}"}{}`, 400, plain, `the body is no JSON`},
 		{"a batch", "POST", "/graphql", asJSON, `[{"query":"{hello}"}]`, 400, plain, `the body must be a JSON object with a query`},

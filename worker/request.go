@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 )
@@ -50,6 +51,10 @@ func decodePost(ctx *fasthttp.RequestCtx) (r request, bad *badRequest) {
 }
 
 func parseBody(data []byte) (r request, bad *badRequest) {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark, as some write
+	if !utf8.Valid(data) {
+		return r, malformed("the body must be in UTF-8") // encoding/json would put other characters in
+	}
 	var body struct {
 		Query         *string                    `json:"query"`
 		OperationName string                     `json:"operationName"`
@@ -100,6 +105,11 @@ func decodeGet(args *fasthttp.Args) (r request, bad *badRequest) {
 	r.query = string(args.Peek("query"))
 	if strings.TrimSpace(r.query) == "" {
 		return r, malformed("the query is empty")
+	}
+	for _, name := range []string{"query", "operationName", "variables", "extensions"} {
+		if !utf8.Valid(args.Peek(name)) {
+			return r, malformed("%q must be in UTF-8", name)
+		}
 	}
 	r.operationName = string(args.Peek("operationName"))
 	if raw := args.Peek("extensions"); len(raw) > 0 {

@@ -11,8 +11,9 @@ import (
 )
 
 // Run is a whole worker process: it takes the inherited sockets or listens by
-// itself, serves, and drains at SIGTERM, at SIGINT or when ctx ends. A second
-// signal ends it at once. It returns nil after a clean drain.
+// itself, prepares, serves, and drains at SIGTERM, at SIGINT or when ctx ends. A
+// second signal ends it at once, if it is not the echo of the first. It returns
+// nil after a clean drain, and after a signal before it was prepared.
 //
 // Under a supervisor (NOTIFY_SOCKET) it accepts its first connection when its
 // checks have passed, and then says READY=1: until then the connections belong
@@ -38,11 +39,6 @@ func Run(ctx context.Context, config Config) error {
 	if err != nil {
 		return err
 	}
-	w, err := New(config)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
 	if len(sockets) == 0 {
 		l, err := listen(config.Address)
 		if err != nil {
@@ -50,6 +46,19 @@ func Run(ctx context.Context, config Config) error {
 		}
 		sockets = []socket{{"http", l}}
 	}
+	starting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go supervisor.keepWatchdog(starting)
+	if config.Prepare != nil {
+		if stopped, err := prepare(starting, &config, stop); stopped || err != nil {
+			return err
+		}
+	}
+	w, err := New(config)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
 	served := make(chan error, len(sockets))
 	serve := func() {
 		for _, s := range sockets {
@@ -60,11 +69,8 @@ func Run(ctx context.Context, config Config) error {
 		serve()
 		w.config.Log.Printf("%s serves GraphQL on %s", w.config.Name, endpoint(sockets[0]))
 	}
-	starting, cancel := context.WithCancel(ctx)
-	defer cancel()
 	ready := make(chan bool, 1)
 	go func() { ready <- w.waitReady(starting, supervisor) }()
-	go supervisor.keepWatchdog(starting)
 
 	for {
 		select {
@@ -83,6 +89,28 @@ func Run(ctx context.Context, config Config) error {
 		case <-stop:
 			return w.drainOrStop(supervisor, stop)
 		}
+	}
+}
+
+// prepare runs config.Prepare, and tells whether it was stopped: it has returned
+// then and what it opened is its own to close, or it is an error.
+func prepare(ctx context.Context, config *Config, stop <-chan os.Signal) (stopped bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	prepared := make(chan error, 1)
+	go func() { prepared <- config.Prepare(ctx, config) }()
+	select {
+	case err := <-prepared:
+		return false, err
+	case <-stop:
+	case <-ctx.Done():
+	}
+	cancel()
+	select {
+	case <-prepared:
+		return true, nil
+	case <-time.After(prepareGrace):
+		return true, errors.New("stopped at once, as it did not end its preparations")
 	}
 }
 
@@ -108,18 +136,30 @@ func (w *Worker) waitReady(ctx context.Context, supervisor notifier) bool {
 	}
 }
 
+// prepareGrace is how long Config.Prepare may take to heed its context.
+const prepareGrace = 2 * time.Second
+
+// echo is how soon after the first signal another counts as the same: timeout(1)
+// and shells send one to the process and one to its group.
+const echo = 500 * time.Millisecond
+
 // drainOrStop drains, and gives up at a further signal.
 func (w *Worker) drainOrStop(supervisor notifier, stop <-chan os.Signal) error {
 	w.tell(supervisor, "STOPPING=1", "STATUS=draining")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	drained := make(chan error, 1)
+	began := time.Now()
 	go func() { drained <- w.Drain(ctx) }()
-	select {
-	case err := <-drained:
-		return err
-	case s := <-stop:
-		return fmt.Errorf("stopped at once by a second signal (%v)", s)
+	for {
+		select {
+		case err := <-drained:
+			return err
+		case s := <-stop:
+			if time.Since(began) >= echo {
+				return fmt.Errorf("stopped at once by a second signal (%v)", s)
+			}
+		}
 	}
 }
 

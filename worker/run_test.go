@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +25,21 @@ func runAsWorker() {
 			return err
 		}}}
 	}
+	if how := os.Getenv("WORKER_TEST_PREPARE"); how != "" {
+		config.Prepare = func(ctx context.Context, c *Config) error {
+			fmt.Fprintln(os.Stderr, "prepares")
+			switch how {
+			case "fails":
+				return &adviceError{errors.New("no luck"), "try again"}
+			case "for ever":
+				<-ctx.Done()
+				fmt.Fprintln(os.Stderr, "gives up")
+				return ctx.Err()
+			}
+			c.Name = how
+			return nil
+		}
+	}
 	if err := Run(context.Background(), config); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		var advice interface{ Hint() string }
@@ -34,10 +50,28 @@ func runAsWorker() {
 	}
 }
 
+// printed is what a process has written so far.
+type printed struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (b *printed) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *printed) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
+}
+
 // process is a worker process under test, with this test as its supervisor.
 type process struct {
 	*exec.Cmd
-	stderr bytes.Buffer
+	stderr printed
 	notify *net.UnixConn
 	done   chan struct{}
 }
@@ -251,9 +285,43 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	for got := ""; !strings.Contains(got, "STOPPING=1"); {
 		got = p.told(t)
 	}
+	p.signal(t, syscall.SIGTERM) // the echo of the first
+	select {
+	case <-p.done:
+		t.Errorf("ended by an echo: %s", p.stderr.String())
+	case <-time.After(echo):
+	}
 	p.signal(t, syscall.SIGTERM)
 	if code := p.end(t); code != 1 || !strings.Contains(p.stderr.String(), "second signal") {
 		t.Errorf("exit code %d: %s", code, p.stderr.String())
+	}
+}
+
+// A worker that is stopped while it prepares ends well, and never serves.
+func TestPrepare(t *testing.T) {
+	_, f := listenLocal(t)
+	for _, c := range []struct {
+		how, want string
+		code      int
+	}{
+		{"for ever", "prepares\ngives up\n", 0},
+		{"fails", "prepares\nerror: no luck\nhint: try again\n", 1},
+		{"lion", "prepares\nlion serves GraphQL on ", 0},
+	} {
+		t.Run(c.how, func(t *testing.T) {
+			p := start(t, false, []string{"WORKER_TEST_PREPARE=" + c.how}, f)
+			switch c.how {
+			case "for ever":
+				waitUntil(t, func() bool { return strings.Contains(p.stderr.String(), "prepares") })
+				p.signal(t, syscall.SIGTERM)
+			case "lion":
+				waitUntil(t, func() bool { return strings.Contains(p.stderr.String(), "serves") })
+				p.signal(t, syscall.SIGTERM)
+			}
+			if code := p.end(t); code != c.code || !strings.HasPrefix(p.stderr.String(), c.want) {
+				t.Errorf("exit code %d: %s\nwant %d: %s", code, p.stderr.String(), c.code, c.want)
+			}
+		})
 	}
 }
 

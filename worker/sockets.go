@@ -99,7 +99,17 @@ func listen(address string) (net.Listener, error) {
 			"stop that program, or choose another address (PORT=… for another port)",
 		}
 	}
-	return l, err
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err
+		}
+		return nil, &adviceError{
+			fmt.Errorf("cannot listen on %s: %w", address, err),
+			"write 127.0.0.1:4000, :4000 for all addresses of the machine, or /PATH for a unix socket",
+		}
+	}
+	return l, nil
 }
 
 // endpoint is the URL of GraphQL on l, or the path of a unix socket.

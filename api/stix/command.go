@@ -53,7 +53,12 @@ func Command(ctx context.Context, st store.Store, arg string, s Streams) error {
 	opts.Progress = bar.show
 	sum, err := Import(ctx, st, in, opts)
 	bar.clear()
-	if err != nil {
+	switch {
+	case errors.Is(err, errSpool):
+		return &usageError{fmt.Sprintf("cannot import %s: %v", opts.Name, err), "nothing was imported; TMPDIR names the folder for it, which needs room for the whole bundle"}
+	case errors.Is(err, store.ErrUnavailable):
+		return &usageError{fmt.Sprintf("cannot import %s: %v", opts.Name, err), "nothing was imported; see whether the disk of the store is full, and try again"}
+	case err != nil:
 		return err
 	}
 	sum.Write(s.Out, opts.Name)

@@ -102,6 +102,9 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// errSpool is about the file where input is kept meanwhile.
+var errSpool = errors.New("nowhere to keep the input meanwhile")
+
 // spool gives the input as something that can be read twice.
 func spool(ctx context.Context, in io.Reader, dir string) (file io.ReadSeeker, size int64, done func(), err error) {
 	done = func() {}
@@ -123,7 +126,7 @@ func spool(ctx context.Context, in io.Reader, dir string) (file io.ReadSeeker, s
 	}
 	f, err := os.CreateTemp(dir, "neko-import-")
 	if err != nil {
-		return nil, 0, done, fmt.Errorf("nowhere to keep the input: %w", err)
+		return nil, 0, done, fmt.Errorf("%w: %w", errSpool, err)
 	}
 	os.Remove(f.Name()) // gone with us, however we end
 	if size, err = io.Copy(f, &stoppable{ctx, in}); err == nil {
@@ -131,6 +134,10 @@ func spool(ctx context.Context, in io.Reader, dir string) (file io.ReadSeeker, s
 	}
 	if err != nil {
 		f.Close()
+		var pe *fs.PathError
+		if errors.As(err, &pe) && pe.Path == f.Name() {
+			err = fmt.Errorf("%w: %w", errSpool, err)
+		}
 		return nil, 0, done, err
 	}
 	return f, size, func() { f.Close() }, nil

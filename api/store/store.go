@@ -159,8 +159,8 @@ var (
 // and, of stores on one database, by many processes. What a method returns is of
 // one moment, never half of an import.
 //
-// Errors: see errors.go. A store that fails for other reasons (disk, network)
-// returns an error that matches none of them.
+// Errors: see errors.go. When ctx has ended the error is that of ctx. A store
+// that fails for other reasons returns an error that matches none of them.
 type Store interface {
 	// Get finds objects by key, a STIX id or an ATT&CK id ("G0034", in any case), in
 	// one query however many keys there are. The answer is by key as given; what

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,7 +33,7 @@ func TestMain(m *testing.M) {
 func command(t *testing.T, home string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), "NEKO_API_TEST_PROCESS=1", "NEKO_HOME="+home, "PORT=", "NOTIFY_SOCKET=", "LISTEN_FDS=")
+	cmd.Env = append(os.Environ(), "NEKO_API_TEST_PROCESS=1", "NEKO_HOME="+home, "NEKO_API_LISTEN=127.0.0.1:0", "PORT=", "NOTIFY_SOCKET=", "LISTEN_FDS=")
 	return cmd
 }
 
@@ -70,7 +72,9 @@ func TestSession(t *testing.T) {
 		{"--store mongodb://localhost", 2, `error: no store for mongodb:// in this version\nhint: give the path of a SQLite file\n`},
 		{"--store DIR/no/api.db", 1, `error: cannot open the store DIR/no/api.db: no such file or directory\nhint: make the folder DIR/no first\n`},
 		{"--store " + bundle, 1, `error: cannot open the store DIR/bundle.json: it is not a SQLite database\nhint: .*\n`},
-		{"--listen " + taken.Addr().String(), 1, `(the store was empty: .*\n)?error: ` + taken.Addr().String() + ` is in use by another program\nhint: .*\n`},
+		{"--listen " + taken.Addr().String(), 1, `error: ` + taken.Addr().String() + ` is in use by another program\nhint: .*\n`},
+		{"--listen nonsense", 1, `error: cannot listen on nonsense: address nonsense: missing port in address\nhint: .*\n`},
+		{"--listen DIR/no/x.sock", 1, `error: cannot listen on DIR/no/x.sock: bind: no such file or directory\nhint: .*\n`},
 		{"import DIR/none.json", 1, `error: cannot read DIR/none.json: no such file or directory\nhint: .*\n`},
 		{"import " + bundle + " --store DIR/b.db", 0, `(?s)bundle.json: 1 object in .*1 added, 0 updated.*`},
 		{"import " + bundle + " --store DIR/b.db", 0, `(?s)bundle.json: 1 object in .*0 added, 0 updated, 1 unchanged.*`},
@@ -109,6 +113,57 @@ func TestStoreNewerThanTheProgram(t *testing.T) {
 	if cmd.ProcessState.ExitCode() != 1 || !want.Match(out) {
 		t.Errorf("exit code %d: %s", cmd.ProcessState.ExitCode(), out)
 	}
+}
+
+// A worker that is stopped while its store opens, here because another program
+// keeps it locked, ends well and at once, and has changed nothing.
+func TestStoppedBeforeItServes(t *testing.T) {
+	home := t.TempDir()
+	path := filepath.Join(home, "api.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		cmd := command(t, home)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(20 * time.Second); !hasOpen(cmd.Process.Pid, path); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				_ = cmd.Process.Kill()
+				t.Fatalf("the store is not opened: %v, %s", cmd.Wait(), out.String())
+			}
+		}
+		_ = cmd.Process.Signal(s)
+		if err := cmd.Wait(); err != nil || out.Len() > 0 {
+			t.Errorf("%v: %v: %s", s, err, out.String())
+		}
+	}
+	if _, err := db.Exec("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Size() > 0 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
+
+// hasOpen tells whether a process has a file open.
+func hasOpen(pid int, path string) bool {
+	names, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, n := range names {
+		if target, _ := os.Readlink(n); target == path {
+			return true
+		}
+	}
+	return false
 }
 
 // Several workers start at once on one socket and an empty home: one of them

@@ -36,7 +36,7 @@ func newOptions() *options {
 	}
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return "", fmt.Errorf("%q is no port: write a number from 1 to 65535", port)
+			return "", settings.BadValue(fmt.Sprintf("%q is no port", port), "write a number from 1 to 65535")
 		}
 		return "127.0.0.1:" + port, nil
 	})

@@ -7,42 +7,55 @@ import (
 
 	"github.com/nekoctl/neko/api"
 	"github.com/nekoctl/neko/api/sample"
+	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/worker"
 )
 
 // serve runs the API until it is told to stop. A store that cannot be opened
 // ends it before it says that it is ready.
 func serve(o *options) error {
-	ctx := context.Background()
-	st, err := openStore(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer st.Close()
-	logger := log.New(os.Stderr, "", 0)
-	if *o.loadSample {
-		loaded, err := sample.Load(ctx, st)
-		if err != nil {
-			return err
-		}
-		if loaded {
-			logger.Print("the store was empty: loaded the sample data (neko-api import FILE loads yours)")
-		}
-	}
-	return worker.Run(ctx, worker.Config{
-		Name:             "neko-api",
-		Version:          programVersion(),
+	var st store.Store
+	err := worker.Run(context.Background(), worker.Config{
+		Name:    "neko-api",
+		Version: programVersion(),
+		Prepare: func(ctx context.Context, c *worker.Config) (err error) {
+			if st, err = open(ctx, o, c.Log); err != nil {
+				return err
+			}
+			c.Resolver = api.NewResolver(st)
+			c.Checks = []worker.Check{{Name: "store", Run: st.Ping}}
+			return nil
+		},
 		Schema:           api.Schema,
-		Resolver:         api.NewResolver(st),
 		SchemaOptions:    api.SchemaOptions(),
 		FieldCosts:       api.FieldCosts,
 		MaxFields:        *o.maxFields,
 		Address:          *o.listen,
-		Checks:           []worker.Check{{Name: "store", Run: st.Ping}},
 		ExecutionTimeout: *o.executionTimeout,
 		IdleTimeout:      *o.idleTimeout,
 		MaxBody:          *o.maxBody,
 		MaxConnections:   *o.maxConnections,
-		Log:              logger,
+		Log:              log.New(os.Stderr, "", 0),
 	})
+	if err == nil && st != nil { // else resolvers may still use it
+		err = st.Close()
+	}
+	return err
+}
+
+// open opens the store, and loads the sample data if it is empty.
+func open(ctx context.Context, o *options, logger *log.Logger) (store.Store, error) {
+	st, err := openStore(ctx, o)
+	if err != nil || !*o.loadSample {
+		return st, err
+	}
+	loaded, err := sample.Load(ctx, st)
+	if err != nil {
+		st.Close()
+		return nil, err
+	}
+	if loaded {
+		logger.Print("the store was empty: loaded the sample data (neko-api import FILE loads yours)")
+	}
+	return st, nil
 }

@@ -32,5 +32,9 @@ func openStore(ctx context.Context, o *options) (store.Store, error) {
 		}
 		path = filepath.Join(string(dir), "api.db")
 	}
-	return sqlite.Open(ctx, path, sqlite.Options{})
+	st, err := sqlite.Open(ctx, path, sqlite.Options{})
+	if err != nil {
+		return nil, err // and not a nil *sqlite.Store
+	}
+	return st, nil
 }

@@ -1,13 +1,17 @@
 package settings
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
 	"go.yaml.in/yaml/v4"
 )
+
+const oneALine = `it must be YAML: one "key: value" a line`
 
 // loadFile reads a YAML file: one mapping from keys to plain values.
 func (s *Set) loadFile(path string) error {
@@ -20,43 +24,48 @@ func (s *Set) loadFile(path string) error {
 		return &Error{message: fmt.Sprintf("cannot read %s: %v", path, err), hint: "--config names the file with the settings"}
 	}
 	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return &Error{message: fmt.Sprintf("%s: %v", path, err), hint: "it must be YAML: one \"key: value\" a line"}
-	}
-	if len(doc.Content) == 0 {
+	documents := yaml.NewDecoder(bytes.NewReader(data))
+	switch err := documents.Decode(&doc); {
+	case err == io.EOF:
 		return nil // empty
+	case err != nil:
+		return &Error{message: fmt.Sprintf("%s: %v", path, err), hint: oneALine}
 	}
-	at := func(n *yaml.Node, format string, args ...any) *Error {
-		return &Error{message: fmt.Sprintf("%s:%d:%d: ", path, n.Line, n.Column) + fmt.Sprintf(format, args...)}
+	var second yaml.Node
+	if err := documents.Decode(&second); err != io.EOF {
+		return &Error{message: path + ": it has more than one YAML document", hint: "take out the line ---, or make two files of it"}
+	}
+	place := func(n *yaml.Node) string { return fmt.Sprintf("%s:%d:%d", path, n.Line, n.Column) }
+	fail := func(n *yaml.Node, hint, format string, args ...any) *Error {
+		return &Error{message: place(n) + ": " + fmt.Sprintf(format, args...), hint: hint}
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
 		return nil // only comments
 	}
 	if root.Kind != yaml.MappingNode {
-		return at(root, "it must be one mapping of keys to values")
+		return fail(root, oneALine, "it must be one mapping of keys to values")
 	}
 	first := map[string]int{} // line of each key
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		d := s.byKey(key.Value)
 		if d == nil {
-			e := at(key, "unknown key %q", key.Value)
-			e.hint = "see --help for what can be set"
+			e := fail(key, "see --help for what can be set", "unknown key %q", key.Value)
 			if near := nearest(s.list[1:], key.Value, (*setting).key); near != "" {
 				e.hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return e
 		}
 		if line := first[key.Value]; line > 0 {
-			return at(key, "%q is already set in line %d", key.Value, line)
+			return fail(key, "keep one of them", "%q is already set in line %d", key.Value, line)
 		}
 		first[key.Value] = key.Line
 		if value.Kind != yaml.ScalarNode || value.Tag == "!!null" {
-			return at(value, "%s wants one value", key.Value)
+			return fail(value, oneALine, "%s wants one value", key.Value)
 		}
 		if err := d.set(value.Value); err != nil {
-			return at(value, "%s: %v", key.Value, err)
+			return at(place(value)+": "+key.Value, err)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -73,7 +74,7 @@ func (s *Set) Bool(name string, def bool, help string) *bool {
 		case "false", "no", "off", "0":
 			return false, nil
 		}
-		return false, fmt.Errorf("%q is neither true nor false", text)
+		return false, &valueError{fmt.Sprintf("%q is neither true nor false", text), "write true or false"}
 	})
 	s.list[len(s.list)-1].isBool = true
 	return v
@@ -84,7 +85,7 @@ func (s *Set) Int(name string, def int, help string) *int {
 	return define(s, name, def, strconv.Itoa(def), "N", help, func(text string) (int, error) {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return 0, fmt.Errorf("%q is no whole number from 1", text)
+			return 0, &valueError{fmt.Sprintf("%q is no whole number from 1", text), "write it like 100"}
 		}
 		return n, nil
 	})
@@ -95,7 +96,7 @@ func (s *Set) Duration(name string, def time.Duration, help string) *time.Durati
 	return define(s, name, def, def.String(), "TIME", help, func(text string) (time.Duration, error) {
 		d, err := time.ParseDuration(text)
 		if err != nil || d <= 0 {
-			return 0, fmt.Errorf("%q is no time span: write it like 10s or 1m30s", text)
+			return 0, &valueError{fmt.Sprintf("%q is no time span", text), "write it like 10s or 1m30s"}
 		}
 		return d, nil
 	})
@@ -130,11 +131,12 @@ func parseSize(text string) (int, error) {
 			break
 		}
 	}
-	return 0, fmt.Errorf("%q is no size: write it like 512KiB or 1MiB", text)
+	return 0, &valueError{fmt.Sprintf("%q is no size", text), "write it like 512KiB or 1MiB"}
 }
 
 // Alias makes the environment variable env, which other programs know too, give
-// the setting name as well. convert says what its text means to it.
+// the setting name as well. convert says what its text means to it; an error of
+// [BadValue] comes with a hint.
 func (s *Set) Alias(name, env string, convert func(string) (string, error)) {
 	d := s.find(name)
 	d.alias, d.convert = env, convert
@@ -159,6 +161,24 @@ func (e *Error) Error() string { return e.message }
 
 // Hint is what to do about it; it may be empty.
 func (e *Error) Hint() string { return e.hint }
+
+// valueError is why a value cannot be used, without where it stands.
+type valueError struct{ message, hint string }
+
+func (e *valueError) Error() string { return e.message }
+
+// BadValue is an error for what Alias converts: what is wrong, and what to do.
+func BadValue(message, hint string) error { return &valueError{message, hint} }
+
+// at is err with the place of the value before it.
+func at(place string, err error) *Error {
+	e := &Error{message: fmt.Sprintf("%s: %v", place, err)}
+	var v *valueError
+	if errors.As(err, &v) {
+		e.hint = v.hint
+	}
+	return e
+}
 
 // Load reads the file, the environment and args (without the program's name),
 // and returns the arguments that are no flags. After "--" all are.
@@ -187,7 +207,7 @@ func (s *Set) Load(args []string) (rest []string, err error) {
 	}
 	for _, f := range flags {
 		if err := f.setting.set(f.value); err != nil {
-			return nil, &Error{message: fmt.Sprintf("--%s: %v", f.setting.name, err)}
+			return nil, at("--"+f.setting.name, err)
 		}
 	}
 	return rest, nil
@@ -201,12 +221,12 @@ func (s *Set) loadEnv() error {
 				err = d.set(text)
 			}
 			if err != nil {
-				return &Error{message: fmt.Sprintf("%s in the environment: %v", d.alias, err)}
+				return at(d.alias+" in the environment", err)
 			}
 		}
 		if text, ok := os.LookupEnv(s.env(d)); ok && text != "" {
 			if err := d.set(text); err != nil {
-				return &Error{message: fmt.Sprintf("%s in the environment: %v", s.env(d), err)}
+				return at(s.env(d)+" in the environment", err)
 			}
 		}
 	}

@@ -34,7 +34,7 @@ func newProgram() program {
 	}
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if strings.Trim(port, "0123456789") != "" {
-			return "", fmt.Errorf("%q is no port", port)
+			return "", settings.BadValue(fmt.Sprintf("%q is no port", port), "write a number")
 		}
 		return "127.0.0.1:" + port, nil
 	})
@@ -105,18 +105,19 @@ func TestWhatIsRefused(t *testing.T) {
 		{"an unknown key", "listen: :1\n  \nidle_timout: 1s", nil, []string{"--config=FILE"}, `FILE:3:1: unknown key "idle_timout" | did you mean "idle_timeout"?`},
 		{"one like no other", "colour: red", nil, []string{"--config=FILE"}, `FILE:1:1: unknown key "colour" | see --help for what can be set`},
 		{"a file in the file", "config: x", nil, []string{"--config=FILE"}, `FILE:1:1: unknown key "config" | see --help for what can be set`},
-		{"a key twice", "load: true\nload: false", nil, []string{"--config=FILE"}, `FILE:2:1: "load" is already set in line 1 | `},
-		{"a bad value", "load:   maybe", nil, []string{"--config=FILE"}, `FILE:1:9: load: "maybe" is neither true nor false | `},
-		{"a list", "listen: [a, b]", nil, []string{"--config=FILE"}, `FILE:1:9: listen wants one value | `},
-		{"nothing", "listen:", nil, []string{"--config=FILE"}, `FILE:1:8: listen wants one value | `},
-		{"no mapping", "- listen", nil, []string{"--config=FILE"}, `FILE:1:1: it must be one mapping of keys to values | `},
+		{"a key twice", "load: true\nload: false", nil, []string{"--config=FILE"}, `FILE:2:1: "load" is already set in line 1 | keep one of them`},
+		{"a bad value", "load:   maybe", nil, []string{"--config=FILE"}, `FILE:1:9: load: "maybe" is neither true nor false | write true or false`},
+		{"a list", "listen: [a, b]", nil, []string{"--config=FILE"}, `FILE:1:9: listen wants one value | it must be YAML: one "key: value" a line`},
+		{"nothing", "listen:", nil, []string{"--config=FILE"}, `FILE:1:8: listen wants one value | it must be YAML: one "key: value" a line`},
+		{"no mapping", "- listen", nil, []string{"--config=FILE"}, `FILE:1:1: it must be one mapping of keys to values | it must be YAML: one "key: value" a line`},
+		{"two documents", "load: true\n---\nload: false", nil, []string{"--config=FILE"}, `FILE: it has more than one YAML document | take out the line ---, or make two files of it`},
 		{"no file", "", nil, []string{"--config=/nowhere/cat.yaml"}, `cannot read /nowhere/cat.yaml: no such file or directory | --config names the file with the settings`},
-		{"a bad variable", "", []string{"CAT_IDLE_TIMEOUT=5"}, nil, `CAT_IDLE_TIMEOUT in the environment: "5" is no time span: write it like 10s or 1m30s | `},
-		{"a bad PORT", "", []string{"PORT=http"}, nil, `PORT in the environment: "http" is no port | `},
+		{"a bad variable", "", []string{"CAT_IDLE_TIMEOUT=5"}, nil, `CAT_IDLE_TIMEOUT in the environment: "5" is no time span | write it like 10s or 1m30s`},
+		{"a bad PORT", "", []string{"PORT=http"}, nil, `PORT in the environment: "http" is no port | write a number`},
 		{"an unknown flag", "", nil, []string{"--lisen", ":1"}, `unknown flag --lisen | did you mean --listen?`},
 		{"a flag without value", "", nil, []string{"--listen"}, `--listen wants a value | write --listen ADDR`},
-		{"a bad flag", "", nil, []string{"--max-connections", "0"}, `--max-connections: "0" is no whole number from 1 | `},
-		{"a bad size", "", nil, []string{"--max-body", "1MB"}, `--max-body: "1MB" is no size: write it like 512KiB or 1MiB | `},
+		{"a bad flag", "", nil, []string{"--max-connections", "0"}, `--max-connections: "0" is no whole number from 1 | write it like 100`},
+		{"a bad size", "", nil, []string{"--max-body", "1MB"}, `--max-body: "1MB" is no size | write it like 512KiB or 1MiB`},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			_, _, err := load(t, c.file, c.env, c.args)

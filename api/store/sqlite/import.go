@@ -41,13 +41,14 @@ CREATE TABLE stage.ends (type TEXT, src INTEGER, dst INTEGER);
 // BeginImport implements [store.Store].
 func (s *Store) BeginImport(ctx context.Context, opts store.ImportOptions) (_ store.Import, err error) {
 	im := &importer{s: s, opts: opts}
+	defer s.translate(ctx, &err)
 	defer func() {
 		if err != nil {
 			im.Abort()
 		}
 	}()
 	// A larger cache: the copy changes many pages.
-	if im.db, err = s.pool(1, "&_pragma=cache_size(-32000)"); err != nil {
+	if im.db, err = s.pool(1, busyTimeout, "&_pragma=cache_size(-32000)"); err != nil {
 		return nil, err
 	}
 	if im.conn, err = im.db.Conn(ctx); err != nil {
@@ -61,8 +62,9 @@ func (s *Store) BeginImport(ctx context.Context, opts store.ImportOptions) (_ st
 		return nil, err
 	}
 	f.Close()
-	defer os.Remove(stage)
-	if _, err = im.conn.ExecContext(ctx, "ATTACH ? AS stage", stage); err != nil {
+	_, err = im.conn.ExecContext(ctx, "ATTACH ? AS stage", stage)
+	os.Remove(stage)
+	if err != nil {
 		return nil, err
 	}
 	// Whatever goes wrong, the stage is thrown away: it needs no journal.
@@ -88,7 +90,8 @@ func (s *Store) BeginImport(ctx context.Context, opts store.ImportOptions) (_ st
 }
 
 // Add implements [store.Import].
-func (im *importer) Add(ctx context.Context, r store.Record) error {
+func (im *importer) Add(ctx context.Context, r store.Record) (err error) {
+	defer im.s.translate(ctx, &err)
 	if im.conn == nil {
 		return errors.New("import has ended")
 	}
@@ -113,7 +116,7 @@ func (im *importer) Add(ctx context.Context, r store.Record) error {
 			return err
 		}
 	}
-	_, err := im.words.ExecContext(ctx, im.n, strings.Join(store.SearchWords(r.Object), " "))
+	_, err = im.words.ExecContext(ctx, im.n, strings.Join(store.SearchWords(r.Object), " "))
 	return err
 }
 
@@ -143,6 +146,7 @@ func (im *importer) Commit(ctx context.Context) (m store.Merged, err error) {
 	if im.conn == nil {
 		return m, errors.New("import has ended")
 	}
+	defer im.s.translate(ctx, &err)
 	defer func() {
 		if e := im.Abort(); err == nil {
 			err = e
@@ -168,7 +172,8 @@ func (im *importer) Commit(ctx context.Context) (m store.Merged, err error) {
 	if err := im.merge(ctx, &m); err != nil {
 		return m, err
 	}
-	if err := im.exec(ctx, "COMMIT"); err != nil {
+	// Not to be interrupted: the caller must know whether it is done.
+	if err := im.exec(context.WithoutCancel(ctx), "COMMIT"); err != nil {
 		return m, err
 	}
 	m.Blocked = time.Since(start)

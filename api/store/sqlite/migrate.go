@@ -62,6 +62,10 @@ func (s *Store) upgrade(ctx context.Context, files []string) error {
 		return err
 	}
 	defer conn.Close()
+	if err := busy(ctx, conn, 50*time.Millisecond); err != nil {
+		return err
+	}
+	defer busy(context.WithoutCancel(ctx), conn, busyTimeout)
 	// Asked first in any case: a file of another program stays as it is.
 	version, err := s.version(ctx, conn, len(files))
 	if err != nil {
@@ -76,6 +80,12 @@ func (s *Store) upgrade(ctx context.Context, files []string) error {
 		}
 	}
 	return nil
+}
+
+// busy sets how long SQLite itself waits for a lock.
+func busy(ctx context.Context, conn *sql.Conn, d time.Duration) error {
+	_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", d.Milliseconds()))
+	return err
 }
 
 // step applies the next migration, unless another process has, and returns the

@@ -37,7 +37,8 @@ func (r *row) object() *store.Object {
 }
 
 // Get implements [store.Store].
-func (s *Store) Get(ctx context.Context, kind store.Kind, keys []string) (map[string]*store.Object, error) {
+func (s *Store) Get(ctx context.Context, kind store.Kind, keys []string) (_ map[string]*store.Object, err error) {
+	defer s.translate(ctx, &err)
 	if kind != store.KindAny && !kind.Valid() {
 		return nil, &store.InvalidError{Field: "kind", Reason: fmt.Sprintf("there is no kind %q", kind)}
 	}
@@ -104,7 +105,8 @@ func newer(a, b *store.Object) bool {
 }
 
 // List implements [store.Store].
-func (s *Store) List(ctx context.Context, kind store.Kind, q store.Query) (store.Page, error) {
+func (s *Store) List(ctx context.Context, kind store.Kind, q store.Query) (_ store.Page, err error) {
+	defer s.translate(ctx, &err)
 	if kind == store.KindAny {
 		return store.Page{}, &store.InvalidError{Field: "kind", Reason: "is missing"}
 	}
@@ -174,7 +176,8 @@ func listStatement(kind store.Kind, q store.Query, cursor *store.Cursor, now tim
 }
 
 // Related implements [store.Store].
-func (s *Store) Related(ctx context.Context, rel store.Relation, parents []string, q store.Query) ([]store.Page, error) {
+func (s *Store) Related(ctx context.Context, rel store.Relation, parents []string, q store.Query) (_ []store.Page, err error) {
+	defer s.translate(ctx, &err)
 	if err := rel.Validate(); err != nil {
 		return nil, err
 	}
@@ -305,7 +308,8 @@ var countStatements = map[store.Group]string{
 const maxCounts = 50
 
 // Counts implements [store.Store].
-func (s *Store) Counts(ctx context.Context, g store.Group) ([]store.Count, error) {
+func (s *Store) Counts(ctx context.Context, g store.Group) (_ []store.Count, err error) {
+	defer s.translate(ctx, &err)
 	text, ok := countStatements[g]
 	if !ok {
 		return nil, &store.InvalidError{Field: "group", Reason: fmt.Sprintf("there is no group %q", g)}

@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	driver "modernc.org/sqlite"
+	_ "modernc.org/sqlite" // the driver
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/nekoctl/neko/api/store"
@@ -26,6 +26,11 @@ import (
 // The longest that a writer holds the lock is an import's copy, 2 to 3 s for the
 // largest bundle there is on a slow machine.
 const busyTimeout = 15 * time.Second
+
+// readTimeout is the same for a reader: in WAL mode it waits for nobody but who
+// puts the log of a crash in order. SQLite does not heed a context meanwhile, so
+// what may wait longer tries again.
+const readTimeout = 250 * time.Millisecond
 
 // Options change what [Open] does; the zero value is right for a worker.
 type Options struct {
@@ -66,10 +71,10 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{path: abs, now: opts.Now, stmts: make(map[string]*sql.Stmt)}
-	if s.wr, err = s.pool(1, ""); err != nil {
+	if s.wr, err = s.pool(1, busyTimeout, ""); err != nil {
 		return nil, s.openError(err)
 	}
-	if s.rd, err = s.pool(opts.Readers, "&_pragma=query_only(1)"); err == nil {
+	if s.rd, err = s.pool(opts.Readers, readTimeout, "&_pragma=query_only(1)"); err == nil {
 		err = s.migrate(ctx)
 	}
 	if err != nil {
@@ -128,15 +133,6 @@ func (s *Store) openError(err error) error {
 	return e
 }
 
-// code is the primary result code of an error from SQLite, 0 for others.
-func code(err error) int {
-	var e *driver.Error
-	if errors.As(err, &e) {
-		return e.Code() & 0xff
-	}
-	return 0
-}
-
 // pool opens connections with the settings that all have in common.
 //
 // synchronous=NORMAL: in WAL mode a crash of the process loses nothing, and a
@@ -146,9 +142,9 @@ func code(err error) int {
 // imported is safe on disk nevertheless: an import ends with a checkpoint.
 //
 // temp_store=MEMORY: sorts are small, and a container may have no /tmp.
-func (s *Store) pool(size int, extra string) (*sql.DB, error) {
+func (s *Store) pool(size int, busy time.Duration, extra string) (*sql.DB, error) {
 	u := url.URL{Scheme: "file", Path: s.path}
-	dsn := u.String() + fmt.Sprintf("?_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()) +
+	dsn := u.String() + fmt.Sprintf("?_pragma=busy_timeout(%d)", busy.Milliseconds()) +
 		"&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_pragma=temp_store(MEMORY)" +
 		"&_pragma=cache_size(-2000)&_txlock=immediate" + extra
 	db, err := sql.Open("sqlite", dsn)
@@ -161,7 +157,8 @@ func (s *Store) pool(size int, extra string) (*sql.DB, error) {
 }
 
 // Ping reads the schema's version through the read pool.
-func (s *Store) Ping(ctx context.Context) error {
+func (s *Store) Ping(ctx context.Context) (err error) {
+	defer s.translate(ctx, &err)
 	var v int
 	return s.rd.QueryRowContext(ctx, "PRAGMA user_version").Scan(&v)
 }

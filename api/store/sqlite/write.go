@@ -26,7 +26,8 @@ func (s *Store) transact(ctx context.Context, f func(tx *sql.Tx) error) error {
 }
 
 // CreateIndicator implements [store.Store].
-func (s *Store) CreateIndicator(ctx context.Context, in store.NewIndicator) (*store.Object, error) {
+func (s *Store) CreateIndicator(ctx context.Context, in store.NewIndicator) (_ *store.Object, err error) {
+	defer s.translate(ctx, &err)
 	o, err := in.Build(s.now())
 	if err != nil {
 		return nil, err
@@ -68,9 +69,10 @@ func (s *Store) CreateIndicator(ctx context.Context, in store.NewIndicator) (*st
 }
 
 // RetireIndicator implements [store.Store].
-func (s *Store) RetireIndicator(ctx context.Context, key string) (*store.Object, error) {
+func (s *Store) RetireIndicator(ctx context.Context, key string) (_ *store.Object, err error) {
+	defer s.translate(ctx, &err)
 	var out *store.Object
-	err := s.transact(ctx, func(tx *sql.Tx) error {
+	err = s.transact(ctx, func(tx *sql.Tx) error {
 		store.CountQuery(ctx)
 		if _, err := tx.ExecContext(ctx, `UPDATE object SET retired = ? WHERE id = ? AND gone = '' AND kind = 'indicator' AND retired = 0`,
 			s.now().UnixMicro(), key); err != nil {
@@ -91,7 +93,8 @@ func (s *Store) RetireIndicator(ctx context.Context, key string) (*store.Object,
 }
 
 // ReportSighting implements [store.Store].
-func (s *Store) ReportSighting(ctx context.Context, in store.NewSighting) (*store.Object, error) {
+func (s *Store) ReportSighting(ctx context.Context, in store.NewSighting) (_ *store.Object, err error) {
+	defer s.translate(ctx, &err)
 	o, err := in.Build(s.now())
 	if err != nil {
 		return nil, err
