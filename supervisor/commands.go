@@ -21,14 +21,23 @@ import (
 // loop, and waits until they have come to it. One command at a time works on an
 // app; others wait in line.
 
-// lock takes an app for a command, with its reporter.
-func (m *master) lock(a *app, r reporter) (unlock func()) {
+// lock takes an app for a command, with its reporter. It fails if the command
+// before in the line has deleted the app: its sockets and records are nobody's.
+func (m *master) lock(a *app, r reporter) (unlock func(), err error) {
 	a.busy <- struct{}{}
-	m.do(func() { a.reporters = append(a.reporters, r) })
-	return func() {
+	m.do(func() {
+		if a.reporters = append(a.reporters, r); m.apps[a.name] != a {
+			err = failure("nekoctl list shows what there is", "%s has just been deleted", a.name)
+		}
+	})
+	unlock = func() {
 		m.do(func() { a.reporters = slices.DeleteFunc(a.reporters, func(x reporter) bool { return x == r }) })
 		<-a.busy
 	}
+	if err != nil {
+		unlock()
+	}
+	return unlock, err
 }
 
 func failure(hint, format string, args ...any) *control.Error {
@@ -103,7 +112,11 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 // startApp starts the slots of an app that do not run, or reloads it into
 // another spec if it runs with an older one.
 func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes []string, err error) {
-	defer m.lock(a, r)()
+	unlock, err := m.lock(a, r)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	running := false
 	m.do(func() {
 		running = slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run && s.state == control.Online })
@@ -318,8 +331,12 @@ func (m *master) each(r reporter, targets []string, f func(chosen) error) error 
 	for i, c := range list {
 		go func() {
 			defer func() { done <- struct{}{} }()
-			defer m.lock(c.app, r)()
-			errs[i] = f(c)
+			unlock, err := m.lock(c.app, r)
+			if err == nil {
+				err = f(c)
+				unlock()
+			}
+			errs[i] = err
 		}()
 	}
 	for range list {
@@ -540,7 +557,11 @@ func (m *master) scale(r reporter, name, text string) error {
 	if name == "all" || len(list) != 1 || list[0].slot != nil {
 		return failure("give the name of one app", "%q is not an app", name)
 	}
-	defer m.lock(a, r)()
+	unlock, err := m.lock(a, r)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	m.do(func() {
 		var n int
 		if n, err = scaled(a.size, text); err != nil {
