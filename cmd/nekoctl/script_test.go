@@ -177,6 +177,9 @@ func server() {
 		}
 	}
 	<-signals
+	if drain, err := time.ParseDuration(os.Getenv("DRAIN")); err == nil {
+		time.Sleep(drain)
+	}
 	fmt.Println("down")
 	os.Exit(0)
 }
