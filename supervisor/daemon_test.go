@@ -76,11 +76,12 @@ func barrier() {
 	if err != nil {
 		panic(err)
 	}
-	conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		panic(err)
 	}
-	if _, _, err := conn.(*net.UnixConn).WriteMsgUnix([]byte("BARRIER=1"), unix.UnixRights(int(write.Fd())), nil); err != nil {
+	to := &unix.SockaddrUnix{Name: os.Getenv("NOTIFY_SOCKET")}
+	if err := unix.Sendmsg(socket, []byte("BARRIER=1"), unix.UnixRights(int(write.Fd())), to, 0); err != nil {
 		panic(err)
 	}
 	write.Close()

@@ -19,6 +19,8 @@ func TestChangesCostNothingThatStays(t *testing.T) {
 		rounds, _ = strconv.Atoi(text)
 	}
 	d := newDaemon(t)
+	d.killMaster() // the last one of the test will have inherited, too
+	before := d.fewestDescriptors()
 	d.start(app("api", 2), web("web", 1))
 	change := func() {
 		d.command("reload", "all")
@@ -35,16 +37,15 @@ func TestChangesCostNothingThatStays(t *testing.T) {
 		d.start(app("other", 1))
 		d.command("delete", "other")
 	}
-	change()
-	before := d.fewestDescriptors()
 	for range rounds {
 		change()
 	}
-	d.sameDescriptors(before)
 	// The loop, the listeners, and for each process two pumps and two that wait.
 	if n := d.goroutines(); n < 10 || n > 40 {
 		t.Errorf("the master had %d goroutines", n)
 	}
+	d.command("delete", "all")
+	d.sameDescriptors(before)
 }
 
 // goroutines lets the master end with a list of its goroutines, and counts them.
