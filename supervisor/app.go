@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/nekoctl/neko/supervisor/control"
-	"github.com/nekoctl/neko/supervisor/logs"
 	"github.com/nekoctl/neko/supervisor/socket"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -50,11 +49,12 @@ func (m *master) listen(a *app, n int) error {
 			return err
 		}
 	}
-	return m.depositSockets(a)
+	m.depositSockets(a)
+	return nil
 }
 
 // depositSockets makes the keeper hold exactly the sockets that are open.
-func (m *master) depositSockets(a *app) error {
+func (m *master) depositSockets(a *app) {
 	for len(a.deposited) < len(a.groups) {
 		a.deposited = append(a.deposited, 0)
 	}
@@ -64,17 +64,13 @@ func (m *master) depositSockets(a *app) error {
 			open = a.groups[i].Len()
 		}
 		for ; a.deposited[i] < open; a.deposited[i]++ {
-			if err := m.conn.Put(socketsName(a.name, i, a.deposited[i]), a.groups[i].FDs()[a.deposited[i]]); err != nil {
-				return fmt.Errorf("deposit a socket: %w", err)
-			}
+			name := socketsName(a.name, i, a.deposited[i])
+			m.kept(name, m.conn.Put(name, a.groups[i].FDs()[a.deposited[i]]))
 		}
 		for ; a.deposited[i] > open; a.deposited[i]-- {
-			if err := m.conn.Delete(socketsName(a.name, i, a.deposited[i]-1)); err != nil {
-				return fmt.Errorf("withdraw a socket: %w", err)
-			}
+			m.withdraw(socketsName(a.name, i, a.deposited[i]-1))
 		}
 	}
-	return nil
 }
 
 // close ends the sockets of an app that has no process left.
@@ -85,9 +81,7 @@ func (m *master) closeSockets(a *app) {
 		}
 	}
 	a.groups = nil
-	if err := m.depositSockets(a); err != nil {
-		m.log("%s: %v", a.name, err)
-	}
+	m.depositSockets(a)
 	a.deposited = nil
 }
 
@@ -119,22 +113,33 @@ func (m *master) steer(a *app) {
 	}
 }
 
-// resize adds slots that run, or marks those that are too many for retirement.
-// Sockets for the new ones are open already.
+// runs says that some slot of the app is to run, or all that will come.
+func (a *app) runs() bool {
+	return len(a.slots) == 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run })
+}
+
+// resize adds slots, or marks those that are too many for retirement. If the app
+// runs, those that are added run; sockets for them are open already.
 func (m *master) resize(a *app, n int) {
+	runs, before := a.runs(), a.size
 	a.size = n
 	for len(a.slots) < n {
-		a.slots = append(a.slots, m.newSlot(a, len(a.slots)))
+		s := m.newSlot(a, len(a.slots))
+		a.slots = append(a.slots, s)
+		if runs {
+			m.revive(s)
+		}
 	}
 	for _, s := range a.slots {
 		switch {
 		case s.index >= n:
 			m.beginRetire(s)
-		case s.want != run:
+		case s.index >= before && s.want != run && runs: // it was about to go
 			m.revive(s)
 		}
 		m.touch(s)
 	}
+	m.recordApp(a)
 }
 
 // newSlot has the lowest id that is free, as in PM2.
@@ -148,8 +153,8 @@ func (m *master) newSlot(a *app, index int) *slot {
 		id++
 	}
 	return &slot{
-		app: a, index: index, id: id, spec: a.spec, want: run, state: control.Stopped,
-		logs: [2]*logs.File{logs.NewFile(m.home.OutLog(a.name, index)), logs.NewFile(m.home.ErrLog(a.name, index))},
+		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped,
+		logs: m.logFiles(a.name, index),
 	}
 }
 
@@ -158,6 +163,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.attempts, s.backoff = run, false, 0, backoff{}
+	s.spec = s.app.spec
 	m.touch(s)
 }
 
@@ -181,10 +187,8 @@ func (m *master) prune(a *app) {
 				m.log("close a socket of %s: %v", g.Address, err)
 			}
 		}
-		if err := m.depositSockets(a); err != nil {
-			m.log("%s: %v", a.name, err)
-		}
-		m.unrecord(s)
+		m.depositSockets(a)
+		m.withdraw(s.recordName())
 	}
 	if len(a.groups) > 0 && !slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.idle() }) {
 		m.closeSockets(a)

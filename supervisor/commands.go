@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/socket"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -19,14 +21,45 @@ import (
 // loop, and waits until they have come to it. One command at a time works on an
 // app; others wait in line.
 
-// lock takes an app for a command, with its reporter.
-func (m *master) lock(a *app, r reporter) (unlock func()) {
-	a.busy <- struct{}{}
-	m.do(func() { a.reporters = append(a.reporters, r) })
+var (
+	errStopping = failure("", "the daemon is stopping")
+	errGone     = errors.New("was deleted while the command waited for its turn")
+)
+
+// lock takes an app, or the slot of it that is meant, for a command with its
+// reporter. It is gone if the command before has deleted it: to go on would
+// bring back processes that have no name.
+func (m *master) lock(c chosen, r reporter) (unlock func(), err error) {
+	a := c.app
+	select {
+	case a.busy <- struct{}{}:
+	case <-m.ended:
+		return nil, errStopping
+	}
+	err = errStopping
+	m.do(func() {
+		switch {
+		case m.stopping:
+		case !m.knows(c):
+			err = fmt.Errorf("%s %w", c, errGone)
+		default:
+			err = nil
+			a.reporters = append(a.reporters, r)
+		}
+	})
+	if err != nil {
+		<-a.busy
+		return nil, err
+	}
 	return func() {
 		m.do(func() { a.reporters = slices.DeleteFunc(a.reporters, func(x reporter) bool { return x == r }) })
 		<-a.busy
-	}
+	}, nil
+}
+
+// knows says whether an app and a slot of it have not been removed.
+func (m *master) knows(c chosen) bool {
+	return m.apps[c.app.name] == c.app && (c.slot == nil || slices.Contains(c.app.slots, c.slot))
 }
 
 func failure(hint, format string, args ...any) *control.Error {
@@ -41,13 +74,42 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 		if err := specs[i].Check(); err != nil {
 			return nil, specError(err)
 		}
+		if slices.ContainsFunc(specs[:i], func(other spec.App) bool { return other.Name == specs[i].Name }) {
+			return nil, failure("give each app a name of its own", "there are two apps %s", specs[i].Name)
+		}
 	}
-	type task struct {
-		app   *app
-		renew bool
+	tasks, err := m.enroll(specs, reload)
+	if err != nil {
+		return nil, err
 	}
-	var tasks []task
+	for i, t := range tasks {
+		more, startErr := m.startApp(r, t.app, &specs[i], t.renew)
+		for errors.Is(startErr, errGone) {
+			var again []task
+			if again, startErr = m.enroll(specs[i:i+1], reload); startErr == nil {
+				more, startErr = m.startApp(r, again[0].app, &specs[i], again[0].renew)
+			}
+		}
+		notes = append(notes, more...)
+		err = errors.Join(err, startErr)
+	}
+	return notes, err
+}
+
+// task is an app that start is to bring up, in another spec if renew is set.
+type task struct {
+	app   *app
+	renew bool
+}
+
+// enroll makes apps known, with their sockets: all or none.
+func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error) {
+	err = errStopping
 	m.do(func() {
+		if m.stopping {
+			return
+		}
+		err = nil
 		var fresh []*app
 		abandon := func(problem error) {
 			for _, a := range fresh {
@@ -55,19 +117,13 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 			}
 			tasks, err = nil, problem
 		}
-		if m.stopping {
-			err = failure("", "the daemon is stopping")
-			return
-		}
 		for i := range specs {
 			want := &specs[i]
 			if a := m.apps[want.Name]; a != nil {
 				same := sameSpec(a.spec, want)
-				if !same {
-					if problem := sameSockets(a.spec, want); problem != nil && len(a.groups) > 0 {
-						abandon(problem)
-						return
-					}
+				if problem := a.sameSockets(want); problem != nil {
+					abandon(problem)
+					return
 				}
 				tasks = append(tasks, task{a, !same || reload})
 				continue
@@ -86,30 +142,29 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 			m.recordApp(a)
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	for i, t := range tasks {
-		note, startErr := m.startApp(r, t.app, &specs[i], t.renew)
-		if note != "" {
-			notes = append(notes, note)
-		}
-		err = errors.Join(err, startErr)
-	}
-	return notes, err
+	return tasks, err
 }
 
 // startApp starts the slots of an app that do not run, or reloads it into
 // another spec if it runs with an older one.
-func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note string, err error) {
-	defer m.lock(a, r)()
+func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes []string, err error) {
+	unlock, err := m.lock(chosen{app: a}, r)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	running := false
 	m.do(func() {
+		err = a.sameSockets(next) // they may have been opened meanwhile
 		running = slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run && s.state == control.Online })
 	})
+	if err != nil {
+		return nil, err
+	}
 	if renew && running {
-		if err := m.roll(a, next, nil); err != nil {
-			return "", err
+		notes, err := m.roll(a, next, nil)
+		if err != nil {
+			return nil, err
 		}
 		m.do(func() {
 			n := max(instances(next), 1)
@@ -117,12 +172,17 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note 
 				err = m.listenError(a.name, err)
 				return
 			}
+			for _, s := range a.slots {
+				if s.want != run {
+					m.revive(s)
+				}
+			}
 			m.resize(a, n)
 		})
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		return a.name + " was reloaded into its new settings", m.untilOnline(a, nil)
+		return append(notes, a.name+" was reloaded into its new settings"), m.untilOnline(a, nil)
 	}
 	idle := true
 	m.do(func() {
@@ -132,7 +192,6 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note 
 			for _, s := range a.slots {
 				s.spec = next
 			}
-			m.recordApp(a)
 		}
 		if err = m.listen(a, max(a.size, len(a.slots))); err != nil {
 			err = m.listenError(a.name, err)
@@ -148,12 +207,12 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (note 
 		m.resize(a, a.size)
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if idle {
-		note = a.name + " is already online"
+		notes = []string{a.name + " is already online"}
 	}
-	return note, m.untilOnline(a, nil)
+	return notes, m.untilOnline(a, nil)
 }
 
 // untilOnline waits until every slot that shall run does, or one has failed.
@@ -161,7 +220,9 @@ func (m *master) untilOnline(a *app, only *slot) error {
 	var failed *slot
 	var reason string
 	var victim *process
+	stopping := true
 	m.until(func() bool {
+		failed, stopping = nil, m.stopping
 		for _, s := range a.slots {
 			if only != nil && s != only || s.want != run || s.serving != nil && !s.cycle {
 				continue
@@ -173,14 +234,35 @@ func (m *master) untilOnline(a *app, only *slot) error {
 		}
 		return true
 	})
-	if failed == nil {
+	switch {
+	case stopping:
+		return errStopping
+	case failed == nil:
 		return nil
 	}
+	words := lastWords(victim)
 	return &control.Error{
 		Message: fmt.Sprintf("%s: %s", failed, reason),
-		Hint:    fmt.Sprintf("it is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", a.name, a.name),
-		Output:  lastWords(victim),
+		Hint:    fmt.Sprintf("%sit is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", advice(a.spec, words), a.name, a.name),
+		Output:  words,
 	}
+}
+
+// advice is what to do about the one mistake that every program words alike: it
+// binds a port that is taken.
+func advice(app *spec.App, output []string) string {
+	if !slices.ContainsFunc(output, func(line string) bool {
+		return strings.Contains(line, "EADDRINUSE") || strings.Contains(strings.ToLower(line), "address already in use")
+	}) {
+		return ""
+	}
+	switch {
+	case len(app.Listen) > 0:
+		return "neko has opened the sockets of `listen:` for it: it should take them as LISTEN_FDS says, or do without `listen:`; "
+	case app.Instances != 1:
+		return "it binds its port itself, which one process can: run one instance, or let neko open the socket with `listen:`; "
+	}
+	return "something else has its port; "
 }
 
 func instances(app *spec.App) int {
@@ -197,14 +279,14 @@ func sameSpec(a, b *spec.App) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// sameSockets says why a running app cannot go from one spec to the other
-// without closing its sockets.
-func sameSockets(from, to *spec.App) error {
-	if slices.Equal(from.Listen, to.Listen) && from.Balance == to.Balance {
+// sameSockets says why an app that runs cannot go into another spec.
+func (a *app) sameSockets(next *spec.App) error {
+	running := len(a.groups) > 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.serving != nil || s.starting != nil })
+	if !running || slices.Equal(a.spec.Listen, next.Listen) && a.spec.Balance == next.Balance {
 		return nil
 	}
-	return failure(fmt.Sprintf("nekoctl delete %s, then start it again", from.Name),
-		"%s is online on other addresses; a reload keeps its sockets and cannot change them", from.Name)
+	return failure(fmt.Sprintf("nekoctl delete %s, then start it again", a.name),
+		"%s is online on other addresses; a reload keeps its sockets and cannot change them", a.name)
 }
 
 func (m *master) listenError(app string, err error) error {
@@ -219,7 +301,16 @@ func (m *master) listenError(app string, err error) error {
 		}
 		return failure("stop what uses it, or choose another address with --listen or `listen:`", "%s: %v", app, err)
 	}
-	return failure("", "%s: %v", app, err)
+	hint := "choose another address with --listen or `listen:`"
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		hint = "this machine does not have that address; :8080, say, is port 8080 of all that it has"
+	case errors.Is(err, unix.EACCES):
+		hint = "a port below 1024 takes root or CAP_NET_BIND_SERVICE; a unix socket, the right to write to its folder"
+	case errors.Is(err, unix.ENOENT):
+		hint = "make the socket's folder first"
+	}
+	return failure(hint, "%s: %v", app, err)
 }
 
 func specError(err error) error {
@@ -236,7 +327,15 @@ type chosen struct {
 	slot *slot // nil: all
 }
 
-// choose finds targets, in the order of their start; all must exist.
+func (c chosen) String() string {
+	if c.slot != nil {
+		return c.slot.String()
+	}
+	return c.app.name
+}
+
+// choose finds targets, in the order of their start; all must exist. What two
+// targets mean is there once.
 func (m *master) choose(targets []string) (list []chosen, err error) {
 	m.do(func() {
 		for _, target := range targets {
@@ -262,6 +361,13 @@ func (m *master) choose(targets []string) (list []chosen, err error) {
 				return
 			}
 		}
+		var distinct []chosen
+		for _, c := range list {
+			if !slices.Contains(distinct, c) && (c.slot == nil || !slices.Contains(list, chosen{app: c.app})) {
+				distinct = append(distinct, c)
+			}
+		}
+		list = distinct
 	})
 	return list, err
 }
@@ -289,7 +395,12 @@ func (m *master) each(r reporter, targets []string, f func(chosen) error) error 
 	for i, c := range list {
 		go func() {
 			defer func() { done <- struct{}{} }()
-			defer m.lock(c.app, r)()
+			unlock, err := m.lock(c, r)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			defer unlock()
 			errs[i] = f(c)
 		}()
 	}
@@ -341,9 +452,11 @@ func (m *master) restart(r reporter, targets []string) error {
 					continue
 				}
 				m.revive(s)
-				s.spec = c.app.spec
 				s.cycle = s.serving != nil || s.starting != nil
 				s.restarts++
+			}
+			if c.slot == nil {
+				m.resize(c.app, c.app.size) // it may have been scaled while it was stopped
 			}
 		})
 		if err != nil {
@@ -354,22 +467,31 @@ func (m *master) restart(r reporter, targets []string) error {
 }
 
 // reload replaces processes one by one by ones that are ready. What is stopped
-// stays so.
-func (m *master) reload(r reporter, targets []string) error {
-	return m.each(r, targets, func(c chosen) error { return m.roll(c.app, c.app.spec, c.slot) })
+// stays so. It returns notes worth telling.
+func (m *master) reload(r reporter, targets []string) (notes []string, err error) {
+	err = m.each(r, targets, func(c chosen) error {
+		more, err := m.roll(c.app, c.app.spec, c.slot)
+		m.do(func() { notes = append(notes, more...) })
+		return err
+	})
+	return notes, err
 }
 
 // roll gives every running slot a successor with the next spec, one at a time.
 // If one fails, its predecessor and the slots after it stay as they are.
-func (m *master) roll(a *app, next *spec.App, only *slot) error {
+func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err error) {
 	var slots []*slot
 	m.do(func() { slots = slices.Clone(a.slots) })
 	for _, s := range slots {
 		if only != nil && s != only {
 			continue
 		}
-		if err := m.replace(s, next); err != nil {
-			return err
+		note, err := m.replace(s, next)
+		if note != "" {
+			notes = append(notes, note)
+		}
+		if err != nil {
+			return notes, err
 		}
 	}
 	if only == nil {
@@ -378,68 +500,79 @@ func (m *master) roll(a *app, next *spec.App, only *slot) error {
 			m.recordApp(a)
 		})
 	}
-	return nil
+	return notes, nil
 }
 
 // replace starts a successor and waits until it serves. While a predecessor of
 // an earlier reload still drains it waits, so that processes do not pile up.
-func (m *master) replace(s *slot, next *spec.App) error {
+//
+// A process that has bound a port by itself, and alone, is restarted: its
+// successor could not bind the port.
+func (m *master) replace(s *slot, next *spec.App) (note string, err error) {
 	m.until(func() bool { return s.want != run || len(s.leaving) == 0 && s.starting == nil })
-	var successor *process
-	var err error
-	skip := false
+	pid, port := 0, ""
 	m.do(func() {
-		defer m.touch(s)
-		previous := s.spec
+		if s.serving != nil && len(s.spec.Listen) == 0 {
+			pid = s.serving.PID
+		}
+	})
+	if pid != 0 {
+		port = socket.Exclusive(pid)
+	}
+	var successor *process
+	skip := true
+	m.do(func() {
+		skip = s.want != run
 		switch {
-		case s.want != run:
-			skip = true
+		case skip:
 			return
 		case s.serving == nil: // it crashes; the reload may well be the cure
+			m.revive(s)
+			s.spec = next
+			return
+		case port != "" && s.serving.PID == pid:
 			s.spec = next
 			m.revive(s)
+			s.cycle = true
+			s.restarts++
+			note = fmt.Sprintf("%s was restarted, not reloaded: it binds %s itself, which its successor could not do beside it", s, port)
 			return
 		}
-		s.spec = next
-		if successor, err = m.launch(s); err != nil {
-			s.spec = previous
-			return
-		}
-		s.restarts++
-		// Until the successor serves, a crash of the slot is answered with what
-		// is known to work.
-		s.spec = previous
-	})
-	switch {
-	case err != nil:
-		return failure("the running process stays", "%s: %v", s, err)
-	case skip:
-		return nil
-	case successor == nil:
-		return m.untilOnline(s.app, s)
-	}
-	var reason string
-	m.until(func() bool {
-		reason = successor.failure
-		return successor.ready || s.starting != successor
-	})
-	ready := false
-	m.do(func() {
-		if ready = successor.ready; ready {
-			s.spec = next
+		// Until the successor serves, a crash of the slot is answered with what is
+		// known to work.
+		if successor, err = m.launch(s, next); err == nil {
 			m.touch(s)
 		}
 	})
+	switch {
+	case err != nil:
+		return "", failure("the running process stays", "%s: %v", s, err)
+	case skip:
+		return "", nil
+	case successor == nil:
+		return note, m.untilOnline(s.app, s)
+	}
+	var reason string
+	var ready bool
+	m.until(func() bool {
+		reason, ready = successor.failure, successor.ready
+		return ready || s.starting != successor
+	})
 	if ready {
-		return nil
+		m.do(func() {
+			s.restarts++
+			m.touch(s)
+		})
+		return "", nil
 	}
 	if reason == "" {
 		reason = "was stopped before it was ready"
 	}
-	return &control.Error{
+	words := lastWords(successor)
+	return "", &control.Error{
 		Message: fmt.Sprintf("%s: the new process %s", s, reason),
-		Hint:    "the running process stays and serves on; see `nekoctl logs " + s.app.name + "`",
-		Output:  lastWords(successor),
+		Hint:    advice(next, words) + "the running process stays and serves on; see `nekoctl logs " + s.app.name + "`",
+		Output:  words,
 	}
 }
 
@@ -448,11 +581,17 @@ func (m *master) delete(r reporter, targets []string) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range list {
-		if c.slot != nil && len(c.app.slots) > 1 {
-			return failure(fmt.Sprintf("nekoctl scale %s -1, or delete %s", c.app.name, c.app.name),
-				"%d is one of %d processes of %s", c.slot.id, len(c.app.slots), c.app.name)
+	m.do(func() {
+		for _, c := range list {
+			if c.slot != nil && len(c.app.slots) > 1 {
+				err = failure(fmt.Sprintf("nekoctl scale %s -1, or delete %s", c.app.name, c.app.name),
+					"%d is one of %d processes of %s", c.slot.id, len(c.app.slots), c.app.name)
+				return
+			}
 		}
+	})
+	if err != nil {
+		return err
 	}
 	return m.each(r, targets, func(c chosen) error {
 		if err := m.stopChosen(chosen{app: c.app}); err != nil {
@@ -463,13 +602,14 @@ func (m *master) delete(r reporter, targets []string) error {
 	})
 }
 
-// remove forgets an app that has no process left.
+// remove forgets an app that has no process left. Its record goes first: of
+// slots and sockets without one the next master disposes.
 func (m *master) remove(a *app) {
+	m.withdraw(appRecordName(a.name))
 	a.size = 0
 	m.prune(a)
 	delete(m.apps, a.name)
 	m.order = slices.DeleteFunc(m.order, func(name string) bool { return name == a.name })
-	m.unrecordApp(a)
 }
 
 // scale sets the number of slots: "4", "+1", "-1" or "max". New ones must become
@@ -483,25 +623,26 @@ func (m *master) scale(r reporter, name, text string) error {
 	if name == "all" || len(list) != 1 || list[0].slot != nil {
 		return failure("give the name of one app", "%q is not an app", name)
 	}
-	defer m.lock(a, r)()
+	unlock, err := m.lock(list[0], r)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	m.do(func() {
 		var n int
 		if n, err = scaled(a.size, text); err != nil {
 			return
 		}
-		if len(a.groups) > 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run }) {
+		if a.runs() {
 			if err = m.listen(a, max(n, len(a.slots))); err != nil {
 				err = m.listenError(a.name, err)
 				return
 			}
-			m.resize(a, n)
-		} else {
-			a.size = n
 		}
 		resized := *a.spec
 		resized.Instances = n
 		a.spec = &resized
-		m.recordApp(a)
+		m.resize(a, n)
 	})
 	if err != nil {
 		return err
@@ -527,26 +668,24 @@ func scaled(now int, text string) (int, error) {
 	return n, nil
 }
 
-// shutdown stops every app, and then the daemon ends.
+// shutdown stops every app, and then the daemon ends. It returns when all
+// processes have ended.
+//
+// It does not go by way of the line: a command that waits for a worker must not
+// delay a stop. Such a command finds its slots stopped and ends.
 func (m *master) shutdown(why string) {
-	already := false
 	m.do(func() {
-		already = m.stopping
+		if m.stopping {
+			return
+		}
 		m.stopping = true
-	})
-	if already {
-		return
-	}
-	m.log("stopping: %s", why)
-	if err := m.conn.Notify("STOPPING=1"); err != nil {
-		m.log("tell the service manager: %v", err)
-	}
-	// Not by way of the line: a command that waits for a worker must not delay a
-	// stop. It finds its slots stopped and ends.
-	m.do(func() {
+		m.log("stopping: %s", why)
+		m.kept("stopping", m.conn.Set("stopping", "1"))
+		if err := m.conn.Notify("STOPPING=1"); err != nil {
+			m.log("tell the service manager: %v", err)
+		}
 		for _, s := range m.slots() {
-			s.cycle = false
-			m.retired(s)
+			m.touch(s)
 		}
 	})
 	m.until(func() bool { return len(m.processes) == 0 })
@@ -574,18 +713,19 @@ func (m *master) boot(text string) {
 		fail(err)
 	}
 	_, err := m.start(quiet{}, specs, false)
-	var known bool
-	m.do(func() { known = len(m.apps) > 0 })
+	known, stopping := false, true
+	m.do(func() { known, stopping = len(m.apps) > 0, m.stopping })
+	if stopping {
+		return
+	}
 	if err != nil && !known {
 		fail(err)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, errorText(err))
 	}
-	if err := m.conn.Set("booted", "1"); err != nil {
-		m.log("tell the keeper: %v", err)
-	}
 	m.do(func() {
+		m.kept("booted", m.conn.Set("booted", "1"))
 		for _, name := range m.order {
 			a := m.apps[name]
 			online := 0
@@ -601,8 +741,6 @@ func (m *master) boot(text string) {
 			fmt.Fprintln(os.Stderr, line)
 		}
 	})
-	m.announce()
-	m.endWhenAllHaveFailed()
 }
 
 // endWhenAllHaveFailed makes a foreground daemon, a container's one purpose, end
@@ -610,17 +748,10 @@ func (m *master) boot(text string) {
 func (m *master) endWhenAllHaveFailed() {
 	m.until(func() bool {
 		all := m.slots()
-		return len(all) > 0 && !slices.ContainsFunc(all, func(s *slot) bool { return s.state != control.Errored })
+		return !m.stopping && len(all) > 0 && !slices.ContainsFunc(all, func(s *slot) bool { return s.state != control.Errored })
 	})
-	select {
-	case <-m.ended:
-		return
-	default:
-	}
-	if err := m.conn.Fail("every app has failed for good"); err != nil {
-		m.log("tell the keeper: %v", err)
-	}
-	os.Exit(1)
+	m.do(func() { m.code = 1 })
+	m.shutdown("every app has failed for good")
 }
 
 // errorText is an error as a person reads it on standard error.

@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor"
 	"github.com/nekoctl/neko/supervisor/control"
@@ -36,6 +39,10 @@ func TestMain(m *testing.M) {
 			os.Exit(supervisor.ExecMain(os.Args[2:]))
 		case "worker":
 			worker(os.Args[2:])
+		case "say":
+			say(os.Args[2])
+			barrier()
+			os.Exit(0)
 		case "foreground":
 			var apps []spec.App
 			if err := json.Unmarshal([]byte(os.Args[2]), &apps); err != nil {
@@ -48,7 +55,36 @@ func TestMain(m *testing.M) {
 			os.Exit(supervisor.Foreground(h, apps))
 		}
 	}
+	// A program with the race detector would sleep a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
+}
+
+// say sends a message as sd_notify(3) does.
+func say(text string) {
+	conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	if err == nil {
+		fmt.Fprint(conn, text)
+		conn.Close()
+	}
+}
+
+// barrier waits, as systemd-notify does, until what was said has been heard: who
+// has ended by then is nobody's child any more.
+func barrier() {
+	read, write, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	if err != nil {
+		panic(err)
+	}
+	if _, _, err := conn.(*net.UnixConn).WriteMsgUnix([]byte("BARRIER=1"), unix.UnixRights(int(write.Fd())), nil); err != nil {
+		panic(err)
+	}
+	write.Close()
+	_, _ = read.Read(make([]byte, 1)) // until the other end is closed
 }
 
 // worker is a program that keeps the contract; its arguments make it fail.
@@ -74,11 +110,32 @@ func worker(args []string) {
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
+	if has("child") { // of its group; it holds the pipes, and listens to nothing but SIGKILL
+		if _, err := os.StartProcess("/bin/sh", []string{"sh", "-c", "trap '' TERM; sleep 1000 & wait; wait"},
+			&os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}}); err != nil {
+			panic(err)
+		}
+	}
+	if gate := os.Getenv("READY_IF"); gate != "" {
+		for _, err := os.Stat(gate); err != nil && len(stop) == 0; _, err = os.Stat(gate) {
+			time.Sleep(time.Millisecond)
+		}
+	}
 	if !has("silent") {
-		conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
-		if err == nil {
-			fmt.Fprint(conn, "READY=1\nSTATUS=serving")
-			conn.Close()
+		say("READY=1\nSTATUS=serving")
+	}
+	if has("flood") {
+		for len(stop) == 0 {
+			say("STATUS=" + strings.Repeat("\xff=\x00", 1000))
+			say("")
+			say(strings.Repeat("READY=1\n", 1000))
+		}
+	}
+	for _, call := range []string{"accept", "accept-elsewhere", "poll", "epoll-nothing"} {
+		if has(call) {
+			go waitIn(call)
+			<-stop
+			os.Exit(0)
 		}
 	}
 	if n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS")); n > 0 {
@@ -102,6 +159,9 @@ func worker(args []string) {
 		if has("stubborn") {
 			select {}
 		}
+		if has("slow-stop") {
+			time.Sleep(50 * time.Millisecond)
+		}
 		server.Shutdown(context.Background())
 		os.Exit(0)
 	}
@@ -109,28 +169,59 @@ func worker(args []string) {
 	if has("stubborn") {
 		select {}
 	}
+	if has("slow-stop") {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if has("last-words") {
+		fmt.Print(strings.Repeat("goodbye\n", 50000), "the very last words\n")
+	}
 	os.Exit(0)
+}
+
+// waitIn waits as programs of other makes do.
+func waitIn(call string) {
+	listener := 3
+	switch call {
+	case "accept":
+		unix.Accept(listener)
+	case "accept-elsewhere":
+		other, _ := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		unix.Listen(other, 1)
+		unix.Accept(other)
+	case "poll":
+		unix.Poll([]unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}, -1)
+	case "epoll-nothing":
+		epoll, _ := unix.EpollCreate1(0)
+		unix.EpollWait(epoll, make([]unix.EpollEvent, 1), -1)
+	}
 }
 
 type daemon struct {
 	*control.Client
-	t    *testing.T
-	home home.Dir
+	t      *testing.T
+	home   home.Dir
+	keeper int // pid, and the session of all that it started
 }
 
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
 	h := home.Dir(filepath.Join(t.TempDir(), "home"))
-	if _, err := keeper.Spawn(h); err != nil {
+	pid, err := keeper.Spawn(h)
+	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{control.NewClient(h.Control()), t, h}
+	d := &daemon{control.NewClient(h.Control()), t, h, pid}
 	t.Cleanup(func() {
 		if _, err := d.Kill(context.Background(), nil); err != nil && !errors.Is(err, control.ErrNoDaemon) {
 			t.Errorf("kill: %v", err)
 		}
+		text, _ := os.ReadFile(h.Log())
+		for _, word := range []string{"BUG:", "panic:", "DATA RACE"} {
+			if strings.Contains(string(text), word) {
+				t.Errorf("neko.log has %q", word)
+			}
+		}
 		if t.Failed() {
-			text, _ := os.ReadFile(h.Log())
 			t.Logf("neko.log:\n%s", text)
 		}
 	})
@@ -146,7 +237,7 @@ func app(name string, instances int, args ...string) spec.App {
 		a.Command[0] = exe
 	}
 	a.Cwd = "/"
-	a.Env = map[string]string{"PATH": os.Getenv("PATH")}
+	a.Env = map[string]string{"PATH": os.Getenv("PATH"), "GORACE": os.Getenv("GORACE")}
 	a.WaitReady = true
 	a.ListenTimeout = spec.Duration(5 * time.Second)
 	return a
@@ -198,6 +289,72 @@ func (d *daemon) until(what string, cond func([]control.Process) bool) []control
 	return nil
 }
 
+// eventually polls what no list shows.
+func (d *daemon) eventually(what string, cond func() bool) {
+	d.t.Helper()
+	for deadline := time.Now().Add(15 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			d.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// family are the processes of the daemon's workers, and what else lives or is
+// dead and not reaped in its session, other than keeper and master.
+func (d *daemon) family() (workers, zombies []int) {
+	d.t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has just ended
+		}
+		pid, _ := strconv.Atoi(strings.Split(stat, "/")[2])
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		if session := fields[3]; session != strconv.Itoa(d.keeper) || pid == d.keeper {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(stat), "cmdline"))
+		switch {
+		case fields[0] == "Z":
+			zombies = append(zombies, pid)
+		case !bytes.HasPrefix(cmdline, []byte("neko: master")):
+			workers = append(workers, pid)
+		}
+	}
+	return workers, zombies
+}
+
+// isZombie says of a child of the test that it has ended; nobody waits for it.
+func (d *daemon) isZombie(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && bytes.HasPrefix(text[bytes.LastIndexByte(text, ')')+1:], []byte(" Z"))
+}
+
+// environment is what a process was started with.
+func environment(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(text), "\x00", "\n")
+}
+
+// replaceLink makes path a link to target, in one step.
+func replaceLink(t *testing.T, path, target string) {
+	t.Helper()
+	if err := os.Symlink(target, path+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func states(list []control.Process) string {
 	var words []string
 	for _, p := range list {
@@ -222,6 +379,7 @@ func get(t *testing.T, address string) string {
 }
 
 func TestStartReturnsWhenTheWorkersServe(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	done := d.start(web("api", 3))
 	if got, want := states(done.Processes), "api:0 online, api:1 online, api:2 online"; got != want {
@@ -238,6 +396,7 @@ func TestStartReturnsWhenTheWorkersServe(t *testing.T) {
 }
 
 func TestACrashedWorkerIsBackAndNothingIsRefused(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	p := d.start(web("api", 1)).Processes[0]
 	for i := range 3 {
@@ -257,6 +416,7 @@ func TestACrashedWorkerIsBackAndNothingIsRefused(t *testing.T) {
 }
 
 func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	bad := app("bad", 1, "die-at-start")
 	bad.MaxRestarts = 3
@@ -275,6 +435,7 @@ func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
 }
 
 func TestAProgramOfWhichNothingIsKnownMustTakeItsFirstSteps(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	script := app("script", 1, "die-at-start")
 	script.WaitReady = false
@@ -289,6 +450,7 @@ func TestAProgramOfWhichNothingIsKnownMustTakeItsFirstSteps(t *testing.T) {
 }
 
 func TestReloadReplacesEveryWorker(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	before := d.start(web("api", 2)).Processes
 	after := d.command("reload", "api").Processes
@@ -300,6 +462,7 @@ func TestReloadReplacesEveryWorker(t *testing.T) {
 }
 
 func TestAReloadThatFailsKeepsTheOldWorkers(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	trap := filepath.Join(t.TempDir(), "trap")
 	a := web("api", 2)
@@ -321,6 +484,7 @@ func TestAReloadThatFailsKeepsTheOldWorkers(t *testing.T) {
 }
 
 func TestAReloadWhoseSuccessorIsNeverReadyFails(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	good := web("api", 1)
 	pid := d.start(good).Processes[0].PID
@@ -338,6 +502,7 @@ func TestAReloadWhoseSuccessorIsNeverReadyFails(t *testing.T) {
 }
 
 func TestStopStartDelete(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	p := d.start(web("api", 2)).Processes[0]
 	d.command("stop", "api")
@@ -365,6 +530,7 @@ func TestStopStartDelete(t *testing.T) {
 }
 
 func TestScale(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	d.start(web("api", 1))
 	for _, step := range []struct {
@@ -382,6 +548,7 @@ func TestScale(t *testing.T) {
 }
 
 func TestAStubbornProgramIsKilled(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	a := app("mule", 1, "stubborn")
 	a.DrainTimeout, a.KillTimeout = spec.Duration(100*time.Millisecond), spec.Duration(100*time.Millisecond)
@@ -393,6 +560,7 @@ func TestAStubbornProgramIsKilled(t *testing.T) {
 }
 
 func TestAKilledMasterIsReplacedAndTheWorkersNeverKnow(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	before := d.start(web("api", 2), app("cron", 1)).Processes
 	for i := range 5 {
@@ -409,10 +577,7 @@ func TestAKilledMasterIsReplacedAndTheWorkersNeverKnow(t *testing.T) {
 			}
 		}
 		get(t, before[0].Listeners[0])
-		d.until("a new master", func([]control.Process) bool {
-			now, err := d.Ping(t.Context())
-			return err == nil && now.Master != ping.Master
-		})
+		d.nextMaster(ping)
 		after := d.until("online", func(l []control.Process) bool { return strings.Count(states(l), "online") == 3 })
 		for j := range before {
 			same := i%2 == 0 || j > 0
@@ -437,6 +602,7 @@ func TestAKilledMasterIsReplacedAndTheWorkersNeverKnow(t *testing.T) {
 }
 
 func TestASecondDaemonOnAHomeIsRefused(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t)
 	_, err := keeper.Spawn(d.home)
 	if err == nil || !strings.Contains(err.Error(), "a daemon already runs") {

@@ -30,6 +30,7 @@ type foreground struct {
 	notify *net.UnixConn // what systemd listens on
 	stdout []string      // read them after wait
 	stderr []string
+	pipes  []io.Closer
 	output sync.WaitGroup
 }
 
@@ -51,7 +52,7 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &foreground{daemon: &daemon{control.NewClient(h.Control()), t, h}, notify: notify}
+	f := &foreground{daemon: &daemon{Client: control.NewClient(h.Control()), t: t, home: h}, notify: notify}
 	f.cmd = exec.Command(exe, "foreground", string(boot))
 	f.cmd.Env = append(os.Environ(), "NEKO_HOME="+string(h), "NOTIFY_SOCKET="+socket)
 	stdout, err := f.cmd.StdoutPipe()
@@ -69,11 +70,13 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 			}
 		})
 	}
+	f.pipes = []io.Closer{stdout, stderr}
 	collect(stdout, &f.stdout)
 	collect(stderr, &f.stderr)
 	if err := f.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	f.keeper = f.cmd.Process.Pid
 	t.Cleanup(func() {
 		_ = f.cmd.Process.Signal(syscall.SIGTERM)
 		f.wait()
@@ -82,6 +85,22 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 		}
 	})
 	return f
+}
+
+// awaken waits until the daemon answers: it need not be ready for that.
+func (f *foreground) awaken() {
+	f.t.Helper()
+	f.eventually("the daemon answers", func() bool {
+		_, err := f.Ping(f.t.Context())
+		return err == nil
+	})
+}
+
+// closeOutput is the end of whoever reads standard output and error.
+func (f *foreground) closeOutput() {
+	for _, pipe := range f.pipes {
+		pipe.Close()
+	}
 }
 
 // told is the next message to the service manager.
@@ -109,6 +128,7 @@ func (f *foreground) wait() int {
 }
 
 func TestForegroundTellsTheServiceManagerAndDrainsOnTERM(t *testing.T) {
+	t.Parallel()
 	f := newForeground(t, web("api", 2))
 	if got := f.told(); got != "READY=1" {
 		t.Fatalf("told %q", got)
@@ -180,6 +200,7 @@ func served(t *testing.T, list []control.Process) bool {
 }
 
 func TestForegroundReloadsOnHUP(t *testing.T) {
+	t.Parallel()
 	f := newForeground(t, web("api", 2))
 	f.told()
 	before := f.list()
@@ -192,6 +213,7 @@ func TestForegroundReloadsOnHUP(t *testing.T) {
 }
 
 func TestForegroundWithAMistakeEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -209,6 +231,7 @@ func TestForegroundWithAMistakeEndsAtOnce(t *testing.T) {
 }
 
 func TestForegroundEndsWhenEveryAppHasFailedForGood(t *testing.T) {
+	t.Parallel()
 	a := app("bad", 1, "die-at-start")
 	a.MaxRestarts = 1
 	f := newForeground(t, a)
@@ -221,6 +244,7 @@ func TestForegroundEndsWhenEveryAppHasFailedForGood(t *testing.T) {
 }
 
 func TestForegroundGoesOnWhenItsMasterIsKilled(t *testing.T) {
+	t.Parallel()
 	f := newForeground(t, web("api", 2))
 	f.told()
 	before := f.list()

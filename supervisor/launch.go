@@ -21,8 +21,10 @@ import (
 // launch forks one process for a slot. What must outlive this master is
 // deposited with the keeper before the fork: the pipes, and in the slot's record
 // a launch without a pid.
-func (m *master) launch(s *slot) (*process, error) {
-	app := s.spec
+func (m *master) launch(s *slot, app *spec.App) (*process, error) {
+	if m.stopping {
+		return nil, errStopping
+	}
 	path, err := app.Program()
 	if err != nil {
 		return nil, err
@@ -43,9 +45,7 @@ func (m *master) launch(s *slot) (*process, error) {
 		return nil, fmt.Errorf("pipe for output: %w", err)
 	}
 	defer unix.Close(errWrite)
-	if err := m.conn.Put(p.pipesName(), out, errRead); err != nil {
-		m.log("deposit the pipes of %s: %v", s, err)
-	}
+	m.kept(p.pipesName(), m.conn.Put(p.pipesName(), out, errRead))
 	s.starting = p
 	m.record(s)
 
@@ -54,7 +54,7 @@ func (m *master) launch(s *slot) (*process, error) {
 		files = append(files, uintptr(g.FD(s.index)))
 	}
 	argv := app.Command
-	env := m.environment(s)
+	env := m.environment(s, app)
 	if app.ListenPID && len(s.app.groups) > 0 {
 		argv = append([]string{"neko-exec", ExecMode, path}, argv...)
 		path = "/proc/self/exe"
@@ -77,11 +77,11 @@ func (m *master) launch(s *slot) (*process, error) {
 		return nil, fmt.Errorf("run %s: %w", app.Command[0], err)
 	}
 	p.Start, _ = keeper.StartTime(p.PID)
+	m.record(s) // at once: a new master can find one process without a record, and not two
 	m.processes[p.PID] = p
 	m.pump(p, out, errRead, true)
-	if err := m.watch(p, pidfd); err != nil {
-		m.log("watch pid %d: %v", p.PID, err)
-	}
+	p.pidfd = openPidfd(pidfd)
+	m.atEnd(p, func() { m.reap(p) })
 	m.awaitReady(p)
 	return p, nil
 }
@@ -105,12 +105,14 @@ func (m *master) pump(p *process, out, errRead int, fresh bool) {
 		}
 		p.pumps[i], p.consoles[i] = pump, sink
 	}
+	m.printing.Add(1)
 	go func() { // a grandchild may hold the pipes longer than the process lives
 		for _, pump := range p.pumps {
 			if pump != nil {
 				<-pump.Done()
 			}
 		}
+		m.printing.Done()
 		m.post(func() { m.forget(p) })
 	}()
 }
@@ -130,15 +132,10 @@ func copies(console *logs.Prefixed, tail *logs.Tail) io.Writer {
 }
 
 // forget drops the keeper's hold on a process's pipes.
-func (m *master) forget(p *process) {
-	if err := m.conn.Delete(p.pipesName()); err != nil {
-		m.log("delete the pipes of %s: %v", p.slot, err)
-	}
-}
+func (m *master) forget(p *process) { m.withdraw(p.pipesName()) }
 
 // environment is the app's own and the worker contract's.
-func (m *master) environment(s *slot) []string {
-	app := s.spec
+func (m *master) environment(s *slot, app *spec.App) []string {
 	env := maps.Clone(app.Env)
 	if env == nil {
 		env = map[string]string{}

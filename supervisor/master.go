@@ -42,8 +42,9 @@ type master struct {
 	server      *http.Server
 	notify      notifySocket
 	null        *os.File
-	console     *logs.Shared // standard output of a foreground daemon, else nil
-	memoryLimit uint64       // of the cgroup; 0: none
+	console     *logs.Shared   // standard output of a foreground daemon, else nil
+	printing    sync.WaitGroup // of the processes whose output is not at its end
+	memoryLimit uint64         // of the cgroup; 0: none
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -58,8 +59,10 @@ type master struct {
 	onRecord   []func() // run when what an event has changed is with the keeper
 	watchers   map[*watcher]bool
 	stopping   bool
+	code       int // what the daemon ends with
 	keeperGone bool
 	warnings   map[string]string
+	files      map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
 }
 
 // Main is the master's process. It returns its exit code.
@@ -71,9 +74,12 @@ func Main(version string) int {
 		debug.SetGCPercent(50)
 	}
 	// Signals are the keeper's. They are caught rather than ignored, for what is
-	// ignored stays so in the workers.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU)
+	// ignored stays so in the workers. SIGPIPE is caught because nobody needs to
+	// read the console of a foreground daemon.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU, unix.SIGPIPE)
 	log.SetPrefix("neko: ")
+	own := logs.NewShared(os.Stderr)
+	log.SetOutput(own)
 	conn, in, err := keeper.Connect()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -83,7 +89,7 @@ func Main(version string) int {
 		version: version, conn: conn, keeperPID: in.KeeperPID,
 		inbox: make(chan func()), ended: make(chan struct{}),
 		apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
-		watchers: map[*watcher]bool{}, warnings: map[string]string{},
+		watchers: map[*watcher]bool{}, warnings: map[string]string{}, files: map[string]*logs.File{},
 	}
 	if err := m.prepare(in); err != nil {
 		if failErr := conn.Fail(err.Error()); failErr != nil {
@@ -93,6 +99,8 @@ func Main(version string) int {
 	}
 	code := m.loop()
 	m.finishControl()
+	m.finishLogs()
+	own.Flush()
 	return code
 }
 
@@ -120,6 +128,8 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 			return err
 		}
 	}
+	_, m.stopping = in.Records["stopping"]
+	m.stopping = m.stopping || in.Stop
 	if err := m.listenNotify(); err != nil {
 		return err
 	}
@@ -135,23 +145,31 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	go m.sample()
+	if m.stopping {
+		go m.shutdown("")
+		return nil
+	}
 	_, booted := in.Records["booted"]
 	go func() {
 		if foreground && !booted {
 			m.boot(boot)
-			return
 		}
 		m.announce()
+		if foreground {
+			m.endWhenAllHaveFailed()
+		}
 	}()
-	if in.Stop {
-		go m.shutdown("the daemon was told to stop")
-	}
 	return nil
 }
 
 // announce tells whoever started the daemon, and the service manager, that it
 // serves.
 func (m *master) announce() {
+	stopping := true
+	m.do(func() { stopping = m.stopping })
+	if stopping {
+		return
+	}
 	if err := m.conn.Ready(); err != nil {
 		m.log("tell the keeper: %v", err)
 	}
@@ -164,17 +182,21 @@ func (m *master) announce() {
 func (m *master) loop() int {
 	defer close(m.ended)
 	events := m.conn.Events
+	signals := make(chan os.Signal, 16) // without a keeper they are our own
 	for {
 		select {
 		case f := <-m.inbox:
 			f()
 		case event, open := <-events:
-			if !open {
-				m.warn("keeper", "the keeper is gone: a crash of the master would end its workers; restart the daemon when you can")
-				events, m.keeperGone = nil, true
+			if open {
+				m.keeperSays(event)
 				break
 			}
-			m.keeperSays(event)
+			events = nil
+			signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1)
+			m.loseKeeper()
+		case s := <-signals:
+			m.keeperSays(s)
 		}
 		m.settleAll()
 		if m.stopping && len(m.processes) == 0 && len(m.apps) == 0 {
@@ -183,41 +205,59 @@ func (m *master) loop() int {
 	}
 }
 
+// loseKeeper goes on alone. Of the processes that an earlier master started
+// nobody reports the end any more; their pidfds show that it has come.
+func (m *master) loseKeeper() {
+	m.keeperGone = true
+	m.warn("keeper", "the keeper is gone: nothing would start the master again; restart the daemon when you can")
+	for _, p := range m.processes {
+		if p.adopted {
+			m.atEnd(p, func() {
+				m.endGroup(p)
+				m.exited(p, "unknown")
+			})
+		}
+	}
+}
+
 func (m *master) end() int {
-	for _, path := range []string{m.home.Control(), m.home.Notify()} {
+	paths := []string{m.home.Control(), m.home.Notify()}
+	if m.keeperGone {
+		paths = append(paths, m.home.PID())
+	}
+	for _, path := range paths {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			m.log("%v", err)
 		}
 	}
-	if err := m.conn.Stop(0); err != nil {
-		m.log("tell the keeper: %v", err)
-	}
-	return 0
+	m.kept("stop", m.conn.Stop(m.code))
+	return m.code
 }
 
 func (m *master) keeperSays(event any) {
 	switch event := event.(type) {
 	case keeper.Exit:
 		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
-			m.exited(p, event.Status)
+			m.endGroup(p)
+			m.exited(p, keeper.Describe(event.Status))
 		}
-		m.onRecord = append(m.onRecord, func() {
-			if err := m.conn.Ack(event.Child); err != nil {
-				m.log("tell the keeper: %v", err)
-			}
-		})
+		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
 	case os.Signal:
 		switch event {
 		case unix.SIGTERM, unix.SIGINT:
 			if m.stopping && event == unix.SIGINT { // Ctrl-C again: at once
 				for _, p := range m.processes {
-					m.killGroup(p)
+					m.kill(p)
 				}
 			}
 			go m.shutdown(event.String())
 		case unix.SIGHUP:
 			go func() {
-				if err := m.reload(quiet{}, []string{"all"}); err != nil {
+				notes, err := m.reload(quiet{}, []string{"all"})
+				for _, note := range notes {
+					m.log("%s", note)
+				}
+				if err != nil {
 					m.log("reload: %v", err)
 				}
 			}()
@@ -229,13 +269,39 @@ func (m *master) keeperSays(event any) {
 	}
 }
 
+// finishLogs waits for what the workers printed last. A process that outlives
+// them may hold their pipes for ever.
+func (m *master) finishLogs() {
+	printed := make(chan struct{})
+	go func() {
+		m.printing.Wait()
+		close(printed)
+	}()
+	select {
+	case <-printed:
+	case <-time.After(time.Second):
+	}
+	if m.console != nil {
+		m.console.Flush()
+	}
+}
+
 // reopenLogs lets pumps open their files anew, by name.
 func (m *master) reopenLogs() {
-	for _, s := range m.slots() {
-		for _, file := range s.logs {
-			go file.Close() // it waits for a line's end
-		}
+	for _, file := range m.files {
+		go file.Close() // it waits for a line's end
 	}
+}
+
+// logFiles are where the processes of a slot print to.
+func (m *master) logFiles(app string, slot int) (files [2]*logs.File) {
+	for i, path := range []string{m.home.OutLog(app, slot), m.home.ErrLog(app, slot)} {
+		if m.files[path] == nil {
+			m.files[path] = logs.NewFile(path)
+		}
+		files[i] = m.files[path]
+	}
+	return files
 }
 
 // settleAll lets every touched slot take its next step, until none is left.
@@ -245,6 +311,9 @@ func (m *master) settleAll() {
 		s := m.dirty[0]
 		m.dirty = m.dirty[1:]
 		delete(m.touched, s)
+		if !m.knows(chosen{s.app, s}) {
+			continue // its record must not come back
+		}
 		m.settle(s)
 		m.record(s)
 		if !slices.Contains(apps, s.app) {

@@ -71,8 +71,13 @@ func (m *master) listenNotify() error {
 				continue
 			}
 			if pid, ok := sender(oob[:oobn]); ok {
+				// At once, for a program that says one thing may end right after.
+				group, err := unix.Getpgid(pid)
+				if err != nil {
+					group = pid
+				}
 				text := string(buf[:n])
-				m.post(func() { m.heard(pid, text) })
+				m.post(func() { m.heard(pid, group, text) })
 			}
 		}
 	}()
@@ -100,16 +105,13 @@ func sender(oob []byte) (pid int, ok bool) {
 }
 
 // heard carries out what a process, or a child in its group, has said.
-func (m *master) heard(pid int, text string) {
+func (m *master) heard(pid, group int, text string) {
 	p := m.processes[pid]
 	if p == nil {
-		group, err := unix.Getpgid(pid)
-		if err != nil {
-			return
-		}
-		if p = m.processes[group]; p == nil {
-			return
-		}
+		p = m.processes[group]
+	}
+	if p == nil {
+		return
 	}
 	for line := range strings.SplitSeq(text, "\n") {
 		key, value, _ := strings.Cut(line, "=")

@@ -22,9 +22,9 @@ type process struct {
 	startedAt time.Time
 	pidfd     *os.File // nil: unknown to this kernel
 
+	adopted  bool // a child of the keeper, that an earlier master started
 	ready    bool
 	leaving  bool   // was told to stop
-	killed   bool   // got SIGKILL
 	status   string // the last STATUS= it sent
 	failure  string // why it never became ready, or was given up
 	deadline *time.Timer
@@ -38,15 +38,15 @@ func (p *process) pipesName() string {
 	return fmt.Sprintf("pipes/%s/%d/%d", p.slot.app.name, p.slot.index, p.launch)
 }
 
-// watch reports the exit of p, a child of ours, through its pidfd.
-func (m *master) watch(p *process, pidfd int) error {
-	if err := unix.SetNonblock(pidfd, true); err != nil {
-		return err
+// atEnd runs f in the loop when p has ended, which its pidfd shows.
+func (m *master) atEnd(p *process, f func()) {
+	if p.pidfd == nil {
+		m.log("pid %d of %s cannot be watched: the kernel has no pidfd", p.PID, p.slot)
+		return
 	}
-	p.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
-		return err
+		return // it has ended, and this is known
 	}
 	go func() {
 		err := raw.Read(func(fd uintptr) bool {
@@ -55,18 +55,24 @@ func (m *master) watch(p *process, pidfd int) error {
 			return err == nil && n > 0
 		})
 		if err == nil {
-			m.post(func() { m.reap(p) })
+			m.post(f)
 		}
 	}()
-	return nil
+}
+
+// openPidfd makes a pidfd wait in the poller.
+func openPidfd(fd int) *os.File {
+	if fd < 0 || unix.SetNonblock(fd, true) != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), "pidfd")
 }
 
 // reap looks at how a child of ours ended, and reaps it when the consequences
 // are on record: if this master is killed in between, the next one hears the
-// status from the keeper. What the child left behind in its process group ends
-// with it; the zombie keeps the group's number from being reused until here.
+// status from the keeper.
 func (m *master) reap(p *process) {
-	_ = unix.Kill(-p.PID, unix.SIGKILL)
+	m.endGroup(p)
 	exit, err := keeper.Peek(p.PID)
 	if err != nil {
 		m.log("wait for pid %d: %v", p.PID, err)
@@ -76,7 +82,7 @@ func (m *master) reap(p *process) {
 			m.log("reap pid %d: %v", p.PID, err)
 		}
 	})
-	m.exited(p, exit)
+	m.exited(p, keeper.Describe(exit))
 }
 
 // signal reaches p and nobody else, even if its pid is another's by now.
@@ -99,14 +105,25 @@ func (p *process) signal(s syscall.Signal) error {
 	return err
 }
 
-// killGroup ends p and all that it started and that did not leave its group.
-func (m *master) killGroup(p *process) {
-	p.killed = true
-	if start, err := keeper.StartTime(p.PID); err != nil || start != p.Start {
+// kill ends p and all that it started and that did not leave its group. It may
+// have left that group itself.
+func (m *master) kill(p *process) {
+	if err := p.signal(unix.SIGKILL); err != nil {
+		m.log("kill pid %d of %s: %v", p.PID, p.slot, err)
+	}
+	m.endGroup(p)
+}
+
+// endGroup ends what is left of p's process group: with it goes all that it
+// started, unless it took care to leave. The kernel gives the number of a group
+// to nobody as long as the group has a member; if there is a process of that
+// number, and it is not p, then the group is another's.
+func (m *master) endGroup(p *process) {
+	if start, err := keeper.StartTime(p.PID); err == nil && start != p.Start {
 		return
 	}
 	if err := unix.Kill(-p.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
-		m.log("kill pid %d of %s: %v", p.PID, p.slot, err)
+		m.log("end the group of pid %d of %s: %v", p.PID, p.slot, err)
 	}
 }
 
@@ -162,7 +179,7 @@ func (m *master) giveTime(p *process, again bool) {
 		m.after(p, p.spec.KillTimeout.D(), func() {
 			p.failure = fmt.Sprintf("did not stop within %s and was killed", p.spec.DrainTimeout.D()+p.spec.KillTimeout.D())
 			m.log("pid %d of %s %s", p.PID, p.slot, p.failure)
-			m.killGroup(p)
+			m.kill(p)
 		})
 	})
 }

@@ -25,6 +25,9 @@ func (m *master) awaitReady(p *process) {
 	limit := p.spec.ListenTimeout.D()
 	m.after(p, limit, func() {
 		p.failure = fmt.Sprintf("was not ready within %s", limit)
+		if what := p.awaited(); what != "" {
+			p.failure += ": it did not " + what
+		}
 		m.failed(p)
 	})
 	if p.spec.WaitReady {
@@ -54,6 +57,17 @@ func (m *master) awaitReady(p *process) {
 	}()
 }
 
+// awaited is what makes a process ready, "" if no more than that it runs.
+func (p *process) awaited() string {
+	switch {
+	case p.spec.WaitReady:
+		return "say READY=1"
+	case len(p.spec.Listen) > 0:
+		return "accept on " + p.spec.Listen[0].String() + " or say READY=1"
+	}
+	return ""
+}
+
 // inodes are those of the listening sockets of a slot.
 func (s *slot) inodes() []string {
 	var list []string
@@ -69,14 +83,14 @@ func (s *slot) inodes() []string {
 // sight looks at a process from outside.
 type sight struct {
 	pid     int
-	inodes  []string // of its listeners
-	polling int      // looks in a row at which it waited in poll or select
+	inodes  []string  // of its listeners
+	polling time.Time // since when it was seen waiting in poll or select
 }
 
 // accepting says whether the process waits for connections: an epoll of its
-// lists a listener, or a thread of its sits in accept. One that sits in poll or
-// select does not show for what; after a second of nothing else it is taken for
-// waiting.
+// lists a listener, or a thread of its sits in accept on one. One that sits in
+// poll or select does not show for what; after a second of nothing else it is
+// taken for waiting.
 func (s *sight) accepting() bool {
 	infos, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", s.pid))
 	for _, info := range infos {
@@ -104,21 +118,35 @@ func (s *sight) accepting() bool {
 		if err != nil {
 			continue
 		}
-		number, _, _ := strings.Cut(string(text), " ")
+		number, arguments, _ := strings.Cut(string(text), " ")
 		switch n, err := strconv.Atoi(number); {
 		case err != nil: // "running"
-		case slices.Contains(acceptCalls, n):
+		case slices.Contains(acceptCalls, n) && s.listens(arguments):
 			return true
 		case slices.Contains(pollCalls, n):
 			polling = true
 		}
 	}
 	if !polling {
-		s.polling = 0
+		s.polling = time.Time{}
 		return false
 	}
-	s.polling++
-	return s.polling > 15 // of which the last ten are 100 ms apart
+	if s.polling.IsZero() {
+		s.polling = time.Now()
+	}
+	return time.Since(s.polling) > time.Second
+}
+
+// listens says whether the first argument of a system call, as in
+// /proc/PID/syscall, is a descriptor of a listener.
+func (s *sight) listens(arguments string) bool {
+	first, _, _ := strings.Cut(arguments, " ")
+	fd, err := strconv.ParseUint(first, 0, 32)
+	if err != nil {
+		return false
+	}
+	target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", s.pid, fd))
+	return err == nil && slices.ContainsFunc(s.inodes, func(inode string) bool { return target == "socket:["+inode+"]" })
 }
 
 var (

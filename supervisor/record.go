@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/keeper"
-	"github.com/nekoctl/neko/supervisor/logs"
 	"github.com/nekoctl/neko/supervisor/socket"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -25,10 +23,9 @@ import (
 
 // appRecord is "app/NAME".
 type appRecord struct {
-	Order     int       `json:"order"` // among the apps
-	Spec      *spec.App `json:"spec"`
-	Size      int       `json:"size"`
-	Addresses []string  `json:"addresses,omitempty"` // as bound, of each listener
+	Order int       `json:"order"` // among the apps
+	Spec  *spec.App `json:"spec"`
+	Size  int       `json:"size"`
 }
 
 // slotRecord is "slot/NAME/INDEX".
@@ -68,9 +65,6 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
 	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size}
-	for _, g := range a.groups {
-		r.Addresses = append(r.Addresses, g.Address)
-	}
 	m.deposit(appRecordName(a.name), r, &a.recorded)
 }
 
@@ -103,18 +97,15 @@ func (m *master) deposit(name string, record any, last *string) {
 		return
 	}
 	*last = string(text)
-	if err := m.conn.Set(name, *last); err != nil && !m.keeperGone {
-		m.log("deposit the record %s: %v", name, err)
-	}
+	m.kept(name, m.conn.Set(name, *last))
 }
 
-func (m *master) unrecord(s *slot) { m.withdraw(s.recordName()) }
+func (m *master) withdraw(name string) { m.kept(name, m.conn.Delete(name)) }
 
-func (m *master) unrecordApp(a *app) { m.withdraw(appRecordName(a.name)) }
-
-func (m *master) withdraw(name string) {
-	if err := m.conn.Delete(name); err != nil && !m.keeperGone {
-		m.log("withdraw %s: %v", name, err)
+// kept reports what could not be told to the keeper. That it is gone is known.
+func (m *master) kept(name string, err error) {
+	if err != nil && !m.keeperGone {
+		m.log("tell the keeper of %s: %v", name, err)
 	}
 }
 
@@ -133,9 +124,6 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	for _, name := range m.order {
 		m.apps[name] = m.adoptApp(in, name, records[name])
 	}
-	if len(m.order) == 0 {
-		return
-	}
 	// Known processes first: what is left over then can be the launch that the
 	// last master had just begun.
 	var begun []*process
@@ -149,15 +137,31 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	for _, e := range in.Exits {
 		m.keeperSays(e)
 	}
+	m.dropStrays(in)
 	for _, s := range m.slots() {
 		s.state = s.observe()
-		m.touch(s)
 	}
 	for _, name := range m.order {
-		m.steer(m.apps[name])
+		a := m.apps[name]
+		m.resize(a, a.size) // the last master may not have come so far
+		m.steer(a)
 	}
-	m.log("took over %d apps with %d processes from an earlier master", len(m.order), len(m.processes))
+	if len(m.order) > 0 {
+		m.log("took over %d apps with %d processes from an earlier master", len(m.order), len(m.processes))
+	}
 	m.settleAll()
+}
+
+// dropStrays lets go of sockets and records of which the last master was about
+// to let go itself: those of slots and apps that are not there any more.
+func (m *master) dropStrays(in *keeper.Inheritance) {
+	for _, name := range append(names(in, "socket/"), names(in, "slot/")...) {
+		for _, fd := range in.Files[name] {
+			_ = unix.Shutdown(fd, unix.SHUT_RD) // fails for a memfd
+			unix.Close(fd)
+		}
+		m.withdraw(name)
+	}
 }
 
 func names(in *keeper.Inheritance, prefix string) []string {
@@ -191,30 +195,28 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 	a := &app{name: name, spec: r.Spec, size: r.Size, busy: make(chan struct{}, 1)}
 	for i, l := range r.Spec.Listen {
 		var fds []int
-		for {
-			found := in.Files[socketsName(name, i, len(fds))]
-			if len(found) != 1 {
-				break
-			}
+		for found := in.Files[socketsName(name, i, 0)]; len(found) == 1; found = in.Files[socketsName(name, i, len(fds))] {
+			delete(in.Files, socketsName(name, i, len(fds)))
 			fds = append(fds, found[0])
 		}
-		if len(fds) == 0 {
-			continue // the app is stopped
+		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)
+		if err != nil {
+			m.log("the address of %s: %v", name, err)
 		}
-		address := l.Address
-		if i < len(r.Addresses) {
-			address = r.Addresses[i]
-		}
-		a.groups = append(a.groups, socket.Adopt(l.Network, address, r.Spec.Balance == spec.BalanceShared, fds))
+		a.groups = append(a.groups, g)
 		a.deposited = append(a.deposited, len(fds))
+	}
+	if !slices.ContainsFunc(a.groups, func(g *socket.Group) bool { return g.Len() > 0 }) {
+		a.groups, a.deposited = nil, nil // the app is stopped
 	}
 	for i := 0; ; i++ {
 		s := &slot{app: a, index: i, spec: a.spec, want: stop, state: control.Stopped,
-			logs: [2]*logs.File{logs.NewFile(m.home.OutLog(name, i)), logs.NewFile(m.home.ErrLog(name, i))}}
+			logs: m.logFiles(name, i)}
 		var sr slotRecord
 		if !m.parse(in, s.recordName(), &sr) {
 			break
 		}
+		delete(in.Records, s.recordName())
 		s.id, s.want, s.cycle, s.errored, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Reason
 		s.restarts, s.lastExit, s.exitedAt = sr.Restarts, sr.LastExit, sr.ExitedAt
 		s.inherited = sr.Processes
@@ -260,6 +262,7 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 // is none any more it has ended, and the keeper says how; else we will never
 // know.
 func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
+	p.adopted = true
 	m.processes[p.PID] = p
 	if in.Children[p.PID] != p.Child {
 		for _, e := range in.Exits {
@@ -267,13 +270,16 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 				return
 			}
 		}
-		m.exited(p, unix.WaitStatus(0))
-		p.slot.lastExit = "unknown"
+		m.exited(p, "unknown")
 		return
 	}
 	delete(in.Children, p.PID)
-	if pidfd, err := unix.PidfdOpen(p.PID, unix.PIDFD_NONBLOCK); err == nil {
-		p.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	if pidfd, err := unix.PidfdOpen(p.PID, 0); err == nil {
+		if start, err := keeper.StartTime(p.PID); err != nil || start != p.Start {
+			unix.Close(pidfd) // it has ended by now, and this is another
+		} else {
+			p.pidfd = openPidfd(pidfd)
+		}
 	}
 	switch {
 	case p.leaving:
@@ -289,24 +295,33 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 func (m *master) adoptBegun(in *keeper.Inheritance, p *process) {
 	s := p.slot
 	for pid, child := range in.Children {
-		group, err := unix.Getpgid(pid)
-		if err != nil || group != pid {
+		if env := environment(pid); len(env) > 0 &&
+			!(slices.Contains(env, "NEKO_APP="+s.app.name) && slices.Contains(env, "NEKO_SLOT="+strconv.Itoa(s.index))) {
 			continue
 		}
-		if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err == nil && len(env) > 0 {
-			list := bytes.Split(env, []byte{0})
-			has := func(entry string) bool {
-				return slices.ContainsFunc(list, func(e []byte) bool { return string(e) == entry })
-			}
-			if !has("NEKO_APP="+s.app.name) || !has("NEKO_SLOT="+strconv.Itoa(s.index)) {
-				continue
-			}
+		if group, err := unix.Getpgid(pid); err != nil || group != pid {
+			continue
 		}
 		p.Child = child
 		m.adoptProcess(in, p)
 		return
 	}
 	s.starting = nil // it was not forked, or has ended
+}
+
+// environment is what a process was started with, if we may see it. One that was
+// forked a moment ago still has its master's.
+func environment(pid int) []string {
+	for began := time.Now(); ; time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil {
+			return nil
+		}
+		env := strings.Split(string(text), "\x00")
+		if !slices.ContainsFunc(env, keeper.IsMastersVariable) || time.Since(began) > time.Second {
+			return env
+		}
+	}
 }
 
 // adoptPipes goes on moving what the workers print, also the last words of those
@@ -329,10 +344,8 @@ func (m *master) adoptPipes(in *keeper.Inheritance) {
 			index, _ := strconv.Atoi(parts[2])
 			a := m.apps[parts[1]]
 			if a == nil || index >= len(a.slots) {
-				a = &app{name: parts[1]}
-				orphan := &slot{app: a, index: index, logs: [2]*logs.File{
-					logs.NewFile(m.home.OutLog(a.name, index)), logs.NewFile(m.home.ErrLog(a.name, index))}}
-				p = &process{launch: launch, slot: orphan, tails: newTails()}
+				gone := &slot{app: &app{name: parts[1]}, index: index, logs: m.logFiles(parts[1], index)}
+				p = &process{launch: launch, slot: gone, tails: newTails()}
 			} else {
 				p = &process{launch: launch, slot: a.slots[index], tails: newTails()}
 			}

@@ -62,7 +62,10 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	}
 	mux.HandleFunc("POST /v1/stop", target(m.stop))
 	mux.HandleFunc("POST /v1/restart", target(m.restart))
-	mux.HandleFunc("POST /v1/reload", target(m.reload))
+	mux.HandleFunc("POST /v1/reload", command(m, func(r reporter, q control.TargetRequest) ([]string, []string, error) {
+		notes, err := m.reload(r, q.Targets)
+		return q.Targets, notes, err
+	}))
 	mux.HandleFunc("POST /v1/delete", target(m.delete))
 	mux.HandleFunc("POST /v1/scale", command(m, func(r reporter, q control.ScaleRequest) ([]string, []string, error) {
 		return []string{q.Name}, nil, m.scale(r, q.Name, q.Instances)

@@ -5,10 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/nekoctl/neko/supervisor/control"
-	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -91,13 +88,29 @@ func (s *slot) observe() control.State {
 	return control.Stopped
 }
 
+// why is what a command waits for that looks on, or what went wrong.
+func (s *slot) why() string {
+	switch {
+	case s.reason != "":
+	case s.want == retire:
+		return "serves what is on its way to it, which takes some seconds"
+	case s.state == control.Launching && s.starting != nil && s.starting.awaited() != "":
+		return "is to " + s.starting.awaited()
+	}
+	return s.reason
+}
+
 // idle says that the slot is done with.
 func (s *slot) idle() bool {
 	return s.want == stop && s.serving == nil && s.starting == nil && len(s.leaving) == 0
 }
 
-// settle does what the slot's wish and its processes call for.
+// settle does what the slot's wish and its processes call for. In a daemon that
+// stops nothing else counts, whatever a command may still wish.
 func (m *master) settle(s *slot) {
+	if m.stopping {
+		s.want, s.cycle = stop, false
+	}
 	switch {
 	case s.want == stop || s.cycle:
 		s.cancel(&s.waiting)
@@ -123,14 +136,14 @@ func (m *master) settle(s *slot) {
 		if state == control.Online {
 			s.reason = ""
 		}
-		m.tell(s, s.reason)
+		m.tell(s, s.why())
 		m.steer(s.app)
 	}
 }
 
 // fill launches a process into an empty slot.
 func (m *master) fill(s *slot) {
-	if _, err := m.launch(s); err != nil {
+	if _, err := m.launch(s, s.spec); err != nil {
 		s.victim = nil
 		m.crashed(s, err.Error(), 0)
 	}
@@ -161,6 +174,7 @@ func (m *master) becameReady(p *process) {
 	}
 	predecessor := s.serving
 	s.starting, s.serving = nil, p
+	s.spec = p.spec
 	s.errored, s.attempts = false, 0
 	for _, g := range s.app.groups {
 		if err := g.Relisten(s.index); err != nil {
@@ -190,7 +204,7 @@ func (m *master) failed(p *process) {
 }
 
 // exited is the end of a process.
-func (m *master) exited(p *process, status unix.WaitStatus) {
+func (m *master) exited(p *process, exit string) {
 	if m.processes[p.PID] != p {
 		return // reported twice
 	}
@@ -202,7 +216,7 @@ func (m *master) exited(p *process, status unix.WaitStatus) {
 		p.pidfd.Close()
 	}
 	s := p.slot
-	s.lastExit, s.exitedAt = keeper.Describe(status), time.Now()
+	s.lastExit, s.exitedAt = exit, time.Now()
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
 	if !p.leaving {
 		m.log("%s: %s", s, how)

@@ -12,7 +12,9 @@ import (
 // as one.
 var transitions = map[control.State][]control.State{
 	control.Stopped: {
-		control.Launching, // start, restart
+		control.Launching,      // start, restart
+		control.WaitingRestart, // the program cannot be run
+		control.Errored,        // and there is no other attempt
 	},
 	control.Launching: {
 		control.Online,         // READY=1, seen accepting, or just running
@@ -29,18 +31,23 @@ var transitions = map[control.State][]control.State{
 		control.Stopped,        // stop, as it ended by itself
 	},
 	control.Stopping: {
-		control.Stopped,   // the last process is gone
-		control.Launching, // restart; or start before the stop was complete
-		control.Online,    // start, as a successor was just getting ready
+		control.Stopped,        // the last process is gone
+		control.Launching,      // restart; or start before the stop was complete
+		control.Online,         // scale-up, as it was just retiring
+		control.WaitingRestart, // restart, and the program cannot be run any more
+		control.Errored,        // and there is no other attempt
 	},
 	control.WaitingRestart: {
 		control.Launching, // the delay is over; or start, restart, reload
 		control.Errored,   // the program is not there any more
 		control.Stopped,   // stop, delete, scale-down
+		control.Stopping,  // the same, as a failed attempt has not left yet
 	},
 	control.Errored: {
-		control.Launching, // start, restart, reload
-		control.Stopped,   // stop, delete, scale-down
+		control.Launching,      // start, restart, reload
+		control.WaitingRestart, // the same, and the program cannot be run
+		control.Stopped,        // stop, delete, scale-down
+		control.Stopping,       // the same, as a failed attempt has not left yet
 	},
 }
 

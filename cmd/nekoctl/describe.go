@@ -40,8 +40,8 @@ func (c *cli) describeCommand() *cobra.Command {
 		Long:              describeHelp,
 		ValidArgsFunction: c.completeNames,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return &usageError{"describe which app?", "name one; nekoctl list shows them"}
+			if len(args) != 1 || args[0] == "" || args[0] == "all" {
+				return &usageError{"describe which app?", "name one; nekoctl list shows all"}
 			}
 			return nil
 		},
@@ -129,11 +129,11 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"error log", p.ErrLog},
 		}
 		if p.PID != 0 {
-			facts[1][1] = uptime(time.Duration(p.UptimeMS)*time.Millisecond) + since(p.StartedAt)
+			facts[1][1] = uptime(time.Duration(p.UptimeMS)*time.Millisecond) + date(", since", p.StartedAt)
 			facts[3][1], facts[4][1] = percent(p.Process), size(p.MemoryBytes)
 		}
 		if p.LastExit != "" {
-			facts[9][1] += since(p.LastExitAt)
+			facts[9][1] += date(", at", p.LastExitAt)
 		}
 		c.facts("  ", facts)
 	}
@@ -153,11 +153,11 @@ func (c *cli) facts(indent string, facts [][2]string) {
 	}
 }
 
-func since(t time.Time) string {
+func date(word string, t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return ", since " + t.Local().Format("2006-01-02 15:04:05")
+	return word + " " + t.Local().Format("2006-01-02 15:04:05")
 }
 
 func instances(n int) string {

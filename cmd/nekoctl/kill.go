@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,8 +33,8 @@ func (c *cli) killCommand() *cobra.Command {
 			}
 			ping, err := client.Ping(cmd.Context())
 			if errors.Is(err, control.ErrNoDaemon) {
-				_, err := fmt.Fprintf(c.out, "no daemon runs on %s\n", c.home)
-				return err
+				c.say("no daemon runs on %s", c.home)
+				return nil
 			}
 			if err != nil {
 				return err
@@ -46,8 +45,8 @@ func (c *cli) killCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.out, "the daemon on %s has ended\n", c.home)
-			return err
+			c.say("the daemon on %s has ended", c.home)
+			return nil
 		},
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,7 @@ func (c *cli) listCommand() *cobra.Command {
 			}
 			c.list(list)
 			switch {
+			case c.quiet:
 			case !up:
 				c.hint("no daemon runs on %s; nekoctl start begins one", c.home)
 			case len(list) == 0:
@@ -81,20 +83,8 @@ func (c *cli) list(list []control.Process) {
 			columns[i].cells = append(columns[i].cells, cell)
 		}
 	}
-	width := c.out.width
-	if width == 0 {
-		width = 80
-	}
-	// What does not fit goes: first the addresses, which describe shows too, then
-	// the ends of long names; but what a script reads is never cut.
-	if tableWidth(columns) > width {
-		columns = columns[:len(columns)-1]
-	}
-	if excess := tableWidth(columns) - width; excess > 0 && c.out.width > 0 {
-		room := max(columns[1].width()-excess, 4)
-		for i, name := range columns[1].cells {
-			columns[1].cells[i] = fit(name, room)
-		}
+	if c.out.width > 0 {
+		columns = narrow(columns, c.out.width)
 	}
 	io.WriteString(c.out, c.out.table(columns))
 	for _, p := range list {
@@ -102,6 +92,26 @@ func (c *cli) list(list []control.Process) {
 			fmt.Fprintf(c.out, "%s:%d %s: %s\n", p.Name, p.Slot, c.out.paint(stateColor(p.State), string(p.State)), printable(p.Reason))
 		}
 	}
+}
+
+// narrow makes columns as narrow as a terminal is. First the addresses go, which
+// describe shows too, and the ends of long names; then other columns.
+func narrow(columns []column, width int) []column {
+	for _, title := range []string{"listening", "name", "slot", "cpu", "uptime", "memory"} {
+		excess := tableWidth(columns) - width
+		switch {
+		case excess <= 0:
+		case title == "name":
+			name := columns[1]
+			room := max(name.width()-excess, 16)
+			for i, cell := range name.cells {
+				name.cells[i] = fit(cell, room)
+			}
+		default:
+			columns = slices.DeleteFunc(columns, func(col column) bool { return col.title == title })
+		}
+	}
+	return columns
 }
 
 // addresses are as many as a line has room for.

@@ -45,7 +45,7 @@ func (c *cli) pingCommand() *cobra.Command {
 			for _, w := range p.Warnings {
 				fmt.Fprintln(c.err, c.err.paint(yellow, "warning:")+" "+printable(w))
 			}
-			if p.Version != version() {
+			if p.Version != version() && !c.quiet {
 				c.hint("this nekoctl is %s", version())
 			}
 			return nil

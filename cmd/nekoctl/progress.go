@@ -133,7 +133,7 @@ func (c *cli) outcome(verb string, done control.Done) {
 		c.say("%s", line)
 		for _, p := range done.Processes[n:i] {
 			if p.Reason != "" {
-				fmt.Fprintf(c.err, "  %s:%d %s: %s\n", p.Name, p.Slot, p.State, printable(p.Reason))
+				c.note("  %s:%d %s: %s", p.Name, p.Slot, p.State, p.Reason)
 			}
 		}
 	}

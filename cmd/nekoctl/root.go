@@ -46,7 +46,7 @@ Commands:
     help        show help on a command, or on exit-codes or environment
 
 Options:
-    -q, --quiet  print no progress
+    -q, --quiet  print nothing but errors, and what list and the like are for
     -h, --help   show help; "nekoctl COMMAND --help" on a command
     --version    print the version
 
@@ -61,6 +61,9 @@ const exitCodesHelp = `Exit codes:
     0  what was asked for is done
     1  it failed: "error:" on standard error says why, "hint:" what to do
     2  the command line makes no sense
+
+With --json, too, an error is text on standard error, and standard output is
+empty.
 
 "nekoctl ping" fails when no daemon runs; "nekoctl list" shows an empty table.
 "nekoctl start --no-daemon" exits with 0 when it was told to stop.
@@ -81,7 +84,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	c := &cli{out: newTerminal(stdout), err: newTerminal(stderr)}
 	root := c.command()
 	root.SetArgs(args)
-	if err := root.Execute(); err != nil {
+	err := root.Execute()
+	if out := c.out.Writer.(*checked); err == nil {
+		err = out.err
+	}
+	if err != nil {
 		return c.report(err)
 	}
 	return exitOK
@@ -181,10 +188,14 @@ func (c *cli) findHome() (err error) {
 		err = h.Check()
 	}
 	if err != nil {
-		return failed("set NEKO_HOME to a folder of your own", "cannot use the home: %v", err)
+		return badHome(err)
 	}
 	c.home = h
 	return nil
+}
+
+func badHome(err error) error {
+	return failed("set NEKO_HOME to a folder of your own", "cannot use the home: %v", err)
 }
 
 // completeNames offers what runs, to the shell.

@@ -45,11 +45,18 @@ func (c *cli) scaleCommand() *cobra.Command {
 				}
 			}
 			if len(words) != 2 {
-				return misuse("scale", "scale takes the name of an app and a number, and here are %d words", len(words))
+				return misuse("scale", "scale takes the name of an app and a number: nekoctl scale web 2")
 			}
 			name, count := words[0], words[1]
-			bare := strings.TrimLeft(count, "+-")
-			if _, err := spec.ParseInstances(count); err != nil && !(len(count) == len(bare)+1 && isNumber(bare)) {
+			bare := count
+			if strings.HasPrefix(count, "+") || strings.HasPrefix(count, "-") {
+				bare = count[1:]
+			}
+			_, err := spec.ParseInstances(bare)
+			switch {
+			case err != nil && isNumber(bare):
+				return &usageError{err.Error(), "nekoctl stop stops an app"}
+			case err != nil || bare == "max" && bare != count:
 				return misuse("scale", "expected N, +N, -N or max, not %s", quote(count))
 			}
 			client, err := c.client()

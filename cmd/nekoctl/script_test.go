@@ -151,6 +151,14 @@ func server() {
 		fmt.Fprintln(os.Stderr, "cannot open the database")
 		os.Exit(3)
 	}
+	if port := os.Getenv("OWN_PORT"); port != "" {
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		go http.Serve(l, http.NotFoundHandler())
+	}
 	if os.Getenv("LISTEN_FDS") != "" {
 		l, err := net.FileListener(os.NewFile(3, "listener"))
 		if err != nil {
@@ -169,6 +177,9 @@ func server() {
 		}
 	}
 	<-signals
+	if drain, err := time.ParseDuration(os.Getenv("DRAIN")); err == nil {
+		time.Sleep(drain)
+	}
 	fmt.Println("down")
 	os.Exit(0)
 }

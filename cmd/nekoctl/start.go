@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -31,7 +32,8 @@ reloaded into the new ones; one that was stopped is started.
 
 Options:
     -i, --instances N      number of processes, or max: one for each CPU
-        --name NAME        name of the app; that of the command if not given
+        --name NAME        name of the app; that of the program or script if
+                           not given
         --listen ADDRESS   a socket to listen on, which the processes inherit:
                            4000 (this machine only), :4000 (all addresses),
                            10.0.0.7:4000, unix:/run/app.sock; can be repeated
@@ -76,7 +78,11 @@ func (c *cli) startCommand() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "wait-ready"} {
-				f.any = f.any || cmd.Flags().Changed(name)
+				flag := cmd.Flags().Lookup(name)
+				f.any = f.any || flag.Changed
+				if flag.Changed && flag.Value.String() == "" { // an unset variable of a script
+					return misuse("start", "--%s: there is no value", name)
+				}
 			}
 			return c.start(cmd, f, args)
 		},
@@ -116,6 +122,9 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 	apps, err := whatToStart(f, args)
 	if err != nil {
 		return err
+	}
+	if err := c.home.Create(); err != nil {
+		return badHome(err)
 	}
 	if f.noDaemon {
 		return exitCode(supervisor.Foreground(c.home, apps))
@@ -214,6 +223,9 @@ func whatToStart(f startFlags, args []string) ([]spec.App, error) {
 	}
 	app := spec.Defaults()
 	if len(args) > 0 {
+		if strings.TrimSpace(args[0]) == "" {
+			return nil, misuse("start", "the command is empty")
+		}
 		app.Command = args
 		if words, err := spec.Words(args[0]); strings.ContainsAny(args[0], " \t") && !exists(args[0]) {
 			if err != nil {
@@ -227,10 +239,11 @@ func whatToStart(f startFlags, args []string) ([]spec.App, error) {
 	if err := f.apply(&app); err != nil {
 		return nil, err
 	}
-	if err := app.Check(); err != nil {
-		return nil, err
+	err := app.Check()
+	if list, ok := errors.AsType[spec.Errors](err); ok && (list[0].Key == "name" || list[0].Key == "listen") {
+		return nil, misusedFlag("--"+list[0].Key, list[0])
 	}
-	return []spec.App{app}, nil
+	return []spec.App{app}, err
 }
 
 // apply completes app with the flags.
@@ -239,12 +252,9 @@ func (f startFlags) apply(app *spec.App) error {
 	if err != nil {
 		return err
 	}
-	blame := func(flag string, err error) error {
-		return &usageError{flag + ": " + err.Error(), hintOf(err)}
-	}
 	if f.instances != "" {
 		if app.Instances, err = spec.ParseInstances(f.instances); err != nil {
-			return blame("--instances", err)
+			return misusedFlag("--instances", err)
 		}
 	}
 	if f.name != "" {
@@ -258,12 +268,15 @@ func (f startFlags) apply(app *spec.App) error {
 	for _, address := range f.listen {
 		l, err := spec.ParseListen(address, here)
 		if err != nil {
-			return blame("--listen", err)
+			return misusedFlag("--listen", err)
 		}
 		app.Listen = append(app.Listen, l)
 	}
 	app.Env = spec.Inherit(os.Environ())
 	for _, file := range f.envFile {
+		if file == "" {
+			return misuse("start", "--env-file: there is no value")
+		}
 		values, err := spec.ReadEnv(file)
 		if err != nil {
 			return err
@@ -273,7 +286,7 @@ func (f startFlags) apply(app *spec.App) error {
 	for _, setting := range f.env {
 		key, value, err := spec.ParseSetting(setting)
 		if err != nil {
-			return blame("--env", err)
+			return misusedFlag("--env", err)
 		}
 		app.Env[key] = value
 	}
@@ -316,6 +329,15 @@ func api(app *spec.App, f startFlags) error {
 	app.Instances, app.Listen = spec.Max, []spec.Listener{l}
 	app.WaitReady, app.ListenPID, app.URLPath = true, false, "/graphql"
 	return nil
+}
+
+// misusedFlag blames a flag for an error of its value.
+func misusedFlag(flag string, err error) error {
+	e := misuse("start", "%s: %v", flag, err)
+	if hint := hintOf(err); hint != "" {
+		e.hint = hint
+	}
+	return e
 }
 
 func hintOf(err error) string {

@@ -37,7 +37,7 @@ type exitCode int
 
 func (exitCode) Error() string { return "" }
 
-func misuse(command, format string, args ...any) error {
+func misuse(command, format string, args ...any) *usageError {
 	return &usageError{fmt.Sprintf(format, args...), "nekoctl " + strings.TrimSpace(command+" --help") + " shows how"}
 }
 
@@ -54,7 +54,7 @@ type terminal struct {
 }
 
 func newTerminal(w io.Writer) terminal {
-	t := terminal{Writer: w}
+	t := terminal{Writer: &checked{Writer: w}}
 	file, ok := w.(*os.File)
 	if !ok {
 		return t
@@ -69,6 +69,21 @@ func newTerminal(w io.Writer) terminal {
 	}
 	t.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 	return t
+}
+
+// checked remembers that a write failed: a full disk must not look like an empty
+// answer.
+type checked struct {
+	io.Writer
+	err error
+}
+
+func (c *checked) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	if err != nil && c.err == nil {
+		c.err = err
+	}
+	return n, err
 }
 
 type color string
@@ -108,8 +123,13 @@ func (c *cli) report(err error) int {
 		return exitUsage
 	}
 	if list, ok := errors.AsType[spec.Errors](err); ok {
+		hints := 0
 		for _, e := range list {
 			say(e.Error(), e.Hint, nil)
+			hints += len(e.Hint)
+		}
+		if hints == 0 && list[0].Pos.Line > 0 {
+			c.hint("docs/configuration.md says what each key means; nothing was started")
 		}
 		return exitFailed
 	}

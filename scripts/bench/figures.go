@@ -102,6 +102,13 @@ func (b *bench) eachRound(f *figure, neko, pm2 func() (float64, error)) {
 	}
 }
 
+// fewer is b with at most three rounds.
+func (b *bench) fewer() *bench {
+	c := *b
+	c.rounds = min(b.rounds, 3)
+	return &c
+}
+
 // sides makes both sides and calls use. What cannot be made is noted in f.
 func (b *bench) sides(f *figure, use func(neko, pm2 *side)) {
 	neko, err := b.neko()
@@ -264,6 +271,7 @@ func emptyMemory(b *bench, f *figure) {
 		}
 		return pss(pids...)
 	}
+	b = b.fewer()
 	b.eachRound(f, func() (float64, error) {
 		s, err := b.neko()
 		return once(s, err, "sleep", "--name", "app", "--", "infinity")
@@ -308,6 +316,7 @@ func workerMemory(nekoApp, pm2App app) func(*bench, *figure) {
 			sum, err := pss(pids...)
 			return sum / float64(len(pids)), err
 		}
+		b = b.fewer() // memory varies little, and each round is a new daemon
 		b.eachRound(f, func() (float64, error) {
 			s, err := b.neko()
 			return once(s, err, nekoApp)

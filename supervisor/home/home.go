@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Dir is the absolute path of a home.
@@ -40,7 +42,8 @@ func Find() (Dir, error) {
 	if err != nil {
 		return "", errors.New("neither NEKO_HOME nor HOME is set")
 	}
-	return Dir(filepath.Join(user, ".neko")), nil
+	abs, err := filepath.Abs(filepath.Join(user, ".neko"))
+	return Dir(abs), err
 }
 
 // Check says why d cannot be used: not a folder, not ours, or writable by
@@ -70,5 +73,11 @@ func (d Dir) Create() error {
 	if err := d.Check(); err != nil {
 		return err
 	}
-	return os.MkdirAll(d.Logs(), 0o700)
+	if err := os.MkdirAll(d.Logs(), 0o700); err != nil {
+		return err
+	}
+	if err := unix.Access(string(d), unix.W_OK); err != nil {
+		return fmt.Errorf("%s cannot be written: %w", d, err)
+	}
+	return nil
 }

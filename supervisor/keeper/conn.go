@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,9 @@ type Inheritance struct {
 
 // fdVariable names the master's descriptor of the socket pair.
 const fdVariable = "NEKO_KEEPER_FD"
+
+// IsMastersVariable says of an entry of an environment that only a master has it.
+func IsMastersVariable(entry string) bool { return strings.HasPrefix(entry, fdVariable+"=") }
 
 // Connect is a master's first act: it takes over what the keeper holds.
 func Connect() (*Conn, *Inheritance, error) {

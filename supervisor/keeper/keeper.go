@@ -9,6 +9,7 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -71,6 +72,7 @@ func Run(h home.Dir, o Options) int {
 		signals: make(chan os.Signal, 1024),
 		ready:   o.Ready,
 	}
+	keepDescriptors()
 	lock, err := lockHome(h)
 	if err != nil {
 		return k.fail(err.Error())
@@ -86,8 +88,10 @@ func Run(h home.Dir, o Options) int {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return k.fail("become a subreaper: " + err.Error())
 	}
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // standard output may be gone
 	signal.Notify(k.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP,
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU)
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // standard error may be a pipe that nobody reads
 
 	for failures := 0; ; {
 		began := time.Now()
@@ -96,20 +100,37 @@ func Run(h home.Dir, o Options) int {
 		} else {
 			k.serve()
 		}
-		switch {
-		case k.ended:
+		if k.ended {
 			return k.code
-		case !k.served:
-			return k.fail("the master ended before it was ready")
-		case time.Since(began) > 10*time.Second:
+		}
+		if time.Since(began) > steady {
 			failures = 0
 		}
-		if failures++; k.stopping && failures > 5 {
-			return k.fail("no master lives long enough to carry out the stop")
+		failures++
+		switch {
+		case failures > 5 && k.stopping:
+			return k.giveUp("no master lives long enough to carry out the stop")
+		case failures > 5 && !k.served:
+			return k.giveUp("no master lives long enough to serve")
 		}
 		k.wait(backoff(failures))
 	}
 }
+
+// giveUp ends the daemon without a master. It asks the workers to stop, for
+// there will be nobody else to do it.
+func (k *keeper) giveUp(reason string) int {
+	if workers, err := children(); err == nil {
+		for _, c := range workers {
+			_ = unix.Kill(c.PID, unix.SIGTERM)
+		}
+	}
+	return k.fail(reason)
+}
+
+// steady is how long a master must have lived for its death not to count as one
+// in a row: one that cannot take over what there is dies much sooner.
+const steady = time.Second
 
 // backoff is 0 after the first failure, for workers run without a master.
 func backoff(failures int) time.Duration {
@@ -174,7 +195,11 @@ func (k *keeper) startMaster(h home.Dir) error {
 	start, _ := StartTime(pid)
 	k.master = &master{Child: Child{PID: pid, Start: start}, link: l, outbox: newOutbox(l), packets: make(chan packet)}
 	go k.master.read()
-	return k.bequeath()
+	if err := k.bequeath(); err != nil {
+		l.close() // it ends, for it cannot know what it is to take over
+		log.Printf("tell the master what there is: %v", err)
+	}
+	return nil
 }
 
 func withoutVariables(env []string, names ...string) []string {
@@ -196,13 +221,18 @@ func (m *master) read() {
 	defer close(m.packets)
 	for {
 		p, err := m.link.receive()
-		if err != nil {
+		switch {
+		case err == nil:
+			m.packets <- p
+		case errors.Is(err, errCut): // we have no descriptors left; the next may fit again
+			log.Print(err)
+		default:
 			if err != io.EOF {
 				log.Print(err)
 			}
+			m.link.close() // a master that is not heard must not go on
 			return
 		}
-		m.packets <- p
 	}
 }
 
@@ -345,6 +375,10 @@ func (k *keeper) handle(p packet) {
 			k.ready = nil
 		}
 	case "FAIL":
+		if k.served { // there are workers to look after: the next one may succeed
+			log.Printf("the new master failed: %s", p.body)
+			break
+		}
 		k.ended = true
 		k.code = k.fail(p.body)
 	case "STOP":

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +41,7 @@ func Spawn(h home.Dir) (pid int, err error) {
 		return 0, err
 	}
 	defer output.Close()
+	keepDescriptors()
 	pid, err = syscall.ForkExec("/proc/self/exe", []string{"neko: keeper " + string(h), Mode}, &syscall.ProcAttr{
 		Dir:   string(h),
 		Env:   append(withoutVariables(os.Environ(), "NOTIFY_SOCKET", "NEKO_HOME"), "NEKO_HOME="+string(h)),
@@ -60,6 +62,20 @@ func Spawn(h home.Dir) (pid int, err error) {
 		return 0, errors.New(string(reason))
 	}
 	return 0, fmt.Errorf("the keeper died at its start; %s says more", h.Log())
+}
+
+// keepDescriptors keeps from children what whoever started this process has left
+// open for it: a lock of a script, say, that a daemon would hold for ever.
+func keepDescriptors() {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, entry := range list {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // Main is a keeper in the background, as Spawn starts it.

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,7 +24,8 @@ import (
 //	ACK pid start    that EXIT is dealt with, forget it
 //	NOTIFY \n text   tell the service manager (sd_notify)
 //	READY            the first start succeeded
-//	FAIL \n text     it did not, and this is why; the keeper ends
+//	FAIL \n text     it did not, and this is why; the keeper ends. Of a later
+//	                 master: it ends now, and another may be tried
 //	STOP code        what follows is an orderly end of the master: end with code
 //
 //	keeper → master
@@ -116,6 +118,10 @@ func (l *link) send(p packet) error {
 	return err
 }
 
+// errCut says that a message did not fit, or had more descriptors than this
+// process may open.
+var errCut = errors.New("a message was cut short")
+
 // receive returns io.EOF when the other end is gone and everything it had sent
 // has been read.
 func (l *link) receive() (packet, error) {
@@ -141,9 +147,6 @@ func (l *link) receive() (packet, error) {
 	if n == 0 {
 		return packet{}, io.EOF
 	}
-	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
-		return packet{}, fmt.Errorf("keeper socket: a message was cut short (flags %#x)", flags)
-	}
 	line, body, _ := strings.Cut(string(l.buf[:n]), "\n")
 	words := strings.Split(line, " ")
 	p := packet{verb: words[0], args: words[1:], body: body}
@@ -159,6 +162,12 @@ func (l *link) receive() (packet, error) {
 			}
 			p.files = append(p.files, fds...)
 		}
+	}
+	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+		for _, fd := range p.files {
+			unix.Close(fd)
+		}
+		return packet{}, fmt.Errorf("%.100s: %w", p, errCut)
 	}
 	return p, nil
 }

@@ -9,15 +9,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
 // File is a log file that several pumps may write to, a process and its
-// successor for example. One master at a time writes to a file: splice refuses
-// O_APPEND, so the offset is our own.
+// successor for example. There is one File for a path, and one master at a time
+// writes to it: splice refuses O_APPEND, so the offset is our own.
 type File struct {
 	Path   string
+	pumps  atomic.Int32  // that use it; the last one closes it
 	turn   chan struct{} // held by the pump that is in the middle of a line
 	file   *os.File
 	offset int64
@@ -31,9 +33,20 @@ func NewFile(path string) *File {
 	return &File{Path: path, turn: make(chan struct{}, 1)}
 }
 
+// open also sees what others have done to the file: one that was truncated goes
+// on at its new end, and one that was removed is created again.
 func (f *File) open() error {
 	if f.file != nil {
-		return nil
+		var now unix.Stat_t
+		if err := unix.Fstat(int(f.file.Fd()), &now); err != nil {
+			return err
+		}
+		if now.Nlink > 0 {
+			f.offset = min(f.offset, now.Size)
+			return nil
+		}
+		f.file.Close()
+		f.file = nil
 	}
 	file, err := os.OpenFile(f.Path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -18,8 +18,8 @@ const (
 	// batch is how long a pump lets a talkative worker fill its pipe before it
 	// moves the next chunk: it saves most of the CPU time of 200,000 lines.
 	batch = 2 * time.Millisecond
-	// patience is how long a pump that holds a file in the middle of a line waits
-	// for the line's end before another process may write.
+	// patience is how long a pump may hold a file in the middle of a line before
+	// another process may write.
 	patience = 50 * time.Millisecond
 )
 
@@ -43,6 +43,7 @@ func Start(pipe int, file *File, sink io.Writer) (*Pump, error) {
 	if err != nil {
 		return nil, err
 	}
+	file.pumps.Add(1)
 	go p.run(raw)
 	return p, nil
 }
@@ -72,8 +73,14 @@ func (p *Pump) Done() <-chan struct{} { return p.done }
 
 func (p *Pump) run(raw syscall.RawConn) {
 	defer close(p.done)
+	defer func() {
+		if p.file.pumps.Add(-1) == 0 {
+			p.file.Close()
+		}
+	}()
 	defer p.pipe.Close()
 	holding := false
+	var until time.Time
 	release := func() {
 		if holding {
 			<-p.file.turn
@@ -87,11 +94,11 @@ func (p *Pump) run(raw syscall.RawConn) {
 		}
 		if !holding {
 			p.file.turn <- struct{}{}
-			holding = true
+			holding, until = true, time.Now().Add(patience)
 		}
 		var n int
 		var err error
-		deadline := p.pipe.SetReadDeadline(time.Now().Add(patience))
+		deadline := p.pipe.SetReadDeadline(until)
 		waitErr := raw.Read(func(fd uintptr) bool {
 			n, err = p.move(int(fd))
 			return err != unix.EAGAIN
@@ -138,7 +145,10 @@ func (p *Pump) move(pipe int) (int, error) {
 		return p.file.moveFrom(pipe, chunk)
 	}
 	copied, err := copyAhead(pipe)
-	if err != nil || len(copied) == 0 {
+	switch {
+	case err != nil && err != unix.EAGAIN:
+		return p.file.moveFrom(pipe, chunk) // no descriptors left: the worker is not to suffer
+	case err != nil || len(copied) == 0:
 		return 0, err
 	}
 	for moved := 0; moved < len(copied); {

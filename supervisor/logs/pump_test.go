@@ -128,6 +128,64 @@ func TestAProcessThatLeavesALineUnfinishedDoesNotBlockTheOther(t *testing.T) {
 	}
 }
 
+// A bar of dots, say, that never comes to a line's end.
+func TestAProcessThatNeverEndsItsLineDoesNotBlockTheOther(t *testing.T) {
+	file := NewFile(filepath.Join(t.TempDir(), "out.log"))
+	dots, successor := newWorker(t, file), newWorker(t, file)
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-end:
+				return
+			case <-time.After(time.Millisecond):
+				_, _ = dots.out.WriteString(".")
+			}
+		}
+	}()
+	for range 100 {
+		if _, err := successor.out.WriteString(strings.Repeat("x", 1<<10) + "\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	successor.exit(t)
+	close(end)
+	<-ended
+	dots.exit(t)
+}
+
+// By hand, or by a logrotate that knows nothing of us.
+func TestAFileThatIsRemovedOrTruncatedIsWrittenOnFromItsStart(t *testing.T) {
+	file := NewFile(filepath.Join(t.TempDir(), "out.log"))
+	w := newWorker(t, file)
+	print := func(line string) {
+		t.Helper()
+		if _, err := w.out.WriteString(line); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			text, _ := os.ReadFile(file.Path)
+			if string(text) == line {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the file has %q, want %q", text, line)
+			}
+		}
+	}
+	print("one\n")
+	if err := os.Truncate(file.Path, 0); err != nil {
+		t.Fatal(err)
+	}
+	print("two\n")
+	if err := os.Remove(file.Path); err != nil {
+		t.Fatal(err)
+	}
+	print("three\n")
+	w.exit(t)
+}
+
 func TestWhatIsInThePipeWhenAMasterDiesIsWrittenByTheNext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.log")
 	if err := os.WriteFile(path, []byte("before\n"), 0o600); err != nil {

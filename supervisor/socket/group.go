@@ -46,9 +46,14 @@ func Open(network, address string, n int, shared bool) (*Group, error) {
 	return g, nil
 }
 
-// Adopt is a group whose sockets are open already, in slot order.
-func Adopt(network, address string, shared bool, fds []int) *Group {
-	return &Group{Network: network, Address: address, shared: shared || network == "unix", fds: fds}
+// Adopt is a group whose sockets are open already, in slot order. There may be
+// none, where the last master was about to open or to close them.
+func Adopt(network, address string, shared bool, fds []int) (*Group, error) {
+	g := &Group{Network: network, Address: address, shared: shared || network == "unix", fds: fds}
+	if network == "tcp" && len(fds) > 0 {
+		return g, g.readAddress(fds[0])
+	}
+	return g, nil
 }
 
 // checkFree binds the address alone for a moment: with SO_REUSEPORT a second
@@ -108,9 +113,12 @@ func (g *Group) Grow(n int) error {
 	if g.shared {
 		n = 1
 	}
+	before := len(g.fds)
 	for len(g.fds) < n {
 		fd, err := g.listen()
 		if err != nil {
+			for len(g.fds) > before && g.Shrink() == nil { // all or none
+			}
 			return err
 		}
 		g.fds = append(g.fds, fd)
@@ -186,14 +194,13 @@ func listenUnix(path string) (int, error) {
 	addr := &unix.SockaddrUnix{Name: path}
 	err = unix.Bind(fd, addr)
 	if errors.Is(err, unix.EADDRINUSE) {
-		if unix.Connect(fd, addr) == nil {
-			unix.Close(fd)
-			return -1, &InUseError{Address: path}
-		}
 		unix.Close(fd)
 		info, statErr := os.Lstat(path)
 		if statErr != nil || info.Mode().Type() != os.ModeSocket {
 			return -1, fmt.Errorf("listen on %s: there is a file that is no socket", path)
+		}
+		if !abandoned(addr) {
+			return -1, &InUseError{Address: path}
 		}
 		if err := os.Remove(path); err != nil {
 			return -1, err
@@ -208,6 +215,17 @@ func listenUnix(path string) (int, error) {
 		return -1, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	return fd, nil
+}
+
+// abandoned says that nobody listens on a socket file. Whoever does may have a
+// full queue or not let us in.
+func abandoned(addr unix.Sockaddr) bool {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return errors.Is(unix.Connect(fd, addr), unix.ECONNREFUSED)
 }
 
 // sockaddr resolves HOST:PORT, where an empty host is every address of both
@@ -260,10 +278,13 @@ func haveIPv6() bool {
 	return err == nil
 }
 
-// FD is the descriptor for the processes of slot i.
+// FD is the descriptor for the processes of slot i, or -1 if there is none.
 func (g *Group) FD(i int) int {
 	if g.shared {
-		return g.fds[0]
+		i = 0
+	}
+	if i >= len(g.fds) {
+		return -1
 	}
 	return g.fds[i]
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -187,5 +188,34 @@ func TestUnixSocket(t *testing.T) {
 	}
 	if text, _ := os.ReadFile(path); string(text) != "precious" {
 		t.Error("a plain file was touched")
+	}
+}
+
+// What a reload asks of a program that binds its own port: can a second process
+// bind it, too?
+func TestShareable(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::]:0"} {
+		for _, reuse := range []int{0, 1} {
+			config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+				_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, reuse) })
+				return err
+			}}
+			l, err := config.Listen(t.Context(), "tcp", address)
+			if err != nil {
+				t.Skip(err) // no IPv6 here
+			}
+			bound := l.Addr().(*net.TCPAddr).AddrPort()
+			found := false
+			for _, a := range listening("/proc/self/net") {
+				found = found || a == bound
+			}
+			if !found {
+				t.Errorf("%v is not seen to listen", bound)
+			}
+			if got := shareable(bound.String()); got != (reuse == 1) {
+				t.Errorf("%v with SO_REUSEPORT %d: shareable is %v", bound, reuse, got)
+			}
+			l.Close()
+		}
 	}
 }

@@ -36,6 +36,10 @@ func (a *App) Complete(base string) {
 	if len(a.Command) > 0 {
 		if a.Name == "" {
 			a.Name = nameFrom(a.Command[0])
+			// Many an app is a `node server.js`; two of them are not one "node".
+			if len(a.Command) > 1 && interpreters[filepath.Ext(a.Command[1])] != "" {
+				a.Name = nameFrom(a.Command[1])
+			}
 		}
 		a.Command[0] = a.program(a.Command[0])
 	}
@@ -106,9 +110,11 @@ func nameFrom(command string) string {
 // Check says what is wrong with a: everything, as [Errors], or nil. It looks at
 // the file system, for a program that is not there is better found now.
 func (a *App) Check() error {
-	errs := a.checkValues()
-	errs = append(errs, a.checkFiles()...)
-	if len(errs) == 0 {
+	errs, files := a.checkValues(), a.checkFiles()
+	if a.Name == "" && len(files) > 0 { // a name would have come from the command
+		errs = slices.DeleteFunc(errs, func(e *Error) bool { return e.Key == "name" })
+	}
+	if errs = append(errs, files...); len(errs) == 0 {
 		return nil
 	}
 	return errs
@@ -122,9 +128,11 @@ func (a *App) checkValues() (errs Errors) {
 			errs = append(errs, err)
 		}
 	}
-	add("name", checkName(a.Name))
 	if len(a.Command) == 0 || a.Command[0] == "" {
 		add("command", &Error{Message: "there is no command to run"})
+	}
+	if a.Name != "" || len(errs) == 0 {
+		add("name", checkName(a.Name))
 	}
 	for _, arg := range a.Command {
 		if strings.ContainsRune(arg, 0) {
@@ -235,7 +243,7 @@ func (a *App) checkFiles() (errs Errors) {
 	info, err := os.Stat(a.Cwd)
 	switch {
 	case err != nil:
-		return Errors{{Key: "cwd", Message: errorText(err)}}
+		return Errors{{Key: "cwd", Message: errorText(err), Hint: "cwd is the folder in which the processes start"}}
 	case !info.IsDir():
 		return Errors{{Key: "cwd", Message: a.Cwd + " is not a folder"}}
 	}

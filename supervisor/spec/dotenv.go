@@ -60,6 +60,9 @@ func ParseEnv(file string, data []byte) (map[string]string, error) {
 			rest = after
 			continue
 		}
+		if err := checkSetting(key, ""); err != nil { // a name that is neko's
+			errs = append(errs, &Error{Pos: Pos{file, number, 0}, Message: err.Message})
+		}
 		value = strings.TrimLeft(value, " \t")
 		if value == "" || value[0] != '\'' && value[0] != '"' {
 			env[key] = unquotedValue(value)

@@ -37,7 +37,11 @@ const (
 func Read(file string, opts Options) ([]App, error) {
 	data, err := readBounded(file)
 	if err != nil {
-		return nil, Errors{{Message: errorText(err)}}
+		e := &Error{Message: errorText(err), Hint: "give the path of a neko.yaml"}
+		if near := nearFile(file); near != "" && near != file {
+			e.Hint = "there is " + near
+		}
+		return nil, Errors{e}
 	}
 	return Parse(file, data, opts)
 }
@@ -144,7 +148,8 @@ func (p *parser) fail(n *yaml.Node, key, message, hint string) {
 }
 
 func (p *parser) add(e *Error) {
-	if len(p.errs) < maxErrors {
+	said := slices.ContainsFunc(p.errs, func(x *Error) bool { return x.Pos == e.Pos && x.Message == e.Message }) // by way of an alias
+	if len(p.errs) < maxErrors && !said {
 		p.errs = append(p.errs, e)
 	}
 }
@@ -160,6 +165,8 @@ func (p *parser) failValue(n *yaml.Node, key string, err error) {
 	}
 	p.fail(n, key, message, hint)
 }
+
+const firstApp = "a first app is:  apps: [{name: web, command: ./server}]"
 
 // load is the tree of the one document in data, or nil.
 func (p *parser) load(data []byte) *yaml.Node {
@@ -181,7 +188,7 @@ func (p *parser) load(data []byte) *yaml.Node {
 		return nil
 	}
 	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
-		p.fail(nil, "", "is empty", "a first app is:  apps: [{name: web, command: ./server}]")
+		p.fail(nil, "", "is empty", firstApp)
 		return nil
 	}
 	var more yaml.Node
@@ -244,16 +251,16 @@ func (p *parser) apps(root *yaml.Node) []App {
 	})
 	if !ok || list == nil {
 		if ok && len(p.errs) == 0 {
-			p.fail(root, "", "there is no key apps", "a first app is:  apps: [{name: web, command: ./server}]")
+			p.fail(root, "", "there is no key apps", firstApp)
 		}
 		return nil
 	}
 	if list.Kind != yaml.SequenceNode {
-		p.fail(list, "apps", "apps: expected a list, each of whose entries begins with a dash, not "+kindOf(list), "")
+		p.fail(list, "apps", "apps: expected a list, each of whose entries begins with a dash, not "+kindOf(list), firstApp)
 		return nil
 	}
 	if len(list.Content) == 0 {
-		p.fail(list, "apps", "apps: the list is empty", "")
+		p.fail(list, "apps", "apps: the list is empty", firstApp)
 	}
 	if len(list.Content) > maxApps {
 		p.fail(list, "apps", fmt.Sprintf("apps: there are %d, and a file has at most %d", len(list.Content), maxApps), "")
@@ -289,23 +296,20 @@ func comparePos(a, b Pos) int {
 
 func (p *parser) readDotenv() {
 	file := filepath.Join(filepath.Dir(p.file), ".env")
-	data, err := readBounded(file)
-	if err == nil {
-		p.dotenv, err = ParseEnv(file, data)
+	if _, err := os.Lstat(file); err != nil {
+		return // most have none
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		p.addEnvErrors(file, err)
+	var err error
+	if p.dotenv, err = ReadEnv(file); err != nil {
+		p.addEnvErrors(err)
 	}
 }
 
-func (p *parser) addEnvErrors(file string, err error) {
-	if list, ok := errors.AsType[Errors](err); ok {
-		for _, e := range list {
-			p.add(e)
-		}
-		return
+func (p *parser) addEnvErrors(err error) {
+	list, _ := errors.AsType[Errors](err)
+	for _, e := range list {
+		p.add(e)
 	}
-	p.add(&Error{Pos: Pos{File: file}, Message: err.Error()})
 }
 
 // app reads one entry of the list.
@@ -356,7 +360,7 @@ func (p *parser) app(n *yaml.Node) *draft {
 		errs = append(errs, d.checkFiles()...)
 	}
 	for _, e := range errs {
-		if failed[e.Key] || e.Key == "name" && d.Name == "" && len(d.Command) == 0 {
+		if failed[e.Key] || e.Key == "name" && d.Name == "" && failed["command"] {
 			continue // a name would have come from the command
 		}
 		at := d.at[e.Key]
@@ -394,7 +398,7 @@ func (p *parser) environment(d *draft) map[string]string {
 			}
 			values, err := ParseEnv(file, data)
 			if err != nil {
-				p.addEnvErrors(file, err)
+				p.addEnvErrors(err)
 			}
 			maps.Copy(env, values)
 		}

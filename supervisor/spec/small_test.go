@@ -68,11 +68,12 @@ func TestParseEnv(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}
-	_, err = ParseEnv(".env", []byte("A=1\nB\n1C=1\nD='a' b\nE='\n"))
+	_, err = ParseEnv(".env", []byte("A=1\nB\n1C=1\nD='a' b\nLISTEN_FDS=3\nE='\n"))
 	want2 := `.env:2: expected KEY=VALUE | a line that is no setting starts with #
 .env:3: "1C" is no name of a variable: expected letters, digits, underscores
 .env:4: D: "b" follows the closing quote
-.env:5: E: the ' quote is not closed`
+.env:5: LISTEN_FDS is set by neko itself, for each process
+.env:6: E: the ' quote is not closed`
 	if show(err) != want2 {
 		t.Errorf("%s", show(err))
 	}
@@ -83,6 +84,17 @@ func TestNearest(t *testing.T) {
 		"listn": "listen", "env-file": "env_file", "commnad": "command", "zzzzzz": "", "": ""} {
 		if got := Nearest(word, Keys()); got != want {
 			t.Errorf("%s: %q, want %q", word, got, want)
+		}
+	}
+}
+
+// Two servers of one interpreter are two apps.
+func TestNameOfAScript(t *testing.T) {
+	for line, want := range map[string]string{"node a.js --x": "a", "python3 /srv/b.py": "b", "node --inspect a.js": "node", "./server a": "server", "sh x.sh": "x"} {
+		words, _ := Words(line)
+		app := App{Command: words}
+		if app.Complete("/"); app.Name != want {
+			t.Errorf("%s: %q, want %q", line, app.Name, want)
 		}
 	}
 }
