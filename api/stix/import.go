@@ -129,8 +129,22 @@ func spool(ctx context.Context, in io.Reader, dir string) (file io.ReadSeeker, s
 		return nil, 0, done, fmt.Errorf("%w: %w", errSpool, err)
 	}
 	os.Remove(f.Name()) // gone with us, however we end
-	if size, err = io.Copy(f, &stoppable{ctx, in}); err == nil {
-		_, err = f.Seek(0, io.SeekStart)
+	type result struct {
+		n   int64
+		err error
+	}
+	copied := make(chan result, 1)
+	go func() {
+		n, err := io.Copy(f, in)
+		copied <- result{n, err}
+	}()
+	select {
+	case r := <-copied:
+		if size, err = r.n, r.err; err == nil {
+			_, err = f.Seek(0, io.SeekStart)
+		}
+	case <-ctx.Done(): // a sender that says nothing keeps its reader; we do not wait for that
+		err = ctx.Err()
 	}
 	if err != nil {
 		f.Close()
@@ -141,19 +155,6 @@ func spool(ctx context.Context, in io.Reader, dir string) (file io.ReadSeeker, s
 		return nil, 0, done, err
 	}
 	return f, size, func() { f.Close() }, nil
-}
-
-// stoppable ends reading when the context does, between two reads.
-type stoppable struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (s *stoppable) Read(p []byte) (int, error) {
-	if err := s.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return s.r.Read(p)
 }
 
 // decompress gives the bundle itself: unpacked if it is gzip, and without a byte

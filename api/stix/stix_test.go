@@ -224,6 +224,21 @@ func TestNothingChanges(t *testing.T) {
 	}
 }
 
+// An import is ended while its sender says nothing, by a signal say.
+func TestSilentSender(t *testing.T) {
+	st := open(t)
+	r, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, _ = io.WriteString(w, `{"type": "bundle", "objects": [`)
+		cancel()
+	}()
+	if _, err := Import(ctx, st, r, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestOrder: the same bundles in any order, any number of times, make the same
 // store. Versions, tombstones, missing ends and parallel relationships are all in it.
 func TestOrder(t *testing.T) {
