@@ -101,14 +101,10 @@ func (c *cli) reloadCommand() *cobra.Command {
 			if err != nil {
 				return false, err
 			}
-			p := c.progress()
-			done, err := client.Start(cmd.Context(), control.StartRequest{Apps: apps, Reload: true}, p.step)
-			p.end()
-			if err != nil {
-				return false, err
-			}
-			c.outcome("reloaded", done)
-			return true, nil
+			_, err = c.carryOut("reloaded", func(step func(control.Progress)) (control.Done, error) {
+				return client.Start(cmd.Context(), control.StartRequest{Apps: apps, Reload: true}, step)
+			})
+			return true, err
 		}
 		return false, nil
 	})
@@ -141,17 +137,13 @@ func (c *cli) targetCommand(name, verb, help string, gone bool, first func(*cobr
 			if err != nil {
 				return err
 			}
-			p := c.progress()
-			done, err := client.Command(cmd.Context(), name, control.TargetRequest{Targets: targets}, p.step)
-			p.end()
-			if err != nil {
-				return err
-			}
-			if gone && len(done.Processes) == 0 {
+			done, err := c.carryOut(verb, func(step func(control.Progress)) (control.Done, error) {
+				return client.Command(cmd.Context(), name, control.TargetRequest{Targets: targets}, step)
+			})
+			if err == nil && gone && len(done.Processes) == 0 {
 				c.say("deleted %s", strings.Join(targets, ", "))
 			}
-			c.outcome(verb, done)
-			return nil
+			return err
 		},
 	}
 }
