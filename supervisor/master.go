@@ -250,7 +250,11 @@ func (m *master) keeperSays(event any) {
 					m.kill(p)
 				}
 			}
-			go m.shutdown(event.String())
+			why := event.String()
+			if event == unix.SIGINT {
+				why += " (once more: at once)"
+			}
+			go m.shutdown(why)
 		case unix.SIGHUP:
 			go func() {
 				notes, err := m.reload(quiet{}, []string{"all"})
@@ -259,6 +263,8 @@ func (m *master) keeperSays(event any) {
 				}
 				if err != nil {
 					m.log("reload: %v", err)
+				} else {
+					m.log("reloaded all apps")
 				}
 			}()
 		case unix.SIGUSR1:

@@ -94,6 +94,9 @@ func (s *slot) why() string {
 	case s.reason != "":
 	case s.want == retire:
 		return "serves what is on its way to it, which takes some seconds"
+	case s.state == control.Stopping && len(s.leaving) > 0:
+		p := s.leaving[len(s.leaving)-1]
+		return "has " + (p.spec.DrainTimeout + p.spec.KillTimeout).D().String() + " to finish what it serves"
 	case s.state == control.Launching && s.starting != nil && s.starting.awaited() != "":
 		return "is to " + s.starting.awaited()
 	}

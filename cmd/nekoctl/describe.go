@@ -170,7 +170,11 @@ func instances(n int) string {
 func listeners(list []spec.Listener) string {
 	var parts []string
 	for _, l := range list {
-		parts = append(parts, l.Name+" "+l.String())
+		if l.Name == "listen" { // nobody has chosen it
+			parts = append(parts, l.String())
+		} else {
+			parts = append(parts, l.Name+" "+l.String())
+		}
 	}
 	return strings.Join(parts, ", ")
 }

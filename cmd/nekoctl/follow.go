@@ -21,6 +21,7 @@ type follower struct {
 	dir    string
 	out    terminal
 	wanted func(logName) bool
+	past   func(logName) bool  // of an app that is no more: only what comes; nil: none
 	files  map[string]*logFile // by name
 }
 
@@ -53,7 +54,10 @@ func (f *follower) begin(lines int) error {
 		if err != nil {
 			return err
 		}
-		if l.offset, err = lastLines(l.file, l.info.Size(), lines); err != nil {
+		n, _ := parseLogName(name)
+		if f.past != nil && f.past(n) {
+			l.offset = l.info.Size()
+		} else if l.offset, err = lastLines(l.file, l.info.Size(), lines); err != nil {
 			return err
 		}
 	}

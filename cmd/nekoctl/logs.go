@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -20,7 +21,8 @@ Works while the daemon is down, too: it reads the files in $NEKO_HOME/logs.
 Usage:
     nekoctl logs [NAME | ID ...] [OPTIONS]
 
-Without a name: all apps.
+Without a name: all apps that there are. Name one that was deleted to see what
+it printed.
 
 Options:
     -n, --lines N   begin with the last N lines of each file (15)
@@ -59,6 +61,9 @@ func (c *cli) logsCommand() *cobra.Command {
 			f.wanted = func(l logName) bool {
 				return want(l) && (out == errs || l.err == errs)
 			}
+			if len(args) == 0 {
+				f.past = c.pastApps(cmd.Context())
+			}
 			if err := f.begin(lines); err != nil {
 				return err
 			}
@@ -73,6 +78,20 @@ func (c *cli) logsCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&errs, "err", false, "")
 	cmd.Flags().BoolVar(&noFollow, "nostream", false, "")
 	return cmd
+}
+
+// pastApps tells the apps whose logs are there but that the daemon does not
+// know. Without a daemon there are none.
+func (c *cli) pastApps(ctx context.Context) func(logName) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	list, err := control.NewClient(c.home.Control()).Processes(ctx)
+	if err != nil {
+		return nil
+	}
+	return func(l logName) bool {
+		return !slices.ContainsFunc(list, func(p control.Process) bool { return p.Name == l.app })
+	}
 }
 
 // wantedLogs tells which logs targets mean. A target that neither has a log nor

@@ -27,7 +27,7 @@ func TestHelpIsComplete(t *testing.T) {
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		for _, sub := range cmd.Commands() {
-			if sub.Hidden || sub.Name() == "completion" || sub.Name() == "help" {
+			if sub.Hidden || sub.Name() == "help" {
 				continue
 			}
 			if !strings.Contains(rootHelp, "\n    "+sub.Name()+" ") {

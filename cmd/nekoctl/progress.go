@@ -102,6 +102,17 @@ func (p *progress) end() {
 	p.shown = false
 }
 
+// carryOut runs a command of the master, and shows its steps and its outcome.
+func (c *cli) carryOut(verb string, command func(step func(control.Progress)) (control.Done, error)) (control.Done, error) {
+	p := c.progress()
+	done, err := command(p.step)
+	p.end()
+	if err == nil {
+		c.outcome(verb, done)
+	}
+	return done, err
+}
+
 func stateColor(s control.State) color {
 	switch s {
 	case control.Online:

@@ -124,10 +124,11 @@ func (c *cli) command() *cobra.Command {
 	})
 	root.PersistentFlags().BoolVarP(&c.quiet, "quiet", "q", false, "")
 	root.PersistentFlags().BoolP("help", "h", false, "")
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
 		c.listCommand(), c.describeCommand(), c.logsCommand(), c.pingCommand(), c.killCommand(), c.versionCommand(),
+		completionCommand(),
 	)
 	root.SetHelpCommand(helpCommand())
 	return root

@@ -63,14 +63,10 @@ func (c *cli) scaleCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p := c.progress()
-			done, err := client.Scale(cmd.Context(), control.ScaleRequest{Name: name, Instances: count}, p.step)
-			p.end()
-			if err != nil {
-				return err
-			}
-			c.outcome("scaled", done)
-			return nil
+			_, err = c.carryOut("scaled", func(step func(control.Progress)) (control.Done, error) {
+				return client.Scale(cmd.Context(), control.ScaleRequest{Name: name, Instances: count}, step)
+			})
+			return err
 		},
 	}
 }

@@ -138,16 +138,15 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 			c.note("started the daemon on %s", c.home)
 		}
 	}
-	p := c.progress()
-	done, err := client.Start(cmd.Context(), control.StartRequest{Apps: apps}, p.step)
-	p.end()
+	done, err := c.carryOut("started", func(step func(control.Progress)) (control.Done, error) {
+		return client.Start(cmd.Context(), control.StartRequest{Apps: apps}, step)
+	})
 	if err != nil {
 		if !up {
 			c.endUnused(cmd, client)
 		}
 		return err
 	}
-	c.outcome("started", done)
 	for _, app := range apps {
 		if app.URLPath != "" {
 			if detail, err := client.App(cmd.Context(), app.Name); err == nil && detail.URL != "" {
@@ -196,14 +195,10 @@ func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string
 		c.outcome("running", control.Done{Processes: list})
 		return true, nil
 	}
-	p := c.progress()
-	done, err := client.Command(cmd.Context(), "restart", control.TargetRequest{Targets: slices.Sorted(maps.Keys(down))}, p.step)
-	p.end()
-	if err != nil {
-		return true, err
-	}
-	c.outcome("started", done)
-	return true, nil
+	_, err = c.carryOut("started", func(step func(control.Progress)) (control.Done, error) {
+		return client.Command(cmd.Context(), "restart", control.TargetRequest{Targets: slices.Sorted(maps.Keys(down))}, step)
+	})
+	return true, err
 }
 
 // whatToStart are the apps that a command line means, complete and checked.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,7 +39,8 @@ Examples:
 
 const reloadHelp = `Replace the processes of apps one by one: a new one starts, and only when it is
 ready does the old one finish what it serves and end. No request is lost. If a
-new process does not become ready, the old ones stay, and reload fails.
+new process does not become ready, the old ones stay, and reload fails. Programs
+that bind a port themselves, which one process can, are restarted instead.
 
 Usage:
     nekoctl reload NAME | ID | all ...
@@ -98,14 +101,10 @@ func (c *cli) reloadCommand() *cobra.Command {
 			if err != nil {
 				return false, err
 			}
-			p := c.progress()
-			done, err := client.Start(cmd.Context(), control.StartRequest{Apps: apps, Reload: true}, p.step)
-			p.end()
-			if err != nil {
-				return false, err
-			}
-			c.outcome("reloaded", done)
-			return true, nil
+			_, err = c.carryOut("reloaded", func(step func(control.Progress)) (control.Done, error) {
+				return client.Start(cmd.Context(), control.StartRequest{Apps: apps, Reload: true}, step)
+			})
+			return true, err
 		}
 		return false, nil
 	})
@@ -130,31 +129,28 @@ func (c *cli) targetCommand(name, verb, help string, gone bool, first func(*cobr
 					return err
 				}
 			}
-			targets, err := targetsOf(args)
-			if err != nil {
-				return err
-			}
 			client, err := c.client()
 			if err != nil {
 				return err
 			}
-			p := c.progress()
-			done, err := client.Command(cmd.Context(), name, control.TargetRequest{Targets: targets}, p.step)
-			p.end()
+			targets, err := targetsOf(cmd.Context(), client, args)
 			if err != nil {
 				return err
 			}
-			if gone && len(done.Processes) == 0 {
+			done, err := c.carryOut(verb, func(step func(control.Progress)) (control.Done, error) {
+				return client.Command(cmd.Context(), name, control.TargetRequest{Targets: targets}, step)
+			})
+			if err == nil && gone && len(done.Processes) == 0 {
 				c.say("deleted %s", strings.Join(targets, ", "))
 			}
-			c.outcome(verb, done)
-			return nil
+			return err
 		},
 	}
 }
 
-// targetsOf is args with files replaced by the names of their apps.
-func targetsOf(args []string) (targets []string, err error) {
+// targetsOf is args with files replaced by the names of their apps, as far as
+// these are there.
+func targetsOf(ctx context.Context, client *control.Client, args []string) (targets []string, err error) {
 	for _, arg := range args {
 		if !isSpecFile(arg) {
 			targets = append(targets, arg)
@@ -164,8 +160,18 @@ func targetsOf(args []string) (targets []string, err error) {
 		if err != nil {
 			return nil, err
 		}
+		list, err := client.Processes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		before := len(targets)
 		for _, a := range apps {
-			targets = append(targets, a.Name)
+			if slices.ContainsFunc(list, func(p control.Process) bool { return p.Name == a.Name }) {
+				targets = append(targets, a.Name)
+			}
+		}
+		if len(targets) == before {
+			return nil, failed("nekoctl list shows what there is", "none of the apps of %s is there", arg)
 		}
 	}
 	return targets, nil

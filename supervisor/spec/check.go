@@ -275,6 +275,7 @@ func checkProgram(file string) *Error {
 	if err != nil {
 		e := &Error{Message: errorText(err)}
 		if errors.Is(err, fs.ErrNotExist) {
+			e.Hint = "a program on PATH is named without a slash, another by its path"
 			if near := nearFile(file); near != "" {
 				e.Hint = "there is " + near
 			}
