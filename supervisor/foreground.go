@@ -2,9 +2,12 @@ package supervisor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -24,4 +27,75 @@ func Foreground(h home.Dir, apps []spec.App) int {
 		return 1
 	}
 	return keeper.Run(h, keeper.Options{Boot: string(boot)})
+}
+
+// boot starts what a foreground daemon was given. A mistake in it ends the
+// daemon; an app that does not come up is tried again like any other.
+func (m *master) boot(text string) {
+	var specs []spec.App
+	fail := func(err error) {
+		if err := m.conn.Fail(errorText(err)); err != nil {
+			m.log("tell the keeper: %v", err)
+		}
+		os.Exit(1)
+	}
+	if err := json.Unmarshal([]byte(text), &specs); err != nil {
+		fail(err)
+	}
+	_, err := m.start(quiet{}, specs, false)
+	known, stopping := false, true
+	m.do(func() { known, stopping = len(m.apps) > 0, m.stopping })
+	if stopping {
+		return
+	}
+	if err != nil && !known {
+		fail(err)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, errorText(err))
+	}
+	m.do(func() {
+		m.kept("booted", m.conn.Set("booted", "1"))
+		for _, name := range m.order {
+			a := m.apps[name]
+			online := 0
+			for _, s := range a.slots {
+				if s.state == control.Online {
+					online++
+				}
+			}
+			line := fmt.Sprintf("%s: %d of %d online", name, online, a.size)
+			if url := announceURL(a); url != "" {
+				line += " at " + url
+			}
+			fmt.Fprintln(os.Stderr, line)
+		}
+	})
+}
+
+// endWhenAllHaveFailed makes a foreground daemon, a container's one purpose, end
+// when nothing of it will ever serve again.
+func (m *master) endWhenAllHaveFailed() {
+	m.until(func() bool {
+		all := m.slots()
+		return !m.stopping && len(all) > 0 && !slices.ContainsFunc(all, func(s *slot) bool { return s.state != control.Errored })
+	})
+	m.do(func() { m.code = 1 })
+	m.shutdown("every app has failed for good")
+}
+
+// errorText is an error as a person reads it on standard error.
+func errorText(err error) string {
+	var e *control.Error
+	if !errors.As(err, &e) {
+		return "error: " + err.Error()
+	}
+	text := "error: " + e.Message
+	for _, line := range e.Output {
+		text += "\n  | " + line
+	}
+	if e.Hint != "" {
+		text += "\nhint: " + e.Hint
+	}
+	return text
 }

@@ -8,7 +8,8 @@
 // pipes as descriptors, specs and slots as records (record.go).
 //
 // Read on: states.go for the states, slot.go for what moves a slot, commands.go
-// for the commands, launch.go for how a process starts.
+// for what commands have in common (each is a file of its own), launch.go for
+// how a process starts, ready.go and process.go for how it gets on and ends.
 package supervisor
 
 import (

@@ -1,0 +1,120 @@
+package supervisor
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/socket"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// reload replaces processes one by one by ones that are ready. What is stopped
+// stays so. It returns notes worth telling.
+func (m *master) reload(r reporter, targets []string) (notes []string, err error) {
+	err = m.each(r, targets, func(c chosen) error {
+		more, err := m.roll(c.app, c.app.spec, c.slot)
+		m.do(func() { notes = append(notes, more...) })
+		return err
+	})
+	return notes, err
+}
+
+// roll gives every running slot a successor with the next spec, one at a time.
+// If one fails, its predecessor and the slots after it stay as they are.
+func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err error) {
+	var slots []*slot
+	m.do(func() { slots = slices.Clone(a.slots) })
+	for _, s := range slots {
+		if only != nil && s != only {
+			continue
+		}
+		note, err := m.replace(s, next)
+		if note != "" {
+			notes = append(notes, note)
+		}
+		if err != nil {
+			return notes, err
+		}
+	}
+	if only == nil {
+		m.do(func() {
+			a.spec = next
+			m.recordApp(a)
+		})
+	}
+	return notes, nil
+}
+
+// replace starts a successor and waits until it serves. While a predecessor of
+// an earlier reload still drains it waits, so that processes do not pile up.
+//
+// A process that has bound a port by itself, and alone, is restarted: its
+// successor could not bind the port.
+func (m *master) replace(s *slot, next *spec.App) (note string, err error) {
+	m.until(func() bool { return s.want != run || len(s.leaving) == 0 && s.starting == nil })
+	pid, port := 0, ""
+	m.do(func() {
+		if s.serving != nil && len(s.spec.Listen) == 0 {
+			pid = s.serving.PID
+		}
+	})
+	if pid != 0 {
+		port = socket.Exclusive(pid)
+	}
+	var successor *process
+	skip := true
+	m.do(func() {
+		skip = s.want != run
+		switch {
+		case skip:
+			return
+		case s.serving == nil: // it crashes; the reload may well be the cure
+			m.revive(s)
+			s.spec = next
+			return
+		case port != "" && s.serving.PID == pid:
+			s.spec = next
+			m.revive(s)
+			s.cycle = true
+			s.restarts++
+			note = fmt.Sprintf("%s was restarted, not reloaded: it binds %s itself, which its successor could not do beside it", s, port)
+			return
+		}
+		// Until the successor serves, a crash of the slot is answered with what is
+		// known to work.
+		if successor, err = m.launch(s, next); err == nil {
+			m.touch(s)
+		}
+	})
+	switch {
+	case err != nil:
+		return "", failure("the running process stays", "%s: %v", s, err)
+	case skip:
+		return "", nil
+	case successor == nil:
+		return note, m.untilOnline(s.app, s)
+	}
+	var reason string
+	var ready bool
+	m.until(func() bool {
+		reason, ready = successor.failure, successor.ready
+		return ready || s.starting != successor
+	})
+	if ready {
+		m.do(func() {
+			s.restarts++
+			m.touch(s)
+		})
+		return "", nil
+	}
+	if reason == "" {
+		reason = "was stopped before it was ready"
+	}
+	words := lastWords(successor)
+	return "", &control.Error{
+		Message: fmt.Sprintf("%s: the new process %s", s, reason),
+		Hint:    advice(next, words) + "the running process stays and serves on; see `nekoctl logs " + s.app.name + "`",
+		Output:  words,
+	}
+}

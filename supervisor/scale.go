@@ -1,0 +1,63 @@
+package supervisor
+
+import (
+	"strconv"
+
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// scale sets the number of slots: "4", "+1", "-1" or "max". New ones must become
+// ready; the ones that are too many serve what is on its way to them first.
+func (m *master) scale(r reporter, name, text string) error {
+	list, err := m.choose([]string{name})
+	if err != nil {
+		return err
+	}
+	a := list[0].app
+	if name == "all" || len(list) != 1 || list[0].slot != nil {
+		return failure("give the name of one app", "%q is not an app", name)
+	}
+	unlock, err := m.lock(list[0], r)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	m.do(func() {
+		var n int
+		if n, err = scaled(a.size, text); err != nil {
+			return
+		}
+		if a.runs() {
+			if err = m.listen(a, max(n, len(a.slots))); err != nil {
+				err = m.listenError(a.name, err)
+				return
+			}
+		}
+		resized := *a.spec
+		resized.Instances = n
+		a.spec = &resized
+		m.resize(a, n)
+	})
+	if err != nil {
+		return err
+	}
+	m.until(func() bool { return len(a.slots) <= a.size })
+	return m.untilOnline(a, nil)
+}
+
+func scaled(now int, text string) (int, error) {
+	if text == "max" {
+		return cpus(), nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || text == "" {
+		return 0, failure("give a number, +N, -N or max", "%q is no number of instances", text)
+	}
+	if text[0] == '+' || text[0] == '-' {
+		n += now
+	}
+	if n < 1 || n > spec.MaxInstances {
+		return 0, failure("`nekoctl stop` stops an app", "%d instances: there can be 1 to %d", n, spec.MaxInstances)
+	}
+	return n, nil
+}

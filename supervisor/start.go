@@ -1,0 +1,270 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/socket"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// start brings apps up. What cannot be checked or bound is found before any
+// process starts, and then nothing starts. With reload, apps that run are
+// reloaded even if their specs are the same. It returns notes worth telling.
+func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []string, err error) {
+	for i := range specs {
+		if err := specs[i].Check(); err != nil {
+			return nil, specError(err)
+		}
+		if slices.ContainsFunc(specs[:i], func(other spec.App) bool { return other.Name == specs[i].Name }) {
+			return nil, failure("give each app a name of its own", "there are two apps %s", specs[i].Name)
+		}
+	}
+	tasks, err := m.enroll(specs, reload)
+	if err != nil {
+		return nil, err
+	}
+	for i, t := range tasks {
+		more, startErr := m.startApp(r, t.app, &specs[i], t.renew)
+		for errors.Is(startErr, errGone) {
+			var again []task
+			if again, startErr = m.enroll(specs[i:i+1], reload); startErr == nil {
+				more, startErr = m.startApp(r, again[0].app, &specs[i], again[0].renew)
+			}
+		}
+		notes = append(notes, more...)
+		err = errors.Join(err, startErr)
+	}
+	return notes, err
+}
+
+// task is an app that start is to bring up, in another spec if renew is set.
+type task struct {
+	app   *app
+	renew bool
+}
+
+// enroll makes apps known, with their sockets: all or none.
+func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error) {
+	err = errStopping
+	m.do(func() {
+		if m.stopping {
+			return
+		}
+		err = nil
+		var fresh []*app
+		abandon := func(problem error) {
+			for _, a := range fresh {
+				m.closeSockets(a)
+			}
+			tasks, err = nil, problem
+		}
+		for i := range specs {
+			want := &specs[i]
+			if a := m.apps[want.Name]; a != nil {
+				same := sameSpec(a.spec, want)
+				if problem := a.sameSockets(want); problem != nil {
+					abandon(problem)
+					return
+				}
+				tasks = append(tasks, task{a, !same || reload})
+				continue
+			}
+			a := &app{name: want.Name, spec: want, size: instances(want), busy: make(chan struct{}, 1)}
+			if problem := m.listen(a, a.size); problem != nil {
+				abandon(m.listenError(a.name, problem))
+				return
+			}
+			fresh = append(fresh, a)
+			tasks = append(tasks, task{a, false})
+		}
+		for _, a := range fresh {
+			m.apps[a.name] = a
+			m.order = append(m.order, a.name)
+			m.recordApp(a)
+		}
+	})
+	return tasks, err
+}
+
+// startApp starts the slots of an app that do not run, or reloads it into
+// another spec if it runs with an older one.
+func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes []string, err error) {
+	unlock, err := m.lock(chosen{app: a}, r)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	running := false
+	m.do(func() {
+		err = a.sameSockets(next) // they may have been opened meanwhile
+		running = slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run && s.state == control.Online })
+	})
+	if err != nil {
+		return nil, err
+	}
+	if renew && running {
+		notes, err := m.roll(a, next, nil)
+		if err != nil {
+			return nil, err
+		}
+		m.do(func() {
+			n := max(instances(next), 1)
+			if err = m.listen(a, max(n, len(a.slots))); err != nil { // the sockets of new slots
+				err = m.listenError(a.name, err)
+				return
+			}
+			for _, s := range a.slots {
+				if s.want != run {
+					m.revive(s)
+				}
+			}
+			m.resize(a, n)
+		})
+		if err != nil {
+			return nil, err
+		}
+		return append(notes, a.name+" was reloaded into its new settings"), m.untilOnline(a, nil)
+	}
+	idle := true
+	m.do(func() {
+		if renew {
+			a.spec = next
+			a.size = instances(next)
+			for _, s := range a.slots {
+				s.spec = next
+			}
+		}
+		if err = m.listen(a, max(a.size, len(a.slots))); err != nil {
+			err = m.listenError(a.name, err)
+			return
+		}
+		for _, s := range a.slots {
+			if s.index < a.size && (s.want != run || s.errored || s.waiting != nil) {
+				m.revive(s)
+				idle = false
+			}
+		}
+		idle = idle && len(a.slots) >= a.size
+		m.resize(a, a.size)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if idle {
+		notes = []string{a.name + " is already online"}
+	}
+	return notes, m.untilOnline(a, nil)
+}
+
+// untilOnline waits until every slot that shall run does, or one has failed.
+func (m *master) untilOnline(a *app, only *slot) error {
+	var failed *slot
+	var reason string
+	var victim *process
+	stopping := true
+	m.until(func() bool {
+		failed, stopping = nil, m.stopping
+		for _, s := range a.slots {
+			if only != nil && s != only || s.want != run || s.serving != nil && !s.cycle {
+				continue
+			}
+			if s.attempts == 0 {
+				return false
+			}
+			failed, reason, victim = s, s.reason, s.victim
+		}
+		return true
+	})
+	switch {
+	case stopping:
+		return errStopping
+	case failed == nil:
+		return nil
+	}
+	words := lastWords(victim)
+	return &control.Error{
+		Message: fmt.Sprintf("%s: %s", failed, reason),
+		Hint:    fmt.Sprintf("%sit is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", advice(a.spec, words), a.name, a.name),
+		Output:  words,
+	}
+}
+
+// advice is what to do about the one mistake that every program words alike: it
+// binds a port that is taken.
+func advice(app *spec.App, output []string) string {
+	if !slices.ContainsFunc(output, func(line string) bool {
+		return strings.Contains(line, "EADDRINUSE") || strings.Contains(strings.ToLower(line), "address already in use")
+	}) {
+		return ""
+	}
+	switch {
+	case len(app.Listen) > 0:
+		return "neko has opened the sockets of `listen:` for it: it should take them as LISTEN_FDS says, or do without `listen:`; "
+	case app.Instances != 1:
+		return "it binds its port itself, which one process can: run one instance, or let neko open the socket with `listen:`; "
+	}
+	return "something else has its port; "
+}
+
+func instances(app *spec.App) int {
+	if app.Instances == spec.Max {
+		return cpus()
+	}
+	return app.Instances
+}
+
+// sameSpec compares what a person has chosen.
+func sameSpec(a, b *spec.App) bool {
+	x, y := *a, *b
+	x.Source, y.Source = "", ""
+	return reflect.DeepEqual(x, y)
+}
+
+// sameSockets says why an app that runs cannot go into another spec.
+func (a *app) sameSockets(next *spec.App) error {
+	running := len(a.groups) > 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.serving != nil || s.starting != nil })
+	if !running || slices.Equal(a.spec.Listen, next.Listen) && a.spec.Balance == next.Balance {
+		return nil
+	}
+	return failure(fmt.Sprintf("nekoctl delete %s, then start it again", a.name),
+		"%s is online on other addresses; a reload keeps its sockets and cannot change them", a.name)
+}
+
+func (m *master) listenError(app string, err error) error {
+	var inUse *socket.InUseError
+	if errors.As(err, &inUse) {
+		for _, other := range m.apps {
+			for _, g := range other.groups {
+				if g.Address == inUse.Address {
+					inUse.Holder = "the app " + other.name
+				}
+			}
+		}
+		return failure("stop what uses it, or choose another address with --listen or `listen:`", "%s: %v", app, err)
+	}
+	hint := "choose another address with --listen or `listen:`"
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		hint = "this machine does not have that address; :8080, say, is port 8080 of all that it has"
+	case errors.Is(err, unix.EACCES):
+		hint = "a port below 1024 takes root or CAP_NET_BIND_SERVICE; a unix socket, the right to write to its folder"
+	case errors.Is(err, unix.ENOENT):
+		hint = "make the socket's folder first"
+	}
+	return failure(hint, "%s: %v", app, err)
+}
+
+func specError(err error) error {
+	var first *spec.Error
+	if errors.As(err, &first) {
+		return failure(first.Hint, "%v", err)
+	}
+	return failure("", "%v", err)
+}

@@ -1,0 +1,122 @@
+package supervisor
+
+import (
+	"fmt"
+	"slices"
+)
+
+func (m *master) stop(r reporter, targets []string) error {
+	return m.each(r, targets, m.stopChosen)
+}
+
+func (m *master) stopChosen(c chosen) error {
+	m.do(func() {
+		for _, s := range c.slots() {
+			s.cycle = false
+			switch {
+			case c.slot != nil && len(c.app.slots) > 1:
+				m.beginRetire(s) // its siblings serve on
+			default:
+				m.retired(s)
+			}
+		}
+	})
+	m.until(func() bool {
+		return !slices.ContainsFunc(c.slots(), func(s *slot) bool { return !s.idle() })
+	})
+	return nil
+}
+
+func (m *master) restart(r reporter, targets []string) error {
+	return m.each(r, targets, func(c chosen) error {
+		var err error
+		m.do(func() {
+			if err = m.listen(c.app, max(c.app.size, 1)); err != nil {
+				err = m.listenError(c.app.name, err)
+				return
+			}
+			for _, s := range c.slots() {
+				if s.index >= c.app.size {
+					continue
+				}
+				m.revive(s)
+				s.cycle = s.serving != nil || s.starting != nil
+				s.restarts++
+			}
+			if c.slot == nil {
+				m.resize(c.app, c.app.size) // it may have been scaled while it was stopped
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return m.untilOnline(c.app, c.slot)
+	})
+}
+
+func (m *master) delete(r reporter, targets []string) error {
+	list, err := m.choose(targets)
+	if err != nil {
+		return err
+	}
+	m.do(func() {
+		for _, c := range list {
+			if c.slot != nil && len(c.app.slots) > 1 {
+				err = failure(fmt.Sprintf("nekoctl scale %s -1, or delete %s", c.app.name, c.app.name),
+					"%d is one of %d processes of %s", c.slot.id, len(c.app.slots), c.app.name)
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return m.each(r, targets, func(c chosen) error {
+		if err := m.stopChosen(chosen{app: c.app}); err != nil {
+			return err
+		}
+		m.do(func() { m.remove(c.app) })
+		return nil
+	})
+}
+
+// remove forgets an app that has no process left. Its record goes first: of
+// slots and sockets without one the next master disposes.
+func (m *master) remove(a *app) {
+	m.withdraw(appRecordName(a.name))
+	a.size = 0
+	m.prune(a)
+	delete(m.apps, a.name)
+	m.order = slices.DeleteFunc(m.order, func(name string) bool { return name == a.name })
+}
+
+// shutdown stops every app, and then the daemon ends. It returns when all
+// processes have ended.
+//
+// It does not go by way of the line: a command that waits for a worker must not
+// delay a stop. Such a command finds its slots stopped and ends.
+func (m *master) shutdown(why string) {
+	m.do(func() {
+		if m.stopping {
+			return
+		}
+		m.stopping = true
+		m.log("stopping: %s", why)
+		m.kept("stopping", m.conn.Set("stopping", "1"))
+		if err := m.conn.Notify("STOPPING=1"); err != nil {
+			m.log("tell the service manager: %v", err)
+		}
+		for _, s := range m.slots() {
+			m.touch(s)
+		}
+	})
+	m.until(func() bool { return len(m.processes) == 0 })
+	m.do(func() {
+		for _, name := range slices.Clone(m.order) {
+			a := m.apps[name]
+			m.closeSockets(a)
+			delete(m.apps, name)
+		}
+		m.order = nil
+	})
+}
