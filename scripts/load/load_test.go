@@ -257,16 +257,23 @@ func TestCloseAfterIdleIsAnError(t *testing.T) {
 		linger int
 	}{{KindEOF, -1}, {KindReset, 0}} {
 		var served atomic.Int64
+		read, closed := make(chan struct{}), make(chan struct{})
 		url := serve(t, func(conn *net.TCPConn, in *bufio.Reader) {
 			take(in)
 			served.Add(1)
 			io.WriteString(conn, whole)
+			<-read // or a reset would overtake the answer
 			if c.linger >= 0 {
-				time.Sleep(5 * time.Millisecond) // or the reset overtakes it
 				conn.SetLinger(c.linger)
 			}
+			conn.Close()
+			closed <- struct{}{}
 		})
-		cfg := Config{URL: url, Requests: 6, Mode: KeepAlive, ThinkMin: 30 * time.Millisecond, ThinkMax: 40 * time.Millisecond}
+		cfg := Config{URL: url, Requests: 6, Mode: KeepAlive, Check: func(*Response) error {
+			read <- struct{}{}
+			<-closed
+			return nil
+		}}
 		r := do(t, cfg)
 		// The write onto a closed connection succeeds and the reset that it
 		// provokes may be seen instead of the EOF.
