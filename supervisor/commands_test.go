@@ -231,3 +231,30 @@ func TestAStoppedSlotIsStartedWithTheNewSettings(t *testing.T) {
 		}
 	}
 }
+
+func TestAppsOfOneStartDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	slow := app("slow", 1, "silent")
+	slow.ListenTimeout = spec.Duration(time.Minute)
+	started := make(chan error, 1)
+	go func() {
+		_, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{slow, app("one", 2), app("two", 1)}}, nil)
+		started <- err
+	}()
+	list := d.until("online beside a slow one", func(l []control.Process) bool {
+		return len(l) == 4 && states(l) == "slow:0 launching, one:0 online, one:1 online, two:0 online"
+	})
+	for id, p := range list {
+		if p.ID != id {
+			t.Errorf("ids are not in the order of the apps: %+v", list)
+		}
+	}
+	d.command("delete", "one") // others do not wait for the command either
+	if _, err := d.Kill(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-started; err == nil {
+		t.Error("a start that was cut off has succeeded")
+	}
+}

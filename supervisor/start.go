@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -30,18 +31,23 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 	if err != nil {
 		return nil, err
 	}
+	// Side by side: none waits for another that takes its time.
+	all := make([][]string, len(tasks))
+	errs := make([]error, len(tasks))
+	var apps sync.WaitGroup
 	for i, t := range tasks {
-		more, startErr := m.startApp(r, t.app, &specs[i], t.renew)
-		for errors.Is(startErr, errGone) {
-			var again []task
-			if again, startErr = m.enroll(specs[i:i+1], reload); startErr == nil {
-				more, startErr = m.startApp(r, again[0].app, &specs[i], again[0].renew)
+		apps.Go(func() {
+			all[i], errs[i] = m.startApp(r, t.app, &specs[i], t.renew)
+			for errors.Is(errs[i], errGone) {
+				var again []task
+				if again, errs[i] = m.enroll(specs[i:i+1], reload); errs[i] == nil {
+					all[i], errs[i] = m.startApp(r, again[0].app, &specs[i], again[0].renew)
+				}
 			}
-		}
-		notes = append(notes, more...)
-		err = errors.Join(err, startErr)
+		})
 	}
-	return notes, err
+	apps.Wait()
+	return slices.Concat(all...), errors.Join(errs...)
 }
 
 // task is an app that start is to bring up, in another spec if renew is set.
@@ -50,7 +56,8 @@ type task struct {
 	renew bool
 }
 
-// enroll makes apps known, with their sockets: all or none.
+// enroll makes apps known, with their sockets and the ids of their slots, in
+// the order of specs: all or none.
 func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error) {
 	err = errStopping
 	m.do(func() {
@@ -88,6 +95,9 @@ func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error)
 			m.apps[a.name] = a
 			m.order = append(m.order, a.name)
 			m.recordApp(a)
+			for len(a.slots) < a.size {
+				a.slots = append(a.slots, m.newSlot(a, len(a.slots)))
+			}
 		}
 	})
 	return tasks, err
