@@ -74,10 +74,7 @@ func (m *master) replace(s *slot, next *spec.App) (note string, err error) {
 			s.spec = next
 			return
 		case port != "" && s.serving.PID == pid:
-			s.spec = next
-			m.revive(s)
-			s.cycle = true
-			s.restarts++
+			m.recycle(s, next)
 			note = fmt.Sprintf("%s was restarted, not reloaded: it binds %s itself, which its successor could not do beside it", s, port)
 			return
 		}

@@ -3,6 +3,8 @@ package supervisor
 import (
 	"fmt"
 	"slices"
+
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 func (m *master) stop(r reporter, targets []string) error {
@@ -39,9 +41,7 @@ func (m *master) restart(r reporter, targets []string) error {
 				if s.index >= c.app.size {
 					continue
 				}
-				m.revive(s)
-				s.cycle = s.serving != nil || s.starting != nil
-				s.restarts++
+				m.recycle(s, c.app.spec)
 			}
 			if c.slot == nil {
 				m.resize(c.app, c.app.size) // it may have been scaled while it was stopped
@@ -52,6 +52,15 @@ func (m *master) restart(r reporter, targets []string) error {
 		}
 		return m.untilOnline(c.app, c.slot)
 	})
+}
+
+// recycle ends what a slot has, and starts it again with a spec when all of it is
+// gone.
+func (m *master) recycle(s *slot, next *spec.App) {
+	m.revive(s)
+	s.spec = next
+	s.cycle = s.serving != nil || s.starting != nil
+	s.restarts++
 }
 
 func (m *master) delete(r reporter, targets []string) error {

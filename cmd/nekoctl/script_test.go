@@ -151,13 +151,17 @@ func server() {
 		fmt.Fprintln(os.Stderr, "cannot open the database")
 		os.Exit(3)
 	}
+	cwd, _ := os.Getwd()
+	tell := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, "app %s args %q cwd %s WHO=%s\n", os.Getenv("NEKO_APP"), os.Args[1:], filepath.Base(cwd), os.Getenv("WHO"))
+	})
 	if port := os.Getenv("OWN_PORT"); port != "" {
 		l, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		go http.Serve(l, http.NotFoundHandler())
+		go http.Serve(l, tell)
 	}
 	if os.Getenv("LISTEN_FDS") != "" {
 		l, err := net.FileListener(os.NewFile(3, "listener"))
@@ -165,10 +169,7 @@ func server() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		cwd, _ := os.Getwd()
-		go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, "app %s args %q cwd %s WHO=%s\n", os.Getenv("NEKO_APP"), os.Args[1:], filepath.Base(cwd), os.Getenv("WHO"))
-		}))
+		go http.Serve(l, tell)
 	}
 	if socket := os.Getenv("NOTIFY_SOCKET"); socket != "" {
 		if conn, err := net.Dial("unixgram", socket); err == nil {
