@@ -416,6 +416,27 @@ func TestACrashedWorkerIsBackAndNothingIsRefused(t *testing.T) {
 	}
 }
 
+func TestNewConnectionsGoAroundASlotThatCannotServe(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	trap := filepath.Join(t.TempDir(), "trap")
+	a := web("api", 3)
+	a.Env["DIE_IF"], a.MaxRestarts = trap, 0
+	list := d.start(a).Processes
+	if err := os.WriteFile(trap, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(list[1].PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	d.until("given up", func(l []control.Process) bool { return l[1].State == control.Errored })
+	for range 60 { // one of three would wait in the socket of the dead slot for ever
+		if slot, _, _ := strings.Cut(get(t, list[0].Listeners[0]), " "); slot == "1" {
+			t.Fatal("the dead slot has answered")
+		}
+	}
+}
+
 func TestAProgramThatNeverStartsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
