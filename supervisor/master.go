@@ -213,10 +213,7 @@ func (m *master) loseKeeper() {
 	m.warn("keeper", "the keeper is gone: nothing would start the master again; restart the daemon when you can")
 	for _, p := range m.processes {
 		if p.adopted {
-			m.atEnd(p, func() {
-				m.endGroup(p)
-				m.exited(p, "unknown")
-			})
+			m.atUnknownEnd(p)
 		}
 	}
 }

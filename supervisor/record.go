@@ -259,27 +259,29 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 }
 
 // adoptProcess watches over a process that is a child of the keeper now. If it
-// is none any more it has ended, and the keeper says how; else we will never
-// know.
+// is none any more it has ended, and the keeper says how; or it lives and is
+// nobody's child that we could ask, as the keeper that started it is gone too:
+// then its pidfd shows its end, and we will never know how it came.
 func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 	p.adopted = true
 	m.processes[p.PID] = p
-	if in.Children[p.PID] != p.Child {
-		for _, e := range in.Exits {
-			if e.Child == p.Child {
-				return
-			}
-		}
-		m.exited(p, "unknown")
+	if slices.ContainsFunc(in.Exits, func(e keeper.Exit) bool { return e.Child == p.Child }) {
 		return
 	}
-	delete(in.Children, p.PID)
 	if pidfd, err := unix.PidfdOpen(p.PID, 0); err == nil {
 		if start, err := keeper.StartTime(p.PID); err != nil || start != p.Start {
-			unix.Close(pidfd) // it has ended by now, and this is another
+			unix.Close(pidfd) // it has ended, and this is another
 		} else {
 			p.pidfd = openPidfd(pidfd)
 		}
+	}
+	if in.Children[p.PID] == p.Child {
+		delete(in.Children, p.PID)
+	} else if p.pidfd == nil {
+		m.exited(p, "unknown")
+		return
+	} else {
+		m.atUnknownEnd(p)
 	}
 	switch {
 	case p.leaving:
@@ -287,6 +289,15 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 	case !p.ready:
 		m.awaitReady(p)
 	}
+}
+
+// atUnknownEnd awaits the end of a process that is nobody's child that we could
+// ask how it ended.
+func (m *master) atUnknownEnd(p *process) {
+	m.atEnd(p, func() {
+		m.endGroup(p)
+		m.exited(p, "unknown")
+	})
 }
 
 // adoptBegun finds the process of a launch that was not yet recorded: a leader
