@@ -325,6 +325,7 @@ func (m *master) settleAll() {
 		}
 	}
 	for _, a := range apps {
+		m.steer(a)
 		m.prune(a)
 	}
 	for _, f := range m.onRecord {

@@ -120,6 +120,17 @@ func (m *master) heard(pid, group int, text string) {
 			if value == "1" {
 				m.becameReady(p)
 			}
+		case "STOPPING":
+			if value == "1" {
+				m.stopsItself(p)
+			}
+		case "WATCHDOG":
+			switch value {
+			case "1":
+				m.alive(p)
+			case "trigger":
+				m.hung(p, fmt.Sprintf("pid %d says that it is stuck (WATCHDOG=trigger)", p.PID))
+			}
 		case "STATUS":
 			p.status = strings.ToValidUTF8(value[:min(len(value), 200)], "\uFFFD")
 		}

@@ -18,13 +18,19 @@ type process struct {
 	keeper.Child
 	launch    int64 // names its pipes at the keeper
 	slot      *slot
+	as        int // the slot that it is told it is in: a stand-in, that of its model
 	spec      *spec.App
 	startedAt time.Time
-	pidfd     *os.File // nil: unknown to this kernel
+	tookAt    time.Time // of a spare: when it began to serve
+	pidfd     *os.File  // nil: unknown to this kernel
+	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
 	adopted  bool // a child of the keeper, that an earlier master started
 	ready    bool
-	leaving  bool   // was told to stop
+	trial    time.Duration // it must have run for so long before its predecessor leaves
+	tookOver bool          // serves, or has served
+	leaving  bool          // was told to stop, or stops by itself
+	watchdog watchdog
 	status   string // the last STATUS= it sent
 	failure  string // why it never became ready, or was given up
 	deadline *time.Timer
@@ -32,6 +38,14 @@ type process struct {
 	pumps    [2]*logs.Pump
 	consoles [2]*logs.Prefixed
 	usage    usage
+}
+
+// uptime is for how long p has done what it is there for.
+func (p *process) uptime() time.Duration {
+	if !p.tookAt.IsZero() {
+		return time.Since(p.tookAt)
+	}
+	return time.Since(p.startedAt)
 }
 
 func (p *process) pipesName() string {
@@ -130,9 +144,7 @@ func (m *master) endGroup(p *process) {
 // after runs f in the loop when d is over, unless p gets another deadline
 // before or ends.
 func (m *master) after(p *process, d time.Duration, f func()) {
-	if p.deadline != nil {
-		p.deadline.Stop()
-	}
+	p.cancelDeadline()
 	var t *time.Timer
 	t = time.AfterFunc(d, func() {
 		m.post(func() {
@@ -144,28 +156,45 @@ func (m *master) after(p *process, d time.Duration, f func()) {
 	p.deadline = t
 }
 
+func (p *process) cancelDeadline() {
+	if p.deadline != nil {
+		p.deadline.Stop()
+		p.deadline = nil
+	}
+}
+
 // leave tells p to finish what it serves and go. It has DrainTimeout for that
 // and KillTimeout more; then its group is killed.
 func (m *master) leave(p *process) {
 	if p.leaving {
 		return
 	}
-	p.leaving = true
-	s := p.slot
-	s.leaving = append(s.leaving, p)
-	if s.serving == p {
-		s.serving = nil
-	}
-	if s.starting == p {
-		s.starting = nil
-	}
 	// The record goes first: a second SIGTERM from the next master would make
 	// many programs drop what they serve.
-	m.record(s)
+	m.letGo(p)
 	if err := p.signal(unix.SIGTERM); err != nil {
-		m.log("signal pid %d of %s: %v", p.PID, s, err)
+		m.log("signal pid %d of %s: %v", p.PID, p.slot, err)
 	}
 	m.giveTime(p, false)
+}
+
+// letGo records that p is about to end.
+func (m *master) letGo(p *process) {
+	p.leaving = true
+	s := p.slot
+	s.drop(p)
+	s.leaving = append(s.leaving, p)
+	p.watchdog.stop()
+	m.record(s)
+}
+
+// drop takes a process from its place in the slot.
+func (s *slot) drop(p *process) {
+	for _, place := range []**process{&s.serving, &s.starting, &s.standIn, &s.spare} {
+		if *place == p {
+			*place = nil
+		}
+	}
 }
 
 // giveTime lets a leaving process be until its time is over. An adopted one may
@@ -176,10 +205,12 @@ func (m *master) giveTime(p *process, again bool) {
 		if again {
 			_ = p.signal(unix.SIGTERM)
 		}
-		m.after(p, p.spec.KillTimeout.D(), func() {
-			p.failure = fmt.Sprintf("did not stop within %s and was killed", p.spec.DrainTimeout.D()+p.spec.KillTimeout.D())
-			m.log("pid %d of %s %s", p.PID, p.slot, p.failure)
-			m.kill(p)
-		})
+		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
 	})
+}
+
+// expire kills a leaving process whose time is over.
+func (m *master) expire(p *process) {
+	m.log("pid %d of %s did not stop in time and was killed", p.PID, p.slot)
+	m.kill(p)
 }

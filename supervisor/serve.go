@@ -229,8 +229,13 @@ func (s *slot) showAll(h home.Dir) control.ProcessExtra {
 	if s.serving != nil {
 		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
 	}
-	if s.starting != nil {
-		v.Starting = s.starting.PID
+	for _, other := range []struct {
+		p   *process
+		pid *int
+	}{{s.starting, &v.Starting}, {s.spare, &v.Spare}, {s.standIn, &v.StandIn}} {
+		if other.p != nil {
+			*other.pid = other.p.PID
+		}
 	}
 	for _, p := range s.leaving {
 		v.Draining = append(v.Draining, p.PID)

@@ -80,9 +80,13 @@ type ProcessExtra struct {
 	ErrLog     string    `json:"err_log"`
 	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
 	LastExitAt time.Time `json:"last_exit_at,omitzero"`
-	// Starting and Draining are the pids of a successor that is not ready yet
-	// and of predecessors that finish what they serve.
+	// Starting, Spare, StandIn and Draining are the pids of a successor that is
+	// not ready yet, of a process that waits to take over, of one that serves what
+	// has queued on a slot whose own do not run, and of predecessors that finish
+	// what they serve.
 	Starting int   `json:"starting,omitempty"`
+	Spare    int   `json:"spare,omitempty"`
+	StandIn  int   `json:"stand_in,omitempty"`
 	Draining []int `json:"draining,omitempty"`
 }
 
