@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -131,6 +132,7 @@ func closeAll(fds []int) {
 
 // usePipes takes over our ends of a process's pipes.
 func (m *master) usePipes(p *process, ours []int, fresh bool) {
+	p.inodes = inodes(ours...)
 	if len(ours) > 2 {
 		p.gate = os.NewFile(uintptr(ours[2]), "gate")
 	}
@@ -156,6 +158,7 @@ func (m *master) pump(p *process, out, errRead int, fresh bool) {
 		}
 		p.pumps[i], p.consoles[i] = pump, sink
 	}
+	m.piped[p.pipesName()] = p
 	m.printing.Add(1)
 	go func() { // a grandchild may hold the pipes longer than the process lives
 		for _, pump := range p.pumps {
@@ -183,7 +186,42 @@ func copies(console *logs.Prefixed, tail *logs.Tail) io.Writer {
 }
 
 // forget drops the keeper's hold on a process's pipes.
-func (m *master) forget(p *process) { m.withdraw(p.pipesName()) }
+func (m *master) forget(p *process) {
+	delete(m.piped, p.pipesName())
+	m.withdraw(p.pipesName())
+}
+
+// dupPipes are duplicates of p's pipes, in the order of [pipes]; none if all are
+// at their ends. In the place of one that is, there is another that is, too.
+func (p *process) dupPipes() (fds []int, err error) {
+	ended := 0
+	for _, pump := range p.pumps {
+		fd := -1
+		if pump != nil {
+			fd, err = pump.Dup()
+		}
+		if pump == nil || errors.Is(err, os.ErrClosed) {
+			ended++
+			var ends [2]int
+			if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+				return nil, err
+			}
+			unix.Close(ends[1])
+			fd = ends[0]
+		} else if err != nil {
+			return nil, err
+		}
+		fds = append(fds, fd)
+	}
+	if ended == len(p.pumps) {
+		closeAll(fds)
+		return nil, nil
+	}
+	if p.gate != nil {
+		fds = append(fds, int(p.gate.Fd()))
+	}
+	return fds, nil
+}
 
 // environment is the app's own and the worker contract's.
 func (m *master) environment(p *process) []string {

@@ -39,7 +39,8 @@ type master struct {
 	version     string
 	home        home.Dir
 	conn        *keeper.Conn
-	keeperPID   int
+	keeper      keeper.Who
+	held        map[string][]int // descriptors that the keeper has, too: lock, control, notify
 	server      *http.Server
 	notify      notifySocket
 	null        *os.File
@@ -60,9 +61,18 @@ type master struct {
 	onRecord   []func() // run when what an event has changed is with the keeper
 	watchers   map[*watcher]bool
 	stopping   bool
-	code       int // what the daemon ends with
+	code       int                 // what the daemon ends with
+	commands   int                 // under way
+	upgrading  bool                // it is this master's program that is on trial
+	yielding   bool                // there may be another master soon: no more commands
+	leaves     bool                // there will be: this one ends
+	piped      map[string]*process // whose pipes are not at their ends, by their names
 	keeperGone bool
 	warnings   map[string]string
+	changed    chan struct{} // there is a state to be saved
+	saved      int64         // the revision that was given to be
+	tried      int64         // the revision that was written last, or could not be
+	saving     bool
 	files      map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
 }
 
@@ -87,8 +97,10 @@ func Main(version string) int {
 		return 1
 	}
 	m := &master{
-		version: version, conn: conn, keeperPID: in.KeeperPID,
-		inbox: make(chan func()), ended: make(chan struct{}),
+		version: version, conn: conn, keeper: in.Keeper, piped: map[string]*process{},
+		changed: make(chan struct{}, 1),
+		held:    map[string][]int{"lock": in.Files["lock"]},
+		inbox:   make(chan func()), ended: make(chan struct{}),
 		apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, warnings: map[string]string{}, files: map[string]*logs.File{},
 	}
@@ -100,7 +112,9 @@ func Main(version string) int {
 	}
 	code := m.loop()
 	m.finishControl()
-	m.finishLogs()
+	if !m.leaves {
+		m.finishLogs()
+	}
 	own.Flush()
 	return code
 }
@@ -129,6 +143,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 			return err
 		}
 	}
+	m.held["notify"] = []int{m.notify.fd}
 	_, m.stopping = in.Records["stopping"]
 	m.stopping = m.stopping || in.Stop
 	if err := m.listenNotify(); err != nil {
@@ -141,7 +156,11 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if foreground {
 		m.console = logs.NewShared(os.Stdout)
 	}
+	if err := m.recoverLost(in); err != nil {
+		return err
+	}
 	m.adopt(in)
+	go m.save()
 	if err := m.serveControl(in); err != nil {
 		return err
 	}
@@ -151,6 +170,10 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return nil
 	}
 	_, booted := in.Records["booted"]
+	if upgrade, ok := in.Records[keeper.UpgradeRecord]; ok {
+		m.warn(upgradeWarning, upgrade)
+		m.upgrading = upgrade == ""
+	}
 	go func() {
 		if foreground && !booted {
 			m.boot(boot)
@@ -200,8 +223,11 @@ func (m *master) loop() int {
 			m.keeperSays(s)
 		}
 		m.settleAll()
-		if m.stopping && len(m.processes) == 0 && len(m.apps) == 0 {
+		switch {
+		case m.stopping && len(m.processes) == 0 && len(m.apps) == 0 && !m.saving:
 			return m.end()
+		case m.leaves && m.commands == 0:
+			return 0
 		}
 	}
 }
@@ -210,12 +236,13 @@ func (m *master) loop() int {
 // nobody reports the end any more; their pidfds show that it has come.
 func (m *master) loseKeeper() {
 	m.keeperGone = true
-	m.warn("keeper", "the keeper is gone: nothing would start the master again; restart the daemon when you can")
+	m.warn("keeper", "the keeper is gone, and is being replaced")
 	for _, p := range m.processes {
 		if p.adopted {
 			m.atUnknownEnd(p)
 		}
 	}
+	go m.becomeKeeper()
 }
 
 func (m *master) end() int {
@@ -227,6 +254,9 @@ func (m *master) end() int {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			m.log("%v", err)
 		}
+	}
+	if err := removeState(m.home); err != nil {
+		m.log("%v", err)
 	}
 	m.kept("stop", m.conn.Stop(m.code))
 	return m.code
@@ -240,6 +270,9 @@ func (m *master) keeperSays(event any) {
 			m.exited(p, keeper.Describe(event.Status))
 		}
 		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
+	case keeper.Who: // it is the new program now
+		m.keeper, m.upgrading = event, false
+		m.kept(keeper.UpgradeRecord, m.conn.Delete(keeper.UpgradeRecord))
 	case os.Signal:
 		switch event {
 		case unix.SIGTERM, unix.SIGINT:
@@ -254,22 +287,37 @@ func (m *master) keeperSays(event any) {
 			}
 			go m.shutdown(why)
 		case unix.SIGHUP:
-			go func() {
-				notes, err := m.reload(quiet{}, []string{"all"})
-				for _, note := range notes {
-					m.log("%s", note)
-				}
-				if err != nil {
-					m.log("reload: %v", err)
-				} else {
-					m.log("reloaded all apps")
-				}
-			}()
+			go m.hangup()
 		case unix.SIGUSR1:
 			m.reopenLogs()
+		case unix.SIGUSR2:
+			go func() {
+				if err := m.upgrade("", 0); err != nil {
+					m.log("%s", errorText(err))
+				}
+			}()
 		default:
 			m.log("signal %v: nothing is done for it", event)
 		}
+	}
+}
+
+// hangup is SIGHUP: everything is reloaded.
+func (m *master) hangup() {
+	end, err := m.begin()
+	if err != nil {
+		m.log("reload: %v", err)
+		return
+	}
+	defer end()
+	notes, err := m.reload(quiet{}, []string{"all"})
+	for _, note := range notes {
+		m.log("%s", note)
+	}
+	if err != nil {
+		m.log("reload: %v", err)
+	} else {
+		m.log("reloaded all apps")
 	}
 }
 
@@ -332,6 +380,10 @@ func (m *master) settleAll() {
 		f()
 	}
 	m.onRecord = nil
+	if revision := m.conn.Revision(); revision != m.saved {
+		m.saved = revision
+		m.stateChanged()
+	}
 	for w := range m.watchers {
 		w.look()
 	}

@@ -23,6 +23,7 @@ type process struct {
 	startedAt time.Time
 	tookAt    time.Time // of a spare: when it began to serve
 	pidfd     *os.File  // nil: unknown to this kernel
+	inodes    []uint64  // of its pipes
 	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
 	adopted  bool // a child of the keeper, that an earlier master started

@@ -204,11 +204,7 @@ func (m *master) parse(in *keeper.Inheritance, name string, into any) bool {
 func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app {
 	a := &app{name: name, spec: r.Spec, size: r.Size, busy: make(chan struct{}, 1)}
 	for i, l := range r.Spec.Listen {
-		var fds []int
-		for found := in.Files[socketsName(name, i, 0)]; len(found) == 1; found = in.Files[socketsName(name, i, len(fds))] {
-			delete(in.Files, socketsName(name, i, len(fds)))
-			fds = append(fds, found[0])
-		}
+		fds := takeSockets(in, name, i)
 		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)
 		if err != nil {
 			m.log("the address of %s: %v", name, err)
@@ -233,6 +229,24 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		a.slots = append(a.slots, s)
 	}
 	return a
+}
+
+// takeSockets are the sockets of an app's listener, in slot order: -1 for a slot
+// whose socket is lost, as its worker ended after keeper and master.
+func takeSockets(in *keeper.Inheritance, app string, listener int) (fds []int) {
+	prefix := fmt.Sprintf("socket/%s/%d/", app, listener)
+	for _, name := range names(in, prefix) {
+		index, err := strconv.Atoi(strings.TrimPrefix(name, prefix))
+		if err != nil || len(in.Files[name]) != 1 {
+			continue
+		}
+		for len(fds) <= index {
+			fds = append(fds, -1)
+		}
+		fds[index] = in.Files[name][0]
+		delete(in.Files, name)
+	}
+	return fds
 }
 
 // adoptSlot takes over the processes that a slot's record names, and returns
