@@ -93,7 +93,7 @@ func (m *master) upgrade(program string, commands int) error {
 			"there are commands under way, and they did not end within %s", longestYield)
 	}
 	m.log("upgrade from %s to %s (%s)", m.version, version, program)
-	if err := m.conn.Upgrade(file); err != nil {
+	if err := m.line.Upgrade(file); err != nil {
 		m.do(func() { m.yielding = false })
 		return err
 	}

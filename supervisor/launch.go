@@ -29,28 +29,37 @@ func (m *master) newProcess(s *slot, app *spec.App) *process {
 	return p
 }
 
-// launch forks a process that has its place in a slot already. What must outlive
-// this master is deposited with the keeper before the fork: the pipes, and in the
-// slot's record a launch without a pid. If it fails the place is empty again.
+// launch starts a process that has its place in a slot already. If that fails the
+// place is empty again.
 func (m *master) launch(p *process) (err error) {
-	s, app := p.slot, p.spec
+	if m.stopping {
+		err = errStopping
+	} else if err = m.listen(p.slot.app, p.slot.index+1); err == nil { // they are open, unless a spec has grown
+		err = m.system.fork(p)
+	}
+	if err != nil {
+		p.slot.drop(p)
+		return err
+	}
+	m.processes[p.PID] = p
+	m.awaitReady(p)
+	return nil
+}
+
+// fork implements [system]. What must outlive this master is deposited with the
+// keeper before: the pipes, and in the slot's record a launch without a pid.
+func (n native) fork(p *process) (err error) {
+	m, s, app := n.master, p.slot, p.spec
 	pipes := &pipes{}
 	defer func() {
 		pipes.closeWorkers()
 		if err != nil {
-			s.drop(p)
 			pipes.closeOurs()
 			m.forget(p)
 		}
 	}()
-	if m.stopping {
-		return errStopping
-	}
 	path, err := app.Program()
 	if err != nil {
-		return err
-	}
-	if err := m.listen(s.app, s.index+1); err != nil { // they are open, unless a spec has grown
 		return err
 	}
 	if err := pipes.open(s.spare == p); err != nil {
@@ -91,11 +100,9 @@ func (m *master) launch(p *process) (err error) {
 	}
 	p.Start, _ = keeper.StartTime(p.PID)
 	m.record(s) // at once: a new master can find one process without a record, and not two
-	m.processes[p.PID] = p
 	m.usePipes(p, pipes.ours, true)
 	p.pidfd = openPidfd(pidfd)
 	m.atEnd(p, func() { m.reap(p) })
-	m.awaitReady(p)
 	return nil
 }
 

@@ -38,7 +38,9 @@ import (
 type master struct {
 	version     string
 	home        home.Dir
-	conn        *keeper.Conn
+	system      system
+	conn        holder
+	line        *keeper.Conn // which conn is
 	keeper      keeper.Who
 	held        map[string][]int // descriptors that the keeper has, too: lock, control, notify
 	server      *http.Server
@@ -69,10 +71,7 @@ type master struct {
 	piped      map[string]*process // whose pipes are not at their ends, by their names
 	keeperGone bool
 	warnings   map[string]string
-	changed    chan struct{} // there is a state to be saved
-	saved      int64         // the revision that was given to be
-	tried      int64         // the revision that was written last, or could not be
-	saving     bool
+	saver      saver
 	files      map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
 }
 
@@ -96,27 +95,32 @@ func Main(version string) int {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
 	}
-	m := &master{
-		version: version, conn: conn, keeper: in.Keeper, piped: map[string]*process{},
-		changed: make(chan struct{}, 1),
-		held:    map[string][]int{"lock": in.Files["lock"]},
-		inbox:   make(chan func()), ended: make(chan struct{}),
-		apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
-		watchers: map[*watcher]bool{}, warnings: map[string]string{}, files: map[string]*logs.File{},
-	}
+	m := newMaster(conn)
+	m.system, m.line = native{m}, conn
+	m.version, m.keeper = version, in.Keeper
+	m.held["lock"] = in.Files["lock"]
 	if err := m.prepare(in); err != nil {
 		if failErr := conn.Fail(err.Error()); failErr != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)
 		}
 		return 1
 	}
-	code := m.loop()
+	code := m.loop(conn.Events)
 	m.finishControl()
 	if !m.leaves {
 		m.finishLogs()
 	}
 	own.Flush()
 	return code
+}
+
+func newMaster(conn holder) *master {
+	return &master{
+		conn: conn, held: map[string][]int{}, inbox: make(chan func()), ended: make(chan struct{}),
+		apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
+		watchers: map[*watcher]bool{}, piped: map[string]*process{}, warnings: map[string]string{},
+		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{},
+	}
 }
 
 // prepare takes over what the keeper holds and opens what it does not.
@@ -202,10 +206,10 @@ func (m *master) announce() {
 	}
 }
 
-// loop owns the state until the daemon ends.
-func (m *master) loop() int {
+// loop owns the state until the daemon ends, or this master. Events are what the
+// keeper says.
+func (m *master) loop(events <-chan any) int {
 	defer close(m.ended)
-	events := m.conn.Events
 	signals := make(chan os.Signal, 16) // without a keeper they are our own
 	for {
 		select {
@@ -224,7 +228,7 @@ func (m *master) loop() int {
 		}
 		m.settleAll()
 		switch {
-		case m.stopping && len(m.processes) == 0 && len(m.apps) == 0 && !m.saving:
+		case m.stopping && len(m.processes) == 0 && len(m.apps) == 0 && !m.saver.busy:
 			return m.end()
 		case m.leaves && m.commands == 0:
 			return 0
@@ -266,7 +270,7 @@ func (m *master) keeperSays(event any) {
 	switch event := event.(type) {
 	case keeper.Exit:
 		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
-			m.endGroup(p)
+			m.system.endGroup(p)
 			m.exited(p, keeper.Describe(event.Status))
 		}
 		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
@@ -380,10 +384,7 @@ func (m *master) settleAll() {
 		f()
 	}
 	m.onRecord = nil
-	if revision := m.conn.Revision(); revision != m.saved {
-		m.saved = revision
-		m.stateChanged()
-	}
+	m.saver.look(m.conn.Revision())
 	for w := range m.watchers {
 		w.look()
 	}

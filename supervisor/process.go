@@ -87,7 +87,7 @@ func openPidfd(fd int) *os.File {
 // are on record: if this master is killed in between, the next one hears the
 // status from the keeper.
 func (m *master) reap(p *process) {
-	m.endGroup(p)
+	m.system.endGroup(p)
 	exit, err := keeper.Peek(p.PID)
 	if err != nil {
 		m.log("wait for pid %d: %v", p.PID, err)
@@ -100,8 +100,8 @@ func (m *master) reap(p *process) {
 	m.exited(p, keeper.Describe(exit))
 }
 
-// signal reaches p and nobody else, even if its pid is another's by now.
-func (p *process) signal(s syscall.Signal) error {
+// signal implements [system].
+func (n native) signal(p *process, s syscall.Signal) error {
 	var err error
 	if p.pidfd == nil {
 		err = unix.Kill(p.PID, s)
@@ -123,22 +123,22 @@ func (p *process) signal(s syscall.Signal) error {
 // kill ends p and all that it started and that did not leave its group. It may
 // have left that group itself.
 func (m *master) kill(p *process) {
-	if err := p.signal(unix.SIGKILL); err != nil {
+	if err := m.system.signal(p, unix.SIGKILL); err != nil {
 		m.log("kill pid %d of %s: %v", p.PID, p.slot, err)
 	}
-	m.endGroup(p)
+	m.system.endGroup(p)
 }
 
-// endGroup ends what is left of p's process group: with it goes all that it
+// endGroup implements [system], by p's process group: with it goes all that it
 // started, unless it took care to leave. The kernel gives the number of a group
 // to nobody as long as the group has a member; if there is a process of that
 // number, and it is not p, then the group is another's.
-func (m *master) endGroup(p *process) {
+func (n native) endGroup(p *process) {
 	if start, err := keeper.StartTime(p.PID); err == nil && start != p.Start {
 		return
 	}
 	if err := unix.Kill(-p.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
-		m.log("end the group of pid %d of %s: %v", p.PID, p.slot, err)
+		n.master.log("end the group of pid %d of %s: %v", p.PID, p.slot, err)
 	}
 }
 
@@ -173,7 +173,7 @@ func (m *master) leave(p *process) {
 	// The record goes first: a second SIGTERM from the next master would make
 	// many programs drop what they serve.
 	m.letGo(p)
-	if err := p.signal(unix.SIGTERM); err != nil {
+	if err := m.system.signal(p, unix.SIGTERM); err != nil {
 		m.log("signal pid %d of %s: %v", p.PID, p.slot, err)
 	}
 	m.giveTime(p, false)
@@ -204,7 +204,7 @@ func (s *slot) drop(p *process) {
 func (m *master) giveTime(p *process, again bool) {
 	m.after(p, p.spec.DrainTimeout.D(), func() {
 		if again {
-			_ = p.signal(unix.SIGTERM)
+			_ = m.system.signal(p, unix.SIGTERM)
 		}
 		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
 	})

@@ -333,7 +333,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 // ask how it ended.
 func (m *master) atUnknownEnd(p *process) {
 	m.atEnd(p, func() {
-		m.endGroup(p)
+		m.system.endGroup(p)
 		m.exited(p, "unknown")
 	})
 }

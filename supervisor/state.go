@@ -39,11 +39,35 @@ type state struct {
 // saveEvery bounds how often the state is written. So old it can be.
 const saveEvery = 20 * time.Millisecond
 
-// save writes the state whenever m.changed says that there is a new one.
+// saver is how far the state is saved.
+type saver struct {
+	changed chan struct{} // there is a new one
+	seen    int64         // the revision that was looked at last
+	tried   int64         // the revision that was written last, or could not be
+	busy    bool
+}
+
+// look is called after each event.
+func (s *saver) look(revision int64) {
+	if s.seen != revision {
+		s.seen = revision
+		s.wake()
+	}
+}
+
+// wake does not wait, and may be called from anywhere.
+func (s *saver) wake() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// save writes each new state.
 func (m *master) save() {
 	for {
 		select {
-		case <-m.changed:
+		case <-m.saver.changed:
 		case <-m.ended:
 			return
 		}
@@ -52,7 +76,7 @@ func (m *master) save() {
 		m.do(func() {
 			if !m.stopping {
 				revision, s = m.conn.Revision(), m.state()
-				m.saving = true
+				m.saver.busy = true
 			}
 		})
 		if s == nil {
@@ -60,7 +84,7 @@ func (m *master) save() {
 		}
 		err := s.write(m.home)
 		m.do(func() {
-			m.tried, m.saving = revision, false
+			m.saver.tried, m.saver.busy = revision, false
 			if err != nil {
 				m.warn("state", fmt.Sprintf("the state cannot be saved: %v; should keeper and master be killed together, what runs now could not be found again", err))
 			} else {
@@ -70,7 +94,7 @@ func (m *master) save() {
 		wait := saveEvery
 		if err != nil {
 			wait = time.Second
-			m.stateChanged() // until it can be written
+			m.saver.wake() // until it can be written
 		}
 		select {
 		case <-time.After(wait):
@@ -88,15 +112,7 @@ func (m *master) untilSaved() {
 	m.do(func() { now = m.conn.Revision() })
 	timer := time.AfterFunc(2*time.Second, func() { m.post(func() { late = true }) })
 	defer timer.Stop()
-	m.until(func() bool { return m.tried >= now || m.stopping || late })
-}
-
-// stateChanged may be called from anywhere, and does not wait.
-func (m *master) stateChanged() {
-	select {
-	case m.changed <- struct{}{}:
-	default:
-	}
+	m.until(func() bool { return m.saver.tried >= now || m.stopping || late })
 }
 
 // state is what is to be written now.
