@@ -262,12 +262,19 @@ func TestAStateThatCannotBeReadIsNoReasonToLoseAnything(t *testing.T) {
 	}
 }
 
+// hasEnded waits for the keeper, which goes last.
+func (d *daemon) hasEnded() {
+	d.t.Helper()
+	d.eventually("the daemon has ended", func() bool { return syscall.Kill(d.keeper, 0) != nil || d.isZombie(d.keeper) })
+}
+
 func TestAStateOfWhichNothingRunsIsPutAside(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	if _, err := d.Kill(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
+	d.hasEnded()
 	if err := os.WriteFile(d.home.State(), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -461,7 +468,7 @@ func TestTheLastWordsOfAStoppedDaemonAreInItsLogs(t *testing.T) {
 	if _, err := d.Kill(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	d.eventually("the daemon has ended", func() bool { return syscall.Kill(d.keeper, 0) != nil || d.isZombie(d.keeper) })
+	d.hasEnded()
 	for slot := range 2 {
 		text, err := os.ReadFile(d.home.OutLog("api", slot))
 		if err != nil || !strings.HasSuffix(string(text), "the very last words\n") {
