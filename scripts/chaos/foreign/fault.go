@@ -66,7 +66,6 @@ func leak(dir string) {
 		fail("%v", err)
 	}
 	pid, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "3600"}, &syscall.ProcAttr{
-		Env:   os.Environ(),
 		Files: []uintptr{null.Fd(), null.Fd(), null.Fd(), 3},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})

@@ -83,9 +83,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/livez":
 		io.WriteString(w, "alive\n")
 		return
-	case "/exit":
-		code, _ := strconv.Atoi(r.URL.Query().Get("code"))
-		os.Exit(code)
+	case "/exit": // for one of all who share the address
+		if r.FormValue("pid") == strconv.Itoa(os.Getpid()) {
+			code, _ := strconv.Atoi(r.FormValue("code"))
+			os.Exit(code)
+		}
+		return
 	}
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
 		return // half a request: its client has gone
