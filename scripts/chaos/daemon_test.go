@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -64,17 +63,26 @@ func (d *daemon) install(binary string) {
 
 func (d *daemon) program() string { return filepath.Join(d.dir, "nekoctl") }
 
-// command runs a program with the daemon's home and returns what it printed. Its
-// error has the command's standard error in it.
+// command runs a program with the daemon's home and returns what it printed.
 func (d *daemon) command(program string, args ...string) (string, error) {
 	cmd := exec.Command(program, args...)
 	cmd.Env = d.env
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(program), strings.Join(args, " "), err, stdout.String(), stderr.String())
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(text), &failure{append([]string{filepath.Base(program)}, args...), string(text), err}
 	}
-	return stdout.String() + stderr.String(), nil
+	return string(text), nil
+}
+
+// failure is a command that has failed.
+type failure struct {
+	command []string
+	printed string
+	err     error
+}
+
+func (f *failure) Error() string {
+	return fmt.Sprintf("%s: %v\n%s", strings.Join(f.command, " "), f.err, f.printed)
 }
 
 func (d *daemon) try(args ...string) (string, error) { return d.command(d.program(), args...) }
@@ -88,19 +96,16 @@ func (d *daemon) nekoctl(args ...string) string {
 	return out
 }
 
-// refused is a command that has to fail, with an error that has these words.
+// refused is a command that has to fail and to say what happened, in these words
+// among others.
 func (d *daemon) refused(words []string, args ...string) error {
 	out, err := d.try(args...)
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
+	if err == nil {
 		return fmt.Errorf("nekoctl %s succeeded: %s", strings.Join(args, " "), out)
-	case !errors.As(err, &exit) || !strings.Contains(err.Error(), "error: "):
-		return fmt.Errorf("no error that says what happened: %w", err)
 	}
-	for _, word := range words {
-		if !strings.Contains(err.Error(), word) {
-			return fmt.Errorf("no %q in: %w", word, err)
+	for _, word := range append(words, "error: ") {
+		if !strings.Contains(out, word) {
+			return fmt.Errorf("does not say %q: %w", word, err)
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -46,12 +45,12 @@ func sayAndBeHeard(text string) {
 	if err != nil {
 		fail("pipe: %v", err)
 	}
-	conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	socket, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return
+		fail("socket: %v", err)
 	}
-	rights := syscall.UnixRights(int(write.Fd()))
-	if _, _, err := conn.(*net.UnixConn).WriteMsgUnix([]byte("BARRIER=1"), rights, nil); err != nil {
+	to := &syscall.SockaddrUnix{Name: os.Getenv("NOTIFY_SOCKET")}
+	if err := syscall.Sendmsg(socket, []byte("BARRIER=1"), syscall.UnixRights(int(write.Fd())), to, 0); err != nil {
 		fail("barrier: %v", err)
 	}
 	write.Close()
