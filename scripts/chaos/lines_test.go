@@ -109,9 +109,10 @@ func (l *lines) audit(folder string) (cell, error) {
 			n, _ := strconv.ParseInt(string(m[1]), 10, 64)
 			confessed += n
 		}
-		text = confession.ReplaceAll(text, nil)
-		found += int64(len(text))
-		l.auditFile(text, last, &c)
+		for i, part := range confession.Split(string(text), -1) {
+			found += int64(len(part))
+			l.auditPart([]byte(part), i > 0, last, &c)
+		}
 	}
 	c.errors["answered twice"] = l.twice
 	var printed int64
@@ -133,11 +134,16 @@ func (l *lines) audit(folder string) (cell, error) {
 	return c, nil
 }
 
-// auditFile goes on where last says for each process.
-func (l *lines) auditFile(text []byte, last map[int]int, c *cell) {
+// auditPart goes on where last says for each process. The first line after a
+// confession may be the end of one: then its pid is nobody's.
+func (l *lines) auditPart(text []byte, confessed bool, last map[int]int, c *cell) {
 	for line := range bytes.Lines(text) {
 		c.requests++
 		pid, n, ok := parseLine(bytes.TrimSuffix(line, []byte("\n")))
+		if confessed && len(l.answered[pid]) == 0 {
+			ok = false
+		}
+		confessed = false
 		switch {
 		case !ok || !bytes.HasSuffix(line, []byte("\n")):
 			c.errors["torn"]++

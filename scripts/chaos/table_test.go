@@ -132,7 +132,7 @@ func TestAnAuditFindsEveryKindOfLoss(t *testing.T) {
 		{"half a line", "7 1\n7 7 2\n7 3\n", "2 of 3: 1 missing, 1 torn"},
 		{"the end of a line", "7 1\n7 2\n7 3", "2 of 3: 1 missing, 1 torn"},
 		{"a loss that is confessed", "7 1\n" + fmt.Sprintf(told, 8), "0 of 1: 2 confessed"},
-		{"a confession within a line", "7 1\n7" + fmt.Sprintf(told, 4) + " 3\n", "0 of 2: 1 confessed"},
+		{"a confession within a line", "7 1\n7" + fmt.Sprintf(told, 4) + " 3\n", "0 of 3: 4 confessed"},
 		{"a confession of too little", "7 1\n" + fmt.Sprintf(told, 7), "2 of 1: 2 missing"},
 	} {
 		folder := t.TempDir()
