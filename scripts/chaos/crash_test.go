@@ -83,25 +83,25 @@ func hangWorkers(s *stage, i int) {
 // hang stops workers. After the time in which that is to be found, whoever
 // connects anew is answered, as fast as ever, and not by them.
 func hang(s *stage, within time.Duration) {
-	victims := map[*app]control.Process{}
-	for _, a := range s.apps {
-		victims[a] = s.victim(a)
+	victims := make([]control.Process, len(s.apps))
+	probes := make([]load.Config, len(s.apps))
+	for i, a := range s.apps {
+		victims[i] = s.victim(a)
+		probes[i] = a.config(s, load.NewConnection)
+		probes[i].Clients, probes[i].Requests, probes[i].Timeout = 8, 100, time.Second
 	}
-	for a, victim := range victims {
-		s.freeze(a, victim.PID)
+	for i, a := range s.apps {
+		s.freeze(a, victims[i].PID)
 	}
 	<-time.After(within + within/4) // a promise in time: a quarter more, for a machine that is busy
-	s.eachApp(func(a *app) error {
-		c := a.config(s, load.NewConnection)
-		c.Clients, c.Requests, c.Timeout = 8, 100, time.Second
-		report, err := load.Do(s.Context(), c)
-		if err == nil && report.Failed() {
-			err = fmt.Errorf("%s, new connections beside a worker that hangs since %v:\n%s", a.name, within, report)
+	for i, a := range s.apps {
+		report, err := load.Do(s.Context(), probes[i])
+		if err != nil || report.Failed() {
+			s.Fatalf("%s, new connections beside a worker that hangs since %v: %v\n%s", a.name, within, err, report)
 		}
-		return err
-	})
-	for a, victim := range victims {
-		s.replaced(a, victim)
+	}
+	for i, a := range s.apps {
+		s.replaced(a, victims[i])
 	}
 }
 
