@@ -13,24 +13,25 @@ import (
 // events are what happens in random order; each leaves a stage on which the next
 // can happen. i counts, for those that go by turns.
 var events = []struct {
-	name string
-	do   func(s *stage, i int)
+	name   string
+	do     func(s *stage, i int)
+	mounts bool
 }{
-	{"reload", reload},
-	{"reload into a fault", func(s *stage, i int) { reloadIntoFault(s, i%len(faults)) }},
-	{"reload fast", reloadFast},
-	{"scale", func(s *stage, _ int) { scaleTo(s, 1+s.rand.IntN(4)) }},
-	{"kill workers", killWorkers},
-	{"hang workers", func(s *stage, _ int) { hang(s, hangFoundBy[0].within) }},
-	{"crash-loop", crashLoop},
-	{"upgrade", upgrade},
-	{"upgrade to bad binaries", upgradeToEachBadBinary},
-	{"upgrade to dying", upgradeToDying},
-	{"kill the master", killMaster},
-	{"kill the keeper", killKeeper},
-	{"kill both", killBoth},
-	{"read-only home", protectHome},
-	{"spoil the state file", spoilState},
+	{"reload", reload, false},
+	{"reload into a fault", func(s *stage, i int) { reloadIntoFault(s, i%len(faults)) }, false},
+	{"reload fast", reloadFast, false},
+	{"scale", func(s *stage, _ int) { scaleTo(s, 2+s.rand.IntN(3)) }, false},
+	{"kill workers", killWorkers, false},
+	{"hang workers", func(s *stage, _ int) { hang(s, hangFoundBy[0].within) }, false},
+	{"crash-loop", crashLoop, false},
+	{"upgrade", upgrade, false},
+	{"upgrade to bad binaries", upgradeToEachBadBinary, false},
+	{"upgrade to dying", upgradeToDying, false},
+	{"kill the master", killMaster, false},
+	{"kill the keeper", killKeeper, false},
+	{"kill both", killBoth, false},
+	{"read-only home", protectHome, true},
+	{"spoil the state file", spoilState, false},
 }
 
 // random goes through all events in an order by chance, and then again, until its
@@ -38,8 +39,15 @@ var events = []struct {
 // data is imported again and again.
 func random(s *stage, _ int) {
 	s.importAll()
+	noMount := mayMount(s.daemon)
+	if noMount != nil {
+		s.Logf("without a read-only home: %v", noMount)
+	}
 	for end := time.Now().Add(s.size.random); time.Now().Before(end); {
 		for _, k := range s.rand.Perm(len(events)) {
+			if events[k].mounts && noMount != nil {
+				continue
+			}
 			began := time.Now()
 			events[k].do(s, s.rand.IntN(6))
 			s.pass()

@@ -169,8 +169,8 @@ func (s *stage) fill() {
 	}
 }
 
-// rest ends the load.
-func (s *stage) rest() {
+// endLoad ends the load; requests that have begun are finished.
+func (s *stage) endLoad() {
 	for _, a := range s.apps {
 		for _, run := range a.loads {
 			run.Stop()

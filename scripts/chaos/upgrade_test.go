@@ -37,30 +37,33 @@ func (s *stage) sameDaemon(keeper int, before []control.Process) {
 }
 
 // badBinaries are files that are no next version of nekoctl.
-var badBinaries = map[string]func() ([]byte, error){
-	"true":      func() ([]byte, error) { return os.ReadFile("/bin/true") },
-	"script":    func() ([]byte, error) { return []byte("#!/bin/sh\nexit 0\n"), nil },
-	"text":      func() ([]byte, error) { return []byte("no program at all\n"), nil },
-	"truncated": func() ([]byte, error) { text, err := os.ReadFile(nekoctlB); return text[:len(text)/2], err },
+var badBinaries = []struct {
+	name    string
+	content func() ([]byte, error)
+}{
+	{"true", func() ([]byte, error) { return os.ReadFile("/bin/true") }},
+	{"script", func() ([]byte, error) { return []byte("#!/bin/sh\nexit 0\n"), nil }},
+	{"text", func() ([]byte, error) { return []byte("no program at all\n"), nil }},
+	{"truncated", func() ([]byte, error) { text, err := os.ReadFile(nekoctlB); return text[:len(text)/2], err }},
 }
 
 // upgradeToEachBadBinary is refused, and nothing changes.
 func upgradeToEachBadBinary(s *stage, _ int) {
 	before, was := s.online(), s.ping()
-	for name, content := range badBinaries {
-		text, err := content()
-		path := filepath.Join(s.dir, name)
+	for _, b := range badBinaries {
+		text, err := b.content()
+		path := filepath.Join(s.dir, b.name)
 		if err == nil {
 			err = os.WriteFile(path, text, 0o700)
 		}
 		if err == nil {
-			err = s.refused([]string{name}, "upgrade", path)
+			err = s.refused([]string{b.name}, "upgrade", path)
 		}
 		if err != nil {
 			s.Fatal(err)
 		}
 		if now := s.ping(); now.Master != was.Master || now.Version != was.Version {
-			s.Fatalf("after a refused upgrade to %s: %+v was %+v", name, now, was)
+			s.Fatalf("after a refused upgrade to %s: %+v was %+v", b.name, now, was)
 		}
 		s.sameDaemon(was.Keeper, before)
 	}
