@@ -85,34 +85,6 @@ func (m *master) closeSockets(a *app) {
 	a.deposited = nil
 }
 
-// steered says whether new connections can be kept from a single slot.
-func (a *app) steered() bool {
-	return slices.ContainsFunc(a.groups, func(g *socket.Group) bool { return !g.Shared() })
-}
-
-// steer sends new connections to the slots that serve, or, if none does, to
-// those that soon will.
-func (m *master) steer(a *app) {
-	var serving, coming []int
-	for _, s := range a.slots {
-		switch {
-		case s.want != run:
-		case s.serving != nil && !s.cycle:
-			serving = append(serving, s.index)
-		default:
-			coming = append(coming, s.index)
-		}
-	}
-	if len(serving) == 0 {
-		serving = coming
-	}
-	for _, g := range a.groups {
-		if err := g.Steer(serving); err != nil {
-			m.log("%v", err)
-		}
-	}
-}
-
 // runs says that some slot of the app is to run, or all that will come.
 func (a *app) runs() bool {
 	return len(a.slots) == 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run })

@@ -32,9 +32,14 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case keeper.Mode:
-			os.Exit(keeper.Main())
+			os.Exit(keeper.Main("test"))
 		case keeper.MasterMode:
+			if exe, _ := os.Readlink("/proc/self/exe"); strings.HasSuffix(exe, ".doomed") {
+				os.Exit(1)
+			}
 			os.Exit(supervisor.Main("test"))
+		case supervisor.CheckMode:
+			os.Exit(supervisor.CheckMain("test"))
 		case supervisor.ExecMode:
 			os.Exit(supervisor.ExecMain(os.Args[2:]))
 		case "worker":
@@ -52,7 +57,7 @@ func TestMain(m *testing.M) {
 			if err != nil {
 				panic(err)
 			}
-			os.Exit(supervisor.Foreground(h, apps))
+			os.Exit(supervisor.Foreground(h, "test", apps))
 		}
 	}
 	// A program with the race detector would sleep a second at its end.
@@ -322,7 +327,7 @@ func (d *daemon) family() (workers, zombies []int) {
 		switch {
 		case fields[0] == "Z":
 			zombies = append(zombies, pid)
-		case !bytes.HasPrefix(cmdline, []byte("neko: master")):
+		case !bytes.HasPrefix(cmdline, []byte("neko: ")):
 			workers = append(workers, pid)
 		}
 	}

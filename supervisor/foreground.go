@@ -16,7 +16,7 @@ import (
 // Foreground makes this process the keeper of a daemon that starts the given
 // apps, shows on standard output what they print, and ends with them: the form
 // for systemd and containers. It returns the exit code.
-func Foreground(h home.Dir, apps []spec.App) int {
+func Foreground(h home.Dir, version string, apps []spec.App) int {
 	if err := h.Create(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
@@ -26,7 +26,7 @@ func Foreground(h home.Dir, apps []spec.App) int {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
 	}
-	return keeper.Run(h, keeper.Options{Boot: string(boot)})
+	return keeper.Run(h, keeper.Options{Version: version, Boot: string(boot)})
 }
 
 // boot starts what a foreground daemon was given. A mistake in it ends the

@@ -1,9 +1,11 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -18,43 +20,67 @@ import (
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-// launch forks one process for a slot. What must outlive this master is
-// deposited with the keeper before the fork: the pipes, and in the slot's record
-// a launch without a pid.
-func (m *master) launch(s *slot, app *spec.App) (*process, error) {
+// newProcess is one that has not been launched yet, which stands in no place of
+// its slot.
+func (m *master) newProcess(s *slot, app *spec.App) *process {
+	m.lastLaunch++
+	p := &process{launch: m.lastLaunch, slot: s, as: s.index, spec: app, startedAt: time.Now(), tails: newTails()}
+	p.watchdog.every = app.Watchdog.D()
+	return p
+}
+
+// launch starts a process that has its place in a slot already. If that fails the
+// place is empty again.
+func (m *master) launch(p *process) (err error) {
 	if m.stopping {
-		return nil, errStopping
+		err = errStopping
+	} else if err = m.listen(p.slot.app, p.slot.index+1); err == nil { // they are open, unless a spec has grown
+		err = m.system.fork(p)
 	}
+	if err != nil {
+		p.slot.drop(p)
+		return err
+	}
+	m.processes[p.PID] = p
+	m.awaitReady(p)
+	return nil
+}
+
+// fork implements [system]. What must outlive this master is deposited with the
+// keeper before: the pipes, and in the slot's record a launch without a pid.
+func (n native) fork(p *process) (err error) {
+	m, s, app := n.master, p.slot, p.spec
+	pipes := &pipes{}
+	defer func() {
+		pipes.closeWorkers()
+		if err != nil {
+			pipes.closeOurs()
+			m.forget(p)
+		}
+	}()
 	path, err := app.Program()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := m.listen(s.app, s.index+1); err != nil { // they are open, unless a spec has grown
-		return nil, err
+	if err := pipes.open(s.spare == p); err != nil {
+		return err
 	}
-	m.lastLaunch++
-	p := &process{launch: m.lastLaunch, slot: s, spec: app, startedAt: time.Now(), tails: newTails()}
-	out, outWrite, err := logs.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("pipe for output: %w", err)
-	}
-	defer unix.Close(outWrite)
-	errRead, errWrite, err := logs.Pipe()
-	if err != nil {
-		unix.Close(out)
-		return nil, fmt.Errorf("pipe for output: %w", err)
-	}
-	defer unix.Close(errWrite)
-	m.kept(p.pipesName(), m.conn.Put(p.pipesName(), out, errRead))
-	s.starting = p
+	m.kept(p.pipesName(), m.conn.Put(p.pipesName(), pipes.ours...))
 	m.record(s)
 
-	files := []uintptr{m.null.Fd(), uintptr(outWrite), uintptr(errWrite)}
+	files := []uintptr{m.null.Fd()}
+	for _, fd := range pipes.workers[:2] {
+		files = append(files, uintptr(fd))
+	}
 	for _, g := range s.app.groups {
 		files = append(files, uintptr(g.FD(s.index)))
 	}
 	argv := app.Command
-	env := m.environment(s, app)
+	env := m.environment(p)
+	if gate := pipes.workers[2:]; len(gate) > 0 {
+		env = append(env, fmt.Sprintf("NEKO_SPARE_FD=%d", len(files)))
+		files = append(files, uintptr(gate[0]))
+	}
 	if app.ListenPID && len(s.app.groups) > 0 {
 		argv = append([]string{"neko-exec", ExecMode, path}, argv...)
 		path = "/proc/self/exe"
@@ -70,20 +96,54 @@ func (m *master) launch(s *slot, app *spec.App) (*process, error) {
 		Sys: &syscall.SysProcAttr{Setpgid: true, PidFD: &pidfd},
 	})
 	if err != nil {
-		s.starting = nil
-		unix.Close(out)
-		unix.Close(errRead)
-		m.forget(p)
-		return nil, fmt.Errorf("run %s: %w", app.Command[0], err)
+		return fmt.Errorf("run %s: %w", app.Command[0], err)
 	}
 	p.Start, _ = keeper.StartTime(p.PID)
 	m.record(s) // at once: a new master can find one process without a record, and not two
-	m.processes[p.PID] = p
-	m.pump(p, out, errRead, true)
+	m.usePipes(p, pipes.ours, true)
 	p.pidfd = openPidfd(pidfd)
 	m.atEnd(p, func() { m.reap(p) })
-	m.awaitReady(p)
-	return p, nil
+	return nil
+}
+
+// pipes are those of one process: its output, its errors, and for a spare the
+// gate. They are the keeper's and a new master's in this order.
+type pipes struct{ ours, workers []int }
+
+func (p *pipes) open(gate bool) error {
+	for range 2 {
+		read, write, err := logs.Pipe()
+		if err != nil {
+			return fmt.Errorf("pipe for output: %w", err)
+		}
+		p.ours, p.workers = append(p.ours, read), append(p.workers, write)
+	}
+	if gate {
+		var ends [2]int
+		if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+			return fmt.Errorf("pipe for a spare: %w", err)
+		}
+		p.ours, p.workers = append(p.ours, ends[1]), append(p.workers, ends[0])
+	}
+	return nil
+}
+
+func (p *pipes) closeOurs()    { closeAll(p.ours) }
+func (p *pipes) closeWorkers() { closeAll(p.workers) }
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+// usePipes takes over our ends of a process's pipes.
+func (m *master) usePipes(p *process, ours []int, fresh bool) {
+	p.inodes = inodes(ours...)
+	if len(ours) > 2 {
+		p.gate = os.NewFile(uintptr(ours[2]), "gate")
+	}
+	m.pump(p, ours[0], ours[1], fresh)
 }
 
 // pump moves a process's output into the files of its slot. While it is not
@@ -105,6 +165,7 @@ func (m *master) pump(p *process, out, errRead int, fresh bool) {
 		}
 		p.pumps[i], p.consoles[i] = pump, sink
 	}
+	m.piped[p.pipesName()] = p
 	m.printing.Add(1)
 	go func() { // a grandchild may hold the pipes longer than the process lives
 		for _, pump := range p.pumps {
@@ -132,10 +193,46 @@ func copies(console *logs.Prefixed, tail *logs.Tail) io.Writer {
 }
 
 // forget drops the keeper's hold on a process's pipes.
-func (m *master) forget(p *process) { m.withdraw(p.pipesName()) }
+func (m *master) forget(p *process) {
+	delete(m.piped, p.pipesName())
+	m.withdraw(p.pipesName())
+}
+
+// dupPipes are duplicates of p's pipes, in the order of [pipes]; none if all are
+// at their ends. In the place of one that is, there is another that is, too.
+func (p *process) dupPipes() (fds []int, err error) {
+	ended := 0
+	for _, pump := range p.pumps {
+		fd := -1
+		if pump != nil {
+			fd, err = pump.Dup()
+		}
+		if pump == nil || errors.Is(err, os.ErrClosed) {
+			ended++
+			var ends [2]int
+			if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+				return nil, err
+			}
+			unix.Close(ends[1])
+			fd = ends[0]
+		} else if err != nil {
+			return nil, err
+		}
+		fds = append(fds, fd)
+	}
+	if ended == len(p.pumps) {
+		closeAll(fds)
+		return nil, nil
+	}
+	if p.gate != nil {
+		fds = append(fds, int(p.gate.Fd()))
+	}
+	return fds, nil
+}
 
 // environment is the app's own and the worker contract's.
-func (m *master) environment(s *slot, app *spec.App) []string {
+func (m *master) environment(p *process) []string {
+	s, app := p.slot, p.spec
 	env := maps.Clone(app.Env)
 	if env == nil {
 		env = map[string]string{}
@@ -143,7 +240,7 @@ func (m *master) environment(s *slot, app *spec.App) []string {
 	for _, name := range spec.Contract {
 		delete(env, name)
 	}
-	slot := strconv.Itoa(s.index)
+	slot := strconv.Itoa(p.as)
 	env["NEKO_APP"] = app.Name
 	env["NEKO_SLOT"] = slot
 	env["NODE_APP_INSTANCE"] = slot
@@ -155,8 +252,11 @@ func (m *master) environment(s *slot, app *spec.App) []string {
 		env["GOMAXPROCS"] = strconv.Itoa(max(1, (cpus()+s.app.size-1)/s.app.size))
 	}
 	if _, set := env["GOMEMLIMIT"]; !set && m.memoryLimit > 0 {
-		share := float64(m.memoryLimit) * 0.9 / float64(s.app.size+1)
+		share := float64(m.memoryLimit) * 0.9 / float64(s.app.size*(1+app.Spare)+1)
 		env["GOMEMLIMIT"] = strconv.FormatInt(int64(share), 10)
+	}
+	if app.Watchdog > 0 {
+		env["WATCHDOG_USEC"] = strconv.FormatInt(app.Watchdog.D().Microseconds(), 10)
 	}
 	if len(s.app.groups) > 0 {
 		env["LISTEN_FDS"] = strconv.Itoa(len(s.app.groups))

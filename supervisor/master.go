@@ -38,8 +38,11 @@ import (
 type master struct {
 	version     string
 	home        home.Dir
-	conn        *keeper.Conn
-	keeperPID   int
+	system      system
+	conn        holder
+	line        *keeper.Conn // which conn is
+	keeper      keeper.Who
+	held        map[string][]int // descriptors that the keeper has, too: lock, control, notify
 	server      *http.Server
 	notify      notifySocket
 	null        *os.File
@@ -60,9 +63,15 @@ type master struct {
 	onRecord   []func() // run when what an event has changed is with the keeper
 	watchers   map[*watcher]bool
 	stopping   bool
-	code       int // what the daemon ends with
+	code       int                 // what the daemon ends with
+	commands   int                 // under way
+	upgrading  bool                // it is this master's program that is on trial
+	yielding   bool                // there may be another master soon: no more commands
+	leaves     bool                // there will be: this one ends
+	piped      map[string]*process // whose pipes are not at their ends, by their names
 	keeperGone bool
 	warnings   map[string]string
+	saver      saver
 	files      map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
 }
 
@@ -86,23 +95,32 @@ func Main(version string) int {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
 	}
-	m := &master{
-		version: version, conn: conn, keeperPID: in.KeeperPID,
-		inbox: make(chan func()), ended: make(chan struct{}),
-		apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
-		watchers: map[*watcher]bool{}, warnings: map[string]string{}, files: map[string]*logs.File{},
-	}
+	m := newMaster(conn)
+	m.system, m.line = native{m}, conn
+	m.version, m.keeper = version, in.Keeper
+	m.held["lock"] = in.Files["lock"]
 	if err := m.prepare(in); err != nil {
 		if failErr := conn.Fail(err.Error()); failErr != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)
 		}
 		return 1
 	}
-	code := m.loop()
+	code := m.loop(conn.Events)
 	m.finishControl()
-	m.finishLogs()
+	if !m.leaves {
+		m.finishLogs()
+	}
 	own.Flush()
 	return code
+}
+
+func newMaster(conn holder) *master {
+	return &master{
+		conn: conn, held: map[string][]int{}, inbox: make(chan func()), ended: make(chan struct{}),
+		apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
+		watchers: map[*watcher]bool{}, piped: map[string]*process{}, warnings: map[string]string{},
+		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{},
+	}
 }
 
 // prepare takes over what the keeper holds and opens what it does not.
@@ -129,6 +147,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 			return err
 		}
 	}
+	m.held["notify"] = []int{m.notify.fd}
 	_, m.stopping = in.Records["stopping"]
 	m.stopping = m.stopping || in.Stop
 	if err := m.listenNotify(); err != nil {
@@ -141,7 +160,11 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if foreground {
 		m.console = logs.NewShared(os.Stdout)
 	}
+	if err := m.recoverLost(in); err != nil {
+		return err
+	}
 	m.adopt(in)
+	go m.save()
 	if err := m.serveControl(in); err != nil {
 		return err
 	}
@@ -151,6 +174,10 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return nil
 	}
 	_, booted := in.Records["booted"]
+	if upgrade, ok := in.Records[keeper.UpgradeRecord]; ok {
+		m.warn(upgradeWarning, upgrade)
+		m.upgrading = upgrade == ""
+	}
 	go func() {
 		if foreground && !booted {
 			m.boot(boot)
@@ -179,10 +206,10 @@ func (m *master) announce() {
 	}
 }
 
-// loop owns the state until the daemon ends.
-func (m *master) loop() int {
+// loop owns the state until the daemon ends, or this master. Events are what the
+// keeper says.
+func (m *master) loop(events <-chan any) int {
 	defer close(m.ended)
-	events := m.conn.Events
 	signals := make(chan os.Signal, 16) // without a keeper they are our own
 	for {
 		select {
@@ -200,8 +227,11 @@ func (m *master) loop() int {
 			m.keeperSays(s)
 		}
 		m.settleAll()
-		if m.stopping && len(m.processes) == 0 && len(m.apps) == 0 {
+		switch {
+		case m.stopping && len(m.processes) == 0 && len(m.apps) == 0 && !m.saver.busy:
 			return m.end()
+		case m.leaves && m.commands == 0:
+			return 0
 		}
 	}
 }
@@ -210,12 +240,13 @@ func (m *master) loop() int {
 // nobody reports the end any more; their pidfds show that it has come.
 func (m *master) loseKeeper() {
 	m.keeperGone = true
-	m.warn("keeper", "the keeper is gone: nothing would start the master again; restart the daemon when you can")
+	m.warn("keeper", "the keeper is gone, and is being replaced")
 	for _, p := range m.processes {
 		if p.adopted {
 			m.atUnknownEnd(p)
 		}
 	}
+	go m.becomeKeeper()
 }
 
 func (m *master) end() int {
@@ -228,6 +259,9 @@ func (m *master) end() int {
 			m.log("%v", err)
 		}
 	}
+	if err := removeState(m.home); err != nil {
+		m.log("%v", err)
+	}
 	m.kept("stop", m.conn.Stop(m.code))
 	return m.code
 }
@@ -236,10 +270,13 @@ func (m *master) keeperSays(event any) {
 	switch event := event.(type) {
 	case keeper.Exit:
 		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
-			m.endGroup(p)
+			m.system.endGroup(p)
 			m.exited(p, keeper.Describe(event.Status))
 		}
 		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
+	case keeper.Who: // it is the new program now
+		m.keeper, m.upgrading = event, false
+		m.kept(keeper.UpgradeRecord, m.conn.Delete(keeper.UpgradeRecord))
 	case os.Signal:
 		switch event {
 		case unix.SIGTERM, unix.SIGINT:
@@ -254,22 +291,37 @@ func (m *master) keeperSays(event any) {
 			}
 			go m.shutdown(why)
 		case unix.SIGHUP:
-			go func() {
-				notes, err := m.reload(quiet{}, []string{"all"})
-				for _, note := range notes {
-					m.log("%s", note)
-				}
-				if err != nil {
-					m.log("reload: %v", err)
-				} else {
-					m.log("reloaded all apps")
-				}
-			}()
+			go m.hangup()
 		case unix.SIGUSR1:
 			m.reopenLogs()
+		case unix.SIGUSR2:
+			go func() {
+				if err := m.upgrade("", 0); err != nil {
+					m.log("%s", errorText(err))
+				}
+			}()
 		default:
 			m.log("signal %v: nothing is done for it", event)
 		}
+	}
+}
+
+// hangup is SIGHUP: everything is reloaded.
+func (m *master) hangup() {
+	end, err := m.begin()
+	if err != nil {
+		m.log("reload: %v", err)
+		return
+	}
+	defer end()
+	notes, err := m.reload(quiet{}, []string{"all"})
+	for _, note := range notes {
+		m.log("%s", note)
+	}
+	if err != nil {
+		m.log("reload: %v", err)
+	} else {
+		m.log("reloaded all apps")
 	}
 }
 
@@ -325,12 +377,14 @@ func (m *master) settleAll() {
 		}
 	}
 	for _, a := range apps {
+		m.steer(a)
 		m.prune(a)
 	}
 	for _, f := range m.onRecord {
 		f()
 	}
 	m.onRecord = nil
+	m.saver.look(m.conn.Revision())
 	for w := range m.watchers {
 		w.look()
 	}

@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"strings"
 
@@ -19,13 +21,24 @@ type notifySocket struct {
 // maxSocketPath is what sockaddr_un has room for, less the final zero.
 const maxSocketPath = 107
 
+// notifyName is the same for every master of a home: workers know no other.
+func notifyName(h home.Dir) string {
+	name := h.Notify()
+	if len(name) <= maxSocketPath {
+		return name
+	}
+	hash := fnv.New64a()
+	hash.Write([]byte(name))
+	return fmt.Sprintf("@neko-notify-%x", hash.Sum64())
+}
+
 // openNotify binds the socket in the home, or under an abstract name where the
 // path is too long for other programs. The keeper holds it as well, so that
 // what workers say between two masters is heard by the second.
 func openNotify(h home.Dir) (notifySocket, error) {
-	n := notifySocket{name: h.Notify()}
-	if len(n.name) > maxSocketPath {
-		n.name = fmt.Sprintf("@neko-notify-%d", os.Getpid())
+	n := notifySocket{name: notifyName(h)}
+	if strings.HasPrefix(n.name, "@") {
+		// There is no file that is in the way.
 	} else if err := os.Remove(n.name); err != nil && !os.IsNotExist(err) {
 		return n, err
 	}
@@ -57,17 +70,21 @@ func (m *master) listenNotify() error {
 		defer file.Close()
 		buf := make([]byte, 4096)
 		oob := make([]byte, unix.CmsgSpace(unix.SizeofUcred)+unix.CmsgSpace(4*16))
-		for {
-			var n, oobn int
-			var recvErr error
-			err := raw.Read(func(fd uintptr) bool {
-				n, oobn, _, _, recvErr = unix.Recvmsg(int(fd), buf, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-				return recvErr != unix.EAGAIN
+		// A message is looked at first and taken when it has had its consequences: if
+		// this master ends in between, the next one hears it.
+		receive := func(flags int) (n, oobn int, err error) {
+			waitErr := raw.Read(func(fd uintptr) bool {
+				n, oobn, _, _, err = unix.Recvmsg(int(fd), buf, oob, flags|unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+				return err != unix.EAGAIN
 			})
+			return n, oobn, errors.Join(waitErr, err)
+		}
+		for {
+			n, oobn, err := receive(unix.MSG_PEEK)
 			if err != nil {
-				return
-			}
-			if recvErr != nil {
+				if errors.Is(err, os.ErrClosed) {
+					return
+				}
 				continue
 			}
 			if pid, ok := sender(oob[:oobn]); ok {
@@ -76,8 +93,17 @@ func (m *master) listenNotify() error {
 				if err != nil {
 					group = pid
 				}
-				text := string(buf[:n])
-				m.post(func() { m.heard(pid, group, text) })
+				heard := false
+				m.do(func() {
+					m.heard(pid, group, string(buf[:n]))
+					heard = true
+				})
+				if !heard {
+					return
+				}
+			}
+			if _, oobn, err := receive(0); err == nil {
+				sender(oob[:oobn]) // of which the descriptors are to be closed
 			}
 		}
 	}()
@@ -119,6 +145,17 @@ func (m *master) heard(pid, group int, text string) {
 		case "READY":
 			if value == "1" {
 				m.becameReady(p)
+			}
+		case "STOPPING":
+			if value == "1" {
+				m.stopsItself(p)
+			}
+		case "WATCHDOG":
+			switch value {
+			case "1":
+				m.alive(p)
+			case "trigger":
+				m.hung(p, fmt.Sprintf("pid %d says that it is stuck (WATCHDOG=trigger)", p.PID))
 			}
 		case "STATUS":
 			p.status = strings.ToValidUTF8(value[:min(len(value), 200)], "\uFFFD")

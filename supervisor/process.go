@@ -18,13 +18,20 @@ type process struct {
 	keeper.Child
 	launch    int64 // names its pipes at the keeper
 	slot      *slot
+	as        int // the slot that it is told it is in: a stand-in, that of its model
 	spec      *spec.App
 	startedAt time.Time
-	pidfd     *os.File // nil: unknown to this kernel
+	tookAt    time.Time // of a spare: when it began to serve
+	pidfd     *os.File  // nil: unknown to this kernel
+	inodes    []uint64  // of its pipes
+	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
 	adopted  bool // a child of the keeper, that an earlier master started
 	ready    bool
-	leaving  bool   // was told to stop
+	trial    time.Duration // it must have run for so long before its predecessor leaves
+	tookOver bool          // serves, or has served
+	leaving  bool          // was told to stop, or stops by itself
+	watchdog watchdog
 	status   string // the last STATUS= it sent
 	failure  string // why it never became ready, or was given up
 	deadline *time.Timer
@@ -32,6 +39,14 @@ type process struct {
 	pumps    [2]*logs.Pump
 	consoles [2]*logs.Prefixed
 	usage    usage
+}
+
+// uptime is for how long p has done what it is there for.
+func (p *process) uptime() time.Duration {
+	if !p.tookAt.IsZero() {
+		return time.Since(p.tookAt)
+	}
+	return time.Since(p.startedAt)
 }
 
 func (p *process) pipesName() string {
@@ -72,7 +87,7 @@ func openPidfd(fd int) *os.File {
 // are on record: if this master is killed in between, the next one hears the
 // status from the keeper.
 func (m *master) reap(p *process) {
-	m.endGroup(p)
+	m.system.endGroup(p)
 	exit, err := keeper.Peek(p.PID)
 	if err != nil {
 		m.log("wait for pid %d: %v", p.PID, err)
@@ -85,8 +100,8 @@ func (m *master) reap(p *process) {
 	m.exited(p, keeper.Describe(exit))
 }
 
-// signal reaches p and nobody else, even if its pid is another's by now.
-func (p *process) signal(s syscall.Signal) error {
+// signal implements [system].
+func (n native) signal(p *process, s syscall.Signal) error {
 	var err error
 	if p.pidfd == nil {
 		err = unix.Kill(p.PID, s)
@@ -108,31 +123,29 @@ func (p *process) signal(s syscall.Signal) error {
 // kill ends p and all that it started and that did not leave its group. It may
 // have left that group itself.
 func (m *master) kill(p *process) {
-	if err := p.signal(unix.SIGKILL); err != nil {
+	if err := m.system.signal(p, unix.SIGKILL); err != nil {
 		m.log("kill pid %d of %s: %v", p.PID, p.slot, err)
 	}
-	m.endGroup(p)
+	m.system.endGroup(p)
 }
 
-// endGroup ends what is left of p's process group: with it goes all that it
+// endGroup implements [system], by p's process group: with it goes all that it
 // started, unless it took care to leave. The kernel gives the number of a group
 // to nobody as long as the group has a member; if there is a process of that
 // number, and it is not p, then the group is another's.
-func (m *master) endGroup(p *process) {
+func (n native) endGroup(p *process) {
 	if start, err := keeper.StartTime(p.PID); err == nil && start != p.Start {
 		return
 	}
 	if err := unix.Kill(-p.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
-		m.log("end the group of pid %d of %s: %v", p.PID, p.slot, err)
+		n.master.log("end the group of pid %d of %s: %v", p.PID, p.slot, err)
 	}
 }
 
 // after runs f in the loop when d is over, unless p gets another deadline
 // before or ends.
 func (m *master) after(p *process, d time.Duration, f func()) {
-	if p.deadline != nil {
-		p.deadline.Stop()
-	}
+	p.cancelDeadline()
 	var t *time.Timer
 	t = time.AfterFunc(d, func() {
 		m.post(func() {
@@ -144,28 +157,45 @@ func (m *master) after(p *process, d time.Duration, f func()) {
 	p.deadline = t
 }
 
+func (p *process) cancelDeadline() {
+	if p.deadline != nil {
+		p.deadline.Stop()
+		p.deadline = nil
+	}
+}
+
 // leave tells p to finish what it serves and go. It has DrainTimeout for that
 // and KillTimeout more; then its group is killed.
 func (m *master) leave(p *process) {
 	if p.leaving {
 		return
 	}
-	p.leaving = true
-	s := p.slot
-	s.leaving = append(s.leaving, p)
-	if s.serving == p {
-		s.serving = nil
-	}
-	if s.starting == p {
-		s.starting = nil
-	}
 	// The record goes first: a second SIGTERM from the next master would make
 	// many programs drop what they serve.
-	m.record(s)
-	if err := p.signal(unix.SIGTERM); err != nil {
-		m.log("signal pid %d of %s: %v", p.PID, s, err)
+	m.letGo(p)
+	if err := m.system.signal(p, unix.SIGTERM); err != nil {
+		m.log("signal pid %d of %s: %v", p.PID, p.slot, err)
 	}
 	m.giveTime(p, false)
+}
+
+// letGo records that p is about to end.
+func (m *master) letGo(p *process) {
+	p.leaving = true
+	s := p.slot
+	s.drop(p)
+	s.leaving = append(s.leaving, p)
+	p.watchdog.stop()
+	m.record(s)
+}
+
+// drop takes a process from its place in the slot.
+func (s *slot) drop(p *process) {
+	for _, place := range []**process{&s.serving, &s.starting, &s.standIn, &s.spare} {
+		if *place == p {
+			*place = nil
+		}
+	}
 }
 
 // giveTime lets a leaving process be until its time is over. An adopted one may
@@ -174,12 +204,14 @@ func (m *master) leave(p *process) {
 func (m *master) giveTime(p *process, again bool) {
 	m.after(p, p.spec.DrainTimeout.D(), func() {
 		if again {
-			_ = p.signal(unix.SIGTERM)
+			_ = m.system.signal(p, unix.SIGTERM)
 		}
-		m.after(p, p.spec.KillTimeout.D(), func() {
-			p.failure = fmt.Sprintf("did not stop within %s and was killed", p.spec.DrainTimeout.D()+p.spec.KillTimeout.D())
-			m.log("pid %d of %s %s", p.PID, p.slot, p.failure)
-			m.kill(p)
-		})
+		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
 	})
+}
+
+// expire kills a leaving process whose time is over.
+func (m *master) expire(p *process) {
+	m.log("pid %d of %s did not stop in time and was killed", p.PID, p.slot)
+	m.kill(p)
 }

@@ -45,7 +45,7 @@ func (m *master) awaitReady(p *process) {
 			seen := look.accepting()
 			over := true
 			m.do(func() {
-				over = p.slot.starting != p
+				over = p.ready || p.leaving || m.processes[p.PID] != p
 				if seen && !over {
 					m.becameReady(p)
 				}

@@ -48,6 +48,9 @@ type processRecord struct {
 	Start     uint64    `json:"start"`
 	StartedAt time.Time `json:"started_at"`
 	Role      role      `json:"role"`
+	As        int       `json:"as"`                 // the slot that it was told it is in
+	Ready     bool      `json:"ready,omitempty"`    // though it may not serve yet
+	Watchdog  bool      `json:"watchdog,omitempty"` // has given a sign of life
 }
 
 type role string
@@ -55,6 +58,8 @@ type role string
 const (
 	starting role = "starting"
 	serving  role = "serving"
+	standIn  role = "stand-in"
+	spare    role = "spare"
 	leaving  role = "leaving"
 )
 
@@ -76,11 +81,16 @@ func (m *master) record(s *slot) {
 	}
 	add := func(p *process, as role) {
 		if p != nil {
-			r.Processes = append(r.Processes, processRecord{p.launch, p.PID, p.Start, p.startedAt, as})
+			r.Processes = append(r.Processes, processRecord{
+				Launch: p.launch, PID: p.PID, Start: p.Start, StartedAt: p.startedAt, Role: as, As: p.as,
+				Ready: p.ready, Watchdog: p.watchdog.timer != nil,
+			})
 		}
 	}
 	add(s.serving, serving)
 	add(s.starting, starting)
+	add(s.standIn, standIn)
+	add(s.spare, spare)
 	for _, p := range s.leaving {
 		add(p, leaving)
 	}
@@ -194,11 +204,7 @@ func (m *master) parse(in *keeper.Inheritance, name string, into any) bool {
 func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app {
 	a := &app{name: name, spec: r.Spec, size: r.Size, busy: make(chan struct{}, 1)}
 	for i, l := range r.Spec.Listen {
-		var fds []int
-		for found := in.Files[socketsName(name, i, 0)]; len(found) == 1; found = in.Files[socketsName(name, i, len(fds))] {
-			delete(in.Files, socketsName(name, i, len(fds)))
-			fds = append(fds, found[0])
-		}
+		fds := takeSockets(in, name, i)
 		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)
 		if err != nil {
 			m.log("the address of %s: %v", name, err)
@@ -211,7 +217,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 	}
 	for i := 0; ; i++ {
 		s := &slot{app: a, index: i, spec: a.spec, want: stop, state: control.Stopped,
-			logs: m.logFiles(name, i)}
+			logs: m.logFiles(name, i), steered: true}
 		var sr slotRecord
 		if !m.parse(in, s.recordName(), &sr) {
 			break
@@ -225,15 +231,36 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 	return a
 }
 
+// takeSockets are the sockets of an app's listener, in slot order: -1 for a slot
+// whose socket is lost, as its worker ended after keeper and master.
+func takeSockets(in *keeper.Inheritance, app string, listener int) (fds []int) {
+	prefix := fmt.Sprintf("socket/%s/%d/", app, listener)
+	for _, name := range names(in, prefix) {
+		index, err := strconv.Atoi(strings.TrimPrefix(name, prefix))
+		if err != nil || len(in.Files[name]) != 1 {
+			continue
+		}
+		for len(fds) <= index {
+			fds = append(fds, -1)
+		}
+		fds[index] = in.Files[name][0]
+		delete(in.Files, name)
+	}
+	return fds
+}
+
 // adoptSlot takes over the processes that a slot's record names, and returns
 // those whose pid the last master had no time to record.
 func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 	retire := s.want == retire
 	for _, r := range s.inherited {
 		p := &process{
-			Child: keeper.Child{PID: r.PID, Start: r.Start}, launch: r.Launch, slot: s, spec: s.spec,
+			Child: keeper.Child{PID: r.PID, Start: r.Start}, launch: r.Launch, slot: s, as: r.As, spec: s.spec,
 			startedAt: r.StartedAt, tails: newTails(),
-			ready: r.Role == serving, leaving: r.Role == leaving,
+			ready: r.Role == serving || r.Ready, tookOver: r.Role == serving, leaving: r.Role == leaving,
+		}
+		if p.watchdog.every = s.spec.Watchdog.D(); r.Watchdog {
+			p.watchdog.last = time.Now()
 		}
 		m.lastLaunch = max(m.lastLaunch, r.Launch)
 		switch r.Role {
@@ -241,6 +268,10 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 			s.serving = p
 		case starting:
 			s.starting = p
+		case standIn:
+			s.standIn = p
+		case spare:
+			s.spare = p
 		case leaving:
 			s.leaving = append(s.leaving, p)
 		}
@@ -288,6 +319,13 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 		m.giveTime(p, true)
 	case !p.ready:
 		m.awaitReady(p)
+	case p == p.slot.standIn:
+		m.standDown(p)
+	case p == p.slot.starting: // whether it is on trial only the last master knew
+		m.after(p, trial(p.spec)-time.Since(p.startedAt), func() { m.takeOver(p) })
+	}
+	if w := &p.watchdog; !w.last.IsZero() && !p.leaving {
+		m.expect(p, w.every)
 	}
 }
 
@@ -295,7 +333,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 // ask how it ended.
 func (m *master) atUnknownEnd(p *process) {
 	m.atEnd(p, func() {
-		m.endGroup(p)
+		m.system.endGroup(p)
 		m.exited(p, "unknown")
 	})
 }
@@ -317,7 +355,7 @@ func (m *master) adoptBegun(in *keeper.Inheritance, p *process) {
 		m.adoptProcess(in, p)
 		return
 	}
-	s.starting = nil // it was not forked, or has ended
+	s.drop(p) // it was not forked, or has ended
 }
 
 // environment is what a process was started with, if we may see it. One that was
@@ -345,7 +383,7 @@ func (m *master) adoptPipes(in *keeper.Inheritance) {
 	for _, name := range names(in, "pipes/") {
 		fds := in.Files[name]
 		parts := strings.Split(name, "/")
-		if len(fds) != 2 || len(parts) != 4 {
+		if len(fds) < 2 || len(parts) != 4 {
 			continue
 		}
 		launch, _ := strconv.ParseInt(parts[3], 10, 64)
@@ -361,6 +399,6 @@ func (m *master) adoptPipes(in *keeper.Inheritance) {
 				p = &process{launch: launch, slot: a.slots[index], tails: newTails()}
 			}
 		}
-		m.pump(p, fds[0], fds[1], !p.ready)
+		m.usePipes(p, fds, !p.ready)
 	}
 }

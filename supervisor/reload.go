@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/socket"
@@ -20,16 +21,26 @@ func (m *master) reload(r reporter, targets []string) (notes []string, err error
 	return notes, err
 }
 
+// longestTrial bounds min_uptime where it is the time that the first successor of
+// a reload must live beside its predecessor.
+const longestTrial = 5 * time.Second
+
+func trial(app *spec.App) time.Duration { return min(app.MinUptime.D(), longestTrial) }
+
 // roll gives every running slot a successor with the next spec, one at a time.
-// If one fails, its predecessor and the slots after it stay as they are.
+// If one fails, its predecessor and the slots after it stay as they are. The first
+// successor is on trial: it must have lived for min_uptime before its predecessor
+// leaves, for many a mistake shows only when a program has begun to work.
 func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err error) {
 	var slots []*slot
 	m.do(func() { slots = slices.Clone(a.slots) })
+	trial := trial(next)
 	for _, s := range slots {
 		if only != nil && s != only {
 			continue
 		}
-		note, err := m.replace(s, next)
+		note, err := m.replace(s, next, trial)
+		trial = 0
 		if note != "" {
 			notes = append(notes, note)
 		}
@@ -51,7 +62,7 @@ func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err e
 //
 // A process that has bound a port by itself, and alone, is restarted: its
 // successor could not bind the port.
-func (m *master) replace(s *slot, next *spec.App) (note string, err error) {
+func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note string, err error) {
 	m.until(func() bool { return s.want != run || len(s.leaving) == 0 && s.starting == nil })
 	pid, port := 0, ""
 	m.do(func() {
@@ -80,9 +91,10 @@ func (m *master) replace(s *slot, next *spec.App) (note string, err error) {
 		}
 		// Until the successor serves, a crash of the slot is answered with what is
 		// known to work.
-		if successor, err = m.launch(s, next); err == nil {
-			m.touch(s)
-		}
+		successor = m.newProcess(s, next)
+		successor.trial, s.starting = trial, successor
+		err = m.launch(successor)
+		m.touch(s)
 	})
 	switch {
 	case err != nil:
@@ -95,7 +107,7 @@ func (m *master) replace(s *slot, next *spec.App) (note string, err error) {
 	var reason string
 	var ready bool
 	m.until(func() bool {
-		reason, ready = successor.failure, successor.ready
+		reason, ready = successor.failure, successor.tookOver
 		return ready || s.starting != successor
 	})
 	if ready {

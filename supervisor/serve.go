@@ -36,12 +36,11 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 			return err
 		}
 	}
-	file := os.NewFile(uintptr(fd), "control")
-	listener, err := net.FileListener(file)
+	m.held["control"] = []int{fd}
+	listener, err := listenerOf(fd)
 	if err != nil {
 		return err
 	}
-	file.Close()
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ping", m.servePing)
@@ -70,6 +69,9 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("POST /v1/scale", command(m, func(r reporter, q control.ScaleRequest) ([]string, []string, error) {
 		return []string{q.Name}, nil, m.scale(r, q.Name, q.Instances)
 	}))
+	mux.HandleFunc("POST /v1/upgrade", command(m, func(r reporter, q control.UpgradeRequest) ([]string, []string, error) {
+		return nil, nil, m.upgrade(q.Program, 1)
+	}))
 	mux.HandleFunc("POST /v1/kill", command(m, func(r reporter, _ struct{}) ([]string, []string, error) {
 		m.shutdown("nekoctl kill")
 		return nil, nil, nil
@@ -77,6 +79,17 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	m.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
 	go m.server.Serve(ownOnly{listener})
 	return nil
+}
+
+// listenerOf accepts by way of a descriptor that stays the caller's.
+func listenerOf(fd int) (net.Listener, error) {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(dup), "control")
+	defer file.Close()
+	return net.FileListener(file)
 }
 
 // finishControl lets answers that are under way go out.
@@ -152,7 +165,10 @@ func answer(w http.ResponseWriter, status int, body any) {
 func (m *master) servePing(w http.ResponseWriter, _ *http.Request) {
 	var p control.Ping
 	m.do(func() {
-		p = control.Ping{Version: m.version, Keeper: m.keeperPID, Master: os.Getpid(), Home: string(m.home), Warnings: m.warningList()}
+		p = control.Ping{
+			Version: m.version, Keeper: m.keeper.PID, KeeperVersion: m.keeper.Version, Master: os.Getpid(),
+			Home: string(m.home), Upgrading: m.upgrading, UpgradeFailed: m.warnings[upgradeWarning], Warnings: m.warningList(),
+		}
 	})
 	answer(w, http.StatusOK, p)
 }
@@ -229,8 +245,13 @@ func (s *slot) showAll(h home.Dir) control.ProcessExtra {
 	if s.serving != nil {
 		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
 	}
-	if s.starting != nil {
-		v.Starting = s.starting.PID
+	for _, other := range []struct {
+		p   *process
+		pid *int
+	}{{s.starting, &v.Starting}, {s.spare, &v.Spare}, {s.standIn, &v.StandIn}} {
+		if other.p != nil {
+			*other.pid = other.p.PID
+		}
 	}
 	for _, p := range s.leaving {
 		v.Draining = append(v.Draining, p.PID)
@@ -299,6 +320,12 @@ func command[Q any](m *master, run func(reporter, Q) (targets, notes []string, e
 		w.WriteHeader(http.StatusOK)
 		s := &stream{signal: make(chan struct{}, 1)}
 		go func() {
+			end, err := m.begin()
+			if err != nil {
+				s.add(m.outcome(nil, nil, err))
+				return
+			}
+			defer end()
 			targets, notes, err := run(s, q)
 			s.add(m.outcome(targets, notes, err))
 		}()
@@ -330,6 +357,7 @@ func (m *master) outcome(targets, notes []string, err error) control.Event {
 		}
 		return control.Event{Error: e}
 	}
+	m.untilSaved()
 	done := &control.Done{Processes: []control.Process{}, Notes: notes}
 	m.do(func() {
 		done.Notes = append(done.Notes, m.warningList()...)

@@ -21,14 +21,10 @@ const (
 	retire want = "retire"
 )
 
-// handshakes is how long a client may need to complete a handshake that began
-// before the steering left out a slot. No counter shows these; a SYN+ACK is
-// sent again after 1 s and 2 s more.
-const handshakes = 3 * time.Second
-
 // slot is one place of an app: a socket of its own and at most one process that
-// serves, one that starts, and any that finish what they serve. Only the loop
-// touches it.
+// serves, one that starts, one that waits to take over (spare.go), and any that
+// finish what they serve. While it has none that serves, one of a sibling's make
+// may stand in (standin.go). Only the loop touches it.
 //
 // Commands set what a slot wants; settle, after every event, does the next step
 // towards it. So no order of events leaves it stuck.
@@ -42,19 +38,27 @@ type slot struct {
 
 	serving  *process
 	starting *process
+	standIn  *process
+	spare    *process
 	leaving  []*process
 
-	state    control.State
-	errored  bool
-	waiting  *time.Timer // until the next attempt
-	retiring *time.Timer // until the queue must be empty
-	backoff  backoff
-	restarts int
-	reason   string // why it is not online
-	lastExit string
-	exitedAt time.Time
-	attempts int      // launches that have failed since the slot was told to run
-	victim   *process // the last of them, nil if it could not even be forked
+	state         control.State
+	errored       bool
+	waiting       *time.Timer // until the next attempt
+	retiring      *time.Timer // until the queue must be empty
+	sparing       *time.Timer // until the next attempt at a spare
+	probation     *time.Timer // until new connections are sent to one that crashed at once
+	steered       bool        // new connections are sent here
+	awayAt        time.Time   // since when they are not; zero: they never were
+	covered       bool        // has had a stand-in since
+	backoff       backoff
+	spareFailures int // since the last one was ready
+	restarts      int
+	reason        string // why it is not online
+	lastExit      string
+	exitedAt      time.Time
+	attempts      int      // launches that have failed since the slot was told to run
+	victim        *process // the last of them, nil if it could not even be forked
 
 	logs     [2]*logs.File // out, err
 	recorded string        // the record as the keeper has it
@@ -66,7 +70,6 @@ func (s *slot) String() string { return fmt.Sprintf("%s:%d", s.app.name, s.index
 
 // observe derives the state.
 func (s *slot) observe() control.State {
-	busy := s.serving != nil || s.starting != nil || len(s.leaving) > 0
 	switch {
 	case s.want != stop && !s.cycle:
 		switch {
@@ -82,10 +85,15 @@ func (s *slot) observe() control.State {
 			return control.WaitingRestart
 		}
 		return s.state
-	case busy:
+	case !s.empty():
 		return control.Stopping
 	}
 	return control.Stopped
+}
+
+// empty says that the slot has no process.
+func (s *slot) empty() bool {
+	return s.serving == nil && s.starting == nil && s.standIn == nil && s.spare == nil && len(s.leaving) == 0
 }
 
 // why is what a command waits for that looks on, or what went wrong.
@@ -104,9 +112,7 @@ func (s *slot) why() string {
 }
 
 // idle says that the slot is done with.
-func (s *slot) idle() bool {
-	return s.want == stop && s.serving == nil && s.starting == nil && len(s.leaving) == 0
-}
+func (s *slot) idle() bool { return s.want == stop && s.empty() }
 
 // settle does what the slot's wish and its processes call for. In a daemon that
 // stops nothing else counts, whatever a command may still wish.
@@ -117,7 +123,10 @@ func (m *master) settle(s *slot) {
 	switch {
 	case s.want == stop || s.cycle:
 		s.cancel(&s.waiting)
-		for _, p := range []*process{s.starting, s.serving} {
+		if s.serving != nil {
+			m.steer(s.app) // before it stops to accept
+		}
+		for _, p := range []*process{s.starting, s.serving, s.standIn, s.spare} {
 			if p != nil {
 				m.leave(p)
 			}
@@ -126,11 +135,15 @@ func (m *master) settle(s *slot) {
 			s.cycle = false
 			m.fill(s)
 		}
-	case s.want == retire && s.serving == nil && s.starting == nil && m.queued(s) == 0:
-		m.retired(s)
-	case s.serving == nil && s.starting == nil && s.waiting == nil && !s.errored:
+	case s.serving == nil && s.starting != nil && s.starting.ready:
+		m.takeOver(s.starting) // it need not prove itself any longer
+	case s.serving == nil && s.starting != nil:
+		m.takeSpare(s) // until that one is ready
+	case s.serving == nil && s.waiting == nil && !s.errored:
 		m.fill(s)
 	}
+	m.cover(s)
+	m.keepSpare(s)
 	if state := s.observe(); state != s.state {
 		if !legal(s.state, state) {
 			m.log("BUG: %s went from %s to %s", s, s.state, state)
@@ -140,16 +153,35 @@ func (m *master) settle(s *slot) {
 			s.reason = ""
 		}
 		m.tell(s, s.why())
-		m.steer(s.app)
 	}
 }
 
-// fill launches a process into an empty slot.
+// fill launches a process into an empty slot, or takes the one that waits.
 func (m *master) fill(s *slot) {
-	if _, err := m.launch(s, s.spec); err != nil {
+	if m.takeSpare(s) {
+		return
+	}
+	p := m.newProcess(s, s.spec)
+	s.starting = p
+	if err := m.launch(p); err != nil {
 		s.victim = nil
 		m.crashed(s, err.Error(), 0)
 	}
+}
+
+// later runs f in the loop when d is over, unless the timer at t is cancelled or
+// set anew before.
+func (m *master) later(t **time.Timer, d time.Duration, f func()) {
+	var timer *time.Timer
+	timer = time.AfterFunc(d, func() {
+		m.post(func() {
+			if *t == timer {
+				*t = nil
+				f()
+			}
+		})
+	})
+	*t = timer
 }
 
 func (s *slot) cancel(t **time.Timer) {
@@ -159,47 +191,80 @@ func (s *slot) cancel(t **time.Timer) {
 	}
 }
 
-// becameReady makes a process that starts the one that serves.
+// becameReady is the moment from which a process can serve. If its predecessor
+// still does, it may be on trial first (see [master.roll]).
 func (m *master) becameReady(p *process) {
 	s := p.slot
-	if s.starting != p {
-		return // it leaves already, or says so twice
+	if p.ready || p.leaving {
+		return // it says so twice, or is on its way out
 	}
 	p.ready = true
-	if p.deadline != nil {
-		p.deadline.Stop()
-		p.deadline = nil
-	}
-	for i, pump := range p.pumps {
-		if pump != nil {
-			pump.Copy(copies(p.consoles[i], nil))
-		}
-	}
-	predecessor := s.serving
-	s.starting, s.serving = nil, p
-	s.spec = p.spec
-	s.errored, s.attempts = false, 0
+	p.cancelDeadline()
 	for _, g := range s.app.groups {
 		if err := g.Relisten(s.index); err != nil {
 			m.log("listen again on %s: %v", g.Address, err)
 		}
 	}
-	if predecessor != nil {
-		m.leave(predecessor)
-		m.tell(s, fmt.Sprintf("pid %d took over from pid %d", p.PID, predecessor.PID))
-	}
 	m.touch(s)
+	switch wait := p.trial - time.Since(p.startedAt); {
+	case s.standIn == p:
+		m.standDown(p)
+	case s.spare == p:
+		s.spareFailures = 0
+	case s.serving != nil && wait > 0:
+		m.after(p, wait, func() { m.takeOver(p) })
+	default:
+		m.takeOver(p)
+	}
 }
 
-// failed gives up a process that did not become ready. It leaves in peace: it
-// may have accepted connections already.
-func (m *master) failed(p *process) {
+// takeOver makes a process that is ready the one that serves.
+func (m *master) takeOver(p *process) {
 	s := p.slot
 	if s.starting != p {
 		return
 	}
+	predecessor := s.serving
+	s.starting = nil
+	m.serve(p)
+	if predecessor != nil {
+		if predecessor.uptime() >= predecessor.spec.MinUptime.D() {
+			s.backoff.streak = 0
+		}
+		m.leave(predecessor)
+		m.tell(s, fmt.Sprintf("pid %d took over from pid %d", p.PID, predecessor.PID))
+	}
+}
+
+// serve makes p the process that serves in its slot.
+func (m *master) serve(p *process) {
+	s := p.slot
+	p.tookOver = true
+	p.cancelDeadline()
+	for i, pump := range p.pumps {
+		if pump != nil {
+			pump.Copy(copies(p.consoles[i], nil))
+		}
+	}
+	s.serving, s.spec = p, p.spec
+	s.errored, s.attempts = false, 0
+	m.putOnProbation(p)
+	m.touch(s)
+}
+
+// failed gives up a process that did not become ready, or not for long enough. It
+// leaves in peace: it may have accepted connections already.
+func (m *master) failed(p *process) {
+	s := p.slot
+	if p.leaving || s.serving == p {
+		return
+	}
+	starting, spare := s.starting == p, s.spare == p
 	m.leave(p)
-	if s.serving == nil {
+	switch {
+	case spare:
+		m.spareFailed(p)
+	case starting && s.serving == nil:
 		s.victim = p
 		m.crashed(s, p.failure, 0)
 	}
@@ -212,9 +277,9 @@ func (m *master) exited(p *process, exit string) {
 		return // reported twice
 	}
 	delete(m.processes, p.PID)
-	if p.deadline != nil {
-		p.deadline.Stop()
-	}
+	p.cancelDeadline()
+	p.watchdog.stop()
+	p.closeGate()
 	if p.pidfd != nil {
 		p.pidfd.Close()
 	}
@@ -227,17 +292,24 @@ func (m *master) exited(p *process, exit string) {
 	switch {
 	case s.serving == p:
 		s.serving = nil
-		m.steer(s.app) // before anything else is sent its way
-		m.crashed(s, how, time.Since(p.startedAt))
+		m.lose(s, how, p)
 	case s.starting == p:
 		s.starting = nil
-		if p.failure == "" {
+		if p.failure == "" && p.ready {
+			p.failure = fmt.Sprintf("became ready, and ended %v after its start: %s", time.Since(p.startedAt).Round(time.Millisecond), s.lastExit)
+		} else if p.failure == "" {
 			p.failure = "ended before it was ready: " + s.lastExit
 		}
 		if s.serving == nil {
 			s.victim = p
 			m.crashed(s, p.failure, 0)
 		}
+	case s.standIn == p:
+		s.standIn = nil
+	case s.spare == p:
+		s.spare = nil
+		p.failure = how
+		m.spareFailed(p)
 	default:
 		s.leaving = slices.DeleteFunc(s.leaving, func(q *process) bool { return q == p })
 	}
@@ -264,70 +336,5 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 		m.touch(s)
 		return
 	}
-	var t *time.Timer
-	t = time.AfterFunc(delay, func() {
-		m.post(func() {
-			if s.waiting == t {
-				s.waiting = nil
-				m.touch(s)
-			}
-		})
-	})
-	s.waiting = t
-}
-
-// queued is the number of connections that wait for this slot alone.
-func (m *master) queued(s *slot) int {
-	total := 0
-	for _, g := range s.app.groups {
-		if g.Shared() || s.index >= g.Len() {
-			continue
-		}
-		n, err := g.Queued(s.index)
-		if err != nil {
-			m.log("queue of %s: %v", s, err)
-		}
-		total += n
-	}
-	return total
-}
-
-// beginRetire takes the slot out of the steering, and stops it when what was on
-// its way to it has been served.
-func (m *master) beginRetire(s *slot) {
-	if s.want != run {
-		return
-	}
-	s.want = retire
-	m.steer(s.app)
-	m.touch(s)
-	if s.serving == nil || !s.app.steered() {
-		m.retired(s)
-		return
-	}
-	m.retireLater(s, handshakes, time.Now().Add(handshakes+s.spec.DrainTimeout.D()))
-}
-
-func (m *master) retireLater(s *slot, wait time.Duration, limit time.Time) {
-	var t *time.Timer
-	t = time.AfterFunc(wait, func() {
-		m.post(func() {
-			if s.retiring != t || s.want != retire {
-				return
-			}
-			if m.queued(s) > 0 && time.Now().Before(limit) {
-				m.retireLater(s, 20*time.Millisecond, limit)
-				return
-			}
-			m.retired(s)
-		})
-	})
-	s.retiring = t
-}
-
-// retired lets the process of a slot go to which nothing comes any more.
-func (m *master) retired(s *slot) {
-	s.cancel(&s.retiring)
-	s.want = stop
-	m.touch(s)
+	m.later(&s.waiting, delay, func() { m.touch(s) })
 }

@@ -24,17 +24,72 @@ func kill(t *testing.T, pid int, s syscall.Signal) {
 	}
 }
 
-// killKeeper returns when the master knows that it is alone.
+// killKeeper returns when there is another.
 func (d *daemon) killKeeper() {
 	d.t.Helper()
-	kill(d.t, d.keeper, syscall.SIGKILL)
-	d.eventually("the master misses its keeper", func() bool {
-		ping, err := d.Ping(d.t.Context())
-		return err == nil && len(ping.Warnings) > 0
+	before, err := d.Ping(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	kill(d.t, before.Keeper, syscall.SIGKILL)
+	d.eventually("another keeper", func() bool {
+		now, err := d.Ping(d.t.Context())
+		return err == nil && now.Keeper != before.Keeper && len(now.Warnings) == 0
 	})
 }
 
-func TestAMasterWithoutAKeeperServesOn(t *testing.T) {
+// lastExit is how the last process of an app's first slot ended.
+func (d *daemon) lastExit(app string) string {
+	d.t.Helper()
+	detail, err := d.App(d.t.Context(), app)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return detail.Processes[0].LastExit
+}
+
+// The master takes the place of its keeper. What it has started is its own still,
+// so nothing is unknown of how these end.
+func TestAKilledKeeperIsReplaced(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	before := d.start(web("api", 2)).Processes
+	for range 3 {
+		d.killKeeper()
+		for i, p := range d.list() {
+			if p.PID != before[i].PID || p.ID != before[i].ID || p.Restarts != before[i].Restarts {
+				t.Errorf("before %+v, after %+v", before[i], p)
+			}
+		}
+		d.killMaster() // the new keeper starts another
+		pid := before[0].PID
+		kill(t, pid, syscall.SIGKILL)
+		before = d.until("the crashed worker is back", func(l []control.Process) bool {
+			return l[0].PID != pid && strings.Count(states(l), "online") == 2
+		})
+		if got := d.lastExit("api"); got != "signal: killed" && got != "unknown" {
+			t.Errorf("the last exit is %q", got)
+		}
+	}
+	pid, err := os.ReadFile(d.home.PID())
+	if ping, pingErr := d.Ping(t.Context()); err != nil || pingErr != nil || strings.TrimSpace(string(pid)) != fmt.Sprint(ping.Keeper) {
+		t.Errorf("neko.pid has %q, and the keeper is %d (%v, %v)", pid, ping.Keeper, err, pingErr)
+	}
+}
+
+func TestTheReplacedKeeperKnowsHowItsWorkersEnd(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	p := d.start(app("api", 1)).Processes[0]
+	d.killKeeper()
+	kill(t, p.PID, syscall.SIGKILL)
+	d.until("back", func(l []control.Process) bool { return l[0].PID != p.PID && l[0].State == control.Online })
+	if got, want := d.lastExit("api"), "signal: killed"; got != want {
+		t.Errorf("the last exit is %q, want %q", got, want)
+	}
+}
+
+func TestADaemonWithItsSecondKeeperCanDoAllThings(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	d.start(web("api", 2))
@@ -64,45 +119,161 @@ func TestAMasterWithoutAKeeperServesOn(t *testing.T) {
 	})
 }
 
-func TestAMasterWithoutAKeeperDrainsOnTERM(t *testing.T) {
+func TestASecondKeeperDrainsOnTERM(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	d.start(app("api", 2))
+	d.killKeeper()
 	ping, err := d.Ping(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.killKeeper()
-	kill(t, ping.Master, syscall.SIGTERM)
+	kill(t, ping.Keeper, syscall.SIGTERM)
 	d.eventually("all processes have ended", func() bool { workers, _ := d.family(); return len(workers) == 0 })
 }
 
-// When both are gone the workers serve on and keep their ports. Who starts the
-// app again is told by whom its port is taken.
-func TestAfterTheDeathOfKeeperAndMasterTheHomeCanBeUsedAgain(t *testing.T) {
-	t.Parallel()
-	d := newDaemon(t)
-	a := web("api", 1)
-	p := d.start(a).Processes[0]
-	ping, err := d.Ping(t.Context())
+// killBoth kills keeper and master at once. Nobody looks after the workers then.
+func (d *daemon) killBoth() {
+	d.t.Helper()
+	ping, err := d.Ping(d.t.Context())
 	if err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
-	kill(t, ping.Keeper, syscall.SIGKILL)
-	kill(t, ping.Master, syscall.SIGKILL)
-	t.Cleanup(func() { _ = syscall.Kill(p.PID, syscall.SIGKILL) })
-	get(t, p.Listeners[0])
+	kill(d.t, ping.Keeper, syscall.SIGSTOP) // or it would start another master
+	kill(d.t, ping.Master, syscall.SIGKILL)
+	kill(d.t, ping.Keeper, syscall.SIGKILL)
+}
+
+// spawn starts another daemon on the same home.
+func (d *daemon) spawn() {
+	d.t.Helper()
 	d.eventually("the home is free", func() bool { // the lock goes last
-		d.keeper, err = keeper.Spawn(d.home)
+		pid, err := keeper.Spawn(d.home)
+		d.keeper = pid
 		return err == nil
 	})
-	a.Listen[0].Address = p.Listeners[0]
-	_, err = d.Start(t.Context(), control.StartRequest{Apps: []spec.App{a}}, nil)
-	if err == nil || !strings.Contains(err.Error(), "is in use by") {
-		t.Errorf("got %v", err)
+}
+
+// When both are gone the workers serve on, and the next daemon finds them again:
+// sockets, output and all.
+func TestAfterTheDeathOfKeeperAndMasterTheWorkersAreFoundAgain(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := web("api", 2)
+	a.Spare = 1
+	before := d.start(a, app("mule", 1)).Processes
+	d.until("all have what they need", func([]control.Process) bool {
+		detail, err := d.App(t.Context(), "api")
+		return err == nil && detail.Processes[0].Spare > 0 && detail.Processes[1].Spare > 0
+	})
+	for range 2 {
+		d.command("reload", "mule") // the state is saved when a command has ended
+		before = d.list()
+		d.killBoth()
+		get(t, before[0].Listeners[0])
+		d.spawn()
+		for i, p := range d.list() {
+			if p.PID != before[i].PID || p.ID != before[i].ID || p.Restarts != before[i].Restarts || p.State != control.Online {
+				t.Errorf("before %+v, after %+v", before[i], p)
+			}
+		}
 	}
-	if list := d.list(); len(list) != 0 {
-		t.Errorf("half started: %+v", list)
+	// All of it can still be used.
+	kill(t, before[0].PID, syscall.SIGKILL)
+	d.until("the crashed worker is back", func(l []control.Process) bool {
+		return l[0].PID != before[0].PID && strings.Count(states(l), "online") == 3
+	})
+	slots := map[string]bool{}
+	for range 100 {
+		slot, _, _ := strings.Cut(get(t, before[0].Listeners[0]), " ")
+		slots[slot] = true
+	}
+	if len(slots) != 2 {
+		t.Errorf("the slots that answered are %v", slots)
+	}
+	d.command("reload", "all")
+	d.scale("api", "3")
+	d.scale("api", "1")
+	d.command("delete", "all")
+	d.nobodyRuns()
+}
+
+// What was in the pipe, and what is printed from then on, is in the log.
+func TestWhatIsPrintedWhileThereIsNoDaemonIsInTheLog(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := app("counter", 1)
+	// Like any shell it would end by a SIGPIPE, were there nobody to read.
+	a.Command = []string{"/bin/sh", "-c", "trap '' PIPE; i=0; while sleep 0.01; do i=$((i+1)); echo $i; done"}
+	a.WaitReady = false
+	d.start(a)
+	lines := func() []string {
+		text, _ := os.ReadFile(d.home.OutLog("counter", 0))
+		return strings.Fields(string(text))
+	}
+	d.eventually("it counts", func() bool { return len(lines()) > 10 })
+	d.killBoth()
+	d.spawn()
+	found := len(lines())
+	d.eventually("it counts on", func() bool { return len(lines()) > found+10 })
+}
+
+// A state that cannot be read is left alone as long as there are processes that
+// only it explains; mended, they are found.
+func TestAStateThatCannotBeReadIsNoReasonToLoseAnything(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ what, text, says string }{
+		{"truncated", `{"version":1,"where":"`, "is damaged"},
+		{"newer", `{"version":99}`, "is of a newer nekoctl"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			d := newDaemon(t)
+			before := d.start(web("api", 2)).Processes
+			good, err := os.ReadFile(d.home.State())
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.killBoth()
+			if err := os.WriteFile(d.home.State(), []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d.eventually("the home is free", func() bool {
+				_, err = keeper.Spawn(d.home)
+				return err != nil && !strings.Contains(err.Error(), "already runs")
+			})
+			if !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), fmt.Sprint(before[0].PID)) {
+				t.Errorf("got %v", err)
+			}
+			if text, err := os.ReadFile(d.home.State()); err != nil || string(text) != c.text {
+				t.Errorf("the state is %q (%v)", text, err)
+			}
+			get(t, before[0].Listeners[0])
+			if err := os.WriteFile(d.home.State(), good, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d.spawn()
+			for i, p := range d.list() {
+				if p.PID != before[i].PID {
+					t.Errorf("before %+v, after %+v", before[i], p)
+				}
+			}
+		})
+	}
+}
+
+func TestAStateOfWhichNothingRunsIsPutAside(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	if _, err := d.Kill(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(d.home.State(), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.spawn()
+	if text, err := os.ReadFile(d.home.State() + ".bad"); err != nil || string(text) != "x" {
+		t.Errorf("%q, %v", text, err)
 	}
 }
 

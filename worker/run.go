@@ -17,7 +17,9 @@ import (
 //
 // Under a supervisor (NOTIFY_SOCKET) it accepts its first connection when its
 // checks have passed, and then says READY=1: until then the connections belong
-// to its predecessor, or wait. Alone it accepts at once, and /readyz tells.
+// to its predecessor, or wait. Alone it accepts at once, and /readyz tells. A
+// spare (NEKO_SPARE_FD) accepts when it is told to, or returns nil if nobody
+// needs it any more.
 //
 // SIGHUP is ignored, and so is the loss of whoever reads stdout and stderr.
 //
@@ -36,6 +38,10 @@ func Run(ctx context.Context, config Config) error {
 		}
 	}
 	sockets, err := inheritedSockets()
+	if err != nil {
+		return err
+	}
+	spare, err := gateFromEnv()
 	if err != nil {
 		return err
 	}
@@ -71,6 +77,7 @@ func Run(ctx context.Context, config Config) error {
 	}
 	ready := make(chan bool, 1)
 	go func() { ready <- w.waitReady(starting, supervisor) }()
+	needed := make(chan bool, 1)
 
 	for {
 		select {
@@ -78,10 +85,21 @@ func Run(ctx context.Context, config Config) error {
 			if !ok {
 				continue // ctx has ended
 			}
+			if spare.closed() {
+				go func() { needed <- spare.wait() }()
+				w.tell(supervisor, "READY=1", "STATUS=waiting to take over")
+				continue
+			}
 			if supervisor.present() {
 				serve()
 			}
 			w.tell(supervisor, "READY=1", "STATUS=serving")
+		case ok := <-needed:
+			if !ok {
+				return nil
+			}
+			serve()
+			w.tell(supervisor, "STATUS=serving")
 		case err := <-served:
 			return fmt.Errorf("cannot accept: %w", errors.Join(err, errors.New("the listener ended")))
 		case <-ctx.Done():

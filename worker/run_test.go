@@ -249,6 +249,46 @@ func TestWatchdog(t *testing.T) {
 	}
 }
 
+// A spare is ready and accepts nothing before it is needed.
+func TestSpare(t *testing.T) {
+	for _, needed := range []bool{true, false} {
+		l, f := listenLocal(t)
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := startCommand(t, exec.Command(os.Args[0]), true, []string{"LISTEN_FDS=1", "NEKO_SPARE_FD=4"}, f, read)
+		read.Close()
+		if got, want := p.told(t), "READY=1\nSTATUS=waiting to take over"; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		c := dial(t, l.Addr().String())
+		c.send(t, "/livez")
+		if needed {
+			if _, err := write.Write([]byte{1}); err != nil {
+				t.Fatal(err)
+			}
+			if body, _ := c.receive(t); body != "ok\n" {
+				t.Errorf("%q", body)
+			}
+			if got, want := p.told(t), "STATUS=serving"; got != want {
+				t.Errorf("told %q, want %q", got, want)
+			}
+			p.signal(t, syscall.SIGTERM)
+		}
+		write.Close()
+		if code := p.end(t); code != 0 || p.stderr.String() != "" {
+			t.Errorf("exit code %d: %s", code, p.stderr.String())
+		}
+		if !needed {
+			_ = l.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err := l.Accept(); err != nil { // it is still there for another
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // Alone it listens by itself and says where.
 func TestLifeAlone(t *testing.T) {
 	l, f := listenLocal(t)

@@ -107,6 +107,8 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		{"listen_pid", fmt.Sprint(app.Spec.ListenPID)},
 		{"wait_ready", fmt.Sprint(app.Spec.WaitReady)},
 		{"timeouts", fmt.Sprintf("listen %v, drain %v, kill %v", app.Spec.ListenTimeout.D(), app.Spec.DrainTimeout.D(), app.Spec.KillTimeout.D())},
+		{"watched by", watches(app.Spec)},
+		{"spare", zeroless(app.Spec.Spare)},
 		{"restarts", fmt.Sprintf("at most %d in %v, of processes younger than %v", app.Spec.MaxRestarts, app.Spec.RestartWindow.D(), app.Spec.MinUptime.D())},
 	})
 	for _, p := range app.Processes {
@@ -123,17 +125,16 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"listening", strings.Join(p.Listeners, ", ")},
 			{"status", p.Status},
 			{"starting", zeroless(p.Starting)},
+			{"spare", zeroless(p.Spare)},
+			{"stand-in", zeroless(p.StandIn)},
 			{"draining", strings.Trim(fmt.Sprint(p.Draining), "[]")},
-			{"last exit", p.LastExit},
+			{"last exit", lastExit(p)},
 			{"out log", p.OutLog},
 			{"error log", p.ErrLog},
 		}
 		if p.PID != 0 {
 			facts[1][1] = uptime(time.Duration(p.UptimeMS)*time.Millisecond) + date(", since", p.StartedAt)
 			facts[3][1], facts[4][1] = percent(p.Process), size(p.MemoryBytes)
-		}
-		if p.LastExit != "" {
-			facts[9][1] += date(", at", p.LastExitAt)
 		}
 		c.facts("  ", facts)
 	}
@@ -199,4 +200,27 @@ func quoteWords(words []string) string {
 		parts = append(parts, w)
 	}
 	return strings.Join(parts, " ")
+}
+
+// watches is how a process is found to be hung.
+func watches(app spec.App) string {
+	var list []string
+	if app.Watchdog > 0 {
+		list = append(list, fmt.Sprintf("WATCHDOG=1 within %v", app.Watchdog.D()))
+	}
+	if p := app.Liveness; p != nil {
+		what := "a connection"
+		if p.HTTP != "" {
+			what = "GET " + p.HTTP
+		}
+		list = append(list, fmt.Sprintf("%s every %v, answered within %v, at most %d failures", what, p.Interval.D(), p.Timeout.D(), p.Failures-1))
+	}
+	return strings.Join(list, "; ")
+}
+
+func lastExit(p control.ProcessExtra) string {
+	if p.LastExit == "" {
+		return ""
+	}
+	return p.LastExit + date(", at", p.LastExitAt)
 }

@@ -9,7 +9,8 @@ import (
 
 // modes are the hidden first arguments with which the binary starts itself.
 var modes = map[string]func() int{
-	keeper.Mode:         keeper.Main,
-	keeper.MasterMode:   func() int { return supervisor.Main(version()) },
-	supervisor.ExecMode: func() int { return supervisor.ExecMain(os.Args[2:]) },
+	keeper.Mode:          func() int { return keeper.Main(version()) },
+	keeper.MasterMode:    func() int { return supervisor.Main(version()) },
+	supervisor.CheckMode: func() int { return supervisor.CheckMain(version()) },
+	supervisor.ExecMode:  func() int { return supervisor.ExecMain(os.Args[2:]) },
 }

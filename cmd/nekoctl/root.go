@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/nekoctl/neko/supervisor"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -40,6 +41,7 @@ Commands:
     describe    show all about one app
     logs        show what apps print, as they print it
     ping        say who runs
+    upgrade     replace the daemon by another nekoctl; apps serve on
     kill        stop every app and the daemon
     version     print the version
     completion  print a completion script for a shell
@@ -127,7 +129,7 @@ func (c *cli) command() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
-		c.listCommand(), c.describeCommand(), c.logsCommand(), c.pingCommand(), c.killCommand(), c.versionCommand(),
+		c.listCommand(), c.describeCommand(), c.logsCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(),
 	)
 	root.SetHelpCommand(helpCommand())
@@ -177,7 +179,21 @@ func (c *cli) client() (*control.Client, error) {
 	if err := c.findHome(); err != nil {
 		return nil, err
 	}
-	return control.NewClient(c.home.Control()), nil
+	client := control.NewClient(c.home.Control())
+	client.Revive = c.takeOver
+	return client, nil
+}
+
+// takeOver starts a daemon for what an earlier one has left, whose keeper and
+// master were both killed. It is false if there is nothing.
+func (c *cli) takeOver(ctx context.Context) (bool, error) {
+	n := supervisor.Orphans(c.home)
+	if n == 0 {
+		return false, nil
+	}
+	c.note("the daemon was killed, and %d of its processes live on: starting one that takes them over", n)
+	_, err := c.spawn(ctx)
+	return err == nil, err
 }
 
 func (c *cli) findHome() (err error) {

@@ -127,7 +127,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 		return badHome(err)
 	}
 	if f.noDaemon {
-		return exitCode(supervisor.Foreground(c.home, apps))
+		return exitCode(supervisor.Foreground(c.home, version(), apps))
 	}
 	if !up {
 		begun, err := c.spawn(cmd.Context())

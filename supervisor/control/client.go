@@ -27,6 +27,9 @@ var ErrNoDaemon = errors.New("no daemon runs")
 // of its own; there is nothing to close.
 type Client struct {
 	socket string
+	// Revive is called where no daemon runs, if it is set. If it returns true there
+	// is one now.
+	Revive func(context.Context) (bool, error)
 }
 
 // NewClient does not connect yet. The path of the socket may be longer than
@@ -69,6 +72,12 @@ func (c *Client) Scale(ctx context.Context, r ScaleRequest, progress func(Progre
 	return c.post(ctx, "/v1/scale", r, progress)
 }
 
+// Upgrade makes the daemon another program. When it returns, the next master is
+// about to answer.
+func (c *Client) Upgrade(ctx context.Context, r UpgradeRequest, progress func(Progress)) (Done, error) {
+	return c.post(ctx, "/v1/upgrade", r, progress)
+}
+
 // Kill stops every app and the daemon.
 func (c *Client) Kill(ctx context.Context, progress func(Progress)) (Done, error) {
 	return c.post(ctx, "/v1/kill", nil, progress)
@@ -80,9 +89,28 @@ const answerTimeout = 10 * time.Second
 func (c *Client) get(ctx context.Context, path string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return c.do(ctx, "GET", path, nil, func(body *bufio.Reader) error {
-		return json.NewDecoder(body).Decode(answer)
-	})
+	for {
+		err := c.do(ctx, "GET", path, nil, func(body *bufio.Reader) error {
+			return json.NewDecoder(body).Decode(answer)
+		})
+		if !errors.Is(err, errBroken) || !soon(ctx) {
+			return err
+		}
+	}
+}
+
+// errBroken says that a master was gone before it had answered. The next one
+// answers the same question.
+var errBroken = errors.New("the daemon gave no answer")
+
+// soon waits a moment before a second attempt, false if ctx is over.
+func soon(ctx context.Context) bool {
+	select {
+	case <-time.After(20 * time.Millisecond):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (c *Client) post(ctx context.Context, path string, request any, progress func(Progress)) (done Done, err error) {
@@ -92,6 +120,16 @@ func (c *Client) post(ctx context.Context, path string, request any, progress fu
 			return done, err
 		}
 	}
+	for {
+		done, err = c.command(ctx, path, body, progress)
+		var e *Error
+		if !errors.As(err, &e) || !e.Again || !soon(ctx) {
+			return done, err
+		}
+	}
+}
+
+func (c *Client) command(ctx context.Context, path string, body []byte, progress func(Progress)) (done Done, err error) {
 	err = c.do(ctx, "POST", path, body, func(body *bufio.Reader) error {
 		decoder := json.NewDecoder(body)
 		for {
@@ -142,7 +180,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 		if ctx.Err() != nil {
 			return notInTime(ctx)
 		}
-		return &Error{Message: fmt.Sprintf("the daemon gave no answer: %v", errors.Join(writeErr, err)), Hint: "neko.log in the home may say why"}
+		return errors.Join(errBroken, &Error{Message: fmt.Sprintf("the daemon gave no answer: %v", errors.Join(writeErr, err)), Hint: "neko.log in the home may say why"})
 	}
 	defer response.Body.Close()
 	answer := bufio.NewReader(response.Body)
@@ -170,6 +208,17 @@ func notInTime(ctx context.Context) error {
 }
 
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := c.connect(ctx)
+	if !errors.Is(err, ErrNoDaemon) || c.Revive == nil {
+		return conn, err
+	}
+	if revived, reviveErr := c.Revive(ctx); !revived {
+		return nil, errors.Join(err, reviveErr)
+	}
+	return c.connect(ctx)
+}
+
+func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	path := c.socket
 	if len(path) >= len(unix.RawSockaddrUnix{}.Path) {
 		dir, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

@@ -10,6 +10,7 @@
 //	POST /v1/reload   TargetRequest     "
 //	POST /v1/delete   TargetRequest     "
 //	POST /v1/scale    ScaleRequest      "
+//	POST /v1/upgrade  UpgradeRequest    ": then another master answers
 //	POST /v1/kill     (no body)         ": stops every app and the daemon
 //
 // A POST answers 200 and a stream of JSON lines, each an [Event]: progress as it
@@ -25,10 +26,15 @@ import (
 
 // Ping says who answers.
 type Ping struct {
-	Version string `json:"version"`
-	Keeper  int    `json:"keeper"` // pid
-	Master  int    `json:"master"` // pid
-	Home    string `json:"home"`
+	Version       string `json:"version"` // of the master
+	Keeper        int    `json:"keeper"`  // pid
+	KeeperVersion string `json:"keeper_version"`
+	Master        int    `json:"master"` // pid
+	Home          string `json:"home"`
+	// Upgrading: the master is of a new program, and the keeper not yet.
+	Upgrading bool `json:"upgrading,omitempty"`
+	// UpgradeFailed is why the last upgrade did not come to its end.
+	UpgradeFailed string `json:"upgrade_failed,omitempty"`
 	// Warnings are what the daemon cannot do at present: a state file that
 	// cannot be written, say.
 	Warnings []string `json:"warnings,omitempty"`
@@ -80,9 +86,13 @@ type ProcessExtra struct {
 	ErrLog     string    `json:"err_log"`
 	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
 	LastExitAt time.Time `json:"last_exit_at,omitzero"`
-	// Starting and Draining are the pids of a successor that is not ready yet
-	// and of predecessors that finish what they serve.
+	// Starting, Spare, StandIn and Draining are the pids of a successor that is
+	// not ready yet, of a process that waits to take over, of one that serves what
+	// has queued on a slot whose own do not run, and of predecessors that finish
+	// what they serve.
 	Starting int   `json:"starting,omitempty"`
+	Spare    int   `json:"spare,omitempty"`
+	StandIn  int   `json:"stand_in,omitempty"`
 	Draining []int `json:"draining,omitempty"`
 }
 
@@ -106,6 +116,12 @@ type TargetRequest struct {
 type ScaleRequest struct {
 	Name      string `json:"name"`
 	Instances string `json:"instances"`
+}
+
+// UpgradeRequest names the program that the daemon is to become: the absolute
+// path of a nekoctl, or "" for what is where its present one was.
+type UpgradeRequest struct {
+	Program string `json:"program"`
 }
 
 // Event is one line of an answer to a POST. Exactly one field is set.
@@ -141,6 +157,8 @@ type Error struct {
 	Hint    string `json:"hint,omitempty"` // what to do, lower case
 	// Output are the last lines that the failed process printed.
 	Output []string `json:"output,omitempty"`
+	// Again: nothing was done, and another master is about to answer.
+	Again bool `json:"again,omitempty"`
 }
 
 func (e *Error) Error() string { return e.Message }

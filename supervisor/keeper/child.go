@@ -39,6 +39,15 @@ func StartTime(pid int) (uint64, error) {
 	return strconv.ParseUint(string(fields[19]), 10, 64)
 }
 
+// Alive says whether c is a process that has not ended.
+func (c Child) Alive() bool {
+	if start, err := StartTime(c.PID); err != nil || start != c.Start {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID))
+	return err == nil && !bytes.HasPrefix(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" Z"))
+}
+
 // children lists the living and the dead children of this process, by whatever
 // thread they were started.
 func children() ([]Child, error) {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,21 +18,31 @@ import (
 // was sent arrives even if the master is killed right after.
 type Conn struct {
 	link *link
-	// Events gives what the keeper reports, in order: Exit or os.Signal. It is
-	// closed when the keeper is gone.
+	// Events gives what the keeper reports, in order: Exit, os.Signal, or Who when
+	// it has become another program. It is closed when the keeper is gone.
 	Events <-chan any
+
+	mu       sync.Mutex
+	records  map[string]string // as the keeper has them
+	revision int64
+}
+
+// Who is a keeper.
+type Who struct {
+	PID     int
+	Run     string // names its life
+	Version string
 }
 
 // Inheritance is what a master finds at its start; empty but for the keeper's
 // name at the first one.
 type Inheritance struct {
-	KeeperPID int
-	Run       string           // names the life of the keeper
-	Files     map[string][]int // descriptors by name, close-on-exec, the master's own
-	Records   map[string]string
-	Children  map[int]Child // living children of the keeper by pid
-	Exits     []Exit        // children that ended and were not acknowledged
-	Stop      bool          // an earlier master was told to stop
+	Keeper   Who
+	Files    map[string][]int // descriptors by name, close-on-exec, the master's own
+	Records  map[string]string
+	Children map[int]Child // living children of the keeper by pid
+	Exits    []Exit        // children that ended and were not acknowledged
+	Stop     bool          // an earlier master was told to stop
 }
 
 // fdVariable names the master's descriptor of the socket pair.
@@ -66,11 +78,10 @@ func Connect() (*Conn, *Inheritance, error) {
 		case os.Signal:
 			in.Stop = in.Stop || event == syscall.SIGTERM
 			continue
+		case Who:
+			in.Keeper = event
 		}
 		switch p.verb {
-		case "KEEPER":
-			in.KeeperPID, _ = strconv.Atoi(p.arg(0))
-			in.Run = p.arg(1)
 		case "PUT":
 			in.Files[p.arg(0)] = p.files
 		case "SET":
@@ -96,15 +107,18 @@ func Connect() (*Conn, *Inheritance, error) {
 			}
 		}
 	}()
-	return &Conn{link: l, Events: events}, in, nil
+	return &Conn{link: l, Events: events, records: maps.Clone(in.Records)}, in, nil
 }
 
-// event is the Exit or the os.Signal that a packet reports, else nil.
+// event is what a packet reports, else nil.
 func (p packet) event() any {
 	switch p.verb {
 	case "EXIT":
 		status, _ := strconv.ParseUint(p.arg(2), 10, 32)
 		return Exit{Child: p.child(), Status: unix.WaitStatus(status)}
+	case "KEEPER":
+		pid, _ := strconv.Atoi(p.arg(0))
+		return Who{pid, p.arg(1), p.body}
 	case "SIGNAL":
 		number, _ := strconv.Atoi(p.arg(0))
 		return os.Signal(syscall.Signal(number))
@@ -120,12 +134,14 @@ func (p packet) child() Child {
 
 // Put deposits duplicates of descriptors under a name without spaces.
 func (c *Conn) Put(name string, fds ...int) error {
+	c.change(func() {})
 	return c.link.send(packet{verb: "PUT", args: []string{name}, files: fds})
 }
 
 // Set deposits a record under a name without spaces: up to 100 KiB in the
 // message itself, more of it as a memfd.
 func (c *Conn) Set(name, record string) error {
+	c.change(func() { c.records[name] = record })
 	if len(record) <= 100<<10 {
 		return c.link.send(packet{verb: "SET", args: []string{name}, body: record})
 	}
@@ -159,7 +175,38 @@ func (in *Inheritance) Record(name string) (string, bool, error) {
 
 // Delete makes the keeper close and forget what it holds under name.
 func (c *Conn) Delete(name string) error {
+	c.change(func() { delete(c.records, name) })
 	return c.link.send(packet{verb: "DEL", args: []string{name}})
+}
+
+func (c *Conn) change(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.records == nil {
+		c.records = map[string]string{}
+	}
+	f()
+	c.revision++
+}
+
+// Revision grows with each change of what the keeper has.
+func (c *Conn) Revision() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.revision
+}
+
+// Records are those that are set, by name.
+func (c *Conn) Records() map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.records)
+}
+
+// Upgrade makes the given program that of the next master, and in time that of
+// the keeper. The caller is to end in order.
+func (c *Conn) Upgrade(program *os.File) error {
+	return c.link.send(packet{verb: "UPGRADE", files: []int{int(program.Fd())}})
 }
 
 // Ack tells that an exit is dealt with. Exits of unknown processes are

@@ -31,6 +31,9 @@ const MasterMode = "__master"
 
 // Options say how a keeper begins.
 type Options struct {
+	// Version is the program's, for people.
+	Version string
+
 	// Boot is a record that the first master finds as "boot".
 	Boot string
 	// Ready gets "ok" when the master serves, or else the reason why it never
@@ -39,6 +42,8 @@ type Options struct {
 }
 
 type keeper struct {
+	version  string
+	home     home.Dir
 	run      string
 	files    map[string][]int
 	records  map[string]string
@@ -50,28 +55,21 @@ type keeper struct {
 	stopping bool // latched: told to stop, whichever master carries it out
 	ended    bool // STOP or FAIL came
 	code     int
+	upgrade  upgrade
 }
 
 type master struct {
 	Child
 	link    *link
 	outbox  *outbox
-	packets chan packet
+	packets <-chan packet // nil once all that it sent is read
 }
 
 // Run is the keeper; it returns the exit code of the process when the daemon
 // has ended. The caller has checked and created the home.
 func Run(h home.Dir, o Options) int {
-	runtime.GOMAXPROCS(1) // a process that mostly sleeps needs no more, and each P costs memory
-	log.SetFlags(log.LstdFlags)
-	log.SetPrefix("neko keeper: ")
-	k := &keeper{
-		run:     strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36),
-		files:   map[string][]int{},
-		records: map[string]string{},
-		signals: make(chan os.Signal, 1024),
-		ready:   o.Ready,
-	}
+	k := newKeeper(o.Version)
+	k.ready = o.Ready
 	keepDescriptors()
 	lock, err := lockHome(h)
 	if err != nil {
@@ -81,18 +79,40 @@ func Run(h home.Dir, o Options) int {
 	if o.Boot != "" {
 		k.records["boot"] = o.Boot
 	}
+	return k.keep(h)
+}
+
+func newKeeper(version string) *keeper {
+	runtime.GOMAXPROCS(1) // a process that mostly sleeps needs no more, and each P costs memory
+	log.SetFlags(log.LstdFlags)
+	log.SetPrefix("neko keeper: ")
+	k := &keeper{
+		version: version,
+		run:     strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36),
+		files:   map[string][]int{},
+		records: map[string]string{},
+		signals: make(chan os.Signal, 1024),
+	}
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // standard output or error may be gone
+	signal.Notify(k.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP,
+		unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU)
+	return k
+}
+
+// keep starts masters, one after the other, until the daemon ends. There may be
+// one already.
+func (k *keeper) keep(h home.Dir) int {
+	k.home = h
 	defer os.Remove(h.PID())
-	if err := os.WriteFile(h.PID(), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
-		return k.fail(err.Error())
+	if err := writePID(h); err != nil {
+		if !k.served {
+			return k.fail(err.Error())
+		}
+		log.Print(err) // on a full disk, say: that is no reason not to serve
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return k.fail("become a subreaper: " + err.Error())
 	}
-	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // standard output may be gone
-	signal.Notify(k.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP,
-		unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU)
-	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // standard error may be a pipe that nobody reads
-
 	for failures := 0; ; {
 		began := time.Now()
 		if err := k.startMaster(h); err != nil {
@@ -102,6 +122,10 @@ func Run(h home.Dir, o Options) int {
 		}
 		if k.ended {
 			return k.code
+		}
+		if k.upgrade.turn(k) {
+			failures = 0
+			continue
 		}
 		if time.Since(began) > steady {
 			failures = 0
@@ -165,7 +189,12 @@ func (k *keeper) fail(reason string) int {
 	return 1
 }
 
+// startMaster starts a master, if there is none that an earlier life of this
+// keeper has started.
 func (k *keeper) startMaster(h home.Dir) error {
+	if k.master != nil {
+		return nil
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -178,7 +207,7 @@ func (k *keeper) startMaster(h home.Dir) error {
 	defer null.Close()
 	env := append(withoutVariables(os.Environ(), "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
 		"NEKO_HOME="+string(h), fdVariable+"=3")
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{"neko: master " + string(h), MasterMode}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(k.upgrade.program(), []string{"neko: master " + string(h), MasterMode}, &syscall.ProcAttr{
 		Env:   env,
 		Files: []uintptr{null.Fd(), 1, 2, uintptr(pair[1])},
 		// A group of its own: a terminal's Ctrl-C is for the keeper, which passes it on.
@@ -193,13 +222,29 @@ func (k *keeper) startMaster(h home.Dir) error {
 		return err
 	}
 	start, _ := StartTime(pid)
-	k.master = &master{Child: Child{PID: pid, Start: start}, link: l, outbox: newOutbox(l), packets: make(chan packet)}
-	go k.master.read()
+	k.master = newMaster(Child{PID: pid, Start: start}, l)
 	if err := k.bequeath(); err != nil {
 		l.close() // it ends, for it cannot know what it is to take over
 		log.Printf("tell the master what there is: %v", err)
 	}
 	return nil
+}
+
+func newMaster(c Child, l *link) *master {
+	m := &master{Child: c, link: l, outbox: newOutbox(l)}
+	m.listen()
+	return m
+}
+
+// listen makes m.packets give what the master sends.
+func (m *master) listen() {
+	packets := make(chan packet)
+	m.packets = packets
+	go m.read(packets)
+}
+
+func writePID(h home.Dir) error {
+	return os.WriteFile(h.PID(), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
 }
 
 func withoutVariables(env []string, names ...string) []string {
@@ -217,15 +262,17 @@ func withoutVariables(env []string, names ...string) []string {
 	return kept
 }
 
-func (m *master) read() {
-	defer close(m.packets)
+func (m *master) read(packets chan<- packet) {
+	defer close(packets)
 	for {
 		p, err := m.link.receive()
 		switch {
 		case err == nil:
-			m.packets <- p
+			packets <- p
 		case errors.Is(err, errCut): // we have no descriptors left; the next may fit again
 			log.Print(err)
+		case errors.Is(err, os.ErrDeadlineExceeded): // it goes on with another life of this keeper
+			return
 		default:
 			if err != io.EOF {
 				log.Print(err)
@@ -239,7 +286,7 @@ func (m *master) read() {
 // bequeath queues all that is held for the new master.
 func (k *keeper) bequeath() error {
 	send := k.master.outbox.push
-	send(packet{verb: "KEEPER", args: []string{strconv.Itoa(os.Getpid()), k.run}})
+	send(k.who())
 	for name, fds := range k.files {
 		send(packet{verb: "PUT", args: []string{name}, files: fds})
 	}
@@ -266,6 +313,10 @@ func (k *keeper) bequeath() error {
 	return nil
 }
 
+func (k *keeper) who() packet {
+	return packet{verb: "KEEPER", args: []string{strconv.Itoa(os.Getpid()), k.run}, body: k.version}
+}
+
 func words(c Child) []string {
 	return []string{strconv.Itoa(c.PID), strconv.FormatUint(c.Start, 10)}
 }
@@ -283,17 +334,18 @@ func (k *keeper) serve() {
 		m.link.close()
 		k.master = nil
 	}()
-	packets := m.packets
-	for packets != nil || m.PID != 0 {
+	for m.packets != nil || m.PID != 0 {
 		select {
-		case p, open := <-packets:
+		case p, open := <-m.packets:
 			if !open {
-				packets = nil
+				m.packets = nil
 				continue
 			}
 			k.handle(p)
 		case s := <-k.signals:
 			k.signal(s)
+		case <-k.upgrade.proven:
+			k.renew()
 		}
 	}
 }
@@ -373,6 +425,11 @@ func (k *keeper) handle(p packet) {
 			fmt.Fprint(k.ready, "ok")
 			k.ready.Close()
 			k.ready = nil
+		}
+		k.upgrade.ready()
+	case "UPGRADE":
+		if len(p.files) == 1 {
+			k.upgrade.propose(p.files[0])
 		}
 	case "FAIL":
 		if k.served { // there are workers to look after: the next one may succeed

@@ -7,7 +7,7 @@ import "sync"
 type outbox struct {
 	mu     sync.Mutex
 	filled *sync.Cond
-	queue  []packet
+	queue  []packet // the first is on its way
 	closed bool
 }
 
@@ -45,10 +45,19 @@ func (o *outbox) deliver(l *link) {
 			return
 		}
 		p := o.queue[0]
-		o.queue = o.queue[1:]
 		o.mu.Unlock()
 		if l.send(p) != nil {
 			return
 		}
+		o.mu.Lock()
+		o.queue = o.queue[1:]
+		o.mu.Unlock()
 	}
+}
+
+// empty says that all is sent.
+func (o *outbox) empty() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue) == 0
 }

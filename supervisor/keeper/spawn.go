@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"strconv"
 	"syscall"
@@ -78,14 +79,22 @@ func keepDescriptors() {
 	}
 }
 
-// Main is a keeper in the background, as Spawn starts it.
-func Main() int {
+// Main is a keeper in the background, as Spawn starts it, or one that goes on
+// with the estate of another.
+func Main(version string) int {
+	k, h, err := inherit(version)
+	switch {
+	case err != nil:
+		log.Print(err)
+		return 1
+	case k != nil:
+		return k.keep(h)
+	}
 	ready := os.NewFile(readyFD, "ready")
 	unix.CloseOnExec(readyFD)
-	h, err := home.Find()
-	if err != nil {
+	if h, err = home.Find(); err != nil {
 		fmt.Fprint(ready, err)
 		return 1
 	}
-	return Run(h, Options{Ready: ready})
+	return Run(h, Options{Version: version, Ready: ready})
 }

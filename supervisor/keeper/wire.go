@@ -27,9 +27,12 @@ import (
 //	FAIL \n text     it did not, and this is why; the keeper ends. Of a later
 //	                 master: it ends now, and another may be tried
 //	STOP code        what follows is an orderly end of the master: end with code
+//	UPGRADE          + the descriptor of a program: it is the next master's, for
+//	                 this one ends in order; and, once that is proven, the keeper's
 //
 //	keeper → master
-//	KEEPER pid run   who speaks; run names this keeper's life
+//	KEEPER pid run \n version   who speaks; run names this life of the keeper's.
+//	                 Again, when it goes on as another program
 //	PUT, SET         what is held, as above
 //	CHILD pid start  a living child of the keeper
 //	EXIT pid start status   a child of the keeper ended (wait status)
@@ -83,6 +86,12 @@ func newLink(fd int) (*link, error) {
 }
 
 func (l *link) close() { l.file.Close() }
+
+// descriptor is that of the link, which stays the link's.
+func (l *link) descriptor() (fd int, err error) {
+	err = l.raw.Control(func(d uintptr) { fd = int(d) })
+	return fd, err
+}
 
 // send blocks while the other end does not read. Descriptors stay the caller's.
 func (l *link) send(p packet) error {

@@ -68,6 +68,18 @@ func (p *Pump) Copy(sink io.Writer) {
 	p.sink.Store(&sink)
 }
 
+// Dup is another descriptor of the pipe, which the caller owns. It fails with
+// os.ErrClosed when the pipe is at its end.
+func (p *Pump) Dup() (fd int, err error) {
+	raw, err := p.pipe.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var dupErr error
+	err = raw.Control(func(own uintptr) { fd, dupErr = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(err, dupErr)
+}
+
 // Done is closed when the pipe is at its end and everything is in the file.
 func (p *Pump) Done() <-chan struct{} { return p.done }
 

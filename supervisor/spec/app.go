@@ -65,11 +65,35 @@ type App struct {
 	// MaxRestarts unstable exits within RestartWindow make a slot errored.
 	MaxRestarts   int      `json:"max_restarts"`
 	RestartWindow Duration `json:"restart_window"`
+	// Spare is how many more processes of each slot have started and wait to take
+	// over when the one that serves crashes: 0 or 1.
+	Spare int `json:"spare,omitempty"`
+	// Watchdog is how often a process that has said WATCHDOG=1 once must say it
+	// again not to be taken for hung; 0: it need not.
+	Watchdog Duration `json:"watchdog"`
+	// Liveness is what a process that serves is asked now and then, nil: nothing.
+	Liveness *Probe `json:"liveness,omitempty"`
 	// URLPath, as "/graphql", is where to look at the app behind its first
 	// listener; start prints the URL.
 	URLPath string `json:"url_path,omitempty"`
 	// Source is the file that the app came from, "" for the command line.
 	Source string `json:"source,omitempty"`
+}
+
+// Probe is a question to one process by way of its first listener. Too many
+// failures in a row, and it is taken for hung.
+type Probe struct {
+	// HTTP is the path of a GET that is to be answered with 200 to 399; "": it is
+	// enough that a connection is accepted and the process has not closed it.
+	HTTP     string   `json:"http,omitempty"`
+	Interval Duration `json:"interval"` // from one question to the next
+	Timeout  Duration `json:"timeout"`  // of one
+	Failures int      `json:"failures"` // in a row
+}
+
+// DefaultProbe asks every five seconds, and believes it at the third time.
+func DefaultProbe() Probe {
+	return Probe{Interval: Duration(5 * time.Second), Timeout: Duration(time.Second), Failures: 3}
 }
 
 // Listener is one address that an app listens on.

@@ -163,13 +163,38 @@ func (a *App) checkValues() (errs Errors) {
 		{"kill_timeout", a.KillTimeout, true},
 		{"min_uptime", a.MinUptime, true},
 		{"restart_window", a.RestartWindow, false},
+		{"watchdog", a.Watchdog, true},
 	} {
 		add(d.key, checkDuration(d.value, d.zero))
+	}
+	if a.Spare < 0 || a.Spare > 1 {
+		add("spare", &Error{Message: expected("0 or 1", strconv.Itoa(a.Spare))})
+	}
+	if a.Liveness != nil {
+		add("liveness", a.checkLiveness())
 	}
 	if a.MaxRestarts < 0 {
 		add("max_restarts", &Error{Message: expected("a number from 0", strconv.Itoa(a.MaxRestarts))})
 	}
 	return errs
+}
+
+func (a *App) checkLiveness() *Error {
+	p := a.Liveness
+	switch {
+	case len(a.Listen) == 0:
+		return &Error{Message: "the app has no socket by which its processes could be asked", Hint: "give it one with listen"}
+	case p.HTTP != "" && !isURLPath(p.HTTP):
+		return &Error{Message: expected("a path such as /livez", p.HTTP)}
+	case p.Failures < 1 || p.Failures > 100:
+		return &Error{Message: "failures: " + expected("a number from 1 to 100", strconv.Itoa(p.Failures))}
+	}
+	for _, d := range []Duration{p.Interval, p.Timeout} {
+		if err := checkDuration(d, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func checkName(name string) *Error {

@@ -127,8 +127,11 @@ var nekoKeys = []key{
 	{"drain_timeout", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.DrainTimeout) }},
 	{"kill_timeout", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.KillTimeout) }},
 	{"min_uptime", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.MinUptime) }},
-	{"max_restarts", (*parser).maxRestarts},
+	{"max_restarts", func(p *parser, d *draft, v *yaml.Node) { p.number(v, &d.MaxRestarts) }},
 	{"restart_window", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.RestartWindow) }},
+	{"spare", func(p *parser, d *draft, v *yaml.Node) { p.number(v, &d.Spare) }},
+	{"watchdog", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.Watchdog) }},
+	{"liveness", (*parser).liveness},
 }
 
 func keysOf(keys []key) []string {
@@ -574,13 +577,48 @@ func (p *parser) urlPath(d *draft, v *yaml.Node) {
 	}
 }
 
-func (p *parser) maxRestarts(d *draft, v *yaml.Node) {
-	n, err := strconv.Atoi(v.Value)
-	if v.Kind != yaml.ScalarNode || err != nil || n < 0 || n > 1e9 {
-		p.fail(v, "max_restarts", "max_restarts: "+expected("a number from 0", v.Value), "")
+// probeKeys are those of a probe.
+var probeKeys = []string{"http", "interval", "timeout", "failures"}
+
+// liveness is a path to GET, or a mapping of probeKeys.
+func (p *parser) liveness(d *draft, v *yaml.Node) {
+	probe := DefaultProbe()
+	if v.Kind == yaml.ScalarNode {
+		if p.text(v, "a path such as /livez", &probe.HTTP) {
+			d.Liveness = &probe
+		}
 		return
 	}
-	d.MaxRestarts = n
+	before := len(p.errs)
+	p.each(v, "liveness", func(k, v *yaml.Node) {
+		v = p.follow(v)
+		p.key = "liveness: " + k.Value
+		switch k.Value {
+		case "http":
+			p.text(v, "a path such as /livez", &probe.HTTP)
+		case "interval":
+			p.duration(v, &probe.Interval)
+		case "timeout":
+			p.duration(v, &probe.Timeout)
+		case "failures":
+			p.number(v, &probe.Failures)
+		default:
+			p.unknown(k, probeKeys, "the keys of a probe are "+strings.Join(probeKeys, ", "))
+		}
+	})
+	if len(p.errs) == before {
+		d.Liveness = &probe
+	}
+}
+
+func (p *parser) number(v *yaml.Node, to *int) {
+	n, err := strconv.Atoi(v.Value)
+	if v.Kind != yaml.ScalarNode || err != nil || n < 0 || n > 1e9 {
+		key := p.key
+		p.fail(v, key, key+": "+expected("a number from 0", v.Value), "")
+		return
+	}
+	*to = n
 }
 
 func (p *parser) duration(v *yaml.Node, to *Duration) {

@@ -109,7 +109,7 @@ func TestParseErrors(t *testing.T) {
 			`neko.yaml:1:33: unknown key "wait-ready" | did you mean "wait_ready"?`},
 		{"key of another tool", "apps: [{name: a, script: ./ok}]", "neko.yaml:1:18: unknown key \"script\" | did you mean \"command\"?"},
 		{"unknown top key", "app: []\n", `neko.yaml:1:1: unknown key "app" | did you mean "apps"?`},
-		{"key far from all", "apps: [{name: a, command: ./ok, zzz: 1}]", `neko.yaml:1:33: unknown key "zzz" | the keys of an app are name, command, cwd, env, env_file, instances, listen, balance, url_path, listen_pid, wait_ready, listen_timeout, drain_timeout, kill_timeout, min_uptime, max_restarts, restart_window`},
+		{"key far from all", "apps: [{name: a, command: ./ok, zzz: 1}]", `neko.yaml:1:33: unknown key "zzz" | the keys of an app are name, command, cwd, env, env_file, instances, listen, balance, url_path, listen_pid, wait_ready, listen_timeout, drain_timeout, kill_timeout, min_uptime, max_restarts, restart_window, spare, watchdog, liveness`},
 		{"all errors at once", "apps:\n- name: all\n  command: ./ok\n- name: 12\n  command: ./ok\n  instances: 0\n  balance: x\n",
 			"neko.yaml:2:9: \"all\" cannot be a name: it means every app\n" +
 				"neko.yaml:4:9: \"12\" cannot be a name: a number means the id of a process\n" +

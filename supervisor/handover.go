@@ -1,0 +1,210 @@
+package supervisor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/keeper"
+)
+
+// A master may end although the daemon goes on: for one of another program, or
+// to become the keeper that is missing. The next one finds all with the keeper,
+// as after a kill; only what no record holds must be over before: commands that
+// are under way.
+
+// errAgain makes a client send its command again: there will be another master.
+var errAgain = &control.Error{Message: "the daemon is about to be replaced", Again: true}
+
+// longestYield is how long a master that is to end waits for commands.
+const longestYield = 30 * time.Second
+
+// begin counts a command that is under way, until end is called. It is refused
+// while the master is about to end.
+func (m *master) begin() (end func(), err error) {
+	err = errStopping
+	m.do(func() {
+		if err = nil; m.yielding {
+			err = errAgain
+			return
+		}
+		m.commands++
+	})
+	return func() { m.do(func() { m.commands-- }) }, err
+}
+
+// yield takes no more commands and waits until but others are under way. It is
+// false if that took too long, or the daemon is to stop, which goes first.
+func (m *master) yield(but int) bool {
+	over, late := false, false
+	m.do(func() {
+		if !m.yielding {
+			m.yielding = true
+			over = true
+		}
+	})
+	if !over {
+		return false // somebody else is about to replace this master
+	}
+	timer := time.AfterFunc(longestYield, func() { m.post(func() { late = true }) })
+	defer timer.Stop()
+	m.until(func() bool { return m.stopping || m.commands <= but || late })
+	m.do(func() {
+		over = !m.stopping && m.commands <= but
+		m.yielding = over
+	})
+	return over
+}
+
+// upgrade ends this master for one of the given program, "" for what is at the
+// path of this one now. The program is checked before anything is done. A command
+// that upgrades is under way itself, and ends before the master does.
+func (m *master) upgrade(program string, commands int) error {
+	if program == "" {
+		own, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		program = strings.TrimSuffix(own, " (deleted)")
+	}
+	file, version, err := checkUpgrade(program)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	gone := false
+	m.do(func() {
+		gone = m.keeperGone
+		m.warn(upgradeWarning, "")
+	})
+	if gone {
+		return failure("wait a moment, and see nekoctl ping", "the keeper is being replaced")
+	}
+	if !m.yield(commands) {
+		return failure("try again when they have ended; nekoctl list shows what they wait for",
+			"there are commands under way, and they did not end within %s", longestYield)
+	}
+	m.log("upgrade from %s to %s (%s)", m.version, version, program)
+	if err := m.line.Upgrade(file); err != nil {
+		m.do(func() { m.yielding = false })
+		return err
+	}
+	m.do(func() { m.leaves = true })
+	return nil
+}
+
+// upgradeWarning is about an upgrade that failed.
+const upgradeWarning = "upgrade"
+
+// CheckMode is the first argument with which a program says, as JSON, that it is
+// a nekoctl and of which version.
+const CheckMode = "__check"
+
+// identity is what a program says in CheckMode. State is the newest version of
+// the state file that it can read.
+type identity struct {
+	Nekoctl string `json:"nekoctl"`
+	State   int    `json:"state"`
+}
+
+// CheckMain answers in CheckMode, and returns the exit code.
+func CheckMain(version string) int {
+	if err := json.NewEncoder(os.Stdout).Encode(identity{version, stateVersion}); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// checkUpgrade opens a program that says that it is a nekoctl which can take over.
+func checkUpgrade(program string) (file *os.File, version string, err error) {
+	bad := func(format string, args ...any) error {
+		return failure("give the path of a nekoctl; nothing was changed", "cannot upgrade to %s: %s", program, fmt.Sprintf(format, args...))
+	}
+	if !filepath.IsAbs(program) {
+		return nil, "", bad("it is no absolute path")
+	}
+	info, err := os.Stat(program)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, "", bad("it is no file")
+	}
+	if err == nil {
+		file, err = os.Open(program)
+	}
+	if err != nil {
+		return nil, "", bad("%v", err)
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
+	// The very file that is opened, whatever becomes of its path.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/fd/3", CheckMode)
+	cmd.Args[0] = program
+	cmd.ExtraFiles = []*os.File{file}
+	cmd.WaitDelay = time.Second
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, runErr := cmd.Output()
+	var is identity
+	switch {
+	case runErr != nil:
+		return nil, "", bad("it does not run: %v %.200s", runErr, strings.TrimSpace(errs.String()))
+	case json.Unmarshal(out, &is) != nil || is.Nekoctl == "":
+		return nil, "", bad("it is not a nekoctl that knows upgrades")
+	case is.State < stateVersion:
+		return nil, "", bad("it is too old: its state has version %d, and that of the daemon %d", is.State, stateVersion)
+	}
+	return file, is.Nekoctl, nil
+}
+
+// becomeKeeper takes the place of a keeper that was killed: this process becomes
+// one, with all that it has, and starts another master. Its children stay its
+// own, and so their exit statuses come through.
+func (m *master) becomeKeeper() {
+	m.yield(0) // a command that goes on for longer is cut off
+	m.do(func() {
+		if m.stopping {
+			return
+		}
+		e, err := m.estate()
+		if err == nil {
+			err = e.Become("/proc/self/exe")
+		}
+		m.yielding = false
+		m.warn("keeper", fmt.Sprintf("the keeper is gone and could not be replaced (%v): nothing would start the master again; restart the daemon when you can", err))
+	})
+}
+
+// estate is all that a keeper would hold now.
+func (m *master) estate() (keeper.Estate, error) {
+	e := keeper.Estate{Home: m.home, Records: m.conn.Records(), Files: map[string][]int{}}
+	maps.Copy(e.Files, m.held)
+	for _, a := range m.apps {
+		for i, g := range a.groups {
+			for j, fd := range g.FDs() {
+				e.Files[socketsName(a.name, i, j)] = []int{fd}
+			}
+		}
+	}
+	for name, p := range m.piped {
+		fds, err := p.dupPipes()
+		if err != nil {
+			return e, err
+		}
+		if len(fds) > 0 {
+			e.Files[name] = fds
+		}
+	}
+	return e, nil
+}

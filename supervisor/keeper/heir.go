@@ -1,0 +1,164 @@
+package keeper
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/home"
+)
+
+// Estate is all that a keeper knows: what it leaves to the process that it, or a
+// master whose keeper was killed, becomes by execve. Its children stay its own.
+// The heir may be of another version: fields are only ever added.
+type Estate struct {
+	Home     home.Dir
+	Files    map[string][]int
+	Records  map[string]string
+	Exits    []Exit
+	Stopping bool
+	Master   Child // that runs, with Link to it; the zero Child: none
+	Link     int
+}
+
+// estateVariable names the heir's descriptor of the estate, a memfd.
+const estateVariable = "NEKO_ESTATE_FD"
+
+// Become makes this process a keeper of the given program with an estate. It
+// returns only if that fails, and then nothing has changed.
+func (e Estate) Become(program string) error {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	memory, err := unix.MemfdCreate("estate", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("memfd: %w", err)
+	}
+	file := os.NewFile(uintptr(memory), "estate")
+	defer file.Close()
+	if _, err := file.Write(text); err != nil {
+		return fmt.Errorf("memfd: %w", err)
+	}
+	env := append(withoutVariables(os.Environ(), "NEKO_HOME", estateVariable),
+		"NEKO_HOME="+string(e.Home), estateVariable+"="+strconv.Itoa(memory))
+
+	// No fork of another goroutine may pass these on.
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	left := append(e.descriptors(), memory)
+	for _, fd := range left {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return fmt.Errorf("descriptor %d: %w", fd, err)
+		}
+	}
+	// A signal in the next milliseconds must not end the heir, which does not heed
+	// any yet.
+	deadly := []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE}
+	signal.Ignore(deadly...)
+	err = syscall.Exec(program, []string{"neko: keeper " + string(e.Home), Mode}, env)
+	for _, fd := range left {
+		unix.CloseOnExec(fd)
+	}
+	return fmt.Errorf("become %s: %w", program, err)
+}
+
+func (e Estate) descriptors() []int {
+	var list []int
+	for _, fds := range e.Files {
+		list = append(list, fds...)
+	}
+	if e.Master.PID != 0 {
+		list = append(list, e.Link)
+	}
+	return list
+}
+
+// inherit is a keeper with the estate that its process was left, nil if there is
+// none.
+func inherit(version string) (*keeper, home.Dir, error) {
+	text := os.Getenv(estateVariable)
+	if text == "" {
+		return nil, "", nil
+	}
+	os.Unsetenv(estateVariable)
+	memory, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s is %q", estateVariable, text)
+	}
+	file := os.NewFile(uintptr(memory), "estate")
+	defer file.Close()
+	k := newKeeper(version)
+	var e Estate
+	left, err := io.ReadAll(io.NewSectionReader(file, 0, 1<<30))
+	if err == nil {
+		err = json.Unmarshal(left, &e)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("the estate of the keeper before: %w", err)
+	}
+	for _, fd := range e.descriptors() {
+		unix.CloseOnExec(fd)
+	}
+	k.files, k.records, k.exits, k.stopping = e.Files, e.Records, e.Exits, e.Stopping
+	k.served = true
+	k.signals <- unix.SIGCHLD // for those that have ended meanwhile
+	if e.Master.PID != 0 {
+		l, err := newLink(e.Link)
+		if err != nil {
+			return nil, "", err
+		}
+		k.master = newMaster(e.Master, l)
+		k.master.outbox.push(k.who())
+		for _, exit := range k.exits { // it may not have heard of them
+			k.master.outbox.push(exitPacket(exit))
+		}
+	}
+	return k, e.Home, nil
+}
+
+// renew makes the keeper the program of an upgrade that has proven itself. The
+// master that runs does not notice.
+func (k *keeper) renew() {
+	k.upgrade.proven = nil
+	if !k.master.outbox.empty() { // it stands still; what it was not told yet would be lost
+		k.upgrade.proven = time.After(steady)
+		return
+	}
+	m := k.master
+	if err := m.link.file.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		log.Printf("upgrade the keeper: %v", err)
+		return
+	}
+	for p := range m.packets {
+		k.handle(p)
+	}
+	m.packets = nil
+	if k.ended {
+		return
+	}
+	for len(k.signals) > 0 {
+		k.signal(<-k.signals)
+	}
+	delete(k.records, UpgradeRecord)
+	fd, err := m.link.descriptor()
+	if err == nil {
+		err = Estate{
+			Home: k.home, Files: k.files, Records: k.records, Exits: k.exits, Stopping: k.stopping,
+			Master: m.Child, Link: fd,
+		}.Become(k.upgrade.program())
+	}
+	log.Printf("upgrade the keeper: %v; it stays what it is", err)
+	k.upgrade.state = settled
+	m.outbox.push(k.who())
+	_ = m.link.file.SetReadDeadline(time.Time{}) // fails where it is closed, as reading will
+	m.listen()
+}

@@ -1,0 +1,59 @@
+package supervisor
+
+import "time"
+
+// cover gives a slot that has nobody to serve what has queued on it, and will not
+// get anybody soon, a stand-in: a process of a sibling's make (its spec, its
+// NEKO_SLOT) on this slot's socket, for steering cannot move what has queued, and
+// its own program does not run. New connections do not come here, so one
+// stand-in is enough until they do again.
+func (m *master) cover(s *slot) {
+	if s.standIn != nil && s.serving != nil {
+		m.leave(s.standIn)
+	}
+	dead := s.serving == nil && s.starting == nil && (s.waiting != nil || s.errored)
+	if s.want == stop || s.cycle || !dead || s.covered || s.standIn != nil || !s.app.steerable() {
+		return
+	}
+	m.steer(s.app)
+	sibling := s.app.healthy()
+	if s.steered || sibling == nil || s.expects() <= 0 && m.queued(s) == 0 {
+		return
+	}
+	s.covered = true
+	p := m.newProcess(s, sibling.spec)
+	p.as, s.standIn = sibling.index, p
+	if err := m.launch(p); err != nil {
+		m.log("nobody serves what has queued on %s: %v", s, err)
+		return
+	}
+	m.log("%s: pid %d serves what has queued on it", s, p.PID)
+}
+
+// healthy is a slot that serves, if there is one.
+func (a *app) healthy() *slot {
+	for _, s := range a.slots {
+		if s.steered && s.serving != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// standDown lets a stand-in leave when nothing comes to its slot any more.
+func (m *master) standDown(p *process) {
+	s := p.slot
+	if s.standIn != p {
+		return
+	}
+	if wait := s.expects(); wait > 0 {
+		m.after(p, wait, func() { m.standDown(p) })
+		return
+	}
+	if m.queued(s) > 0 {
+		m.after(p, 20*time.Millisecond, func() { m.standDown(p) })
+		return
+	}
+	m.leave(p)
+	m.touch(s)
+}

@@ -1,0 +1,258 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/home"
+	"github.com/nekoctl/neko/supervisor/keeper"
+)
+
+// The state file is for when keeper and master are killed together: what the
+// keeper knew, and how to find again what it held (recover.go). It is written a
+// moment after each change, and removed at the daemon's orderly end. Nobody waits
+// for it, and a disk that is full costs no more than this last resort.
+
+// stateVersion is that of the file's layout. Fields are added without a new one.
+const stateVersion = 1
+
+// state is the file.
+type state struct {
+	Version int    `json:"version"`
+	Where   string `json:"where"` // the boot and the pid namespace in which pids mean something
+	// Records are app/NAME and slot/NAME/INDEX, as the keeper has them.
+	Records map[string]string `json:"records"`
+	// Inodes are those of sockets and pipes, by the name under which the keeper
+	// has them. They are found again in the workers that have the other ends.
+	Inodes map[string][]uint64 `json:"inodes"`
+}
+
+// saveEvery bounds how often the state is written. So old it can be.
+const saveEvery = 20 * time.Millisecond
+
+// saver is how far the state is saved.
+type saver struct {
+	changed chan struct{} // there is a new one
+	seen    int64         // the revision that was looked at last
+	tried   int64         // the revision that was written last, or could not be
+	busy    bool
+}
+
+// look is called after each event.
+func (s *saver) look(revision int64) {
+	if s.seen != revision {
+		s.seen = revision
+		s.wake()
+	}
+}
+
+// wake does not wait, and may be called from anywhere.
+func (s *saver) wake() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// save writes each new state.
+func (m *master) save() {
+	for {
+		select {
+		case <-m.saver.changed:
+		case <-m.ended:
+			return
+		}
+		var s *state
+		var revision int64
+		m.do(func() {
+			if !m.stopping {
+				revision, s = m.conn.Revision(), m.state()
+				m.saver.busy = true
+			}
+		})
+		if s == nil {
+			continue
+		}
+		err := s.write(m.home)
+		m.do(func() {
+			m.saver.tried, m.saver.busy = revision, false
+			if err != nil {
+				m.warn("state", fmt.Sprintf("the state cannot be saved: %v; should keeper and master be killed together, what runs now could not be found again", err))
+			} else {
+				m.warn("state", "")
+			}
+		})
+		wait := saveEvery
+		if err != nil {
+			wait = time.Second
+			m.saver.wake() // until it can be written
+		}
+		select {
+		case <-time.After(wait):
+		case <-m.ended:
+			return
+		}
+	}
+}
+
+// untilSaved waits until what is now is saved, or cannot be: what a command has
+// done is not forgotten when it has ended.
+func (m *master) untilSaved() {
+	var now int64
+	late := false
+	m.do(func() { now = m.conn.Revision() })
+	timer := time.AfterFunc(2*time.Second, func() { m.post(func() { late = true }) })
+	defer timer.Stop()
+	m.until(func() bool { return m.saver.tried >= now || m.stopping || late })
+}
+
+// state is what is to be written now.
+func (m *master) state() *state {
+	s := &state{Version: stateVersion, Where: where(), Records: map[string]string{}, Inodes: map[string][]uint64{}}
+	for name, record := range m.conn.Records() {
+		if strings.HasPrefix(name, "app/") || strings.HasPrefix(name, "slot/") {
+			s.Records[name] = record
+		}
+	}
+	for _, a := range m.apps {
+		for i, g := range a.groups {
+			for j, fd := range g.FDs() {
+				s.Inodes[socketsName(a.name, i, j)] = inodes(fd)
+			}
+		}
+	}
+	for name, p := range m.piped {
+		s.Inodes[name] = p.inodes
+	}
+	return s
+}
+
+// inodes are those of descriptors, 0 where there is none.
+func inodes(fds ...int) (list []uint64) {
+	for _, fd := range fds {
+		var stat unix.Stat_t
+		_ = unix.Fstat(fd, &stat) // leaves 0
+		list = append(list, stat.Ino)
+	}
+	return list
+}
+
+// where names the life of this machine and the namespace of its pids.
+func where() string {
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	namespace, _ := os.Readlink("/proc/self/ns/pid")
+	return strings.TrimSpace(string(boot)) + " " + namespace
+}
+
+// write replaces the file in one step.
+func (s *state) write(h home.Dir) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(h.State()+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Sync()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), h.State())
+}
+
+// readState is nil if there is no file, or one that is of no use any more: pids
+// of another boot mean nothing.
+func readState(h home.Dir) (*state, error) {
+	text, err := os.ReadFile(h.State())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var s state
+	if err := json.Unmarshal(text, &s); err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w", h.State(), err)
+	}
+	if s.Version > stateVersion {
+		return nil, fmt.Errorf("%s is of a newer nekoctl: its version is %d, and %d the latest that this one knows", h.State(), s.Version, stateVersion)
+	}
+	if s.Where != where() {
+		return nil, nil
+	}
+	return &s, nil
+}
+
+// living are the processes that the records name and that live, by pid.
+func (s *state) living() map[int]keeper.Child {
+	found := map[int]keeper.Child{}
+	for name, text := range s.Records {
+		var r slotRecord
+		if !strings.HasPrefix(name, "slot/") || json.Unmarshal([]byte(text), &r) != nil {
+			continue
+		}
+		for _, p := range r.Processes {
+			if c := (keeper.Child{PID: p.PID, Start: p.Start}); c.PID > 0 && c.Alive() {
+				found[p.PID] = c
+			}
+		}
+	}
+	return found
+}
+
+// Orphans is how many processes of a daemon live whose keeper and master were
+// both killed. The home's lock says whether there is a daemon; that is not looked
+// at here.
+func Orphans(h home.Dir) int {
+	s, err := readState(h)
+	if err != nil {
+		return len(workersOf(h))
+	}
+	if s == nil {
+		return 0
+	}
+	return len(s.living())
+}
+
+// workersOf are the processes that were told the notify socket of a home, as far
+// as we may look: leaders of groups, which a master makes of what it starts.
+func workersOf(h home.Dir) (list []keeper.Child) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), "%d", &pid); err != nil {
+			continue
+		}
+		if group, err := unix.Getpgid(pid); err != nil || group != pid {
+			continue
+		}
+		env, err := os.ReadFile(dir + "/environ")
+		if err != nil || !strings.Contains("\x00"+string(env), "\x00NOTIFY_SOCKET="+notifyName(h)+"\x00") {
+			continue
+		}
+		if start, err := keeper.StartTime(pid); err == nil {
+			list = append(list, keeper.Child{PID: pid, Start: start})
+		}
+	}
+	return list
+}
+
+// removeState is done at the daemon's orderly end: there is nothing to be found.
+func removeState(h home.Dir) error {
+	err := os.Remove(h.State())
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EROFS) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,184 @@
+package supervisor_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/nekoctl/neko/supervisor/control"
+)
+
+// program is a copy of the test binary: one that ends in .doomed passes every
+// check, and its master dies.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), name)
+	if err := os.Link(own, copied); err == nil {
+		return copied
+	}
+	text, err := os.ReadFile(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(copied, text, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+// upgrade returns when the new master is sure to stay, or the old program is back.
+func (d *daemon) upgrade(program string) control.Ping {
+	d.t.Helper()
+	before, err := d.Ping(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if _, err := d.Upgrade(d.t.Context(), control.UpgradeRequest{Program: program}, nil); err != nil {
+		d.t.Fatal(err)
+	}
+	return d.untilUpgraded(before)
+}
+
+func (d *daemon) untilUpgraded(before control.Ping) (now control.Ping) {
+	d.t.Helper()
+	d.eventually("upgraded", func() bool {
+		var err error
+		now, err = d.Ping(d.t.Context())
+		return err == nil && now.Master != before.Master && !now.Upgrading
+	})
+	return now
+}
+
+func executable(t *testing.T, pid int) string {
+	t.Helper()
+	path, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestAnUpgradeReplacesKeeperAndMasterAndNoWorker(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	before := d.start(web("api", 2)).Processes
+	for _, name := range []string{"one", "two"} {
+		next := program(t, name)
+		now := d.upgrade(next)
+		if now.Keeper != d.keeper || len(now.Warnings) > 0 {
+			t.Errorf("after the upgrade: %+v", now)
+		}
+		for _, pid := range []int{now.Keeper, now.Master} {
+			if got := executable(t, pid); got != next {
+				t.Errorf("pid %d runs %s, not %s", pid, got, next)
+			}
+		}
+		for i, p := range d.list() {
+			if p.PID != before[i].PID || p.Restarts != before[i].Restarts || p.State != control.Online {
+				t.Errorf("before %+v, after %+v", before[i], p)
+			}
+		}
+	}
+	d.killMaster()
+	kill(t, before[0].PID, syscall.SIGKILL)
+	d.until("the crashed worker is back", func(l []control.Process) bool {
+		return l[0].PID != before[0].PID && l[0].State == control.Online
+	})
+	if got := d.lastExit("api"); got != "signal: killed" {
+		t.Errorf("the last exit is %q", got)
+	}
+	d.command("reload", "api")
+}
+
+func TestUSR2UpgradesToWhatIsAtThePlaceOfTheProgram(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 1))
+	first := program(t, "first")
+	before := d.upgrade(first)
+	// What an installation does: the new file takes the place of the old one.
+	if err := os.Rename(program(t, "second"), first); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, before.Keeper, syscall.SIGUSR2)
+	now := d.untilUpgraded(before)
+	if got := executable(t, now.Keeper); got != first || len(now.Warnings) > 0 {
+		t.Errorf("runs %s: %+v", got, now)
+	}
+}
+
+func TestAnUpgradeToWhatIsNoNekoctlChangesNothing(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 1))
+	before, err := d.Ping(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nexit 3\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"/bin/true": "it is not a nekoctl", script: "exit status 3", "/nowhere": "no such file",
+		"/etc/passwd": "permission denied", "/etc": "it is no file", "bin/nekoctl": "no absolute path",
+	} {
+		_, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: path}, nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if now, err := d.Ping(t.Context()); err != nil || now.Master != before.Master {
+		t.Errorf("before %+v, after %+v (%v)", before, now, err)
+	}
+}
+
+func TestAnUpgradeWhoseMasterDiesGoesBack(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	before := d.start(web("api", 2)).Processes
+	own := executable(t, d.keeper)
+	now := d.upgrade(program(t, "next.doomed"))
+	if !strings.Contains(now.UpgradeFailed, "the master of the new program ended") || now.Keeper != d.keeper {
+		t.Errorf("got %+v", now)
+	}
+	if got := executable(t, now.Master); got != own {
+		t.Errorf("the master runs %s, not %s", got, own)
+	}
+	for i, p := range d.list() {
+		if p.PID != before[i].PID || p.State != control.Online {
+			t.Errorf("before %+v, after %+v", before[i], p)
+		}
+	}
+	if now := d.upgrade(program(t, "next")); len(now.Warnings) > 0 {
+		t.Errorf("after one that succeeded: %+v", now)
+	}
+}
+
+// Commands that come while the master is replaced are done by the next.
+func TestCommandsAreNotLostInAnUpgrade(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 2))
+	next := program(t, "next")
+	sideBySide(
+		func() { d.upgrade(next) },
+		func() {
+			for range 4 {
+				d.command("reload", "api")
+			}
+		},
+		func() {
+			for range 100 {
+				d.list()
+			}
+		},
+	)
+}
