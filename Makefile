@@ -16,7 +16,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench clean
+.PHONY: help build run test lint chaos bench clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,11 @@ lint: ## gofmt, go vet, staticcheck, go mod tidy
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
+
+# NEKO_CHAOS_ROW=REGEXP takes some of its rows, NEKO_CHAOS_SEED=N repeats the
+# choices of an earlier run.
+chaos: ## the whole matrix of docs/guarantees.md, half an hour; root for all of it
+	CGO_ENABLED=0 NEKO_CHAOS=whole $(GO) test ./scripts/chaos -run Matrix -count 1 -timeout 0 -v $(ARGS)
 
 bench: build ## start, crash, list and memory, each beside PM2; needs node and npm
 	$(GO) run ./scripts/bench -bin bin

@@ -1,6 +1,3 @@
-// Package chaos changes a running system under load and counts what its clients
-// lose: the real nekoctl and neko-api, as they are shipped, and the project's
-// own load client, which forgives nothing.
 package chaos
 
 import (
@@ -9,171 +6,227 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
-	"github.com/nekoctl/neko/scripts/load"
 	"github.com/nekoctl/neko/supervisor/control"
 )
-
-// bin is the folder of the binaries under test, built once.
-var bin string
-
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		var err error
-		if bin, err = os.MkdirTemp("", "neko-chaos"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(bin)
-		build := exec.Command("go", "build", "-o", bin, "../../cmd/nekoctl", "../../cmd/neko-api")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
-}
 
 // daemon is a nekoctl with a home of its own, used through the command line.
 type daemon struct {
 	t    *testing.T
+	dir  string // what is not the daemon's: its binary, the API's store, the fault to come
 	home string
-	url  string
+	env  []string
 }
 
-// serve starts neko-api with imported data on n workers.
-func serve(t *testing.T, n int) *daemon {
+// newDaemon starts nothing yet. What prepare makes is there until the daemon has
+// ended.
+func newDaemon(t *testing.T, prepare func(*testing.T, *daemon)) *daemon {
 	t.Helper()
-	d := &daemon{t: t, home: t.TempDir()}
-	if folder := os.Getenv("NEKO_TEST_ATTACK"); folder != "" {
-		bundles, err := filepath.Glob(filepath.Join(folder, "*.json"))
-		if err != nil || len(bundles) == 0 {
-			t.Fatalf("no bundles in NEKO_TEST_ATTACK=%s (%v)", folder, err)
-		}
-		for _, bundle := range bundles {
-			d.run("neko-api", "import", bundle)
-		}
-	} else {
-		t.Log("NEKO_TEST_ATTACK names no folder of ATT&CK bundles (attack.mitre.org): serving the sample data")
-	}
-	config := fmt.Sprintf(`
-apps:
-  - name: api
-    command: %s/neko-api
-    instances: %d
-    listen: 127.0.0.1:0
-    wait_ready: true
-    listen_pid: false
-`, bin, n)
-	file := filepath.Join(d.home, "neko.yaml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+	dir, err := os.MkdirTemp("", "chaos") // t.TempDir's paths are too long for a socket
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		d.nekoctl("kill")
-		if t.Failed() {
-			for _, name := range []string{"neko.log", "logs/api-error-0.log"} {
-				text, _ := os.ReadFile(filepath.Join(d.home, name))
-				t.Logf("%s:\n%s", name, text)
-			}
-		}
-	})
-	d.nekoctl("start", file)
-	d.url = "http://" + d.list()[0].Listeners[0] + "/graphql"
+	d := &daemon{t: t, dir: dir, home: filepath.Join(dir, "home")}
+	d.env = append(os.Environ(), "NEKO_HOME="+d.home, "NEKO_API_STORE="+filepath.Join(dir, "api.db"), d.mark())
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Mkdir(d.home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.install(nekoctlA)
+	if prepare != nil {
+		prepare(t, d)
+	}
+	t.Cleanup(d.end)
 	return d
 }
 
-func (d *daemon) run(program string, args ...string) string {
+// install puts a binary where the daemon's is, as a package manager does: a new
+// file takes the place of the old one.
+func (d *daemon) install(binary string) {
 	d.t.Helper()
-	cmd := exec.Command(filepath.Join(bin, program), args...)
-	cmd.Env = append(os.Environ(), "NEKO_HOME="+d.home)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		d.t.Fatalf("%s %s: %v\n%s%s", program, strings.Join(args, " "), err, out, stderr.String())
+	text, err := os.ReadFile(binary)
+	if err == nil {
+		err = os.WriteFile(d.program()+".new", text, 0o700)
 	}
-	return string(out)
+	if err == nil {
+		err = os.Rename(d.program()+".new", d.program())
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
 }
+
+func (d *daemon) program() string { return filepath.Join(d.dir, "nekoctl") }
+
+// command runs a program with the daemon's home and returns what it printed.
+func (d *daemon) command(program string, args ...string) (string, error) {
+	cmd := exec.Command(program, args...)
+	cmd.Env = d.env
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(text), &failure{append([]string{filepath.Base(program)}, args...), string(text), err}
+	}
+	return string(text), nil
+}
+
+// failure is a command that has failed.
+type failure struct {
+	command []string
+	printed string
+	err     error
+}
+
+func (f *failure) Error() string {
+	return fmt.Sprintf("%s: %v\n%s", strings.Join(f.command, " "), f.err, f.printed)
+}
+
+func (d *daemon) try(args ...string) (string, error) { return d.command(d.program(), args...) }
 
 func (d *daemon) nekoctl(args ...string) string {
 	d.t.Helper()
-	return d.run("nekoctl", args...)
+	out, err := d.try(args...)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return out
+}
+
+// refused is a command that has to fail and to say what happened, in these words
+// among others.
+func (d *daemon) refused(words []string, args ...string) error {
+	out, err := d.try(args...)
+	if err == nil {
+		return fmt.Errorf("nekoctl %s succeeded: %s", strings.Join(args, " "), out)
+	}
+	for _, word := range append(words, "error: ") {
+		if !strings.Contains(out, word) {
+			return fmt.Errorf("does not say %q: %w", word, err)
+		}
+	}
+	return nil
 }
 
 func (d *daemon) list() []control.Process {
 	d.t.Helper()
 	var list []control.Process
-	if err := json.Unmarshal([]byte(d.nekoctl("list", "--json")), &list); err != nil {
-		d.t.Fatal(err)
-	}
+	d.ask(&list, "list")
 	return list
 }
 
-const query = `{"query":"{ threatActors(first: 3) { nodes { attackId name techniques(first: 2) { totalCount nodes { attackId } } } } }"}`
-
-// clients are 64 clients with a connection for each request, and 64 that keep
-// theirs and think for up to 50 ms.
-type clients struct {
-	t    *testing.T
-	runs []*load.Run
-}
-
-func (d *daemon) load() *clients {
+func (d *daemon) ping() control.Ping {
 	d.t.Helper()
-	c := &clients{t: d.t}
-	for _, mode := range []load.Mode{load.NewConnection, load.KeepAlive} {
-		config := load.Config{
-			URL: d.url, Mode: mode, Clients: 64, Body: []byte(query), Header: []string{"Content-Type: application/json"},
-			Check: func(r *load.Response) error {
-				if !strings.Contains(string(r.Body), `"attackId":"G`) {
-					return fmt.Errorf("the answer is %.200s", r.Body)
-				}
-				return nil
-			},
+	var p control.Ping
+	d.ask(&p, "ping")
+	return p
+}
+
+func (d *daemon) describe(app string) control.AppDetail {
+	d.t.Helper()
+	var a control.AppDetail
+	d.ask(&a, "describe", app)
+	return a
+}
+
+func (d *daemon) ask(answer any, args ...string) {
+	d.t.Helper()
+	cmd := exec.Command(d.program(), append(args, "--json")...)
+	cmd.Env = d.env
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, answer)
+	}
+	if err != nil {
+		d.t.Fatalf("nekoctl %s: %v\n%s%s", strings.Join(args, " "), err, out, stderr.String())
+	}
+}
+
+// waitFor looks until something is so.
+func (d *daemon) waitFor(what string, is func() bool) {
+	d.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); !is(); <-tick.C {
+		if time.Now().After(end) {
+			list, err := d.try("list")
+			d.t.Fatalf("waited 30 s for this: %s\n%s%v", what, list, err)
 		}
-		if mode == load.KeepAlive {
-			config.ThinkMax = 50e6
+	}
+}
+
+// mark is in the environment of all processes that have to do with this daemon,
+// and in that of no other.
+func (d *daemon) mark() string { return "CHAOS_FAULT=" + d.fault() }
+
+// fault is the file that says what is wrong with the processes that start.
+func (d *daemon) fault() string { return filepath.Join(d.dir, "fault") }
+
+func (d *daemon) setFault(text string) {
+	d.t.Helper()
+	err := os.WriteFile(d.fault()+".new", []byte(text), 0o600)
+	if err == nil {
+		err = os.Rename(d.fault()+".new", d.fault())
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// processes are the pids of all processes with the daemon's mark and these
+// variables. It looks at the kernel's list and not at the daemon's.
+func (d *daemon) processes(variables ...string) (pids []int) {
+	names, err := os.ReadDir("/proc")
+	if err != nil {
+		d.t.Error(err)
+	}
+	for _, name := range names {
+		pid, err := strconv.Atoi(name.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
 		}
-		run, err := load.Start(d.t.Context(), config)
+		text, err := os.ReadFile("/proc/" + name.Name() + "/environ")
 		if err != nil {
-			d.t.Fatal(err)
+			continue // it has ended, or is another user's
 		}
-		c.runs = append(c.runs, run)
-	}
-	c.wait(200)
-	return c
-}
-
-// wait lets n more requests pass on each kind of connection.
-func (c *clients) wait(n int64) {
-	c.t.Helper()
-	for _, run := range c.runs {
-		if err := run.WaitRequests(c.t.Context(), n); err != nil {
-			c.t.Fatalf("%v\n%s", err, run.Stats())
+		env, found := "\x00"+string(text), true
+		for _, v := range append(variables, d.mark()) {
+			found = found && strings.Contains(env, "\x00"+v+"\x00")
+		}
+		if found {
+			pids = append(pids, pid)
 		}
 	}
+	return pids
 }
 
-// stop ends the load and returns what it has seen.
-func (c *clients) stop() []load.Report {
-	var reports []load.Report
-	for _, run := range c.runs {
-		reports = append(reports, run.Stop())
+// end ends the daemon as a user would, and then, pid by pid, what a broken one
+// may have left behind.
+func (d *daemon) end() {
+	if d.t.Failed() {
+		defer d.showLogs()
 	}
-	return reports
+	if out, err := d.try("kill"); err != nil {
+		d.t.Errorf("%s%v", out, err)
+	}
+	for _, pid := range d.processes() {
+		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		d.t.Errorf("pid %d is left: %q", pid, command)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 }
 
-// nothingLost fails the test if any client saw any error.
-func (c *clients) nothingLost() {
-	c.t.Helper()
-	for _, report := range c.stop() {
-		if report.Failed() {
-			c.t.Errorf("%s", report)
+func (d *daemon) showLogs() {
+	names, _ := filepath.Glob(filepath.Join(d.home, "logs", "*-error-*.log"))
+	for _, name := range append(names, filepath.Join(d.home, "neko.log")) {
+		if text, _ := os.ReadFile(name); len(text) > 0 {
+			const most = 4000
+			d.t.Logf("%s:\n%s", filepath.Base(name), text[max(len(text)-most, 0):])
 		}
-		c.t.Logf("%s: %d requests, %d errors", report.Mode, report.Requests, report.Failures())
 	}
 }

@@ -78,7 +78,7 @@ func (c *client) request() error {
 	}
 	c.run.rec.record(start, time.Now(), c.answer.Status, who, err)
 	// A wrong answer that was read to its end leaves the connection usable.
-	if !c.answer.whole || c.answer.close || cfg.Mode == NewConnection {
+	if !c.answer.whole || c.answer.close || cfg.Mode != KeepAlive {
 		c.close()
 	}
 	return err
@@ -119,7 +119,7 @@ func (c *client) exchange(deadline time.Time) error {
 	}
 	c.answer.Reused = c.used > 0
 	c.conn.SetDeadline(deadline)
-	if _, err := c.conn.Write(c.run.request); err != nil {
+	if err := c.send(); err != nil {
 		return c.fail("write", err)
 	}
 	if stage, err := c.answer.read(c.in, c.run.cfg.Method, c.run.cfg.BodyUntilEOF); err != nil {
@@ -127,6 +127,18 @@ func (c *client) exchange(deadline time.Time) error {
 	}
 	c.used++
 	return nil
+}
+
+// send writes the request, in mode Slow in two halves. Not even the end of the
+// run shortens the wait between them: a request that has begun is finished.
+func (c *client) send() error {
+	first, rest := c.run.request[:c.run.first], c.run.request[c.run.first:]
+	if _, err := c.conn.Write(first); err != nil || len(rest) == 0 {
+		return err
+	}
+	time.Sleep(c.run.cfg.SlowFor)
+	_, err := c.conn.Write(rest)
+	return err
 }
 
 // fail is err with its kind and where it happened. An end of the connection

@@ -37,6 +37,11 @@ const (
 	// "Connection: close". A connection that ends without notice costs the
 	// request that meets it an error.
 	KeepAlive Mode = "keep-alive"
+	// Slow keeps each request in flight for SlowFor: a client connects, sends the
+	// header and half of the body (without a body, half of the header), waits,
+	// sends the rest and reads the answer. A connection for each request, as in
+	// NewConnection.
+	Slow Mode = "slow"
 )
 
 // Config says what to send, how, and for how long. Only URL is required.
@@ -57,6 +62,9 @@ type Config struct {
 	Body   []byte
 	// Timeout is for one request, its connect included; 0 means 10 s.
 	Timeout time.Duration
+	// SlowFor is how long a request of mode Slow waits for its second half; 0
+	// means 500 ms. It is part of the request's latency and of its Timeout.
+	SlowFor time.Duration
 	// Between an answer and its next request a client waits a random time
 	// from ThinkMin to ThinkMax.
 	ThinkMin, ThinkMax time.Duration
@@ -100,6 +108,7 @@ type Run struct {
 	network string
 	address string
 	request []byte
+	first   int // so many bytes of request are sent at once, the rest after SlowFor
 	rec     recorder
 	left    atomic.Int64 // requests that may still be started, if cfg.Requests
 	ctx     context.Context
@@ -197,14 +206,14 @@ func (r *Run) prepare(ctx context.Context, cfg Config) error {
 	switch cfg.Mode {
 	case "":
 		cfg.Mode = NewConnection
-	case NewConnection, KeepAlive:
+	case NewConnection, KeepAlive, Slow:
 	default:
-		return fmt.Errorf("mode %q is neither %q nor %q", cfg.Mode, NewConnection, KeepAlive)
+		return fmt.Errorf("mode %q is none of %q, %q and %q", cfg.Mode, NewConnection, KeepAlive, Slow)
 	}
 	if cfg.Clients == 0 {
 		cfg.Clients = 1
 	}
-	if cfg.Clients < 0 || cfg.Requests < 0 || cfg.Duration < 0 || cfg.Timeout < 0 {
+	if cfg.Clients < 0 || cfg.Requests < 0 || cfg.Duration < 0 || cfg.Timeout < 0 || cfg.SlowFor < 0 {
 		return errors.New("clients, requests, duration and timeout cannot be negative")
 	}
 	if cfg.ThinkMax < cfg.ThinkMin {
@@ -212,6 +221,12 @@ func (r *Run) prepare(ctx context.Context, cfg Config) error {
 	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 10 * time.Second
+	}
+	if cfg.SlowFor == 0 {
+		cfg.SlowFor = 500 * time.Millisecond
+	}
+	if cfg.Mode == Slow && cfg.SlowFor >= cfg.Timeout {
+		return fmt.Errorf("a request that takes %v cannot be answered within %v", cfg.SlowFor, cfg.Timeout)
 	}
 	if cfg.ErrorPause == 0 {
 		cfg.ErrorPause = time.Millisecond
@@ -224,6 +239,14 @@ func (r *Run) prepare(ctx context.Context, cfg Config) error {
 	}
 	r.cfg = cfg
 	r.request = encode(cfg, u)
+	r.first = len(r.request)
+	if cfg.Mode == Slow {
+		body := len(cfg.Body)
+		if body == 0 {
+			body = len(r.request)
+		}
+		r.first -= (body + 1) / 2
+	}
 	r.network, r.address, err = target(ctx, cfg.Address, u)
 	return err
 }
@@ -265,7 +288,7 @@ func encode(cfg Config, u *url.URL) []byte {
 	for _, line := range cfg.Header {
 		b.WriteString(line + "\r\n")
 	}
-	if cfg.Mode == NewConnection {
+	if cfg.Mode != KeepAlive {
 		b.WriteString("Connection: close\r\n")
 	}
 	if cfg.Body != nil || cfg.Method == "POST" || cfg.Method == "PUT" || cfg.Method == "PATCH" {

@@ -314,6 +314,67 @@ func TestCancelFinishesWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+// What the server has of a request when its client pauses.
+func TestASlowRequestPausesInItsMiddle(t *testing.T) {
+	const pause = 50 * time.Millisecond
+	for _, c := range []struct{ name, body, ends string }{
+		{"within the body", "question", "\r\n\r\nques"},
+		{"before a body of one byte", "?", "\r\n\r\n"},
+		{"within the header if there is no body", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			halves := make(chan string, 100)
+			url := serve(t, func(conn *net.TCPConn, in *bufio.Reader) {
+				in.Peek(1)
+				half, _ := in.Peek(in.Buffered())
+				halves <- string(half)
+				for take(in) == nil { // a second request on this connection would be an error
+					io.WriteString(conn, whole)
+				}
+			})
+			r := do(t, Config{URL: url, Mode: Slow, Clients: 4, Requests: 8, SlowFor: pause, Body: []byte(c.body)})
+			if r.Failed() || r.OK != 8 || r.Connections != 8 || r.Latency.P50 < 50 {
+				t.Error(r)
+			}
+			close(halves)
+			for half := range halves {
+				if !strings.HasPrefix(half, "POST / HTTP/1.1\r\n") || !strings.HasSuffix(half, c.ends) ||
+					strings.Contains(half, "\r\n\r\n") != (c.body != "") {
+					t.Errorf("the first half is %q", half)
+				}
+			}
+		})
+	}
+}
+
+// A worker that dies between the halves is seen.
+func TestASlowRequestThatIsCutIsAnError(t *testing.T) {
+	url := serve(t, func(_ *net.TCPConn, in *bufio.Reader) { in.Peek(1) })
+	r := do(t, Config{URL: url, Mode: Slow, Requests: 3, SlowFor: 10 * time.Millisecond, Body: []byte("question")})
+	if r.OK != 0 || r.Failures(KindEOF, KindReset) != 3 {
+		t.Error(r)
+	}
+}
+
+func TestTheEndOfARunFinishesASlowRequest(t *testing.T) {
+	begun := make(chan struct{})
+	url := serve(t, func(conn *net.TCPConn, in *bufio.Reader) {
+		in.Peek(1)
+		close(begun)
+		if take(in) == nil {
+			io.WriteString(conn, whole)
+		}
+	})
+	run, err := Start(t.Context(), Config{URL: url, Mode: Slow, SlowFor: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	if r := run.Stop(); r.Failed() || r.OK != 1 || r.Latency.Max < 50 {
+		t.Error(r)
+	}
+}
+
 func TestWaitRequests(t *testing.T) {
 	url := serve(t, say(whole))
 	run, err := Start(t.Context(), Config{URL: url, Clients: 4})
@@ -385,8 +446,9 @@ func TestUnixSocket(t *testing.T) {
 
 func TestBadConfig(t *testing.T) {
 	for _, cfg := range []Config{
-		{}, {URL: "https://127.0.0.1/"}, {URL: "http://127.0.0.1", Mode: "slow"}, {URL: "http://127.0.0.1", Clients: -1},
+		{}, {URL: "https://127.0.0.1/"}, {URL: "http://127.0.0.1", Mode: "fast"}, {URL: "http://127.0.0.1", Clients: -1},
 		{URL: "http://127.0.0.1", Address: "nowhere"},
+		{URL: "http://127.0.0.1", Mode: Slow, SlowFor: time.Second, Timeout: time.Second},
 	} {
 		if _, err := Start(t.Context(), cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)

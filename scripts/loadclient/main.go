@@ -19,7 +19,10 @@ import (
 
 const usage = `Usage: loadclient [options] URL
 
-  -mode new|keep-alive  a connection for each request, or one for many (new)
+  -mode new|keep-alive|slow
+                        a connection for each request, or one for many, or for
+                        each and the request in two halves (new)
+  -slow-for D           the time between the halves (500ms)
   -clients N            concurrent clients (16)
   -duration D           how long; 0 is until Ctrl-C (10s)
   -requests N           how many at most
@@ -66,6 +69,7 @@ func run() (failed bool, err error) {
 	f.Int64Var(&cfg.Requests, "requests", 0, "")
 	f.StringVar(&think, "think", "", "")
 	f.DurationVar(&cfg.Timeout, "timeout", 0, "")
+	f.DurationVar(&cfg.SlowFor, "slow-for", 0, "")
 	f.StringVar(&cfg.Method, "method", "", "")
 	f.StringVar(&body, "body", "", "")
 	f.Func("header", "", func(line string) error { cfg.Header = append(cfg.Header, line); return nil })

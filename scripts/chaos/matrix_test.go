@@ -1,0 +1,113 @@
+// Package chaos does to a running system what happens to systems, under load,
+// and counts what the clients lose: the real nekoctl and neko-api, as they are
+// shipped, a program of another make, and the project's own load client, which
+// forgives nothing. What may be lost is in docs/guarantees.md.
+//
+// `go test ./scripts/chaos` does each thing once, `make chaos` the whole matrix,
+// and prints it.
+//
+//	NEKO_CHAOS=whole      the whole matrix
+//	NEKO_CHAOS_ROW=scale  only rows whose event has this regular expression
+//	NEKO_CHAOS_SEED=N     the choices of an earlier run
+package chaos
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// row is an event of the matrix.
+type row struct {
+	event     string
+	times     [2]int                    // in a short run, and in the whole; 0 is once
+	instances int                       // of each app
+	keys      string                    // further lines of the apps' neko.yaml
+	prepare   func(*testing.T, *daemon) // before the daemon starts
+	do        func(s *stage, i int)
+	after     func(s *stage) // while there is load still
+	rest      func(s *stage) // when it has ended
+}
+
+var matrix = []row{
+	{event: "reload", times: [2]int{2, 10}, instances: 2, do: reload},
+	{event: "reload, and the successor never becomes ready, dies at start, or becomes ready and dies", times: [2]int{1, 1}, instances: 2,
+		keys: shortListenTimeout, do: reloadIntoEachFault},
+	{event: "reload faster than a drain lasts", times: [2]int{1, 1}, instances: 2, do: reloadFast},
+	{event: "scale 4→1→4, with the socket leaked", times: [2]int{1, 5}, instances: 4, prepare: leakSockets, do: scaleDownAndUp, after: socketsAreLeaked},
+	{event: "worker kill -9", times: [2]int{2, 10}, instances: 4, do: killWorkers},
+	{event: "worker SIGSTOP, found by the watchdog or by liveness", times: [2]int{2, 3}, instances: 4, keys: watchdog, do: hangWorkers},
+	{event: "worker crash-loops beside healthy ones", times: [2]int{1, 3}, instances: 4, do: crashLoop},
+	{event: "upgrade in place", times: [2]int{2, 20}, instances: 2, do: upgrade},
+	{event: "upgrade to what fails its check", times: [2]int{1, 3}, instances: 2, do: upgradeToEachBadBinary},
+	{event: "upgrade to what dies after its start", times: [2]int{1, 3}, instances: 2, do: upgradeToDying},
+	{event: "master kill -9", times: [2]int{2, 10}, instances: 2, do: killMaster, rest: exitStatusesAreRight},
+	{event: "keeper kill -9", times: [2]int{1, 3}, instances: 2, do: killKeeper},
+	{event: "keeper and master kill -9", times: [2]int{1, 3}, instances: 2, do: killBoth},
+	{event: "home full", times: [2]int{1, 3}, instances: 2, prepare: smallHome, do: fillHome},
+	{event: "home read-only", times: [2]int{1, 3}, instances: 2, prepare: mustMount, do: protectHome},
+	{event: "state file truncated, or of a newer version", times: [2]int{2, 4}, instances: 2, do: spoilState},
+	{event: "all of these in random order, and imports", instances: 3, keys: shortListenTimeout + watchdog, do: random},
+}
+
+func TestMatrix(t *testing.T) {
+	size, column := short, 0
+	if os.Getenv("NEKO_CHAOS") == "whole" {
+		size, column = whole, 1
+	}
+	only, err := regexp.Compile(os.Getenv("NEKO_CHAOS_ROW"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("NEKO_CHAOS_SEED"); text != "" {
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, row := range matrix {
+		if !only.MatchString(row.event) {
+			continue
+		}
+		times := max(row.times[column], 1)
+		title := row.event
+		if times > 1 {
+			title += fmt.Sprintf(" ×%d", times)
+		}
+		ok := t.Run(row.event, func(t *testing.T) {
+			t.Logf("NEKO_CHAOS_SEED=%d", seed)
+			s := setUp(t, newDaemon(t, row.prepare), size, seed, row.instances, row.keys)
+			defer s.finish(title)
+			row.run(s, times)
+		})
+		if len(results) == 0 || results[len(results)-1].row != title { // it has not come to the load
+			note := "skipped"
+			if !ok {
+				note = "not started"
+			}
+			results = append(results, result{row: title, app: note, broken: !ok})
+		}
+	}
+	if len(results) == 0 {
+		t.Fatalf("no event of the matrix is like %s", only)
+	}
+}
+
+func (r *row) run(s *stage, times int) {
+	s.begin()
+	for i := range times {
+		r.do(s, i)
+		s.pass()
+	}
+	if r.after != nil {
+		r.after(s)
+	}
+	s.fill()
+	s.endLoad()
+	if r.rest != nil {
+		r.rest(s)
+	}
+}
