@@ -24,6 +24,7 @@ type side struct {
 	argv []string // the command, without arguments
 	home string
 	env  []string
+	keys string // of neko.yaml, beside those that the app has anyway
 	// list reads the command that lists processes as JSON: the pids of an app
 	// that are online, by the app's name.
 	listing []string
