@@ -146,8 +146,8 @@ func command(name string) func(*side, *watch) error {
 	}
 }
 
-// killDaemon ends one of the supervisor's own processes. What clients see is
-// looked at for two seconds: some things never come back.
+// killDaemon ends one of the supervisor's own processes. What clients see within
+// two seconds counts: some things never come back.
 func killDaemon(which int) func(*side, *watch) error {
 	return func(s *side, w *watch) error {
 		time.Sleep(settle)
@@ -159,7 +159,7 @@ func killDaemon(which int) func(*side, *watch) error {
 		if err := syscall.Kill(pids[which], syscall.SIGKILL); err != nil {
 			return err
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(2*time.Second - aftermath)
 		return nil
 	}
 }

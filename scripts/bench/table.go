@@ -94,11 +94,12 @@ func printTable(w io.Writer, figures []figure) {
 
 // goal is what neko's median shall be at most; none means none in any round.
 func (f *figure) goal() string {
-	text, reached := fmt.Sprintf("≤ %g %s", *f.Goal, f.Unit), f.Neko.Median
-	if *f.Goal == 0 && f.Neko.ok() {
-		text, reached = "0 "+f.Unit, slices.Max(f.Neko.Values)
+	text, missed := fmt.Sprintf("≤ %g %s", *f.Goal, f.Unit), f.Neko.Median > *f.Goal
+	if *f.Goal == 0 {
+		text = "0 " + f.Unit
+		missed = slices.ContainsFunc(f.Neko.Values, func(v float64) bool { return v > 0 })
 	}
-	if f.Neko.ok() && reached > *f.Goal {
+	if f.Neko.ok() && missed {
 		text += " MISSED"
 	}
 	return text

@@ -17,6 +17,9 @@ type loss struct {
 	back    time.Duration // from the kill of a process to the first answer of another
 }
 
+// aftermath is how long clients go on when the incident is over.
+const aftermath = 250 * time.Millisecond
+
 // suffer has 64 clients use an app while something happens to it. Half of them
 // open a connection for each request, half keep theirs, and all wait for up to
 // 50 ms between an answer and the next request, so that the machine is not full
@@ -39,7 +42,7 @@ func (b *bench) suffer(supervisor func() (*side, error), what situation) (loss, 
 	for _, mode := range []load.Mode{load.NewConnection, load.KeepAlive} {
 		cfg := load.Config{
 			URL: t.url, Body: t.body, Mode: mode, Clients: 32, ThinkMax: 50 * time.Millisecond,
-			Timeout: 5 * time.Second, BodyUntilEOF: true, Check: w.answer,
+			Timeout: 3 * time.Second, BodyUntilEOF: true, Check: w.answer,
 		}
 		if t.body != nil {
 			cfg.Header = []string{"Content-Type: application/json"}
@@ -51,24 +54,16 @@ func (b *bench) suffer(supervisor func() (*side, error), what situation) (loss, 
 		defer run.Stop()
 		runs = append(runs, run)
 	}
-	more := func() error {
-		for _, run := range runs {
-			if err := run.WaitRequests(b.ctx, 250); err != nil {
-				return err
-			}
+	for _, run := range runs {
+		if err := run.WaitRequests(b.ctx, 250); err != nil {
+			return loss{}, err
 		}
-		return nil
-	}
-	if err := more(); err != nil {
-		return loss{}, err
 	}
 	w.begin(0)
 	if err := what.happen(s, w); err != nil {
 		return loss{}, err
 	}
-	if err := more(); err != nil {
-		return loss{}, err
-	}
+	time.Sleep(aftermath)
 	l := w.end()
 	for _, run := range runs {
 		r := run.Stop()
