@@ -10,6 +10,7 @@ import (
 // neko runs for it is set beside the same of PM2.
 type incident struct {
 	name    string
+	rounds  int // at most
 	aspects []aspect
 	cases   []situation
 	pm2     situation
@@ -44,27 +45,27 @@ func incidents() []incident {
 	within := func(ms float64) []*float64 { return []*float64{atMost(0), atMost(ms)} }
 	return []incident{
 		{
-			"reload ×3", []aspect{errorCount},
+			"reload ×3", 2, []aspect{errorCount},
 			[]situation{{"Node server", drainingApp, "2", reload, none}, {"neko-api", apiApp, "2", reload, none}},
 			situation{cluster, clusterApp, "2", reload, nil},
 		}, {
-			"reload ×3, draining", []aspect{errorCount},
+			"reload ×3, draining", 1, []aspect{errorCount},
 			[]situation{{"Node server", drainingApp, "2", reload, none}},
 			situation{"the same, cluster mode", drainingClusterApp, "2", reload, nil},
 		}, {
-			"scale 4 → 2 → 4", []aspect{errorCount},
+			"scale 4 → 2 → 4", 2, []aspect{errorCount},
 			[]situation{{"Node server", drainingApp, "4", scale, none}},
 			situation{cluster, clusterApp, "4", scale, nil},
 		}, {
-			"new supervisor", []aspect{errorCount, longestGap},
+			"new supervisor", 3, []aspect{errorCount, longestGap},
 			[]situation{{"upgrade", drainingApp, "2", command("upgrade"), none}},
 			situation{"update; " + cluster, clusterApp, "2", command("update"), nil},
 		}, {
-			"kill -9 of the daemon", []aspect{errorCount, longestGap},
+			"kill -9 of the daemon", 2, []aspect{errorCount, longestGap},
 			[]situation{{"master", drainingApp, "2", killDaemon(1), none}, {"keeper", drainingApp, "2", killDaemon(0), none}},
 			situation{cluster, clusterApp, "2", killDaemon(0), nil},
 		}, {
-			"kill -9 under load", []aspect{refused, firstOK},
+			"kill -9 under load", 3, []aspect{refused, firstOK},
 			[]situation{
 				{"bare worker", bareApp, "1", killWorker, within(8)},
 				{"bare worker with spare", spare(bareApp), "1", killWorker, within(3)},
@@ -90,7 +91,7 @@ func (i incident) measurement() measurement {
 		m.rows = append(m.rows, rows[c]...)
 	}
 	m.run = func(b *bench) {
-		for range b.fewer().rounds {
+		for range min(b.rounds, i.rounds) {
 			for c, situation := range i.cases {
 				if wanted(rows[c]) && rows[c][0].Neko.Error == "" && b.ctx.Err() == nil {
 					l, err := b.suffer(b.neko, situation)

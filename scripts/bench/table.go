@@ -80,6 +80,9 @@ func printTable(w io.Writer, figures []figure) {
 		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
 	fmt.Fprintln(w, "\nMedians of rounds in turns, with the smallest and the largest value.")
+	if slices.ContainsFunc(figures, func(f figure) bool { return f.Count }) {
+		fmt.Fprintln(w, "Counts are of one round of 64 clients, and where none is the goal, none in any round.")
+	}
 	for _, f := range figures {
 		for _, s := range []struct {
 			name string
