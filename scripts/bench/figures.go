@@ -20,17 +20,44 @@ var query = []byte(`{"query":"{ threatActors(first: 1) { totalCount } }"}`)
 // that cannot start, and wait before they start it again.
 const settle = 1300 * time.Millisecond
 
-func (b *bench) figures() []figure {
-	return []figure{
-		{Name: "cold start to first 200", Unit: "ms", Note: "a Node server, a worker for each CPU", run: coldStart},
-		{Name: "kill -9 to first 200: bare worker", Unit: "ms", Goal: 8, Note: "a Node server, cluster mode", run: killed(bareApp, clusterApp)},
-		{Name: "kill -9 to first 200: neko-api", Unit: "ms", Note: "a Node server, cluster mode", run: killed(apiApp, clusterApp)},
-		{Name: "kill -9 to first 200: Node server", Unit: "ms", Note: "the same, fork mode", run: killed(nodeApp, forkApp)},
-		{Name: "list, 100 processes, over /bin/true", Unit: "ms", Goal: 4, Note: "list, 100 processes", run: list},
-		{Name: "memory of the supervisor, empty", Unit: "MiB", Goal: 12, Note: "its daemon, empty", run: emptyMemory},
-		{Name: "memory of a worker: bare worker", Unit: "MiB", Note: "a Node server, cluster mode", run: workerMemory(bareApp, clusterApp)},
-		{Name: "memory of a worker: neko-api", Unit: "MiB", Note: "a Node server, cluster mode", run: workerMemory(apiApp, clusterApp)},
+// measurement fills one row of the table, or some that come from the same rounds.
+type measurement struct {
+	name string
+	rows []*figure
+	run  func(b *bench)
+}
+
+// want marks the rows whose name is wanted, and returns them.
+func (m *measurement) want(name func(string) bool) (rows []*figure) {
+	for _, f := range m.rows {
+		if f.wanted = name(f.Name); f.wanted {
+			rows = append(rows, f)
+		}
 	}
+	return rows
+}
+
+func single(f figure, run func(*bench, *figure)) measurement {
+	return measurement{f.Name, []*figure{&f}, func(b *bench) { run(b, &f) }}
+}
+
+func atMost(v float64) *float64 { return &v }
+
+func (b *bench) measurements() []measurement {
+	list := []measurement{
+		single(figure{Name: "cold start to first 200", Unit: "ms", Note: "a Node server, a worker for each CPU"}, coldStart),
+		single(figure{Name: "kill -9 to first 200: bare worker", Unit: "ms", Goal: atMost(8), Note: "a Node server, cluster mode"}, killed(bareApp, clusterApp)),
+		single(figure{Name: "kill -9 to first 200: neko-api", Unit: "ms", Note: "a Node server, cluster mode"}, killed(apiApp, clusterApp)),
+		single(figure{Name: "kill -9 to first 200: Node server", Unit: "ms", Note: "the same, fork mode"}, killed(nodeApp, forkApp)),
+		single(figure{Name: "list, 100 processes, over /bin/true", Unit: "ms", Goal: atMost(4), Note: "list, 100 processes"}, list),
+		single(figure{Name: "memory of the supervisor, empty", Unit: "MiB", Goal: atMost(12), Note: "its daemon, empty"}, emptyMemory),
+		single(figure{Name: "memory of a worker: bare worker", Unit: "MiB", Note: "a Node server, cluster mode"}, workerMemory(bareApp, clusterApp)),
+		single(figure{Name: "memory of a worker: neko-api", Unit: "MiB", Note: "a Node server, cluster mode"}, workerMemory(apiApp, clusterApp)),
+	}
+	for _, i := range incidents() {
+		list = append(list, i.measurement())
+	}
+	return list
 }
 
 // app starts one app under a side and says where it answers. Its name is "app".
@@ -65,17 +92,39 @@ func apiApp(s *side, instances string) (target, error) {
 	return target{t.url + "graphql", query}, err
 }
 
-// startWorker starts a program on package worker, from a neko.yaml.
+// startWorker starts a program on package worker.
 func startWorker(s *side, program, instances string) (target, error) {
+	return startFile(s, fmt.Sprintf("command: [%q], instances: %s, wait_ready: true", program, instances))
+}
+
+// startFile starts an app that takes its socket from neko, from a neko.yaml.
+func startFile(s *side, keys string) (target, error) {
 	file := filepath.Join(s.home, "neko.yaml")
 	return start(s, func(port string) []string {
-		text := fmt.Sprintf("apps: [{name: app, command: [%q], instances: %s, listen: \"127.0.0.1:%s\", listen_pid: false, wait_ready: true}]\n",
-			program, instances, port)
+		text := fmt.Sprintf("apps: [{name: app, listen: \"127.0.0.1:%s\", listen_pid: false, %s%s}]\n", port, keys, s.keys)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			return []string{err.Error()}
 		}
 		return []string{file}
 	})
+}
+
+// drainingApp is the Node server that takes its socket from neko, and drains.
+func drainingApp(s *side, instances string) (target, error) {
+	return startFile(s, fmt.Sprintf("command: [node, %q], instances: %s", s.b.drains, instances))
+}
+
+// spare is an app of which each process has a spare.
+func spare(a app) app {
+	return func(s *side, instances string) (target, error) {
+		s.keys = ", spare: 1"
+		return a(s, instances)
+	}
+}
+
+// drainingClusterApp is the same program under PM2.
+func drainingClusterApp(s *side, instances string) (target, error) {
+	return start(s, func(string) []string { return []string{s.b.drains, "--name", "app", "-i", instances} })
 }
 
 func nodeApp(s *side, _ string) (target, error) {

@@ -1,5 +1,6 @@
-// Bench measures what a user of a supervisor waits for and pays: start, crash,
-// list and memory; each figure of neko beside that of PM2, from the same run.
+// Bench measures what a user of a supervisor waits for, pays and loses: start,
+// crash, list and memory; and under load reload, scale-down, update and kill -9;
+// each figure of neko beside that of PM2, from the same run.
 //
 // The two take turns (A B A B …), so that a busy machine is busy for both, and
 // a figure is the median of its rounds. All load goes to 127.0.0.1, and all
@@ -23,7 +24,8 @@ import (
 const usage = `Usage: go run ./scripts/bench [options]       (or: make bench)
 
   -bin DIR     where nekoctl and neko-api are (bin)
-  -rounds N    rounds of each figure (9)
+  -rounds N    rounds of each figure (9); of memory and of what is lost under
+               load three at most
   -only REGEXP only figures whose name matches
   -data FILE   a STIX bundle that neko-api imports for its figures; default is
                the ICS bundle in $NEKO_TEST_ATTACK, else the sample data
@@ -46,6 +48,7 @@ type bench struct {
 	bundle string // STIX file or ""
 	rounds int
 	node   string // server.js
+	drains string // worker.js
 	bare   string // the bare worker
 	pm2    string // PM2's script, "" for none
 }
@@ -76,16 +79,19 @@ func run() error {
 	defer os.RemoveAll(b.tmp)
 
 	var done []figure
-	for _, f := range b.figures() {
-		if !wanted.MatchString(f.Name) {
+	for _, m := range b.measurements() {
+		rows := m.want(wanted.MatchString)
+		if len(rows) == 0 {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "%s …\n", f.Name)
-		f.measure(&b)
+		fmt.Fprintf(os.Stderr, "%s …\n", m.name)
+		m.run(&b)
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
 		}
-		done = append(done, f)
+		for _, f := range rows {
+			done = append(done, *f)
+		}
 	}
 	if asJSON {
 		out := json.NewEncoder(os.Stdout)

@@ -16,6 +16,9 @@ const pm2Version = "7.0.4"
 //go:embed server.js
 var serverJS []byte
 
+//go:embed worker.js
+var workerJS []byte
+
 func (b *bench) prepare(withoutPM2 bool) (err error) {
 	if b.bin, err = filepath.Abs(b.bin); err != nil {
 		return err
@@ -29,6 +32,10 @@ func (b *bench) prepare(withoutPM2 bool) (err error) {
 	}
 	b.node = filepath.Join(b.tmp, "server.js")
 	if err := os.WriteFile(b.node, serverJS, 0o644); err != nil {
+		return err
+	}
+	b.drains = filepath.Join(b.tmp, "worker.js")
+	if err := os.WriteFile(b.drains, workerJS, 0o644); err != nil {
 		return err
 	}
 	b.bare = filepath.Join(b.tmp, "bare")

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/nekoctl/neko/scripts/load"
@@ -24,6 +23,7 @@ type side struct {
 	argv []string // the command, without arguments
 	home string
 	env  []string
+	keys string // of neko.yaml, beside those that the app has anyway
 	// list reads the command that lists processes as JSON: the pids of an app
 	// that are online, by the app's name.
 	listing []string
@@ -135,11 +135,19 @@ func (s *side) end() {
 	cmd.Run()
 	until := time.Now().Add(10 * time.Second)
 	for _, pid := range pids {
-		for time.Now().Before(until) && syscall.Kill(pid, 0) == nil {
+		for time.Now().Before(until) && runs(pid) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
 	os.RemoveAll(s.home)
+}
+
+// runs says whether a process has not ended. One that has may stay as a zombie,
+// where it has fallen to an init that is in no hurry.
+func runs(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := bytes.Cut(text, []byte(") "))
+	return err == nil && !bytes.HasPrefix(state, []byte("Z"))
 }
 
 // online waits until n processes of app are online and returns their pids.

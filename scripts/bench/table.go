@@ -10,14 +10,15 @@ import (
 
 // figure is one row: a thing that is measured on both sides.
 type figure struct {
-	Name string  `json:"name"`
-	Unit string  `json:"unit"`
-	Goal float64 `json:"goal,omitempty"` // at most
-	Note string  `json:"note,omitempty"` // what PM2 runs for it
-	Neko rounds  `json:"neko"`
-	PM2  rounds  `json:"pm2"`
+	Name  string   `json:"name"`
+	Unit  string   `json:"unit"`
+	Count bool     `json:"-"`              // the values are whole
+	Goal  *float64 `json:"goal,omitempty"` // at most
+	Note  string   `json:"note,omitempty"` // what PM2 runs for it
+	Neko  rounds   `json:"neko"`
+	PM2   rounds   `json:"pm2"`
 
-	run func(b *bench, f *figure)
+	wanted bool
 }
 
 // rounds are the values of one side, or why there are none.
@@ -36,10 +37,6 @@ func (r *rounds) add(v float64, err error) {
 	r.Median = median(r.Values)
 }
 
-func (f *figure) measure(b *bench) {
-	f.run(b, f)
-}
-
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
@@ -55,14 +52,11 @@ func printTable(w io.Writer, figures []figure) {
 	rows := [][]string{{"", "neko", "PM2", "ratio", "goal", "PM2 runs"}}
 	for _, f := range figures {
 		row := []string{f.Name, f.cell(f.Neko), f.cell(f.PM2), "–", "", f.Note}
-		if f.Neko.ok() && f.PM2.ok() {
+		if f.Neko.ok() && f.PM2.ok() && f.Neko.Median > 0 {
 			row[3] = fmt.Sprintf("1 : %.3g", f.PM2.Median/f.Neko.Median)
 		}
-		if f.Goal > 0 {
-			row[4] = fmt.Sprintf("≤ %g %s", f.Goal, f.Unit)
-			if f.Neko.ok() && f.Neko.Median > f.Goal {
-				row[4] += " MISSED"
-			}
+		if f.Goal != nil {
+			row[4] = f.goal()
 		}
 		rows = append(rows, row)
 	}
@@ -86,6 +80,9 @@ func printTable(w io.Writer, figures []figure) {
 		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
 	fmt.Fprintln(w, "\nMedians of rounds in turns, with the smallest and the largest value.")
+	if slices.ContainsFunc(figures, func(f figure) bool { return f.Count }) {
+		fmt.Fprintln(w, "Counts are of one round of 64 clients, and where none is the goal, none in any round.")
+	}
 	for _, f := range figures {
 		for _, s := range []struct {
 			name string
@@ -98,6 +95,19 @@ func printTable(w io.Writer, figures []figure) {
 	}
 }
 
+// goal is what neko's median shall be at most; none means none in any round.
+func (f *figure) goal() string {
+	text, missed := fmt.Sprintf("≤ %g %s", *f.Goal, f.Unit), f.Neko.Median > *f.Goal
+	if *f.Goal == 0 {
+		text = "0 " + f.Unit
+		missed = slices.ContainsFunc(f.Neko.Values, func(v float64) bool { return v > 0 })
+	}
+	if f.Neko.ok() && missed {
+		text += " MISSED"
+	}
+	return text
+}
+
 func (r *rounds) ok() bool { return r.Error == "" && len(r.Values) > 0 }
 
 func (f *figure) cell(r rounds) string {
@@ -107,9 +117,16 @@ func (f *figure) cell(r rounds) string {
 	case len(r.Values) == 0:
 		return "–"
 	case len(r.Values) == 1:
-		return short(r.Median) + " " + f.Unit
+		return f.number(r.Median) + " " + f.Unit
 	}
-	return fmt.Sprintf("%s %s (%s–%s)", short(r.Median), f.Unit, short(slices.Min(r.Values)), short(slices.Max(r.Values)))
+	return fmt.Sprintf("%s %s (%s–%s)", f.number(r.Median), f.Unit, f.number(slices.Min(r.Values)), f.number(slices.Max(r.Values)))
+}
+
+func (f *figure) number(v float64) string {
+	if f.Count {
+		return fmt.Sprintf("%g", v)
+	}
+	return short(v)
 }
 
 // short is v with three digits that mean something.

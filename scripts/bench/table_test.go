@@ -7,18 +7,27 @@ import (
 )
 
 func TestTable(t *testing.T) {
-	a := figure{Name: "start", Unit: "ms", Goal: 8, Note: "the same"}
+	a := figure{Name: "start", Unit: "ms", Goal: atMost(8), Note: "the same"}
 	for _, v := range []float64{9, 12, 8.5, 9.5} {
 		a.Neko.add(v, nil)
 	}
 	a.PM2.add(185, nil)
 	b := figure{Name: "memory", Unit: "MiB"}
 	b.Neko.add(0, errors.New("it was not there"))
+	c := figure{Name: "reload", Unit: "errors", Count: true, Goal: atMost(0)}
+	for _, v := range []float64{0, 0, 3} {
+		c.Neko.add(v, nil)
+		c.PM2.add(v+240, nil)
+	}
+	d := figure{Name: "scale", Unit: "errors", Count: true, Goal: atMost(0)}
+	d.Neko.add(0, nil)
 	var out strings.Builder
-	printTable(&out, []figure{a, b})
+	printTable(&out, []figure{a, b, c, d})
 	for _, want := range []string{
-		"start    9.25 ms (8.50–12.0)   185 ms   1 : 20   ≤ 8 ms MISSED   the same\n",
-		"memory                failed        –        –\n",
+		"start    9.25 ms (8.50–12.0)                 185 ms   1 : 20   ≤ 8 ms MISSED     the same\n",
+		"memory                failed                      –        –\n",
+		"reload        0 errors (0–3)   240 errors (240–243)        –   0 errors MISSED\n",
+		"scale               0 errors                      –        –   0 errors\n",
 		"memory, neko: it was not there\n",
 	} {
 		if !strings.Contains(out.String(), want) {
