@@ -82,8 +82,7 @@ func (m *master) upgrade(program string, commands int) error {
 	defer file.Close()
 	gone := false
 	m.do(func() {
-		gone = m.keeperGone
-		m.warn(upgradeWarning, "")
+		gone, m.upgradeFailed = m.keeperGone, ""
 	})
 	if gone {
 		return failure("wait a moment, and see nekoctl ping", "the keeper is being replaced")
@@ -100,9 +99,6 @@ func (m *master) upgrade(program string, commands int) error {
 	m.do(func() { m.leaves = true })
 	return nil
 }
-
-// upgradeWarning is about an upgrade that failed.
-const upgradeWarning = "upgrade"
 
 // CheckMode is the first argument with which a program says, as JSON, that it is
 // a nekoctl and of which version.

@@ -54,25 +54,26 @@ type master struct {
 	ended chan struct{} // closed when the loop has ended
 
 	// Only the loop touches what follows.
-	apps       map[string]*app
-	order      []string // names in the order of their start
-	processes  map[int]*process
-	lastLaunch int64
-	dirty      []*slot
-	touched    map[*slot]bool
-	onRecord   []func() // run when what an event has changed is with the keeper
-	watchers   map[*watcher]bool
-	stopping   bool
-	code       int                 // what the daemon ends with
-	commands   int                 // under way
-	upgrading  bool                // it is this master's program that is on trial
-	yielding   bool                // there may be another master soon: no more commands
-	leaves     bool                // there will be: this one ends
-	piped      map[string]*process // whose pipes are not at their ends, by their names
-	keeperGone bool
-	warnings   map[string]string
-	saver      saver
-	files      map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
+	apps          map[string]*app
+	order         []string // names in the order of their start
+	processes     map[int]*process
+	lastLaunch    int64
+	dirty         []*slot
+	touched       map[*slot]bool
+	onRecord      []func() // run when what an event has changed is with the keeper
+	watchers      map[*watcher]bool
+	stopping      bool
+	code          int                 // what the daemon ends with
+	commands      int                 // under way
+	upgrading     bool                // it is this master's program that is on trial
+	upgradeFailed string              // why the last one did
+	yielding      bool                // there may be another master soon: no more commands
+	leaves        bool                // there will be: this one ends
+	piped         map[string]*process // whose pipes are not at their ends, by their names
+	keeperGone    bool
+	warnings      map[string]string
+	saver         saver
+	files         map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
 }
 
 // Main is the master's process. It returns its exit code.
@@ -175,8 +176,10 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	}
 	_, booted := in.Records["booted"]
 	if upgrade, ok := in.Records[keeper.UpgradeRecord]; ok {
-		m.warn(upgradeWarning, upgrade)
-		m.upgrading = upgrade == ""
+		m.upgrading, m.upgradeFailed = upgrade == "", upgrade
+		if upgrade != "" {
+			m.log("%s", upgrade)
+		}
 	}
 	go func() {
 		if foreground && !booted {

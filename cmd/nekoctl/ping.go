@@ -14,7 +14,8 @@ Usage:
     nekoctl ping [--json]
 
 Options:
-    --json  print JSON: version, keeper, master, home, warnings
+    --json  print JSON: version, keeper, keeper_version, master, home, upgrading,
+            upgrade_failed, warnings
 
 Examples:
     $ nekoctl ping
@@ -42,6 +43,9 @@ func (c *cli) pingCommand() *cobra.Command {
 				return c.json(p)
 			}
 			fmt.Fprintf(c.out, "neko %s runs on %s: keeper %d, master %d\n", p.Version, p.Home, p.Keeper, p.Master)
+			if p.UpgradeFailed != "" {
+				p.Warnings = append(p.Warnings, p.UpgradeFailed)
+			}
 			for _, w := range p.Warnings {
 				fmt.Fprintln(c.err, c.err.paint(yellow, "warning:")+" "+printable(w))
 			}
