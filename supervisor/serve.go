@@ -249,7 +249,7 @@ func (s *slot) showAll(h home.Dir) control.ProcessExtra {
 		p   *process
 		pid *int
 	}{{s.starting, &v.Starting}, {s.spare, &v.Spare}, {s.standIn, &v.StandIn}} {
-		if other.p != nil {
+		if other.p != nil && (other.p.ready || other.p == s.starting) {
 			*other.pid = other.p.PID
 		}
 	}
