@@ -106,7 +106,7 @@ func TestAProcessThatStopsByItselfHasASuccessorAtOnce(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	a := app("api", 1)
-	a.Command = []string{"/bin/sh", "-c", "trap : USR1; " + a.Command[0] + " say READY=1; sleep 1000 & wait $!; " + a.Command[0] + " say STOPPING=1; sleep 1000 & wait"}
+	a.Command = []string{"/bin/sh", "-c", "trap stop=1 USR1; " + a.Command[0] + " say READY=1; while [ -z \"$stop\" ]; do sleep 0.01; done; " + a.Command[0] + " say STOPPING=1; exec sleep 1000"}
 	p := d.start(a).Processes[0]
 	kill(t, p.PID, syscall.SIGUSR1)
 	d.replaced(0, p.PID)
