@@ -45,7 +45,7 @@ func incidents() []incident {
 	within := func(ms float64) []*float64 { return []*float64{atMost(0), atMost(ms)} }
 	return []incident{
 		{
-			"reload ×3", 2, []aspect{errorCount},
+			"reload ×3", 1, []aspect{errorCount},
 			[]situation{{"Node server", drainingApp, "2", reload, none}, {"neko-api", apiApp, "2", reload, none}},
 			situation{cluster, clusterApp, "2", reload, nil},
 		}, {
