@@ -65,7 +65,7 @@ func incidents() []incident {
 			[]situation{{"master", drainingApp, "2", killDaemon(1), none}, {"keeper", drainingApp, "2", killDaemon(0), none}},
 			situation{cluster, clusterApp, "2", killDaemon(0), nil},
 		}, {
-			"kill -9 under load", 3, []aspect{refused, firstOK},
+			"kill -9 under load", 5, []aspect{refused, firstOK},
 			[]situation{
 				{"bare worker", bareApp, "1", killWorker, within(8)},
 				{"bare worker with spare", spare(bareApp), "1", killWorker, within(3)},
