@@ -108,11 +108,18 @@ func worker(args []string) {
 		fmt.Fprintln(os.Stderr, "I cannot start: the moon is wrong")
 		os.Exit(3)
 	}
-	if file := os.Getenv("DIE_IF"); file != "" {
-		if _, err := os.Stat(file); err == nil {
+	if slot := os.Getenv("DIE_IN_SLOT"); slot == "" || slot == os.Getenv("NEKO_SLOT") {
+		if file := os.Getenv("DIE_IF"); there(file) {
 			fmt.Fprintln(os.Stderr, "I cannot start: there is", file)
 			os.Exit(4)
 		}
+	}
+	if usec, _ := strconv.Atoi(os.Getenv("WATCHDOG_USEC")); usec > 0 {
+		go func() {
+			for range time.Tick(time.Duration(usec) * time.Microsecond / 4) {
+				say("WATCHDOG=1")
+			}
+		}()
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
@@ -129,6 +136,15 @@ func worker(args []string) {
 	}
 	if !has("silent") {
 		say("READY=1\nSTATUS=serving")
+	}
+	if file := os.Getenv("DIE_READY_IF"); there(file) {
+		fmt.Fprintln(os.Stderr, "ready, and out of luck")
+		os.Exit(6)
+	}
+	if fd, err := strconv.Atoi(os.Getenv("NEKO_SPARE_FD")); err == nil && has("gated") {
+		if n, _ := os.NewFile(uintptr(fd), "gate").Read(make([]byte, 1)); n == 0 {
+			os.Exit(0)
+		}
 	}
 	if has("flood") {
 		for len(stop) == 0 {
@@ -155,6 +171,9 @@ func worker(args []string) {
 			os.Exit(6)
 		}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if there(os.Getenv("SICK_IF")) && r.URL.Path == "/livez" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
 			if d, err := time.ParseDuration(r.FormValue("sleep")); err == nil {
 				time.Sleep(d)
 			}
@@ -182,6 +201,11 @@ func worker(args []string) {
 		fmt.Print(strings.Repeat("goodbye\n", 50000), "the very last words\n")
 	}
 	os.Exit(0)
+}
+
+func there(file string) bool {
+	_, err := os.Stat(file)
+	return file != "" && err == nil
 }
 
 // waitIn waits as programs of other makes do.

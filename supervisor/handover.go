@@ -30,7 +30,7 @@ const longestYield = 30 * time.Second
 // begin counts a command that is under way, until end is called. It is refused
 // while the master is about to end.
 func (m *master) begin() (end func(), err error) {
-	err = errStopping
+	err = errAgain // should this master have ended
 	m.do(func() {
 		if err = nil; m.yielding {
 			err = errAgain

@@ -6,10 +6,10 @@ import (
 )
 
 // watchdog expects a sign of life of a process at least every so often, from the
-// first that it gave on.
+// moment on in which it was ready, as systemd does.
 type watchdog struct {
-	every time.Duration
-	last  time.Time // 0: it has never given one
+	every time.Duration // 0: it expects nothing
+	last  time.Time
 	timer *time.Timer
 }
 
@@ -28,12 +28,11 @@ func (w *watchdog) stop() {
 // alive takes note of a sign of life.
 func (m *master) alive(p *process) {
 	w := &p.watchdog
-	if w.every == 0 || m.processes[p.PID] != p {
+	if w.every == 0 || !p.ready || p.leaving {
 		return
 	}
 	w.last = time.Now()
 	if w.timer == nil {
-		m.touch(p.slot) // on record: the next master is to expect more
 		m.expect(p, w.every-w.tolerance())
 	}
 }

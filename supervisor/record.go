@@ -48,9 +48,8 @@ type processRecord struct {
 	Start     uint64    `json:"start"`
 	StartedAt time.Time `json:"started_at"`
 	Role      role      `json:"role"`
-	As        int       `json:"as"`                 // the slot that it was told it is in
-	Ready     bool      `json:"ready,omitempty"`    // though it may not serve yet
-	Watchdog  bool      `json:"watchdog,omitempty"` // has given a sign of life
+	As        int       `json:"as"`              // the slot that it was told it is in
+	Ready     bool      `json:"ready,omitempty"` // though it may not serve yet
 }
 
 type role string
@@ -83,7 +82,7 @@ func (m *master) record(s *slot) {
 		if p != nil {
 			r.Processes = append(r.Processes, processRecord{
 				Launch: p.launch, PID: p.PID, Start: p.Start, StartedAt: p.startedAt, Role: as, As: p.as,
-				Ready: p.ready, Watchdog: p.watchdog.timer != nil,
+				Ready: p.ready,
 			})
 		}
 	}
@@ -259,9 +258,7 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 			startedAt: r.StartedAt, tails: newTails(),
 			ready: r.Role == serving || r.Ready, tookOver: r.Role == serving, leaving: r.Role == leaving,
 		}
-		if p.watchdog.every = s.spec.Watchdog.D(); r.Watchdog {
-			p.watchdog.last = time.Now()
-		}
+		p.watchdog.every = s.spec.Watchdog.D()
 		m.lastLaunch = max(m.lastLaunch, r.Launch)
 		switch r.Role {
 		case serving:
@@ -315,6 +312,8 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 		m.atUnknownEnd(p)
 	}
 	switch {
+	case p.tookOver:
+		m.watchLiveness(p)
 	case p.leaving:
 		m.giveTime(p, true)
 	case !p.ready:
@@ -324,9 +323,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 	case p == p.slot.starting: // whether it is on trial only the last master knew
 		m.after(p, trial(p.spec)-time.Since(p.startedAt), func() { m.takeOver(p) })
 	}
-	if w := &p.watchdog; !w.last.IsZero() && !p.leaving {
-		m.expect(p, w.every)
-	}
+	m.alive(p) // as far as we know
 }
 
 // atUnknownEnd awaits the end of a process that is nobody's child that we could

@@ -162,9 +162,22 @@ func answer(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body) // the client has gone
 }
 
+// look is do for an answer to a client. If this master has ended the client gets
+// none, and asks the next one.
+func (m *master) look(f func()) {
+	looked := false
+	m.do(func() {
+		f()
+		looked = true
+	})
+	if !looked {
+		panic(http.ErrAbortHandler)
+	}
+}
+
 func (m *master) servePing(w http.ResponseWriter, _ *http.Request) {
 	var p control.Ping
-	m.do(func() {
+	m.look(func() {
 		p = control.Ping{
 			Version: m.version, Keeper: m.keeper.PID, KeeperVersion: m.keeper.Version, Master: os.Getpid(),
 			Home: string(m.home), Upgrading: m.upgrading, UpgradeFailed: m.upgradeFailed, Warnings: m.warningList(),
@@ -175,7 +188,7 @@ func (m *master) servePing(w http.ResponseWriter, _ *http.Request) {
 
 func (m *master) serveProcesses(w http.ResponseWriter, _ *http.Request) {
 	list := []control.Process{}
-	m.do(func() {
+	m.look(func() {
 		for _, s := range m.slots() {
 			list = append(list, s.show())
 		}
@@ -217,6 +230,7 @@ func (s *slot) show() control.Process {
 
 func (m *master) serveApp(w http.ResponseWriter, r *http.Request) {
 	list, err := m.choose([]string{r.PathValue("name")})
+	m.look(func() {}) // or it would seem that there is no such app
 	if err != nil || len(list) == 0 {
 		var e *control.Error
 		if !errors.As(err, &e) {
@@ -226,7 +240,7 @@ func (m *master) serveApp(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var d control.AppDetail
-	m.do(func() {
+	m.look(func() {
 		a := list[0].app
 		d = control.AppDetail{Name: a.name, Spec: *a.spec, URL: announceURL(a), Processes: []control.ProcessExtra{}}
 		d.Spec.Env = hideSecrets(a.spec.Env)
@@ -249,7 +263,7 @@ func (s *slot) showAll(h home.Dir) control.ProcessExtra {
 		p   *process
 		pid *int
 	}{{s.starting, &v.Starting}, {s.spare, &v.Spare}, {s.standIn, &v.StandIn}} {
-		if other.p != nil {
+		if other.p != nil && (other.p.ready || other.p == s.starting) {
 			*other.pid = other.p.PID
 		}
 	}

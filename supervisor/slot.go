@@ -199,6 +199,7 @@ func (m *master) becameReady(p *process) {
 		return // it says so twice, or is on its way out
 	}
 	p.ready = true
+	m.alive(p)
 	p.cancelDeadline()
 	for _, g := range s.app.groups {
 		if err := g.Relisten(s.index); err != nil {
@@ -249,6 +250,7 @@ func (m *master) serve(p *process) {
 	s.serving, s.spec = p, p.spec
 	s.errored, s.attempts = false, 0
 	m.putOnProbation(p)
+	m.watchLiveness(p)
 	m.touch(s)
 }
 

@@ -209,11 +209,7 @@ func watches(app spec.App) string {
 		list = append(list, fmt.Sprintf("WATCHDOG=1 within %v", app.Watchdog.D()))
 	}
 	if p := app.Liveness; p != nil {
-		what := "a connection"
-		if p.HTTP != "" {
-			what = "GET " + p.HTTP
-		}
-		list = append(list, fmt.Sprintf("%s every %v, answered within %v, at most %d failures", what, p.Interval.D(), p.Timeout.D(), p.Failures-1))
+		list = append(list, fmt.Sprintf("GET %s every %v, which may fail %d times in a row, each within %v", p.HTTP, p.Interval.D(), p.Failures-1, p.Timeout.D()))
 	}
 	return strings.Join(list, "; ")
 }

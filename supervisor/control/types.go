@@ -87,9 +87,9 @@ type ProcessExtra struct {
 	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
 	LastExitAt time.Time `json:"last_exit_at,omitzero"`
 	// Starting, Spare, StandIn and Draining are the pids of a successor that is
-	// not ready yet, of a process that waits to take over, of one that serves what
-	// has queued on a slot whose own do not run, and of predecessors that finish
-	// what they serve.
+	// not ready yet or on trial, of a process that is ready to take over, of one
+	// that serves what has queued on a slot whose own do not run, and of
+	// predecessors that finish what they serve.
 	Starting int   `json:"starting,omitempty"`
 	Spare    int   `json:"spare,omitempty"`
 	StandIn  int   `json:"stand_in,omitempty"`

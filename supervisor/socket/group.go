@@ -27,7 +27,9 @@ type Group struct {
 	Address string // as bound: the kernel's port instead of 0
 	shared  bool   // one socket for all slots
 	fds     []int
-	live    []int // the slots that new connections go to, as attached last
+
+	live     []int             // the slots that Steer named last; none: all
+	attached []unix.SockFilter // the program that steers; nil if it is not known
 }
 
 // Open binds the address and listens with n sockets, or with one if shared.
@@ -47,7 +49,8 @@ func Open(network, address string, n int, shared bool) (*Group, error) {
 }
 
 // Adopt is a group whose sockets are open already, in slot order. There may be
-// none, where the last master was about to open or to close them.
+// none, where the last master was about to open or to close them. It is steered
+// as it was until Steer is called.
 func Adopt(network, address string, shared bool, fds []int) (*Group, error) {
 	g := &Group{Network: network, Address: address, shared: shared || network == "unix", fds: fds}
 	if network == "tcp" && len(fds) > 0 {
@@ -108,22 +111,27 @@ func (g *Group) Len() int { return len(g.fds) }
 // Shared says that all slots have the same socket.
 func (g *Group) Shared() bool { return g.shared }
 
-// Grow opens sockets until slots 0 to n-1 have one.
+// Grow opens sockets until slots 0 to n-1 have one. Probes reach them at once,
+// other connections when Steer names them.
 func (g *Group) Grow(n int) error {
 	if g.shared {
 		n = 1
 	}
 	before := len(g.fds)
-	for len(g.fds) < n {
-		fd, err := g.listen()
-		if err != nil {
-			for len(g.fds) > before && g.Shrink() == nil { // all or none
-			}
-			return err
+	var err error
+	for err == nil && len(g.fds) < n {
+		var fd int
+		if fd, err = g.listen(); err == nil {
+			g.fds = append(g.fds, fd)
 		}
-		g.fds = append(g.fds, fd)
 	}
-	return nil
+	if err == nil && len(g.fds) > before {
+		err = g.attach()
+	}
+	for err != nil && len(g.fds) > before { // all or none
+		_ = g.Shrink()
+	}
+	return err
 }
 
 func (g *Group) listen() (int, error) {
@@ -306,7 +314,11 @@ func (g *Group) Shrink() error {
 	last := len(g.fds) - 1
 	fd := g.fds[last]
 	g.fds = g.fds[:last]
-	return errors.Join(unix.Shutdown(fd, unix.SHUT_RD), unix.Close(fd))
+	err := g.attach() // first, lest the kernel is told of a socket that is gone
+	if last == 0 {
+		g.attached = nil
+	}
+	return errors.Join(err, unix.Shutdown(fd, unix.SHUT_RD), unix.Close(fd))
 }
 
 // Close ends the group and removes the file of a unix socket.
@@ -318,6 +330,6 @@ func (g *Group) Close() error {
 	if g.Network == "unix" && len(g.fds) > 0 {
 		errs = append(errs, os.Remove(g.Address))
 	}
-	g.fds = nil
+	g.fds, g.attached = nil, nil
 	return errors.Join(errs...)
 }

@@ -68,8 +68,8 @@ type App struct {
 	// Spare is how many more processes of each slot have started and wait to take
 	// over when the one that serves crashes: 0 or 1.
 	Spare int `json:"spare,omitempty"`
-	// Watchdog is how often a process that has said WATCHDOG=1 once must say it
-	// again not to be taken for hung; 0: it need not.
+	// Watchdog is how often a process that is ready must say WATCHDOG=1 not to be
+	// taken for hung; 0: it need not.
 	Watchdog Duration `json:"watchdog"`
 	// Liveness is what a process that serves is asked now and then, nil: nothing.
 	Liveness *Probe `json:"liveness,omitempty"`
@@ -83,9 +83,8 @@ type App struct {
 // Probe is a question to one process by way of its first listener. Too many
 // failures in a row, and it is taken for hung.
 type Probe struct {
-	// HTTP is the path of a GET that is to be answered with 200 to 399; "": it is
-	// enough that a connection is accepted and the process has not closed it.
-	HTTP     string   `json:"http,omitempty"`
+	// HTTP is the path of a GET that is to be answered with 200 to 399.
+	HTTP     string   `json:"http"`
 	Interval Duration `json:"interval"` // from one question to the next
 	Timeout  Duration `json:"timeout"`  // of one
 	Failures int      `json:"failures"` // in a row

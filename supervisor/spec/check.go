@@ -184,7 +184,7 @@ func (a *App) checkLiveness() *Error {
 	switch {
 	case len(a.Listen) == 0:
 		return &Error{Message: "the app has no socket by which its processes could be asked", Hint: "give it one with listen"}
-	case p.HTTP != "" && !isURLPath(p.HTTP):
+	case !isURLPath(p.HTTP):
 		return &Error{Message: expected("a path such as /livez", p.HTTP)}
 	case p.Failures < 1 || p.Failures > 100:
 		return &Error{Message: "failures: " + expected("a number from 1 to 100", strconv.Itoa(p.Failures))}
