@@ -101,9 +101,8 @@ func protectHome(s *stage, i int) {
 	})
 }
 
-// cannotRemember are the words with which a daemon says that its state is not on
-// the disk.
-var cannotRemember = regexp.MustCompile(`(?i)(warning|error): .*(state|no space left|read-only)`)
+// cannotRemember is what a daemon says whose state is not on the disk.
+var cannotRemember = regexp.MustCompile(`cannot be saved: .*(no space left|read-only)`)
 
 // spoilt does what a daemon that cannot write has to do: it serves, it says what
 // it cannot remember, and when all is well again it knows everything, even after
@@ -138,6 +137,7 @@ func (s *stage) spoilt(i int, spoil, mend func()) {
 	mend()
 	mended = true
 	s.waitFor("the daemon has nothing to warn of any more", func() bool { return len(s.ping().Warnings) == 0 })
+	s.pass() // so that each log says what it has lost, which only this master knows
 	killBoth(s, i)
 }
 

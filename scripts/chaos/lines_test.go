@@ -125,7 +125,7 @@ func (l *lines) audit(folder string) (cell, error) {
 			printed += int64(len(fmt.Sprintf("%d %d\n", pid, n+1)))
 		}
 	}
-	if confessed > 0 && found+confessed == printed {
+	if confessed > 0 && found+confessed+c.unread == printed {
 		c.excused["confessed"] = c.errors["missing"] + c.errors["torn"]
 		delete(c.errors, "missing")
 		delete(c.errors, "torn")
@@ -161,6 +161,7 @@ func (l *lines) missing(pid, from, to int, c *cell) (n int64) {
 	for i := from + 1; i <= to; i++ {
 		if l.excused(pid, i) {
 			c.excused["unread"]++
+			c.unread += int64(len(fmt.Sprintf("%d %d\n", pid, i)))
 		} else {
 			n++
 		}

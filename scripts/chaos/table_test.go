@@ -19,6 +19,7 @@ type cell struct {
 	requests int64
 	errors   map[string]int64
 	excused  map[string]int64 // what is missing, as the design says it may
+	unread   int64            // bytes of excused lines
 }
 
 func cellOf(r load.Report) cell {

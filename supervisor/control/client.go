@@ -212,8 +212,12 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	if !errors.Is(err, ErrNoDaemon) || c.Revive == nil {
 		return conn, err
 	}
-	if revived, reviveErr := c.Revive(ctx); !revived {
-		return nil, errors.Join(err, reviveErr)
+	revived, reviveErr := c.Revive(ctx)
+	switch {
+	case reviveErr != nil:
+		return nil, reviveErr // not ErrNoDaemon, which some commands take for an answer
+	case !revived:
+		return nil, err
 	}
 	return c.connect(ctx)
 }

@@ -36,8 +36,8 @@ func main() {
 // serve serves until it is told to stop.
 func serve(stop <-chan os.Signal) {
 	s := newServer(inherited())
-	say("READY=1")
 	go watch()
+	say("READY=1")
 	go s.accept()
 	<-stop
 	say("STOPPING=1")
@@ -109,15 +109,15 @@ func say(text string) {
 	}
 }
 
-// watch says that the process lives, three times in the interval in which the
-// supervisor wants to hear it.
+// watch says that the process lives, at once, and then three times in the interval
+// in which the supervisor wants to hear it.
 func watch() {
 	usec, _ := strconv.Atoi(os.Getenv("WATCHDOG_USEC"))
 	pid := os.Getenv("WATCHDOG_PID")
 	if usec <= 0 || pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		return
 	}
-	for range time.Tick(time.Duration(usec) * time.Microsecond / 3) {
+	for tick := time.Tick(time.Duration(usec) * time.Microsecond / 3); ; <-tick {
 		say("WATCHDOG=1")
 	}
 }
