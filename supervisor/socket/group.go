@@ -340,6 +340,11 @@ func (g *Group) Relisten(i int) error { return unix.Listen(g.FD(i), backlog) }
 // Shrink closes the last socket. It is shut down first, for a descriptor that
 // leaked into a process somewhere would keep it in the group, and new
 // connections would go to it and hang.
+//
+// The kernel takes a socket out of its group before it takes it off the list of
+// those that listen, where the last is the first to be found: a connection that
+// comes between the two goes to it whatever the steering says, and would be
+// reset. Deaf, it lets the client try again, a second later.
 func (g *Group) Shrink() error {
 	if g.shared || len(g.fds) == 0 {
 		return nil
@@ -351,7 +356,13 @@ func (g *Group) Shrink() error {
 	if last == 0 {
 		g.attached = nil
 	}
-	return errors.Join(err, unix.Shutdown(fd, unix.SHUT_RD), unix.Close(fd))
+	return errors.Join(err, deafen(fd), unix.Shutdown(fd, unix.SHUT_RD), unix.Close(fd))
+}
+
+// deafen lets a socket drop all packets that come to it.
+func deafen(fd int) error {
+	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
 }
 
 // Close ends the group and removes the file of a unix socket.

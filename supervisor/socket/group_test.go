@@ -141,6 +141,25 @@ func TestGroupGrowsAndShrinksAtItsEnd(t *testing.T) {
 	}
 }
 
+func TestADeafSocketLetsAClientTryAgain(t *testing.T) {
+	g, err := Open("tcp", "127.0.0.1:0", 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	dial(t, g.Address, 1)
+	if err := deafen(g.FD(0)); err != nil {
+		t.Fatal(err)
+	}
+	dialer := net.Dialer{Timeout: 50 * time.Millisecond} // and not refused or reset
+	if _, err := dialer.Dial("tcp", g.Address); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("dial: %v", err)
+	}
+	if n, err := g.Queued(0); n != 1 {
+		t.Errorf("%d connections are in the queue, not the one from before (%v)", n, err)
+	}
+}
+
 func TestAnAddressInUseIsRefusedEvenIfItsHolderWouldShare(t *testing.T) {
 	first, err := Open("tcp", "127.0.0.1:0", 1, false)
 	if err != nil {

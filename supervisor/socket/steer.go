@@ -3,7 +3,6 @@ package socket
 import (
 	"fmt"
 	"slices"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,10 +36,8 @@ func (g *Group) attach() error {
 		return nil
 	}
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(g.fds[0]), unix.SOL_SOCKET,
-		unix.SO_ATTACH_REUSEPORT_CBPF, uintptr(unsafe.Pointer(&prog)), unsafe.Sizeof(prog), 0)
-	if errno != 0 {
-		return fmt.Errorf("steer %s: %w", g.Address, errno)
+	if err := unix.SetsockoptSockFprog(g.fds[0], unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &prog); err != nil {
+		return fmt.Errorf("steer %s: %w", g.Address, err)
 	}
 	g.attached = program
 	return nil
