@@ -39,6 +39,7 @@ var transitions = map[control.State][]control.State{
 	},
 	control.WaitingRestart: {
 		control.Launching, // the delay is over; or start, restart, reload
+		control.Online,    // the same, and a spare is ready
 		control.Errored,   // the program is not there any more
 		control.Stopped,   // stop, delete, scale-down
 		control.Stopping,  // the same, as a failed attempt has not left yet
