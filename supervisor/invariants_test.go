@@ -43,7 +43,8 @@ func (s *scene) invariants() string {
 		}
 	}
 	if !maps.Equal(placed, m.processes) {
-		return fmt.Sprintf("in slots are %v, and the processes are %v", placed, m.processes)
+		return fmt.Sprintf("in slots are %v, and the processes are %v",
+			slices.Sorted(maps.Keys(placed)), slices.Sorted(maps.Keys(m.processes)))
 	}
 	for _, b := range s.living() {
 		if placed[b.PID] != b.process {
@@ -104,10 +105,11 @@ func (s *scene) places(slot *slot, placed map[int]*process) string {
 			if leaving {
 				since = b.left
 			}
-			if age := time.Since(since); limit > 0 && age > limit {
-				problem = fmt.Sprintf("pid %d is %s for %v", p.PID, where, age)
+			if limit > 0 && time.Since(since) > limit {
+				problem = fmt.Sprintf("pid %d is %s for too long", p.PID, where)
+			} else {
+				problem = s.inherits(b)
 			}
-			problem += s.inherits(b)
 		}
 	}
 	// While it is not ready, and then for as long as its predecessor's trial lasts.

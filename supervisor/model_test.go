@@ -30,7 +30,7 @@ import (
 // A failure says how to repeat it; -rapid.checks=20000 looks longer.
 func TestNoSequenceOfEventsLeavesASlotStuck(t *testing.T) {
 	if !flagSet("rapid.checks") {
-		flag.Set("rapid.checks", "200")
+		flag.Set("rapid.checks", "300")
 	}
 	defer log.SetOutput(log.Writer())
 	defer log.SetFlags(log.Flags())
@@ -277,8 +277,14 @@ func (s *scene) play(steps []step, abrupt bool) string {
 		s.comeToRest()
 	}
 	s.printf("shut down")
-	s.m.shutdown("the play is over")
-	<-s.over
+	go s.m.shutdown("the play is over")
+	select {
+	case <-s.over:
+	case <-time.After(time.Hour):
+		s.fail("the daemon does not end")
+		s.m.do(func() { clear(s.m.processes); clear(s.m.apps) }) // now it does
+		<-s.over
+	}
 	closeAll(s.clients)
 	time.Sleep(5 * time.Minute) // for whoever waits for something yet
 	synctest.Wait()
