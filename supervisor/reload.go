@@ -74,11 +74,14 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 		port = socket.Exclusive(pid)
 	}
 	var successor *process
-	skip := true
+	skip, again := true, false
 	m.do(func() {
 		skip = s.want != run
 		switch {
 		case skip:
+			return
+		case s.starting != nil: // since it was looked at: two have no place
+			again = true
 			return
 		case s.serving == nil: // it crashes; the reload may well be the cure
 			m.revive(s)
@@ -97,6 +100,8 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 		m.touch(s)
 	})
 	switch {
+	case again:
+		return m.replace(s, next, trial)
 	case err != nil:
 		return "", failure("the running process stays", "%s: %v", s, err)
 	case skip:

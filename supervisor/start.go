@@ -131,7 +131,7 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 				return
 			}
 			for _, s := range a.slots {
-				if s.want != run {
+				if s.index < n && s.want != run {
 					m.revive(s)
 				}
 			}

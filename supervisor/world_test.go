@@ -1,0 +1,236 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/keeper"
+)
+
+// never is a time that does not come.
+const never time.Duration = -1
+
+// temper is how a process behaves. The zero temper cannot be run; good is one
+// that gives no trouble.
+type temper struct {
+	forks     bool
+	readyIn   time.Duration // says READY=1 so long after its start
+	obeysIn   time.Duration // ends so long after its SIGTERM
+	endsIn    time.Duration // ends by itself so long after its start
+	drainsIn  time.Duration // says STOPPING=1 by itself so long after its start, and obeys that
+	silentIn  time.Duration // gives signs of life until so long after its start; never: it gives none
+	endsReady bool          // ends in the instant in which it becomes ready
+}
+
+var good = temper{forks: true, readyIn: 10 * time.Millisecond, obeysIn: 10 * time.Millisecond, endsIn: never, drainsIn: never, silentIn: never}
+
+func (t temper) GoString() string { return t.String() }
+
+func (t temper) String() string {
+	if !t.forks {
+		return "cannot be forked"
+	}
+	traits := []string{}
+	add := func(what string, d time.Duration) {
+		switch {
+		case d != never:
+			traits = append(traits, fmt.Sprintf("%s in %v", what, d))
+		case what == "ready" || what == "obeys":
+			traits = append(traits, "never "+what)
+		}
+	}
+	add("ready", t.readyIn)
+	add("obeys", t.obeysIn)
+	add("ends", t.endsIn)
+	add("drains", t.drainsIn)
+	add("silent", t.silentIn)
+	if t.endsReady {
+		traits = append(traits, "ends when ready")
+	}
+	return strings.Join(traits, ", ")
+}
+
+// body is what the world knows of a process.
+type body struct {
+	*process
+	temper  temper
+	sockets []uint64  // the inodes of those that it has inherited
+	told    time.Time // to end, or began to by itself
+	left    time.Time // its place, as the scene has seen it
+}
+
+// world is the operating system and the keeper of one master. Only the loop
+// touches it: what happens in it is posted.
+type world struct {
+	m       *master
+	tempers []temper // of the next processes; those that come after them are good
+	bodies  map[int]*body
+	lastPID int
+	clients []int // connections, those that wait among them
+
+	names    map[string]bool // of the descriptors that the keeper has
+	records  map[string]string
+	revision int64
+	stopped  bool // the keeper was told that the daemon has ended
+}
+
+// No real process has such a pid: whatever is looked up in /proc is not there.
+const beyondPIDs = 1 << 22
+
+func newWorld(tempers []temper) *world {
+	w := &world{
+		tempers: tempers, bodies: map[int]*body{}, lastPID: beyondPIDs,
+		names: map[string]bool{}, records: map[string]string{},
+	}
+	w.m = newMaster(w)
+	w.m.system = w
+	return w
+}
+
+// fork implements [system].
+func (w *world) fork(p *process) error {
+	t := good
+	if len(w.tempers) > 0 {
+		t, w.tempers = w.tempers[0], w.tempers[1:]
+	}
+	if !t.forks {
+		return errors.New("cannot be forked")
+	}
+	w.lastPID++
+	p.PID, p.Start = w.lastPID, uint64(w.lastPID)
+	b := &body{process: p, temper: t}
+	for _, g := range p.slot.app.groups {
+		b.sockets = append(b.sockets, inodes(g.FD(p.slot.index))...)
+	}
+	w.bodies[p.PID] = b
+	w.in(t.readyIn, b, func() { w.say(b, "READY=1") })
+	w.in(t.endsIn, b, func() { w.end(b, "exit code 1") })
+	w.in(t.drainsIn, b, func() { w.drain(b) })
+	if t.silentIn != never {
+		w.in(0, b, func() { w.giveSigns(b, time.Now().Add(t.silentIn)) })
+	}
+	return nil
+}
+
+// in lets something happen to a process that still lives by then.
+func (w *world) in(d time.Duration, b *body, f func()) {
+	if d == never {
+		return
+	}
+	time.AfterFunc(d, func() {
+		w.m.post(func() {
+			if w.bodies[b.PID] == b {
+				f()
+			}
+		})
+	})
+}
+
+func (w *world) say(b *body, text string) {
+	w.m.heard(b.PID, b.PID, text)
+	if text == "READY=1" && b.temper.endsReady {
+		w.end(b, "exit code 1")
+	}
+}
+
+func (w *world) giveSigns(b *body, until time.Time) {
+	if time.Now().Before(until) && b.spec.Watchdog > 0 {
+		w.say(b, "WATCHDOG=1")
+		w.in(b.spec.Watchdog.D()/3, b, func() { w.giveSigns(b, until) })
+	}
+}
+
+// drain is a process that begins to end unasked.
+func (w *world) drain(b *body) {
+	if b.told.IsZero() {
+		b.told = time.Now()
+		w.say(b, "STOPPING=1")
+		w.in(b.temper.obeysIn, b, func() { w.end(b, "exit code 0") })
+	}
+}
+
+// end is what the real master hears of its child.
+func (w *world) end(b *body, exit string) {
+	if w.bodies[b.PID] == b {
+		delete(w.bodies, b.PID)
+		w.m.exited(b.process, exit)
+	}
+}
+
+// signal implements [system].
+func (w *world) signal(p *process, s syscall.Signal) error {
+	b := w.bodies[p.PID]
+	switch {
+	case b == nil:
+	case s == unix.SIGKILL:
+		w.in(0, b, func() { w.end(b, "killed by SIGKILL") })
+	case b.told.IsZero():
+		b.told = time.Now()
+		w.in(b.temper.obeysIn, b, func() { w.end(b, "exit code 0") })
+	}
+	return nil
+}
+
+// endGroup implements [system]. Here nobody starts anything.
+func (w *world) endGroup(*process) {}
+
+// become makes everything behave from now on.
+func (w *world) become(t temper) {
+	w.tempers = nil
+	for _, b := range w.living() {
+		if b.temper.obeysIn == never {
+			b.temper.obeysIn = t.obeysIn
+			if !b.told.IsZero() {
+				w.in(t.obeysIn, b, func() { w.end(b, "exit code 0") })
+			}
+		}
+		b.temper.endsReady = false
+	}
+}
+
+// living are all processes, the oldest first.
+func (w *world) living() (list []*body) {
+	for _, pid := range slices.Sorted(maps.Keys(w.bodies)) {
+		list = append(list, w.bodies[pid])
+	}
+	return list
+}
+
+// The world is the keeper, too: it implements [holder].
+
+func (w *world) Put(name string, fds ...int) error {
+	w.names[name] = true
+	return nil
+}
+
+func (w *world) Set(name, record string) error {
+	w.records[name] = record
+	w.revision++
+	return nil
+}
+
+func (w *world) Delete(name string) error {
+	delete(w.names, name)
+	delete(w.records, name)
+	w.revision++
+	return nil
+}
+
+func (w *world) Stop(int) error {
+	w.stopped = true
+	return nil
+}
+
+func (w *world) Records() map[string]string { return maps.Clone(w.records) }
+func (w *world) Revision() int64            { return w.revision }
+func (w *world) Ack(keeper.Child) error     { return nil }
+func (w *world) Notify(string) error        { return nil }
+func (w *world) Ready() error               { return nil }
+func (w *world) Fail(string) error          { return nil }
