@@ -51,7 +51,7 @@ lint: ## gofmt, go vet, staticcheck, go mod tidy
 chaos: ## the whole matrix of docs/guarantees.md, half an hour; root for all of it
 	CGO_ENABLED=0 NEKO_CHAOS=whole $(GO) test ./scripts/chaos -run Matrix -count 1 -timeout 0 -v $(ARGS)
 
-bench: build ## start, crash, list and memory, each beside PM2; needs node and npm
+bench: build ## start, crash, memory, and what clients lose, each beside PM2; needs node and npm
 	$(GO) run ./scripts/bench -bin bin
 
 clean: ## remove bin/

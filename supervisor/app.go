@@ -81,6 +81,10 @@ func (m *master) closeSockets(a *app) {
 		}
 	}
 	a.groups = nil
+	m.warn("blind "+a.name, "")
+	if m.apps[a.name] == a {
+		m.recordApp(a)
+	}
 	m.depositSockets(a)
 	a.deposited = nil
 }

@@ -48,6 +48,9 @@ func TestMain(m *testing.M) {
 			say(os.Args[2])
 			barrier()
 			os.Exit(0)
+		case "strangers":
+			strangers(os.Args[2])
+			os.Exit(0)
 		case "foreground":
 			var apps []spec.App
 			if err := json.Unmarshal([]byte(os.Args[2]), &apps); err != nil {

@@ -26,6 +26,7 @@ type appRecord struct {
 	Order int       `json:"order"` // among the apps
 	Spec  *spec.App `json:"spec"`
 	Size  int       `json:"size"`
+	Blind bool      `json:"blind,omitempty"` // its sockets cannot be steered
 }
 
 // slotRecord is "slot/NAME/INDEX".
@@ -68,7 +69,7 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
-	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size}
+	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind)}
 	m.deposit(appRecordName(a.name), r, &a.recorded)
 }
 
@@ -206,7 +207,13 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		fds := takeSockets(in, name, i)
 		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)
 		if err != nil {
-			m.log("the address of %s: %v", name, err)
+			m.log("the sockets of %s: %v", name, err)
+		}
+		if r.Blind {
+			g.StayBlind()
+		}
+		if g.Blind() {
+			m.warn("blind "+name, fmt.Sprintf("a worker of %s ended while there was no daemon, and its socket with it: new connections cannot be kept from a single worker until %s is stopped and started again", name, name))
 		}
 		a.groups = append(a.groups, g)
 		a.deposited = append(a.deposited, len(fds))

@@ -25,6 +25,10 @@ func (p *process) closeGate() {
 	}
 }
 
+// respite is how long a spare that has just begun to serve has the CPUs for
+// itself, before the next spare is started.
+const respite = 200 * time.Millisecond
+
 // takeSpare lets the spare of a slot serve that has nobody who does, if it has
 // one that is ready and of the slot's spec.
 func (m *master) takeSpare(s *slot) bool {
@@ -39,6 +43,7 @@ func (m *master) takeSpare(s *slot) bool {
 	s.spare = nil
 	p.tookAt = time.Now()
 	m.serve(p)
+	m.later(&s.sparing, respite, func() { m.touch(s) })
 	m.log("%s: pid %d, its spare, serves", s, p.PID)
 	return true
 }

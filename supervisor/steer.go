@@ -13,7 +13,7 @@ const longestProbation = 10 * time.Second
 
 // steerable says whether new connections can be kept from a single slot.
 func (a *app) steerable() bool {
-	return slices.ContainsFunc(a.groups, func(g *socket.Group) bool { return !g.Shared() })
+	return slices.ContainsFunc(a.groups, (*socket.Group).Steerable)
 }
 
 // live are the slots that new connections shall go to, in order: those that

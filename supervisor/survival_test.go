@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -196,6 +198,65 @@ func TestAfterTheDeathOfKeeperAndMasterTheWorkersAreFoundAgain(t *testing.T) {
 	d.scale("api", "1")
 	d.command("delete", "all")
 	d.nobodyRuns()
+}
+
+// listeners counts the sockets that listen on a port.
+func listeners(t *testing.T, address string) int {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const listen = "0A"
+	return strings.Count(string(table), fmt.Sprintf(":%04X 00000000:0000 %s ", n, listen))
+}
+
+// A worker that ends while there is no daemon takes its socket with it. The others
+// serve on, and it gets another.
+func TestAWorkerThatEndsWhileThereIsNoDaemonIsReplaced(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	before := d.start(web("api", 3)).Processes
+	d.killBoth()
+	kill(t, before[1].PID, syscall.SIGKILL)
+	d.eventually("its socket is closed", func() bool { return listeners(t, before[0].Listeners[0]) == 2 })
+	get(t, before[0].Listeners[0])
+	d.spawn()
+	d.until("all three serve", func(l []control.Process) bool { return strings.Count(states(l), "online") == 3 })
+	slots := map[string]bool{}
+	for range 100 {
+		slot, _, _ := strings.Cut(get(t, before[0].Listeners[0]), " ")
+		slots[slot] = true
+	}
+	if len(slots) != 3 {
+		t.Errorf("the slots that answered are %v", slots)
+	}
+	warned := func() bool {
+		ping, err := d.Ping(t.Context())
+		return err == nil && strings.Contains(strings.Join(ping.Warnings, ""), "its socket with it")
+	}
+	if !warned() {
+		t.Error("ping does not say that connections cannot be steered")
+	}
+	d.killMaster()
+	if !warned() {
+		t.Error("the next master does not know that it cannot steer")
+	}
+	d.scale("api", "4")
+	d.scale("api", "2")
+	d.command("stop", "api")
+	d.command("restart", "api")
+	if warned() {
+		t.Error("ping warns though all is new")
+	}
 }
 
 // What was in the pipe, and what is printed from then on, is in the log.

@@ -75,8 +75,8 @@ func shortAddress(path string) (name string, done func(), err error) {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)), func() { dir.Close() }, nil
 }
 
-// keepWatchdog sends WATCHDOG=1 at once, as the supervisor watches a process only
-// from the first on, and then twice as often as wanted, until ctx ends.
+// keepWatchdog sends WATCHDOG=1 at once and then twice as often as wanted, until
+// ctx ends.
 func (n notifier) keepWatchdog(ctx context.Context) {
 	if !n.present() || n.watchdog == 0 {
 		return

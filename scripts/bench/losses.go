@@ -45,7 +45,7 @@ func incidents() []incident {
 	within := func(ms float64) []*float64 { return []*float64{atMost(0), atMost(ms)} }
 	return []incident{
 		{
-			"reload ×3", 2, []aspect{errorCount},
+			"reload ×3", 1, []aspect{errorCount},
 			[]situation{{"Node server", drainingApp, "2", reload, none}, {"neko-api", apiApp, "2", reload, none}},
 			situation{cluster, clusterApp, "2", reload, nil},
 		}, {
@@ -65,7 +65,7 @@ func incidents() []incident {
 			[]situation{{"master", drainingApp, "2", killDaemon(1), none}, {"keeper", drainingApp, "2", killDaemon(0), none}},
 			situation{cluster, clusterApp, "2", killDaemon(0), nil},
 		}, {
-			"kill -9 under load", 3, []aspect{refused, firstOK},
+			"kill -9 under load", 5, []aspect{refused, firstOK},
 			[]situation{
 				{"bare worker", bareApp, "1", killWorker, within(8)},
 				{"bare worker with spare", spare(bareApp), "1", killWorker, within(3)},

@@ -24,8 +24,8 @@ import (
 const usage = `Usage: go run ./scripts/bench [options]       (or: make bench)
 
   -bin DIR     where nekoctl and neko-api are (bin)
-  -rounds N    rounds of each figure (9); of memory and of what is lost under
-               load three at most
+  -rounds N    rounds of each figure (9); of memory three at most, of what is
+               lost under load one to five
   -only REGEXP only figures whose name matches
   -data FILE   a STIX bundle that neko-api imports for its figures; default is
                the ICS bundle in $NEKO_TEST_ATTACK, else the sample data

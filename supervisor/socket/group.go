@@ -28,6 +28,7 @@ type Group struct {
 	shared  bool   // one socket for all slots
 	fds     []int
 
+	blind    bool              // the kernel's order is unknown: nothing can be steered
 	live     []int             // the slots that Steer named last; none: all
 	attached []unix.SockFilter // the program that steers; nil if it is not known
 }
@@ -51,13 +52,45 @@ func Open(network, address string, n int, shared bool) (*Group, error) {
 // Adopt is a group whose sockets are open already, in slot order. There may be
 // none, where the last master was about to open or to close them. It is steered
 // as it was until Steer is called.
+//
+// An fd of -1 is a slot whose socket is lost. It gets another, but the kernel has
+// moved sockets into the gap, nobody knows in which order: the group is blind.
 func Adopt(network, address string, shared bool, fds []int) (*Group, error) {
-	g := &Group{Network: network, Address: address, shared: shared || network == "unix", fds: fds}
-	if network == "tcp" && len(fds) > 0 {
-		return g, g.readAddress(fds[0])
+	g := &Group{Network: network, Address: address, shared: shared || network == "unix"}
+	first := slices.IndexFunc(fds, func(fd int) bool { return fd >= 0 })
+	if first < 0 {
+		return g, nil
 	}
-	return g, nil
+	g.fds = fds
+	if network != "tcp" {
+		return g, nil
+	}
+	if err := g.readAddress(fds[first]); err != nil || !slices.Contains(fds, -1) {
+		return g, err
+	}
+	g.blind = true
+	for i := range fds {
+		if fds[i] >= 0 {
+			continue
+		}
+		var err error
+		if fds[i], err = g.listen(); err != nil {
+			return g, err
+		}
+	}
+	return g, unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
 }
+
+// Steerable says whether connections can be kept from a single slot.
+func (g *Group) Steerable() bool { return !g.shared && !g.blind }
+
+// Blind says that a group with a socket for each slot cannot be steered, as one
+// of them was lost. Opened anew it can.
+func (g *Group) Blind() bool { return g.blind }
+
+// StayBlind makes a group blind that was adopted without gaps, as an earlier
+// master has filled them.
+func (g *Group) StayBlind() { g.blind = !g.shared }
 
 // checkFree binds the address alone for a moment: with SO_REUSEPORT a second
 // program of the same user would silently share it.

@@ -16,7 +16,7 @@ import (
 const probeNet = 127<<24 | 65<<16
 
 // ErrNotAddressable says that no connection can be sent to one slot of a group:
-// the group is not reached over IPv4, or the slot has no socket.
+// the group is not reached over IPv4, or is blind, or the slot has no socket.
 var ErrNotAddressable = errors.New("no connection can be sent to it alone")
 
 // Probe is the way to the socket of one slot, whatever the steering says. It is a
@@ -47,7 +47,7 @@ func (g *Group) Probe(slot int) (Probe, error) {
 
 // reached is where a slot's socket is reached over IPv4 from this machine.
 func (g *Group) reached(slot int) (host netip.Addr, port int, err error) {
-	if g.FD(slot) < 0 {
+	if g.FD(slot) < 0 || g.blind {
 		return host, 0, ErrNotAddressable
 	}
 	bound, err := unix.Getsockname(g.FD(slot))

@@ -23,7 +23,7 @@ func (g *Group) Steer(live []int) error {
 // attach makes the steering that of the live slots and of the sockets that there
 // are. It costs a system call where these have changed.
 func (g *Group) attach() error {
-	if g.shared || g.Network != "tcp" || len(g.fds) == 0 {
+	if !g.Steerable() || g.Network != "tcp" || len(g.fds) == 0 {
 		return nil
 	}
 	live := slices.DeleteFunc(slices.Clone(g.live), func(slot int) bool { return slot >= len(g.fds) })
