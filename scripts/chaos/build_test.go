@@ -3,6 +3,7 @@ package chaos
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,19 @@ func TestMain(m *testing.M) {
 		printMatrix()
 		return code
 	}())
+}
+
+// lookAtSources opens the folders of what is built, so that go test does not show
+// a result from its cache when something in them has changed. It takes notice
+// only while a test runs.
+func lookAtSources(t *testing.T) {
+	t.Helper()
+	for _, folder := range []string{"api", "cmd", "supervisor", "worker", "scripts/chaos/foreign"} {
+		err := filepath.WalkDir(filepath.Join("../..", folder), func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func buildAll() error {

@@ -88,7 +88,7 @@ func hang(s *stage, within time.Duration) {
 	for i, a := range s.apps {
 		victims[i] = s.victim(a)
 		probes[i] = a.config(s, load.NewConnection)
-		probes[i].Clients, probes[i].Requests, probes[i].Timeout = 8, 100, time.Second
+		probes[i].Clients, probes[i].Requests, probes[i].Timeout = 8, 100, s.soon
 	}
 	for i, a := range s.apps {
 		s.freeze(a, victims[i].PID)
@@ -120,7 +120,7 @@ func crashLoop(s *stage, _ int) {
 			s.Fatal(err)
 		}
 		s.kill(victim.PID)
-		if err := queued.answered(time.Now().Add(time.Second)); err != nil {
+		if err := queued.answered(time.Now().Add(s.soon)); err != nil {
 			s.Fatalf("%s, slot %d crash-loops: %v", a.name, slot, err)
 		}
 	}

@@ -208,16 +208,16 @@ func (d *daemon) processes(variables ...string) (pids []int) {
 // end ends the daemon as a user would, and then, pid by pid, what a broken one
 // may have left behind.
 func (d *daemon) end() {
-	if d.t.Failed() {
-		defer d.showLogs()
-	}
-	if out, err := d.try("kill"); err != nil {
-		d.t.Errorf("%s%v", out, err)
+	if _, err := d.try("kill"); err != nil {
+		d.t.Error(err)
 	}
 	for _, pid := range d.processes() {
 		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		d.t.Errorf("pid %d is left: %q", pid, command)
 		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if d.t.Failed() {
+		d.showLogs()
 	}
 }
 

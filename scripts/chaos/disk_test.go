@@ -109,6 +109,9 @@ var cannotRemember = regexp.MustCompile(`cannot be saved: .*(no space left|read-
 // its end.
 func (s *stage) spoilt(i int, spoil, mend func()) {
 	s.Helper()
+	if len(s.apps[0].of(s.list())) > 3 {
+		scaleTo(s, 2)
+	}
 	spoil()
 	mended := false
 	defer func() {
@@ -117,12 +120,7 @@ func (s *stage) spoilt(i int, spoil, mend func()) {
 		}
 	}()
 	s.pass()
-	n := len(s.apps[0].of(s.list()))
-	if n > 2 {
-		n--
-	} else {
-		n++
-	}
+	n := len(s.apps[0].of(s.list())) + 1
 	for _, a := range s.apps {
 		out, _ := s.try("scale", a.name, fmt.Sprint(n))
 		if !cannotRemember.MatchString(out) {

@@ -79,13 +79,15 @@ func killBoth(s *stage, _ int) {
 	reload(s, 0)
 }
 
-// killDaemon ends keeper and master at once: neither sees the other's end.
+// killDaemon ends keeper and master at once: neither sees the other's end. The
+// master goes first, for the kernel continues what is stopped when its session's
+// leader ends, and the keeper is that.
 func (s *stage) killDaemon() {
 	s.Helper()
 	p := s.ping()
 	s.stop(p.Master)
 	s.stop(p.Keeper)
-	s.kill(p.Keeper, p.Master)
+	s.kill(p.Master, p.Keeper)
 	s.waitFor("keeper and master have ended", func() bool { return ended(p.Keeper) && ended(p.Master) })
 }
 

@@ -54,6 +54,7 @@ var matrix = []row{
 }
 
 func TestMatrix(t *testing.T) {
+	lookAtSources(t)
 	size, column := short, 0
 	if os.Getenv("NEKO_CHAOS") == "whole" {
 		size, column = whole, 1

@@ -39,6 +39,7 @@ var events = []struct {
 // data is imported again and again.
 func random(s *stage, _ int) {
 	s.importAll()
+	s.soon = 5 * time.Second // imports leave the machine no time to spare
 	noMount := mayMount(s.daemon)
 	if noMount != nil {
 		s.Logf("without a read-only home: %v", noMount)
