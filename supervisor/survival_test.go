@@ -1,6 +1,7 @@
 package supervisor_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -141,9 +142,24 @@ func (d *daemon) killBoth() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	kill(d.t, ping.Keeper, syscall.SIGSTOP) // or it would start another master
+	for _, pid := range []int{ping.Master, ping.Keeper} { // or each would replace the other
+		d.freeze(pid)
+	}
 	kill(d.t, ping.Master, syscall.SIGKILL)
 	kill(d.t, ping.Keeper, syscall.SIGKILL)
+}
+
+// freeze stops a process, and returns when none of its threads runs any more.
+func (d *daemon) freeze(pid int) {
+	d.t.Helper()
+	kill(d.t, pid, syscall.SIGSTOP)
+	d.eventually("it stands still", func() bool {
+		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		return !slices.ContainsFunc(stats, func(stat string) bool {
+			text, err := os.ReadFile(stat)
+			return err == nil && !bytes.Contains(text, []byte(") T "))
+		})
+	})
 }
 
 // spawn starts another daemon on the same home.

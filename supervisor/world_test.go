@@ -25,7 +25,7 @@ type temper struct {
 	obeysIn   time.Duration // ends so long after its SIGTERM
 	endsIn    time.Duration // ends by itself so long after its start
 	drainsIn  time.Duration // says STOPPING=1 by itself so long after its start, and obeys that
-	silentIn  time.Duration // gives signs of life until so long after its start; never: it gives none
+	silentIn  time.Duration // gives signs of life until so long after its start; never: for ever
 	endsReady bool          // ends in the instant in which it becomes ready
 }
 
@@ -113,9 +113,7 @@ func (w *world) fork(p *process) error {
 	w.in(t.readyIn, b, func() { w.say(b, "READY=1") })
 	w.in(t.endsIn, b, func() { w.end(b, "exit code 1") })
 	w.in(t.drainsIn, b, func() { w.drain(b) })
-	if t.silentIn != never {
-		w.in(0, b, func() { w.giveSigns(b, time.Now().Add(t.silentIn)) })
-	}
+	w.in(0, b, func() { w.giveSigns(b) })
 	return nil
 }
 
@@ -140,10 +138,11 @@ func (w *world) say(b *body, text string) {
 	}
 }
 
-func (w *world) giveSigns(b *body, until time.Time) {
-	if time.Now().Before(until) && b.spec.Watchdog > 0 {
+func (w *world) giveSigns(b *body) {
+	silent := b.temper.silentIn != never && time.Since(b.startedAt) >= b.temper.silentIn
+	if b.spec.Watchdog > 0 && !silent {
 		w.say(b, "WATCHDOG=1")
-		w.in(b.spec.Watchdog.D()/3, b, func() { w.giveSigns(b, until) })
+		w.in(b.spec.Watchdog.D()/3, b, func() { w.giveSigns(b) })
 	}
 }
 
