@@ -88,12 +88,12 @@ func hang(s *stage, within time.Duration) {
 	for i, a := range s.apps {
 		victims[i] = s.victim(a)
 		probes[i] = a.config(s, load.NewConnection)
-		probes[i].Clients, probes[i].Requests, probes[i].Timeout = 8, 100, s.soon
+		probes[i].Clients, probes[i].Requests, probes[i].Timeout = 8, 100, s.size.soon
 	}
 	for i, a := range s.apps {
 		s.freeze(a, victims[i].PID)
 	}
-	<-time.After(within + within/4) // a promise in time: a quarter more, for a machine that is busy
+	<-time.After(within + s.size.soon/4) // the promise is one in time, and the machine is busy
 	for i, a := range s.apps {
 		report, err := load.Do(s.Context(), probes[i])
 		if err != nil || report.Failed() {
@@ -120,7 +120,7 @@ func crashLoop(s *stage, _ int) {
 			s.Fatal(err)
 		}
 		s.kill(victim.PID)
-		if err := queued.answered(time.Now().Add(s.soon)); err != nil {
+		if err := queued.answered(time.Now().Add(s.size.soon)); err != nil {
 			s.Fatalf("%s, slot %d crash-loops: %v", a.name, slot, err)
 		}
 	}

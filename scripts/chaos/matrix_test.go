@@ -50,7 +50,7 @@ var matrix = []row{
 	{event: "home full", times: [2]int{1, 3}, instances: 2, prepare: smallHome, do: fillHome},
 	{event: "home read-only", times: [2]int{1, 3}, instances: 2, prepare: mustMount, do: protectHome},
 	{event: "state file truncated, or of a newer version", times: [2]int{2, 4}, instances: 2, do: spoilState},
-	{event: "all of these in random order, and imports", instances: 3, keys: shortListenTimeout + watchdog, do: random},
+	{event: "all of these in random order, and imports", instances: 3, keys: shortListenTimeout + patientWatchdog, do: random},
 }
 
 func TestMatrix(t *testing.T) {

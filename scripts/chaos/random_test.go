@@ -22,7 +22,7 @@ var events = []struct {
 	{"reload fast", reloadFast, false},
 	{"scale", func(s *stage, _ int) { scaleTo(s, 2+s.rand.IntN(3)) }, false},
 	{"kill workers", killWorkers, false},
-	{"hang workers", func(s *stage, _ int) { hang(s, hangFoundBy[0].within) }, false},
+	{"hang workers", func(s *stage, _ int) { hang(s, 3*time.Second) }, false},
 	{"crash-loop", crashLoop, false},
 	{"upgrade", upgrade, false},
 	{"upgrade to bad binaries", upgradeToEachBadBinary, false},
@@ -34,12 +34,15 @@ var events = []struct {
 	{"spoil the state file", spoilState, false},
 }
 
+// patientWatchdog does not take a machine that is busy for a worker that hangs.
+const patientWatchdog = "watchdog: 3s\n"
+
 // random goes through all events in an order by chance, and then again, until its
 // time is over; a short run does not get through them all. Meanwhile the API's
 // data is imported again and again.
 func random(s *stage, _ int) {
 	s.importAll()
-	s.soon = 5 * time.Second // imports leave the machine no time to spare
+	s.size.soon = 5 * time.Second // imports leave the machine no time to spare
 	noMount := mayMount(s.daemon)
 	if noMount != nil {
 		s.Logf("without a read-only home: %v", noMount)

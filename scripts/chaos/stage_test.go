@@ -24,11 +24,13 @@ type size struct {
 	slowFor  time.Duration // a slow request is in flight
 	requests [3]int64      // at least, in a cell, by modes
 	random   time.Duration // the row of random events
+	soon     time.Duration // within which a new connection is answered, whatever happens
 }
 
+// A short run has other tests beside it, and gets more time.
 var (
-	short = size{clients: 12, slowFor: 200 * time.Millisecond, requests: [3]int64{300, 300, 48}, random: 15 * time.Second}
-	whole = size{clients: 64, slowFor: 500 * time.Millisecond, requests: [3]int64{5000, 5000, 5000}, random: 5 * time.Minute}
+	short = size{clients: 12, slowFor: 200 * time.Millisecond, requests: [3]int64{300, 300, 48}, random: 15 * time.Second, soon: 3 * time.Second}
+	whole = size{clients: 64, slowFor: 500 * time.Millisecond, requests: [3]int64{5000, 5000, 5000}, random: 5 * time.Minute, soon: time.Second}
 )
 
 var modes = [3]load.Mode{load.NewConnection, load.KeepAlive, load.Slow}
@@ -40,7 +42,6 @@ type stage struct {
 	size size
 	rand *rand.Rand
 	apps []*app
-	soon time.Duration // within which a new connection is answered whatever happens
 }
 
 // app is one of the two kinds of workers and its clients.
@@ -63,7 +64,7 @@ func setUp(t *testing.T, d *daemon, size size, seed uint64, n int, keys string) 
 			t.Fatal(err)
 		}
 	}
-	s := &stage{T: t, daemon: d, size: size, rand: rand.New(rand.NewPCG(seed, 0)), soon: time.Second}
+	s := &stage{T: t, daemon: d, size: size, rand: rand.New(rand.NewPCG(seed, 0))}
 	heard := newLines()
 	s.apps = []*app{
 		{name: "neko-api", body: query, check: checkActors},
