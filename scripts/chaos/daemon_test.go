@@ -21,6 +21,11 @@ type daemon struct {
 	dir  string // what is not the daemon's: its binary, the API's store, the fault to come
 	home string
 	env  []string
+
+	user     int    // of the daemon and of who gives commands
+	workers  int    // the workers' user
+	launcher string // what their commands begin with
+	mute     bool   // they cannot say that they are ready
 }
 
 // newDaemon starts nothing yet. What prepare makes is there until the daemon has
@@ -51,7 +56,7 @@ func (d *daemon) install(binary string) {
 	d.t.Helper()
 	text, err := os.ReadFile(binary)
 	if err == nil {
-		err = os.WriteFile(d.program()+".new", text, 0o700)
+		err = os.WriteFile(d.program()+".new", text, 0o755)
 	}
 	if err == nil {
 		err = os.Rename(d.program()+".new", d.program())
@@ -65,13 +70,23 @@ func (d *daemon) program() string { return filepath.Join(d.dir, "nekoctl") }
 
 // command runs a program with the daemon's home and returns what it printed.
 func (d *daemon) command(program string, args ...string) (string, error) {
-	cmd := exec.Command(program, args...)
-	cmd.Env = d.env
+	cmd := d.prepared(program, args...)
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(text), &failure{append([]string{filepath.Base(program)}, args...), string(text), err}
 	}
 	return string(text), nil
+}
+
+// prepared is a command with the daemon's home and user.
+func (d *daemon) prepared(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command(program, args...)
+	cmd.Env = d.env
+	if d.user != 0 {
+		cmd.Dir = d.dir
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(d.user), Gid: uint32(d.user)}}
+	}
+	return cmd
 }
 
 // failure is a command that has failed.
@@ -134,8 +149,7 @@ func (d *daemon) describe(app string) control.AppDetail {
 
 func (d *daemon) ask(answer any, args ...string) {
 	d.t.Helper()
-	cmd := exec.Command(d.program(), append(args, "--json")...)
-	cmd.Env = d.env
+	cmd := d.prepared(d.program(), append(args, "--json")...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

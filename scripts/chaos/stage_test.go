@@ -60,9 +60,11 @@ type app struct {
 func setUp(t *testing.T, d *daemon, size size, seed uint64, n int, keys string) *stage {
 	t.Helper()
 	if text, err := os.ReadFile(store()); err == nil {
-		if err := os.WriteFile(filepath.Join(d.dir, "api.db"), text, 0o600); err != nil {
+		file := filepath.Join(d.dir, "api.db")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
+		d.give(file)
 	}
 	s := &stage{T: t, daemon: d, size: size, rand: rand.New(rand.NewPCG(seed, 0))}
 	heard := newLines()
@@ -88,11 +90,11 @@ func (s *stage) configure(n int, keys string) string {
 	var b strings.Builder
 	b.WriteString("apps:\n")
 	for _, a := range s.apps {
-		command, more := foreign, ""
+		command, more := s.launcher+foreign, ""
 		if a.name == "neko-api" {
-			command, more = foreign+" "+nekoAPI, "    listen_pid: false\n"
+			command, more = command+" "+nekoAPI, "    listen_pid: false\n"
 		}
-		fmt.Fprintf(&b, "  - name: %s\n    command: %s\n    instances: %d\n    listen: 127.0.0.1:0\n    wait_ready: true\n%s", a.name, command, n, more)
+		fmt.Fprintf(&b, "  - name: %s\n    command: %s\n    instances: %d\n    listen: 127.0.0.1:0\n    wait_ready: %t\n%s", a.name, command, n, !s.mute, more)
 		for line := range strings.Lines(keys) {
 			b.WriteString("    " + line)
 		}
@@ -102,6 +104,7 @@ func (s *stage) configure(n int, keys string) string {
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
 		s.Fatal(err)
 	}
+	s.give(file)
 	return file
 }
 
