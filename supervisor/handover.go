@@ -176,6 +176,8 @@ func (m *master) becomeKeeper() {
 		e, err := m.estate()
 		if err == nil {
 			err = e.Become("/proc/self/exe")
+			leaveSignals()
+			m.heedSignals()
 		}
 		m.yielding = false
 		m.warn("keeper", fmt.Sprintf("the keeper is gone and could not be replaced (%v): nothing would start the master again; restart the daemon when you can", err))

@@ -53,6 +53,8 @@ type master struct {
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
 
+	signals chan os.Signal // without a keeper
+
 	// Only the loop touches what follows.
 	apps          map[string]*app
 	order         []string // names in the order of their start
@@ -84,10 +86,7 @@ func Main(version string) int {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
-	// Signals are the keeper's. They are caught rather than ignored, for what is
-	// ignored stays so in the workers. SIGPIPE is caught because nobody needs to
-	// read the console of a foreground daemon.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU, unix.SIGPIPE)
+	leaveSignals()
 	log.SetPrefix("neko: ")
 	own := logs.NewShared(os.Stderr)
 	log.SetOutput(own)
@@ -115,10 +114,23 @@ func Main(version string) int {
 	return code
 }
 
+// leaveSignals leaves signals to the keeper. They are caught rather than ignored,
+// for what is ignored stays so in the workers. SIGPIPE is caught because nobody
+// needs to read the console of a foreground daemon.
+func leaveSignals() {
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU, unix.SIGPIPE)
+}
+
+// heedSignals makes them this master's own, while it has no keeper.
+func (m *master) heedSignals() {
+	signal.Notify(m.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1)
+}
+
 func newMaster(conn holder) *master {
 	return &master{
 		conn: conn, held: map[string][]int{}, inbox: make(chan func()), ended: make(chan struct{}),
-		apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
+		signals: make(chan os.Signal, 16),
+		apps:    map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, warnings: map[string]string{},
 		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{},
 	}
@@ -213,7 +225,6 @@ func (m *master) announce() {
 // keeper says.
 func (m *master) loop(events <-chan any) int {
 	defer close(m.ended)
-	signals := make(chan os.Signal, 16) // without a keeper they are our own
 	for {
 		select {
 		case f := <-m.inbox:
@@ -224,9 +235,8 @@ func (m *master) loop(events <-chan any) int {
 				break
 			}
 			events = nil
-			signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1)
 			m.loseKeeper()
-		case s := <-signals:
+		case s := <-m.signals:
 			m.keeperSays(s)
 		}
 		m.settleAll()
@@ -243,6 +253,7 @@ func (m *master) loop(events <-chan any) int {
 // nobody reports the end any more; their pidfds show that it has come.
 func (m *master) loseKeeper() {
 	m.keeperGone = true
+	m.heedSignals()
 	m.warn("keeper", "the keeper is gone, and is being replaced")
 	for _, p := range m.processes {
 		if p.adopted {

@@ -21,15 +21,23 @@ import (
 // the first master of the next keeper takes over as any other would.
 
 // recoverLost finds what an earlier daemon has left, if it had no orderly end,
-// and gives it to the keeper as if that had had it all the time. It fails if
-// there is something that it cannot understand and that lives.
+// and gives it to the keeper as if that had had it all the time. The first master
+// of a keeper does it, or the next one again, if that is killed meanwhile. It fails
+// if there is something that it cannot understand and that lives.
 func (m *master) recoverLost(in *keeper.Inheritance) error {
-	if len(names(in, "app/")) > 0 {
-		return nil // the keeper has it all
+	if _, done := in.Records[recovered]; done {
+		return nil
 	}
-	if _, served := in.Records["notify-name"]; served {
-		return nil // there was a master before this one, and no app
+	if err := m.recover(in); err != nil {
+		return err
 	}
+	return m.conn.Set(recovered, "")
+}
+
+// recovered is the record of a keeper whose masters need not look any more.
+const recovered = "recovered"
+
+func (m *master) recover(in *keeper.Inheritance) error {
 	s, err := readState(m.home)
 	if err != nil {
 		return m.unreadable(err)

@@ -93,6 +93,7 @@ func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error)
 		}
 		for _, a := range fresh {
 			m.apps[a.name] = a
+			m.warn("lost "+a.name, "")
 			m.order = append(m.order, a.name)
 			m.recordApp(a)
 			for len(a.slots) < a.size {

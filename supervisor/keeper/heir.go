@@ -33,7 +33,8 @@ type Estate struct {
 const estateVariable = "NEKO_ESTATE_FD"
 
 // Become makes this process a keeper of the given program with an estate. It
-// returns only if that fails, and then nothing has changed.
+// returns only if that fails, and then nothing has changed but that most signals
+// are ignored.
 func (e Estate) Become(program string) error {
 	text, err := json.Marshal(e)
 	if err != nil {
@@ -62,8 +63,7 @@ func (e Estate) Become(program string) error {
 	}
 	// A signal in the next milliseconds must not end the heir, which does not heed
 	// any yet.
-	deadly := []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE}
-	signal.Ignore(deadly...)
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
 	err = syscall.Exec(program, []string{"neko: keeper " + string(e.Home), Mode}, env)
 	for _, fd := range left {
 		unix.CloseOnExec(fd)
@@ -156,6 +156,7 @@ func (k *keeper) renew() {
 			Master: m.Child, Link: fd,
 		}.Become(k.upgrade.program())
 	}
+	k.heed()
 	log.Printf("upgrade the keeper: %v; it stays what it is", err)
 	k.upgrade.state = settled
 	m.outbox.push(k.who())

@@ -93,10 +93,15 @@ func newKeeper(version string) *keeper {
 		records: map[string]string{},
 		signals: make(chan os.Signal, 1024),
 	}
+	k.heed()
+	return k
+}
+
+// heed makes signals messages.
+func (k *keeper) heed() {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // standard output or error may be gone
 	signal.Notify(k.signals, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP,
 		unix.SIGUSR1, unix.SIGUSR2, unix.SIGTTIN, unix.SIGTTOU)
-	return k
 }
 
 // keep starts masters, one after the other, until the daemon ends. There may be
