@@ -4,13 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/keeper"
@@ -128,10 +132,14 @@ func checkUpgrade(program string) (file *os.File, version string, err error) {
 		return nil, "", bad("it is no absolute path")
 	}
 	info, err := os.Stat(program)
-	if err == nil && !info.Mode().IsRegular() {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, "", bad("no such file")
+	case err == nil && !info.Mode().IsRegular():
 		return nil, "", bad("it is no file")
-	}
-	if err == nil {
+	case err == nil && unix.Faccessat(unix.AT_FDCWD, program, unix.X_OK, unix.AT_EACCESS) != nil:
+		return nil, "", bad("it is not executable")
+	case err == nil:
 		file, err = os.Open(program)
 	}
 	if err != nil {

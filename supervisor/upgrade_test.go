@@ -128,7 +128,7 @@ func TestAnUpgradeToWhatIsNoNekoctlChangesNothing(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/bin/true": "it is not a nekoctl", script: "exit status 3", "/nowhere": "no such file",
-		"/etc/passwd": "permission denied", "/etc": "it is no file", "bin/nekoctl": "no absolute path",
+		"/etc/passwd": "it is not executable", "/etc": "it is no file", "bin/nekoctl": "no absolute path",
 	} {
 		_, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: path}, nil)
 		if err == nil || !strings.Contains(err.Error(), want) {

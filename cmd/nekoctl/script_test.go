@@ -54,11 +54,12 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"freeport":  freePort,
-			"occupy":    occupy,
-			"get":       get,
-			"waitfor":   waitFor,
-			"interrupt": interrupt,
+			"freeport":   freePort,
+			"occupy":     occupy,
+			"get":        get,
+			"waitfor":    waitFor,
+			"interrupt":  interrupt,
+			"killdaemon": killDaemon,
 		},
 	})
 }
@@ -139,6 +140,34 @@ func interrupt(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, cmd := range ts.BackgroundCmds() {
 		ts.Check(cmd.Process.Signal(os.Interrupt))
 	}
+}
+
+// killdaemon kills keeper and master as if they were one.
+func killDaemon(ts *testscript.TestScript, _ bool, _ []string) {
+	ping, err := control.NewClient(home.Dir(ts.Getenv("NEKO_HOME")).Control()).Ping(context.Background())
+	ts.Check(err)
+	for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+		for _, pid := range []int{ping.Master, ping.Keeper} { // neither may replace the other
+			ts.Check(syscall.Kill(pid, signal))
+			for end := time.Now().Add(10 * time.Second); running(pid); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					ts.Fatalf("pid %d still runs after %v", pid, signal)
+				}
+			}
+		}
+	}
+}
+
+// running says whether a thread of a process is neither stopped nor dead.
+func running(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, stat := range stats {
+		text, err := os.ReadFile(stat)
+		if err == nil && !strings.Contains(string(text), ") T ") && !strings.Contains(string(text), ") Z ") {
+			return true
+		}
+	}
+	return false
 }
 
 // server is a program that keeps the worker contract: it serves on fd 3 and
