@@ -368,7 +368,9 @@ func (s *scene) begin(c *order, f func() error) {
 	go func() {
 		err := f()
 		s.printf("    %s: %v", c.what, err)
-		end := func() {
+		ran := false
+		s.m.do(func() {
+			ran = true
 			delete(s.commands, c)
 			for _, name := range c.apps {
 				if w := s.model[name]; !c.alone || err != nil {
@@ -377,11 +379,11 @@ func (s *scene) begin(c *order, f func() error) {
 					c.effect(w)
 				}
 			}
-		}
-		ran := false
-		s.m.do(func() { end(); ran = true })
-		if !ran {
-			end() // the loop has ended, and nobody else looks
+		})
+		if !ran { // the loop has ended, and others end at the same time
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.commands, c)
 		}
 	}()
 }
