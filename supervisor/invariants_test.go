@@ -29,6 +29,9 @@ func (s *scene) invariants() string {
 			for j := range g.FDs() {
 				sockets[socketsName(name, i, j)] = true
 			}
+			if g.Len() > max(len(a.slots), 1) {
+				return fmt.Sprintf("%s has %d sockets for %d slots", name, g.Len(), len(a.slots))
+			}
 		}
 		for i, slot := range a.slots {
 			if slot.app != a || slot.index != i || ids[slot.id] {
@@ -131,12 +134,15 @@ func (s *scene) places(slot *slot, placed map[int]*process) string {
 	for _, p := range slot.leaving {
 		look("leaving", p, true, p.spec.DrainTimeout.D()+p.spec.KillTimeout.D())
 	}
+	enough := handshakes + slot.app.spec.ListenTimeout.D() + time.Second // for what has queued
 	switch p := slot.serving; {
 	case problem != "":
 	case p != nil && (!p.ready || !p.tookOver):
 		problem = fmt.Sprintf("pid %d serves: ready=%v tookOver=%v", p.PID, p.ready, p.tookOver)
 	case p != nil && slot.standIn != nil:
 		problem = "it serves, and has a stand-in"
+	case slot.standIn != nil && time.Since(slot.standIn.startedAt) > enough && time.Since(slot.awayAt) > enough:
+		problem = "it has a stand-in for which there is nothing to do"
 	case len(slot.leaving) > 12:
 		problem = fmt.Sprintf("%d processes are leaving", len(slot.leaving))
 	}
@@ -185,6 +191,8 @@ func (s *scene) notStuck(slot *slot) string {
 		return "it shall run, and has nothing"
 	case slot.spare != nil && !wantsSpare:
 		return "it has a spare, and shall have none"
+	case slot.spare != nil && slot.spare.spec != slot.spec:
+		return "it has a spare that is out of date"
 	case slot.spare == nil && wantsSpare && slot.serving != nil && slot.starting == nil && slot.sparing == nil:
 		return "it shall have a spare, and has no timer"
 	}
@@ -234,7 +242,8 @@ func (s *scene) compare() string {
 }
 
 // atRest says what is not as it must be after a while without trouble; all slots
-// that are to run must serve after a restart.
+// that are to run must serve after a restart. There is one attempt at a stand-in
+// for what has queued.
 func (s *scene) atRest(online bool) string {
 	for _, slot := range s.m.slots() {
 		spares := 0
@@ -253,7 +262,7 @@ func (s *scene) atRest(online bool) string {
 			problem = "is on probation"
 		case slot.serving != nil && spares != slot.spec.Spare:
 			problem = fmt.Sprintf("has %d spares of %d", spares, slot.spec.Spare)
-		case online && s.m.queued(slot) > 0:
+		case (online || slot.app.healthy() != nil && !slot.covered) && s.m.queued(slot) > 0:
 			problem = "has connections that nobody serves"
 		case online && slot.spec != slot.app.spec && !sameSpec(slot.spec, slot.app.spec):
 			problem = "has another spec than its app"

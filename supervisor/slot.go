@@ -252,6 +252,11 @@ func (m *master) serve(p *process) {
 	m.putOnProbation(p)
 	m.watchLiveness(p)
 	m.touch(s)
+	for _, sibling := range s.app.slots {
+		if sibling.serving == nil {
+			m.touch(sibling) // a stand-in can be had now
+		}
+	}
 }
 
 // failed gives up a process that did not become ready, or not for long enough. It
