@@ -81,14 +81,14 @@ func hangWorkers(s *stage, i int) {
 }
 
 // hang stops workers. After the time in which that is to be found, whoever
-// connects anew is answered, as fast as ever, and not by them.
+// connects anew is answered.
 func hang(s *stage, within time.Duration) {
 	victims := make([]control.Process, len(s.apps))
 	probes := make([]load.Config, len(s.apps))
 	for i, a := range s.apps {
 		victims[i] = s.victim(a)
 		probes[i] = a.config(s, load.NewConnection)
-		probes[i].Clients, probes[i].Requests, probes[i].Timeout = 8, 100, s.size.soon
+		probes[i].Clients, probes[i].Requests, probes[i].Timeout = 8, 100, 3*s.size.soon
 	}
 	for i, a := range s.apps {
 		s.freeze(a, victims[i].PID)

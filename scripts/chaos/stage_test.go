@@ -122,7 +122,10 @@ func (a *app) config(s *stage, mode load.Mode) load.Config {
 		URL: a.url, Mode: mode, Clients: s.size.clients, Body: []byte(a.body), Header: []string{"Content-Type: application/json"},
 		Check: a.check, SlowFor: s.size.slowFor, Seed: s.rand.Uint64(),
 	}
-	if mode != load.Slow {
+	switch mode {
+	case load.NewConnection: // the dearest: more of them, and each waits for the machine and not for a worker
+		c.ThinkMax = 200 * time.Millisecond
+	case load.KeepAlive:
 		c.ThinkMax = 50 * time.Millisecond
 	}
 	return c
