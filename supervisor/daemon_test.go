@@ -141,6 +141,7 @@ func worker(args []string) {
 		say("READY=1\nSTATUS=serving")
 	}
 	if file := os.Getenv("DIE_READY_IF"); there(file) {
+		barrier()
 		fmt.Fprintln(os.Stderr, "ready, and out of luck")
 		os.Exit(6)
 	}

@@ -84,10 +84,15 @@ func (m *master) hung(p *process, why string) {
 // stopsItself takes note that a process has begun to drain unasked, as one does
 // that renews itself after so many requests, or that somebody sent a SIGTERM.
 func (m *master) stopsItself(p *process) {
-	if s := p.slot; s.serving == p {
+	s := p.slot
+	switch p {
+	case s.serving:
 		m.letGo(p)
 		m.giveTime(p, false)
 		m.lose(s, fmt.Sprintf("pid %d stopped by itself", p.PID), p)
+	case s.starting, s.standIn, s.spare:
+		p.failure = "stopped by itself"
+		m.failed(p)
 	}
 }
 

@@ -92,9 +92,9 @@ func listenerOf(fd int) (net.Listener, error) {
 	return net.FileListener(file)
 }
 
-// finishControl lets answers that are under way go out.
+// finishControl lets answers that are under way go out, on a busy machine too.
 func (m *master) finishControl() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := m.server.Shutdown(ctx); err != nil {
 		m.log("control: %v", err)

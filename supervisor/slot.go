@@ -47,6 +47,7 @@ type slot struct {
 	waiting       *time.Timer // until the next attempt
 	retiring      *time.Timer // until the queue must be empty
 	sparing       *time.Timer // until the next attempt at a spare
+	covering      *time.Timer // until the next attempt at a stand-in
 	probation     *time.Timer // until new connections are sent to one that crashed at once
 	steered       bool        // new connections are sent here
 	awayAt        time.Time   // since when they are not; zero: they never were
@@ -266,9 +267,11 @@ func (m *master) failed(p *process) {
 	if p.leaving || s.serving == p {
 		return
 	}
-	starting, spare := s.starting == p, s.spare == p
+	starting, spare, standIn := s.starting == p, s.spare == p, s.standIn == p
 	m.leave(p)
 	switch {
+	case standIn:
+		m.standInFailed(s, p.failure)
 	case spare:
 		m.spareFailed(p)
 	case starting && s.serving == nil:
@@ -313,6 +316,7 @@ func (m *master) exited(p *process, exit string) {
 		}
 	case s.standIn == p:
 		s.standIn = nil
+		m.standInFailed(s, how)
 	case s.spare == p:
 		s.spare = nil
 		p.failure = how

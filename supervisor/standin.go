@@ -24,10 +24,19 @@ func (m *master) cover(s *slot) {
 	p := m.newProcess(s, sibling.spec)
 	p.as, s.standIn = sibling.index, p
 	if err := m.launch(p); err != nil {
-		m.log("nobody serves what has queued on %s: %v", s, err)
+		m.standInFailed(s, err.Error())
 		return
 	}
 	m.log("%s: pid %d serves what has queued on it", s, p.PID)
+}
+
+// standInFailed tries again a little later.
+func (m *master) standInFailed(s *slot, why string) {
+	m.log("nobody serves what has queued on %s: %s", s, why)
+	m.later(&s.covering, time.Second, func() {
+		s.covered = false
+		m.touch(s)
+	})
 }
 
 // healthy is a slot that serves, if there is one.
