@@ -242,8 +242,7 @@ func (s *scene) compare() string {
 }
 
 // atRest says what is not as it must be after a while without trouble; all slots
-// that are to run must serve after a restart. There is one attempt at a stand-in
-// for what has queued.
+// that are to run must serve after a restart.
 func (s *scene) atRest(online bool) string {
 	for _, slot := range s.m.slots() {
 		spares := 0
@@ -262,7 +261,7 @@ func (s *scene) atRest(online bool) string {
 			problem = "is on probation"
 		case slot.serving != nil && spares != slot.spec.Spare:
 			problem = fmt.Sprintf("has %d spares of %d", spares, slot.spec.Spare)
-		case (online || slot.app.healthy() != nil && !slot.covered) && s.m.queued(slot) > 0:
+		case (online || slot.app.healthy() != nil) && s.m.queued(slot) > 0:
 			problem = "has connections that nobody serves"
 		case online && slot.spec != slot.app.spec && !sameSpec(slot.spec, slot.app.spec):
 			problem = "has another spec than its app"

@@ -142,7 +142,7 @@ func (w *world) giveSigns(b *body) {
 	silent := b.temper.silentIn != never && time.Since(b.startedAt) >= b.temper.silentIn
 	if b.spec.Watchdog > 0 && !silent {
 		w.say(b, "WATCHDOG=1")
-		w.in(b.spec.Watchdog.D()/3, b, func() { w.giveSigns(b) })
+		w.in(b.spec.Watchdog.D()*2/3, b, func() { w.giveSigns(b) })
 	}
 }
 
