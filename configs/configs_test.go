@@ -91,6 +91,9 @@ func TestExampleIsOneThatNekoUnderstands(t *testing.T) {
 	want := spec.Defaults()
 	want.Name, want.Command, want.Cwd, want.Source = shop.Name, shop.Command, shop.Cwd, shop.Source
 	want.Env, want.Listen, want.URLPath = shop.Env, shop.Listen, shop.URLPath
+	probe := spec.DefaultProbe()
+	probe.HTTP = "/livez"
+	want.Spare, want.Watchdog, want.Liveness = 1, shop.Watchdog, &probe // of which the default is none
 	if !reflect.DeepEqual(shop, want) {
 		t.Errorf("shown are other defaults:\n%+v\n%+v", shop, want)
 	}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -44,6 +45,8 @@ type master struct {
 	keeper      keeper.Who
 	held        map[string][]int // descriptors that the keeper has, too: lock, control, notify
 	server      *http.Server
+	listener    net.Listener  // of the control API
+	accepting   chan struct{} // closed when no connection is accepted any more
 	notify      notifySocket
 	null        *os.File
 	console     *logs.Shared   // standard output of a foreground daemon, else nil

@@ -37,11 +37,12 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		}
 	}
 	m.held["control"] = []int{fd}
-	listener, err := listenerOf(fd)
-	if err != nil {
+	var err error
+	if m.listener, err = listenerOf(fd); err != nil {
 		return err
 	}
-	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	m.accepting = make(chan struct{})
+	m.listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/ping", m.servePing)
 	mux.HandleFunc("GET /v1/processes", m.serveProcesses)
@@ -77,7 +78,10 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		return nil, nil, nil
 	}))
 	m.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
-	go m.server.Serve(ownOnly{listener})
+	go func() {
+		defer close(m.accepting)
+		_ = m.server.Serve(ownOnly{m.listener}) // until it is closed
+	}()
 	return nil
 }
 
@@ -92,8 +96,12 @@ func listenerOf(fd int) (net.Listener, error) {
 	return net.FileListener(file)
 }
 
-// finishControl lets answers that are under way go out, on a busy machine too.
+// finishControl lets answers that are under way go out, on a busy machine too. A
+// connection that was accepted is answered, so accepting ends first; those that
+// still wait are the next master's.
 func (m *master) finishControl() {
+	m.listener.Close()
+	<-m.accepting
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := m.server.Shutdown(ctx); err != nil {

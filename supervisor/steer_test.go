@@ -25,7 +25,7 @@ func TestWhatHasQueuedOnASlotThatDoesNotComeBackIsServed(t *testing.T) {
 	a.Env["DIE_IF"], a.Env["DIE_IN_SLOT"], a.MaxRestarts = trap, "1", 0
 	list := d.start(a).Processes
 	set()
-	kill(t, list[1].PID, syscall.SIGSTOP)
+	d.freeze(list[1].PID)
 	// They are spread over both, and wait: the kernel has made the connections.
 	var waiting []net.Conn
 	for range 40 {
@@ -38,18 +38,12 @@ func TestWhatHasQueuedOnASlotThatDoesNotComeBackIsServed(t *testing.T) {
 		waiting = append(waiting, conn)
 	}
 	kill(t, list[1].PID, syscall.SIGKILL)
-	accepted := 0 // by the one that was stopped, in the instant before
 	for _, conn := range waiting {
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		answer, err := io.ReadAll(conn)
-		if errors.Is(err, syscall.ECONNRESET) {
-			accepted++
-		} else if err != nil || !strings.Contains(string(answer), "200 OK") {
+		if err != nil || !strings.Contains(string(answer), "200 OK") {
 			t.Fatalf("%q, %v", answer, err)
 		}
-	}
-	if accepted > 1 {
-		t.Errorf("%d connections were cut", accepted)
 	}
 	d.until("given up", func(l []control.Process) bool { return l[1].State == control.Errored })
 	d.eventually("the stand-in has gone", func() bool {

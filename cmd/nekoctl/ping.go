@@ -14,8 +14,8 @@ Usage:
     nekoctl ping [--json]
 
 Options:
-    --json  print JSON: version, keeper, keeper_version, master, home, upgrading,
-            upgrade_failed, warnings
+    --json  print JSON: version, keeper, keeper_version, master, home,
+            upgrading, upgrade_failed, warnings
 
 Examples:
     $ nekoctl ping
