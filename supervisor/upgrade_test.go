@@ -182,3 +182,15 @@ func TestCommandsAreNotLostInAnUpgrade(t *testing.T) {
 		},
 	)
 }
+
+// Nothing is open in the keeper but what it had at its start, and so the program
+// gets the lowest of all numbers there.
+func TestADaemonThatHasDoneNothingYetCanBeUpgraded(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	next := program(t, "next")
+	now := d.upgrade(next)
+	if now.UpgradeFailed != "" || executable(t, now.Master) != next || executable(t, now.Keeper) != next {
+		t.Errorf("after the upgrade: %+v", now)
+	}
+}

@@ -31,9 +31,17 @@ const (
 // failed, "" while it is under way.
 const UpgradeRecord = "upgrade"
 
+// propose takes the program over. A master is started with descriptors 0 to 3 of
+// its own, and so the program, which is run by its number, must not be one of them.
 func (u *upgrade) propose(file int) {
 	u.drop()
-	u.state, u.file = proposed, file
+	defer unix.Close(file)
+	high, err := unix.FcntlInt(uintptr(file), unix.F_DUPFD_CLOEXEC, 4)
+	if err != nil {
+		log.Printf("upgrade: %v", err)
+		return
+	}
+	u.state, u.file = proposed, high
 }
 
 func (u *upgrade) drop() {
