@@ -195,6 +195,9 @@ func (m *master) becomeKeeper() {
 // estate is all that a keeper would hold now.
 func (m *master) estate() (keeper.Estate, error) {
 	e := keeper.Estate{Home: m.home, Records: m.conn.Records(), Files: map[string][]int{}}
+	if m.upgrading { // to this program, which the keeper is from now on
+		delete(e.Records, keeper.UpgradeRecord)
+	}
 	maps.Copy(e.Files, m.held)
 	for _, a := range m.apps {
 		for i, g := range a.groups {

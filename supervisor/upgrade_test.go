@@ -194,3 +194,25 @@ func TestADaemonThatHasDoneNothingYetCanBeUpgraded(t *testing.T) {
 		t.Errorf("after the upgrade: %+v", now)
 	}
 }
+
+// The master that is on trial takes the keeper's place, and is not on trial any more.
+func TestAnUpgradeIsOverWhenTheKeeperIsKilledMeanwhile(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 2))
+	next := program(t, "next")
+	if _, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: next}, nil); err != nil {
+		t.Fatal(err)
+	}
+	var before control.Ping
+	d.eventually("the new master is on trial", func() bool {
+		var err error
+		before, err = d.Ping(t.Context())
+		return err == nil && before.Upgrading && executable(t, before.Master) == next
+	})
+	kill(t, before.Keeper, syscall.SIGKILL)
+	now := d.untilUpgraded(before)
+	if now.UpgradeFailed != "" || executable(t, now.Master) != next || executable(t, now.Keeper) != next {
+		t.Errorf("after the upgrade: %+v", now)
+	}
+}
