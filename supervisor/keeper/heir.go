@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"os"
 	"os/signal"
 	"strconv"
@@ -40,15 +41,12 @@ func (e Estate) Become(program string) error {
 	if err != nil {
 		return err
 	}
-	memory, err := unix.MemfdCreate("estate", unix.MFD_CLOEXEC)
+	file, err := memory("estate", string(text))
 	if err != nil {
-		return fmt.Errorf("memfd: %w", err)
+		return err
 	}
-	file := os.NewFile(uintptr(memory), "estate")
 	defer file.Close()
-	if _, err := file.Write(text); err != nil {
-		return fmt.Errorf("memfd: %w", err)
-	}
+	memory := int(file.Fd())
 	env := append(withoutVariables(os.Environ(), "NEKO_HOME", estateVariable),
 		"NEKO_HOME="+string(e.Home), estateVariable+"="+strconv.Itoa(memory))
 
@@ -108,8 +106,13 @@ func inherit(version string) (*keeper, home.Dir, error) {
 	for _, fd := range e.descriptors() {
 		unix.CloseOnExec(fd)
 	}
-	k.files, k.records, k.exits, k.stopping = e.Files, e.Records, e.Exits, e.Stopping
-	k.served = true
+	k.exits, k.stopping, k.served = e.Exits, e.Stopping, true
+	maps.Copy(k.files, e.Files)
+	for name, record := range e.Records {
+		if err := k.hold(name, record); err != nil {
+			return nil, "", err
+		}
+	}
 	k.signals <- unix.SIGCHLD // for those that have ended meanwhile
 	if e.Master.PID != 0 {
 		l, err := newLink(e.Link)

@@ -77,7 +77,9 @@ func Run(h home.Dir, o Options) int {
 	}
 	k.files["lock"] = []int{lock}
 	if o.Boot != "" {
-		k.records["boot"] = o.Boot
+		if err := k.hold("boot", o.Boot); err != nil {
+			return k.fail(err.Error())
+		}
 	}
 	return k.keep(h)
 }
@@ -312,7 +314,7 @@ func (k *keeper) bequeath() error {
 		send(exitPacket(e))
 	}
 	if k.stopping {
-		send(packet{verb: "SIGNAL", args: []string{strconv.Itoa(int(unix.SIGTERM))}})
+		send(signalPacket(unix.SIGTERM))
 	}
 	send(packet{verb: "END"})
 	return nil
@@ -328,6 +330,10 @@ func words(c Child) []string {
 
 func exitPacket(e Exit) packet {
 	return packet{verb: "EXIT", args: append(words(e.Child), strconv.FormatUint(uint64(e.Status), 10))}
+}
+
+func signalPacket(s syscall.Signal) packet {
+	return packet{verb: "SIGNAL", args: []string{strconv.Itoa(int(s))}}
 }
 
 // serve returns when the master is reaped and everything that it had sent is
@@ -383,7 +389,7 @@ func (k *keeper) signal(s os.Signal) {
 		k.stopping = true
 	}
 	if k.master != nil {
-		k.master.outbox.push(packet{verb: "SIGNAL", args: []string{strconv.Itoa(int(s.(syscall.Signal)))}})
+		k.master.outbox.push(signalPacket(s.(syscall.Signal)))
 	}
 }
 
@@ -449,6 +455,22 @@ func (k *keeper) handle(p packet) {
 	default:
 		log.Printf("unknown message %q", p.verb) // from a newer master; it must cope
 	}
+}
+
+// hold keeps a record that did not come in a message, as it would have come.
+func (k *keeper) hold(name, record string) error {
+	if len(record) <= maxRecord {
+		k.records[name] = record
+		return nil
+	}
+	file, err := memory(name, record)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	k.files[name] = []int{fd}
+	return err
 }
 
 func (k *keeper) drop(name string) {

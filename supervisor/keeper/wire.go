@@ -40,6 +40,9 @@ import (
 //	END              the inheritance is complete; EXIT and SIGNAL may follow
 const maxPacket = 128 << 10
 
+// maxRecord is the longest record that is sent in a message.
+const maxRecord = 100 << 10
+
 // maxFiles is the kernel's limit of descriptors in a message (SCM_MAX_FD).
 const maxFiles = 253
 
