@@ -177,19 +177,25 @@ func checkUpgrade(program string) (file *os.File, version string, err error) {
 // own, and so their exit statuses come through.
 func (m *master) becomeKeeper() {
 	m.yield(0) // a command that goes on for longer is cut off
-	m.do(func() {
-		if m.stopping {
-			return
-		}
-		e, err := m.estate()
-		if err == nil {
-			err = e.Become("/proc/self/exe")
+	for again := true; again; {
+		again = false // should this master have ended
+		m.do(func() {
+			if m.stopping {
+				return
+			}
+			e, err := m.estate()
+			if err == nil {
+				err = e.Become("/proc/self/exe", m.signals)
+			}
+			if again = errors.Is(err, keeper.ErrSignal); again {
+				return
+			}
 			leaveSignals()
 			m.heedSignals()
-		}
-		m.yielding = false
-		m.warn("keeper", fmt.Sprintf("the keeper is gone and could not be replaced (%v): nothing would start the master again; restart the daemon when you can", err))
-	})
+			m.yielding = false
+			m.warn("keeper", fmt.Sprintf("the keeper is gone and could not be replaced (%v): nothing would start the master again; restart the daemon when you can", err))
+		})
+	}
 }
 
 // estate is all that a keeper would hold now.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
 )
@@ -214,5 +215,51 @@ func TestAnUpgradeIsOverWhenTheKeeperIsKilledMeanwhile(t *testing.T) {
 	now := d.untilUpgraded(before)
 	if now.UpgradeFailed != "" || executable(t, now.Master) != next || executable(t, now.Keeper) != next {
 		t.Errorf("after the upgrade: %+v", now)
+	}
+}
+
+// A keeper that stands still has all of it to see to at once when it goes on: that
+// the upgrade is proven, and what has come meanwhile.
+func (d *daemon) upgradeToAKeeperThatStandsStill(next string) control.Ping {
+	d.t.Helper()
+	if _, err := d.Upgrade(d.t.Context(), control.UpgradeRequest{Program: next}, nil); err != nil {
+		d.t.Fatal(err)
+	}
+	var now control.Ping
+	d.eventually("the new master serves", func() bool {
+		var err error
+		now, err = d.Ping(d.t.Context())
+		return err == nil && now.Upgrading && executable(d.t, now.Master) == next
+	})
+	d.freeze(now.Keeper)
+	return now
+}
+
+func TestATERMIsHeardByAKeeperThatIsBeingUpgraded(t *testing.T) {
+	t.Parallel()
+	next := program(t, "next")
+	for range 4 {
+		d := newDaemon(t)
+		d.start(app("api", 1))
+		now := d.upgradeToAKeeperThatStandsStill(next)
+		kill(t, now.Keeper, syscall.SIGTERM)
+		time.Sleep(1200 * time.Millisecond) // the new master has proven itself
+		kill(t, now.Keeper, syscall.SIGCONT)
+		d.hasEnded()
+		d.nobodyRuns()
+	}
+}
+
+func TestWhatAMasterHadSentIsNotLostIfItEndsWhenTheKeeperIsUpgraded(t *testing.T) {
+	t.Parallel()
+	next := program(t, "next")
+	for range 4 {
+		d := newDaemon(t)
+		now := d.upgradeToAKeeperThatStandsStill(next)
+		d.start(app("api", 1))
+		kill(t, now.Master, syscall.SIGKILL)
+		time.Sleep(1200 * time.Millisecond)
+		kill(t, now.Keeper, syscall.SIGCONT)
+		d.until("the app is known", func(l []control.Process) bool { return states(l) == "api:0 online" })
 	}
 }
