@@ -263,3 +263,22 @@ func TestWhatAMasterHadSentIsNotLostIfItEndsWhenTheKeeperIsUpgraded(t *testing.T
 		d.until("the app is known", func(l []control.Process) bool { return states(l) == "api:0 online" })
 	}
 }
+
+func TestTwoUpgradesAtOnceComeOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 1))
+	one, two := program(t, "one"), program(t, "two")
+	upgrade := func(program string) func() {
+		return func() {
+			if _, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: program}, nil); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	sideBySide(upgrade(one), upgrade(two))
+	d.eventually("the daemon is one of them", func() bool {
+		now, err := d.Ping(t.Context())
+		return err == nil && !now.Upgrading && (executable(t, now.Keeper) == one || executable(t, now.Keeper) == two)
+	})
+}
