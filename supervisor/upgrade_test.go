@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nekoctl/neko/supervisor/control"
 )
 
@@ -281,4 +283,36 @@ func TestTwoUpgradesAtOnceComeOneAfterTheOther(t *testing.T) {
 		now, err := d.Ping(t.Context())
 		return err == nil && !now.Upgrading && (executable(t, now.Keeper) == one || executable(t, now.Keeper) == two)
 	})
+}
+
+func TestAnUpgradeFailsForWhichTheKeeperHasNoDescriptor(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 1))
+	open, err := os.ReadDir("/proc/" + strconv.Itoa(d.keeper) + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before unix.Rlimit
+	set := func(limit *unix.Rlimit) {
+		if err := unix.Prlimit(d.keeper, unix.RLIMIT_NOFILE, limit, &before); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(&unix.Rlimit{Cur: uint64(len(open)), Max: 1 << 10})
+	began, err := d.Ping(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: program(t, "next")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the keeper says so", func() bool {
+		text, err := os.ReadFile(d.home.Log())
+		return err == nil && strings.Contains(string(text), "UPGRADE: a message was cut short")
+	})
+	set(&unix.Rlimit{Cur: 1 << 10, Max: 1 << 10})
+	if now := d.untilUpgraded(began); !strings.Contains(now.UpgradeFailed, "no descriptor left") {
+		t.Errorf("got %+v", now)
+	}
 }

@@ -278,6 +278,9 @@ func (m *master) read(packets chan<- packet) {
 			packets <- p
 		case errors.Is(err, errCut): // we have no descriptors left; the next may fit again
 			log.Print(err)
+			if p.verb == "UPGRADE" { // its master is about to end
+				packets <- p
+			}
 		case errors.Is(err, os.ErrDeadlineExceeded): // it goes on with another life of this keeper
 			return
 		default:
@@ -439,9 +442,7 @@ func (k *keeper) handle(p packet) {
 		}
 		k.upgrade.ready()
 	case "UPGRADE":
-		if len(p.files) == 1 {
-			k.upgrade.propose(p.files[0])
-		}
+		k.upgrade.propose(p.files)
 	case "FAIL":
 		if k.served { // there are workers to look after: the next one may succeed
 			log.Printf("the new master failed: %s", p.body)
@@ -474,9 +475,7 @@ func (k *keeper) hold(name, record string) error {
 }
 
 func (k *keeper) drop(name string) {
-	for _, fd := range k.files[name] {
-		unix.Close(fd)
-	}
+	closeAll(k.files[name])
 	delete(k.files, name)
 	delete(k.records, name)
 }
