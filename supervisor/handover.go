@@ -45,27 +45,38 @@ func (m *master) begin() (end func(), err error) {
 	return func() { m.do(func() { m.commands-- }) }, err
 }
 
-// yield takes no more commands and waits until but others are under way. It is
-// false if that took too long, or the daemon is to stop, which goes first.
-func (m *master) yield(but int) bool {
-	over, late := false, false
+// yield takes no more commands and waits until but others are under way. It fails
+// if that took too long, if somebody else is about to replace this master, or if
+// the daemon is to stop, which goes first.
+func (m *master) yield(but int) error {
+	err := error(errAgain)
 	m.do(func() {
 		if !m.yielding {
 			m.yielding = true
-			over = true
+			err = nil
 		}
 	})
-	if !over {
-		return false // somebody else is about to replace this master
+	if err != nil {
+		return err
 	}
+	late := false
 	timer := time.AfterFunc(longestYield, func() { m.post(func() { late = true }) })
 	defer timer.Stop()
 	m.until(func() bool { return m.stopping || m.commands <= but || late })
+	err = errAgain // should this master have ended
 	m.do(func() {
-		over = !m.stopping && m.commands <= but
-		m.yielding = over
+		switch {
+		case m.stopping:
+			err = errStopping
+		case m.commands > but:
+			err = failure("try again when they have ended; nekoctl list shows what they wait for",
+				"there are commands under way, and they did not end within %s", longestYield)
+		default:
+			err = nil
+		}
+		m.yielding = err == nil
 	})
-	return over
+	return err
 }
 
 // upgrade ends this master for one of the given program, "" for what is at the
@@ -91,9 +102,8 @@ func (m *master) upgrade(program string, commands int) error {
 	if gone {
 		return failure("wait a moment, and see nekoctl ping", "the keeper is being replaced")
 	}
-	if !m.yield(commands) {
-		return failure("try again when they have ended; nekoctl list shows what they wait for",
-			"there are commands under way, and they did not end within %s", longestYield)
+	if err := m.yield(commands); err != nil {
+		return err
 	}
 	m.log("upgrade from %s to %s (%s)", m.version, version, program)
 	if err := m.line.Upgrade(file); err != nil {
@@ -176,25 +186,34 @@ func checkUpgrade(program string) (file *os.File, version string, err error) {
 // one, with all that it has, and starts another master. Its children stay its
 // own, and so their exit statuses come through.
 func (m *master) becomeKeeper() {
-	m.yield(0) // a command that goes on for longer is cut off
-	m.do(func() {
-		if m.stopping {
-			return
-		}
-		e, err := m.estate()
-		if err == nil {
-			err = e.Become("/proc/self/exe")
+	_ = m.yield(0) // a command that goes on for longer is cut off
+	for again := true; again; {
+		again = false // should this master have ended
+		m.do(func() {
+			if m.stopping {
+				return
+			}
+			e, err := m.estate()
+			if err == nil {
+				err = e.Become("/proc/self/exe", m.signals)
+			}
+			if again = errors.Is(err, keeper.ErrSignal); again {
+				return
+			}
 			leaveSignals()
 			m.heedSignals()
-		}
-		m.yielding = false
-		m.warn("keeper", fmt.Sprintf("the keeper is gone and could not be replaced (%v): nothing would start the master again; restart the daemon when you can", err))
-	})
+			m.yielding = false
+			m.warn("keeper", fmt.Sprintf("the keeper is gone and could not be replaced (%v): nothing would start the master again; restart the daemon when you can", err))
+		})
+	}
 }
 
 // estate is all that a keeper would hold now.
 func (m *master) estate() (keeper.Estate, error) {
 	e := keeper.Estate{Home: m.home, Records: m.conn.Records(), Files: map[string][]int{}}
+	if m.upgrading { // to this program, which the keeper is from now on
+		delete(e.Records, keeper.UpgradeRecord)
+	}
 	maps.Copy(e.Files, m.held)
 	for _, a := range m.apps {
 		for i, g := range a.groups {

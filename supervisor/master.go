@@ -246,7 +246,7 @@ func (m *master) loop(events <-chan any) int {
 		switch {
 		case m.stopping && len(m.processes) == 0 && len(m.apps) == 0 && !m.saver.busy:
 			return m.end()
-		case m.leaves && m.commands == 0:
+		case m.leaves && m.commands == 0 && !m.keeperGone: // or there would be no other
 			return 0
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,8 +47,8 @@ func (m *master) recover(in *keeper.Inheritance) error {
 	if s == nil {
 		return nil
 	}
-	m.endUnrecorded(s)
-	if len(s.living()) == 0 {
+	unrecorded := s.unrecorded()
+	if len(s.living())+len(unrecorded) == 0 {
 		return nil
 	}
 	lost := s.find()
@@ -54,6 +56,7 @@ func (m *master) recover(in *keeper.Inheritance) error {
 		m.warn("lost "+name, fmt.Sprintf("%s runs and cannot be taken over: %v; end it by: kill -TERM%s", name, err, s.pids(name)))
 		s.forget(name)
 	}
+	s.forgetStrangers()
 	for name, record := range s.Records {
 		in.Records[name] = record
 		if err := m.conn.Set(name, record); err != nil {
@@ -67,6 +70,7 @@ func (m *master) recover(in *keeper.Inheritance) error {
 		}
 	}
 	m.log("keeper and master of an earlier daemon were killed: found %d of its processes again", len(s.living()))
+	m.endUnrecorded(unrecorded)
 	return nil
 }
 
@@ -89,15 +93,22 @@ func (m *master) unreadable(err error) error {
 	return nil
 }
 
-// endUnrecorded asks what an earlier daemon started in its last moment, after
-// the state was saved, to go. It finishes what it serves.
-func (m *master) endUnrecorded(s *state) {
+// unrecorded are the processes that an earlier daemon started in its last moment,
+// after the state was saved.
+func (s *state) unrecorded() []keeper.Child {
 	known := s.living()
-	for _, c := range workersOf(m.home) {
-		if _, ok := known[c.PID]; !ok {
-			m.log("pid %d is of the earlier daemon, and on no record: it is told to stop", c.PID)
-			_ = unix.Kill(c.PID, unix.SIGTERM) // it may have ended
-		}
+	return slices.DeleteFunc(workersOf(s.home), func(c keeper.Child) bool {
+		_, ok := known[c.PID]
+		return ok
+	})
+}
+
+// endUnrecorded asks these to go, once their sockets are ours. They finish what
+// they serve.
+func (m *master) endUnrecorded(list []keeper.Child) {
+	for _, c := range list {
+		m.log("pid %d is of the earlier daemon, and on no record: it is told to stop", c.PID)
+		_ = unix.Kill(c.PID, unix.SIGTERM) // it may have ended
 	}
 }
 
@@ -154,30 +165,39 @@ func (s *state) find() found {
 // end is a descriptor in another process.
 type end struct{ pid, fd int }
 
-// ends are the sockets and pipes of all processes in the groups of the state's,
-// by inode.
+// ends are the sockets and pipes of all processes in the groups of the state's, and
+// of those that are on no record, by inode.
 func (s *state) ends() map[uint64]end {
-	living := s.living()
+	groups := s.living()
+	for _, c := range s.unrecorded() {
+		groups[c.PID] = c
+	}
 	ends := map[uint64]end{}
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
 		group, err := unix.Getpgid(pid)
-		if _, ours := living[group]; err != nil || !ours {
+		if _, ours := groups[group]; err == nil && ours {
+			maps.Copy(ends, descriptors(pid))
+		}
+	}
+	return ends
+}
+
+// descriptors are the sockets and pipes of a process, by inode.
+func descriptors(pid int) map[uint64]end {
+	ends := map[uint64]end{}
+	links, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	for _, link := range links {
+		target, err := os.Readlink(link)
+		if err != nil {
 			continue
 		}
-		links, _ := filepath.Glob(dir + "/fd/*")
-		for _, link := range links {
-			target, err := os.Readlink(link)
-			if err != nil {
-				continue
-			}
-			kind, number, _ := strings.Cut(strings.TrimSuffix(target, "]"), ":[")
-			inode, err := strconv.ParseUint(number, 10, 64)
-			if err == nil && (kind == "socket" || kind == "pipe") {
-				fd, _ := strconv.Atoi(filepath.Base(link))
-				ends[inode] = end{pid, fd}
-			}
+		kind, number, _ := strings.Cut(strings.TrimSuffix(target, "]"), ":[")
+		inode, err := strconv.ParseUint(number, 10, 64)
+		if err == nil && (kind == "socket" || kind == "pipe") {
+			fd, _ := strconv.Atoi(filepath.Base(link))
+			ends[inode] = end{pid, fd}
 		}
 	}
 	return ends
@@ -214,14 +234,14 @@ func appOf(name string) string {
 
 // pids are those of an app's processes that live, each with a space before it.
 func (s *state) pids(app string) string {
-	text := ""
+	text, living := "", s.living()
 	for name, record := range s.Records {
 		var r slotRecord
 		if !strings.HasPrefix(name, "slot/") || appOf(name) != app || json.Unmarshal([]byte(record), &r) != nil {
 			continue
 		}
 		for _, p := range r.Processes {
-			if (keeper.Child{PID: p.PID, Start: p.Start}).Alive() {
+			if _, ok := living[p.PID]; ok {
 				text += " " + strconv.Itoa(p.PID)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -34,6 +36,8 @@ type state struct {
 	// Inodes are those of sockets and pipes, by the name under which the keeper
 	// has them. They are found again in the workers that have the other ends.
 	Inodes map[string][]uint64 `json:"inodes"`
+
+	home home.Dir // that it was read from
 }
 
 // saveEvery bounds how often the state is written. So old it can be.
@@ -191,7 +195,48 @@ func readState(h home.Dir) (*state, error) {
 	if s.Where != where() {
 		return nil, nil
 	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w", h.State(), err)
+	}
+	s.home = h
 	return &s, nil
+}
+
+// check finds what no master would have written, and what none could live with.
+func (s *state) check() error {
+	const most = 1 << 16 // slots or listeners
+	for name := range s.Inodes {
+		parts := strings.Split(name, "/")
+		numbers := parts[min(2, len(parts)):]
+		for _, text := range numbers {
+			if n, err := strconv.ParseInt(text, 10, 64); err != nil || n < 0 || n > most && parts[0] == "socket" {
+				return fmt.Errorf("the name %q", name)
+			}
+		}
+		if len(parts) != 4 {
+			return fmt.Errorf("the name %q", name)
+		}
+	}
+	for name, text := range s.Records {
+		parts := strings.Split(name, "/")
+		bad := true
+		switch {
+		case parts[0] == "app" && len(parts) == 2:
+			var r appRecord
+			bad = json.Unmarshal([]byte(text), &r) != nil || r.Spec == nil || r.Spec.Name != parts[1] || r.Size < 0 || r.Size > most
+		case parts[0] == "slot" && len(parts) == 3:
+			var r slotRecord
+			n, err := strconv.Atoi(parts[2])
+			bad = err != nil || n < 0 || n > most || json.Unmarshal([]byte(text), &r) != nil || !slices.Contains([]want{run, stop, retire}, r.Want) ||
+				slices.ContainsFunc(r.Processes, func(p processRecord) bool {
+					return p.PID < 0 || !slices.Contains([]role{starting, serving, standIn, spare, leaving}, p.Role)
+				})
+		}
+		if bad {
+			return fmt.Errorf("the record %q", name)
+		}
+	}
+	return nil
 }
 
 // living are the processes that the records name and that live, by pid.
@@ -203,12 +248,51 @@ func (s *state) living() map[int]keeper.Child {
 			continue
 		}
 		for _, p := range r.Processes {
-			if c := (keeper.Child{PID: p.PID, Start: p.Start}); c.PID > 0 && c.Alive() {
+			if c := (keeper.Child{PID: p.PID, Start: p.Start}); c.PID > 0 && c.Alive() && s.ours(p.PID) {
 				found[p.PID] = c
 			}
 		}
 	}
 	return found
+}
+
+// ours says whether a process is one that a master of the home has started, as far
+// as we may look. Some programs write over what they were told at their start; they
+// have our pipes.
+func (s *state) ours(pid int) bool {
+	if group, err := unix.Getpgid(pid); err != nil || group != pid {
+		return false
+	}
+	if told, err := told(s.home, pid); told || err != nil {
+		return true
+	}
+	for inode := range descriptors(pid) {
+		for _, known := range s.Inodes {
+			if slices.Contains(known, inode) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// forgetStrangers records what is not ours as if it had ended: a pid in a record that
+// makes no sense may be anybody's.
+func (s *state) forgetStrangers() {
+	ours := s.living()
+	for name, text := range s.Records {
+		var r slotRecord
+		if !strings.HasPrefix(name, "slot/") || json.Unmarshal([]byte(text), &r) != nil {
+			continue
+		}
+		for i, p := range r.Processes {
+			if _, ok := ours[p.PID]; !ok {
+				r.Processes[i].Start = 0
+			}
+		}
+		record, _ := json.Marshal(r) // it was read from JSON
+		s.Records[name] = string(record)
+	}
 }
 
 // Orphans is how many processes of a daemon live whose keeper and master were
@@ -222,23 +306,33 @@ func Orphans(h home.Dir) int {
 	if s == nil {
 		return 0
 	}
-	return len(s.living())
+	return len(s.living()) + len(s.unrecorded())
 }
 
-// workersOf are the processes that were told the notify socket of a home, as far
-// as we may look: leaders of groups, which a master makes of what it starts.
+// told says whether a process was told the notify socket of a home.
+func told(h home.Dir, pid int) (bool, error) {
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return strings.Contains("\x00"+string(env), "\x00NOTIFY_SOCKET="+notifyName(h)+"\x00"), err
+}
+
+// workersOf are the processes that masters of a home have started, as far as we
+// may look: leaders of groups who were told its notify socket. What a worker has
+// started was told it, too; but that has a session of its own, or its parent was
+// told it.
 func workersOf(h home.Dir) (list []keeper.Child) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
-		var pid int
-		if _, err := fmt.Sscanf(filepath.Base(dir), "%d", &pid); err != nil {
-			continue
-		}
+		pid, _ := strconv.Atoi(filepath.Base(dir))
 		if group, err := unix.Getpgid(pid); err != nil || group != pid {
 			continue
 		}
-		env, err := os.ReadFile(dir + "/environ")
-		if err != nil || !strings.Contains("\x00"+string(env), "\x00NOTIFY_SOCKET="+notifyName(h)+"\x00") {
+		if session, err := unix.Getsid(pid); err != nil || session == pid {
+			continue
+		}
+		if ours, _ := told(h, pid); !ours {
+			continue
+		}
+		if child, _ := told(h, parent(pid)); child {
 			continue
 		}
 		if start, err := keeper.StartTime(pid); err == nil {
@@ -246,6 +340,13 @@ func workersOf(h home.Dir) (list []keeper.Child) {
 		}
 	}
 	return list
+}
+
+func parent(pid int) (parent int) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	_, rest, _ := strings.Cut(string(text), "\nPPid:")
+	_, _ = fmt.Sscan(rest, &parent) // leaves 0, of which there is no process
+	return parent
 }
 
 // removeState is done at the daemon's orderly end: there is nothing to be found.

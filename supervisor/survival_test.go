@@ -553,3 +553,19 @@ func TestTheLastWordsOfAStoppedDaemonAreInItsLogs(t *testing.T) {
 		}
 	}
 }
+
+// A record that is too long for a message goes on with the keeper that inherits it.
+func TestAKeeperIsReplacedThatHoldsALongRecord(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := web("api", 1)
+	for i := range 3 {
+		a.Env[fmt.Sprint("LONG", i)] = strings.Repeat("x", 60<<10)
+	}
+	before := d.start(a).Processes
+	d.killKeeper()
+	d.killMaster()
+	if after := d.list(); len(after) != 1 || after[0].PID != before[0].PID {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}

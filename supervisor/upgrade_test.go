@@ -7,6 +7,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/control"
 )
@@ -181,4 +184,135 @@ func TestCommandsAreNotLostInAnUpgrade(t *testing.T) {
 			}
 		},
 	)
+}
+
+// Nothing is open in the keeper but what it had at its start, and so the program
+// gets the lowest of all numbers there.
+func TestADaemonThatHasDoneNothingYetCanBeUpgraded(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	next := program(t, "next")
+	now := d.upgrade(next)
+	if now.UpgradeFailed != "" || executable(t, now.Master) != next || executable(t, now.Keeper) != next {
+		t.Errorf("after the upgrade: %+v", now)
+	}
+}
+
+// The master that is on trial takes the keeper's place, and is not on trial any more.
+func TestAnUpgradeIsOverWhenTheKeeperIsKilledMeanwhile(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 2))
+	next := program(t, "next")
+	if _, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: next}, nil); err != nil {
+		t.Fatal(err)
+	}
+	var before control.Ping
+	d.eventually("the new master is on trial", func() bool {
+		var err error
+		before, err = d.Ping(t.Context())
+		return err == nil && before.Upgrading && executable(t, before.Master) == next
+	})
+	kill(t, before.Keeper, syscall.SIGKILL)
+	now := d.untilUpgraded(before)
+	if now.UpgradeFailed != "" || executable(t, now.Master) != next || executable(t, now.Keeper) != next {
+		t.Errorf("after the upgrade: %+v", now)
+	}
+}
+
+// A keeper that stands still has all of it to see to at once when it goes on: that
+// the upgrade is proven, and what has come meanwhile.
+func (d *daemon) upgradeToAKeeperThatStandsStill(next string) control.Ping {
+	d.t.Helper()
+	if _, err := d.Upgrade(d.t.Context(), control.UpgradeRequest{Program: next}, nil); err != nil {
+		d.t.Fatal(err)
+	}
+	var now control.Ping
+	d.eventually("the new master serves", func() bool {
+		var err error
+		now, err = d.Ping(d.t.Context())
+		return err == nil && now.Upgrading && executable(d.t, now.Master) == next
+	})
+	d.freeze(now.Keeper)
+	return now
+}
+
+func TestATERMIsHeardByAKeeperThatIsBeingUpgraded(t *testing.T) {
+	t.Parallel()
+	next := program(t, "next")
+	for range 4 {
+		d := newDaemon(t)
+		d.start(app("api", 1))
+		now := d.upgradeToAKeeperThatStandsStill(next)
+		kill(t, now.Keeper, syscall.SIGTERM)
+		time.Sleep(1200 * time.Millisecond) // the new master has proven itself
+		kill(t, now.Keeper, syscall.SIGCONT)
+		d.hasEnded()
+		d.nobodyRuns()
+	}
+}
+
+func TestWhatAMasterHadSentIsNotLostIfItEndsWhenTheKeeperIsUpgraded(t *testing.T) {
+	t.Parallel()
+	next := program(t, "next")
+	for range 4 {
+		d := newDaemon(t)
+		now := d.upgradeToAKeeperThatStandsStill(next)
+		d.start(app("api", 1))
+		kill(t, now.Master, syscall.SIGKILL)
+		time.Sleep(1200 * time.Millisecond)
+		kill(t, now.Keeper, syscall.SIGCONT)
+		d.until("the app is known", func(l []control.Process) bool { return states(l) == "api:0 online" })
+	}
+}
+
+func TestTwoUpgradesAtOnceComeOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 1))
+	one, two := program(t, "one"), program(t, "two")
+	upgrade := func(program string) func() {
+		return func() {
+			if _, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: program}, nil); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	sideBySide(upgrade(one), upgrade(two))
+	d.eventually("the daemon is one of them", func() bool {
+		now, err := d.Ping(t.Context())
+		return err == nil && !now.Upgrading && (executable(t, now.Keeper) == one || executable(t, now.Keeper) == two)
+	})
+}
+
+func TestAnUpgradeFailsForWhichTheKeeperHasNoDescriptor(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 1))
+	open, err := os.ReadDir("/proc/" + strconv.Itoa(d.keeper) + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before unix.Rlimit
+	set := func(limit *unix.Rlimit) {
+		if err := unix.Prlimit(d.keeper, unix.RLIMIT_NOFILE, limit, &before); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(&unix.Rlimit{Cur: uint64(len(open)), Max: 1 << 10})
+	began, err := d.Ping(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: program(t, "next")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the keeper says so", func() bool {
+		text, err := os.ReadFile(d.home.Log())
+		return err == nil && strings.Contains(string(text), "UPGRADE: a message was cut short")
+	})
+	set(&unix.Rlimit{Cur: 1 << 10, Max: 1 << 10})
+	if now := d.untilUpgraded(began); !strings.Contains(now.UpgradeFailed, "no descriptor left") {
+		t.Errorf("got %+v", now)
+	}
 }

@@ -91,7 +91,11 @@ func (c *Client) get(ctx context.Context, path string, answer any) error {
 	defer cancel()
 	for {
 		err := c.do(ctx, "GET", path, nil, func(body *bufio.Reader) error {
-			return json.NewDecoder(body).Decode(answer)
+			err := json.NewDecoder(body).Decode(answer)
+			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+				err = errors.Join(errBroken, err)
+			}
+			return err
 		})
 		if !errors.Is(err, errBroken) || !soon(ctx) {
 			return err
@@ -99,8 +103,8 @@ func (c *Client) get(ctx context.Context, path string, answer any) error {
 	}
 }
 
-// errBroken says that a master was gone before it had answered. The next one
-// answers the same question.
+// errBroken says that a master was gone before it had answered, or in the middle
+// of it. The next one answers the same question.
 var errBroken = errors.New("the daemon gave no answer")
 
 // soon waits a moment before a second attempt, false if ctx is over.

@@ -115,3 +115,20 @@ func TestLongPath(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+// The master is killed in the middle of a long answer.
+func TestAQuestionIsAskedAgainIfItsAnswerBreaksOff(t *testing.T) {
+	asked := 0
+	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if asked++; asked == 1 {
+			fmt.Fprint(w, `[{"id":1},`)
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		fmt.Fprint(w, `[{"id":1},{"id":2}]`)
+	})
+	list, err := client.Processes(t.Context())
+	if err != nil || len(list) != 2 || asked != 2 {
+		t.Errorf("%+v, %v, asked %d times", list, err, asked)
+	}
+}

@@ -138,23 +138,33 @@ func (c *Conn) Put(name string, fds ...int) error {
 	return c.link.send(packet{verb: "PUT", args: []string{name}, files: fds})
 }
 
-// Set deposits a record under a name without spaces: up to 100 KiB in the
-// message itself, more of it as a memfd.
+// Set deposits a record under a name without spaces: in the message itself, or
+// as a memfd if it is too long for that.
 func (c *Conn) Set(name, record string) error {
 	c.change(func() { c.records[name] = record })
-	if len(record) <= 100<<10 {
+	if len(record) <= maxRecord {
 		return c.link.send(packet{verb: "SET", args: []string{name}, body: record})
 	}
+	file, err := memory(name, record)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return c.Put(name, int(file.Fd()))
+}
+
+// memory is a memfd with a text.
+func memory(name, text string) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("memfd: %w", err)
+		return nil, fmt.Errorf("memfd: %w", err)
 	}
 	file := os.NewFile(uintptr(fd), name)
-	defer file.Close()
-	if _, err := file.WriteString(record); err != nil {
-		return fmt.Errorf("memfd: %w", err)
+	if _, err := file.WriteString(text); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("memfd: %w", err)
 	}
-	return c.Put(name, fd)
+	return file, nil
 }
 
 // Record reads what Set deposited.

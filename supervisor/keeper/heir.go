@@ -2,9 +2,11 @@ package keeper
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"os"
 	"os/signal"
 	"strconv"
@@ -32,23 +34,24 @@ type Estate struct {
 // estateVariable names the heir's descriptor of the estate, a memfd.
 const estateVariable = "NEKO_ESTATE_FD"
 
+// ErrSignal says that this process has got a signal, which it is to see to first.
+var ErrSignal = errors.New("a signal came")
+
 // Become makes this process a keeper of the given program with an estate. It
 // returns only if that fails, and then nothing has changed but that most signals
-// are ignored.
-func (e Estate) Become(program string) error {
+// are ignored; or with ErrSignal, and these are not, if there is one in the
+// channel, for the heir would not know of it.
+func (e Estate) Become(program string, signals <-chan os.Signal) error {
 	text, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
-	memory, err := unix.MemfdCreate("estate", unix.MFD_CLOEXEC)
+	file, err := memory("estate", string(text))
 	if err != nil {
-		return fmt.Errorf("memfd: %w", err)
+		return err
 	}
-	file := os.NewFile(uintptr(memory), "estate")
 	defer file.Close()
-	if _, err := file.Write(text); err != nil {
-		return fmt.Errorf("memfd: %w", err)
-	}
+	memory := int(file.Fd())
 	env := append(withoutVariables(os.Environ(), "NEKO_HOME", estateVariable),
 		"NEKO_HOME="+string(e.Home), estateVariable+"="+strconv.Itoa(memory))
 
@@ -61,6 +64,12 @@ func (e Estate) Become(program string) error {
 			return fmt.Errorf("descriptor %d: %w", fd, err)
 		}
 	}
+	if allHeard(); len(signals) > 0 {
+		for _, fd := range left {
+			unix.CloseOnExec(fd)
+		}
+		return ErrSignal
+	}
 	// A signal in the next milliseconds must not end the heir, which does not heed
 	// any yet.
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPIPE)
@@ -69,6 +78,14 @@ func (e Estate) Become(program string) error {
 		unix.CloseOnExec(fd)
 	}
 	return fmt.Errorf("become %s: %w", program, err)
+}
+
+// allHeard returns when all signals that this process got are in their channels,
+// for that is what Stop waits for.
+func allHeard() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, unix.SIGTERM)
+	signal.Stop(c)
 }
 
 func (e Estate) descriptors() []int {
@@ -108,8 +125,13 @@ func inherit(version string) (*keeper, home.Dir, error) {
 	for _, fd := range e.descriptors() {
 		unix.CloseOnExec(fd)
 	}
-	k.files, k.records, k.exits, k.stopping = e.Files, e.Records, e.Exits, e.Stopping
-	k.served = true
+	k.exits, k.stopping, k.served = e.Exits, e.Stopping, true
+	maps.Copy(k.files, e.Files)
+	for name, record := range e.Records {
+		if err := k.hold(name, record); err != nil {
+			return nil, "", err
+		}
+	}
 	k.signals <- unix.SIGCHLD // for those that have ended meanwhile
 	if e.Master.PID != 0 {
 		l, err := newLink(e.Link)
@@ -121,6 +143,9 @@ func inherit(version string) (*keeper, home.Dir, error) {
 		for _, exit := range k.exits { // it may not have heard of them
 			k.master.outbox.push(exitPacket(exit))
 		}
+		if k.stopping { // nor of this
+			k.master.outbox.push(signalPacket(unix.SIGTERM))
+		}
 	}
 	return k, e.Home, nil
 }
@@ -129,11 +154,16 @@ func inherit(version string) (*keeper, home.Dir, error) {
 // master that runs does not notice.
 func (k *keeper) renew() {
 	k.upgrade.proven = nil
-	if !k.master.outbox.empty() { // it stands still; what it was not told yet would be lost
+	for allHeard(); len(k.signals) > 0; {
+		k.signal(<-k.signals)
+	}
+	m := k.master
+	// What one that has just ended had sent, or one that stands still was not told
+	// yet, would be lost.
+	if m.PID == 0 || !m.outbox.empty() {
 		k.upgrade.proven = time.After(steady)
 		return
 	}
-	m := k.master
 	if err := m.link.file.SetReadDeadline(time.Unix(1, 0)); err != nil {
 		log.Printf("upgrade the keeper: %v", err)
 		return
@@ -145,21 +175,22 @@ func (k *keeper) renew() {
 	if k.ended {
 		return
 	}
-	for len(k.signals) > 0 {
-		k.signal(<-k.signals)
-	}
 	delete(k.records, UpgradeRecord)
 	fd, err := m.link.descriptor()
 	if err == nil {
 		err = Estate{
 			Home: k.home, Files: k.files, Records: k.records, Exits: k.exits, Stopping: k.stopping,
 			Master: m.Child, Link: fd,
-		}.Become(k.upgrade.program())
+		}.Become(k.upgrade.program(), k.signals)
 	}
-	k.heed()
-	log.Printf("upgrade the keeper: %v; it stays what it is", err)
-	k.upgrade.state = settled
-	m.outbox.push(k.who())
+	if errors.Is(err, ErrSignal) {
+		k.upgrade.proven = time.After(0)
+	} else {
+		k.heed()
+		log.Printf("upgrade the keeper: %v; it stays what it is", err)
+		k.upgrade.state = settled
+		m.outbox.push(k.who())
+	}
 	_ = m.link.file.SetReadDeadline(time.Time{}) // fails where it is closed, as reading will
 	m.listen()
 }

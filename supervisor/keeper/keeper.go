@@ -77,7 +77,9 @@ func Run(h home.Dir, o Options) int {
 	}
 	k.files["lock"] = []int{lock}
 	if o.Boot != "" {
-		k.records["boot"] = o.Boot
+		if err := k.hold("boot", o.Boot); err != nil {
+			return k.fail(err.Error())
+		}
 	}
 	return k.keep(h)
 }
@@ -276,6 +278,9 @@ func (m *master) read(packets chan<- packet) {
 			packets <- p
 		case errors.Is(err, errCut): // we have no descriptors left; the next may fit again
 			log.Print(err)
+			if p.verb == "UPGRADE" { // its master is about to end
+				packets <- p
+			}
 		case errors.Is(err, os.ErrDeadlineExceeded): // it goes on with another life of this keeper
 			return
 		default:
@@ -312,7 +317,7 @@ func (k *keeper) bequeath() error {
 		send(exitPacket(e))
 	}
 	if k.stopping {
-		send(packet{verb: "SIGNAL", args: []string{strconv.Itoa(int(unix.SIGTERM))}})
+		send(signalPacket(unix.SIGTERM))
 	}
 	send(packet{verb: "END"})
 	return nil
@@ -328,6 +333,10 @@ func words(c Child) []string {
 
 func exitPacket(e Exit) packet {
 	return packet{verb: "EXIT", args: append(words(e.Child), strconv.FormatUint(uint64(e.Status), 10))}
+}
+
+func signalPacket(s syscall.Signal) packet {
+	return packet{verb: "SIGNAL", args: []string{strconv.Itoa(int(s))}}
 }
 
 // serve returns when the master is reaped and everything that it had sent is
@@ -383,7 +392,7 @@ func (k *keeper) signal(s os.Signal) {
 		k.stopping = true
 	}
 	if k.master != nil {
-		k.master.outbox.push(packet{verb: "SIGNAL", args: []string{strconv.Itoa(int(s.(syscall.Signal)))}})
+		k.master.outbox.push(signalPacket(s.(syscall.Signal)))
 	}
 }
 
@@ -433,9 +442,7 @@ func (k *keeper) handle(p packet) {
 		}
 		k.upgrade.ready()
 	case "UPGRADE":
-		if len(p.files) == 1 {
-			k.upgrade.propose(p.files[0])
-		}
+		k.upgrade.propose(p.files)
 	case "FAIL":
 		if k.served { // there are workers to look after: the next one may succeed
 			log.Printf("the new master failed: %s", p.body)
@@ -451,10 +458,24 @@ func (k *keeper) handle(p packet) {
 	}
 }
 
-func (k *keeper) drop(name string) {
-	for _, fd := range k.files[name] {
-		unix.Close(fd)
+// hold keeps a record that did not come in a message, as it would have come.
+func (k *keeper) hold(name, record string) error {
+	if len(record) <= maxRecord {
+		k.records[name] = record
+		return nil
 	}
+	file, err := memory(name, record)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	k.files[name] = []int{fd}
+	return err
+}
+
+func (k *keeper) drop(name string) {
+	closeAll(k.files[name])
 	delete(k.files, name)
 	delete(k.records, name)
 }

@@ -14,7 +14,7 @@ import (
 // one is of the keeper's own program.
 type upgrade struct {
 	state  upgradeState
-	file   int              // the program, if state is not idle
+	file   int              // the program, if state is proposed or later
 	proven <-chan time.Time // when the new master has served for long enough
 }
 
@@ -22,6 +22,7 @@ type upgradeState int
 
 const (
 	idle     upgradeState = iota
+	refused               // the same, and there was no descriptor left for the program
 	proposed              // the master that proposed it is about to end
 	trying                // a master of the new program runs
 	settled               // it is the program of all masters, though not the keeper's
@@ -31,13 +32,31 @@ const (
 // failed, "" while it is under way.
 const UpgradeRecord = "upgrade"
 
-func (u *upgrade) propose(file int) {
+// propose takes the program over. A master is started with descriptors 0 to 3 of
+// its own, and so the program, which is run by its number, must not be one of them.
+func (u *upgrade) propose(files []int) {
 	u.drop()
-	u.state, u.file = proposed, file
+	u.state = refused
+	defer closeAll(files)
+	if len(files) != 1 {
+		return
+	}
+	high, err := unix.FcntlInt(uintptr(files[0]), unix.F_DUPFD_CLOEXEC, 4)
+	if err != nil {
+		log.Printf("upgrade: %v", err)
+		return
+	}
+	u.state, u.file = proposed, high
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
 }
 
 func (u *upgrade) drop() {
-	if u.state != idle {
+	if u.state > refused {
 		unix.Close(u.file)
 	}
 	*u = upgrade{}
@@ -62,6 +81,9 @@ func (u *upgrade) ready() {
 // upgrade, and not from a failure that counts.
 func (u *upgrade) turn(k *keeper) bool {
 	switch u.state {
+	case refused:
+		k.records[UpgradeRecord] = "the upgrade failed: the keeper has no descriptor left for the new program; the present program serves on"
+		u.drop()
 	case proposed:
 		u.state = trying
 		k.records[UpgradeRecord] = ""

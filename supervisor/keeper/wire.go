@@ -40,6 +40,9 @@ import (
 //	END              the inheritance is complete; EXIT and SIGNAL may follow
 const maxPacket = 128 << 10
 
+// maxRecord is the longest record that is sent in a message.
+const maxRecord = 100 << 10
+
 // maxFiles is the kernel's limit of descriptors in a message (SCM_MAX_FD).
 const maxFiles = 253
 
@@ -132,7 +135,8 @@ func (l *link) send(p packet) error {
 var errCut = errors.New("a message was cut short")
 
 // receive returns io.EOF when the other end is gone and everything it had sent
-// has been read.
+// has been read. With errCut it returns what is left of the message, without
+// descriptors.
 func (l *link) receive() (packet, error) {
 	var n, oobn, flags int
 	var err error
@@ -176,7 +180,8 @@ func (l *link) receive() (packet, error) {
 		for _, fd := range p.files {
 			unix.Close(fd)
 		}
-		return packet{}, fmt.Errorf("%.100s: %w", p, errCut)
+		p.files = nil
+		return p, fmt.Errorf("%.100s: %w", p, errCut)
 	}
 	return p, nil
 }
