@@ -20,7 +20,8 @@ import (
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-// Several clients give commands at random while workers and masters are killed.
+// Several clients give commands at random, upgrades too, while workers, masters and
+// keepers are killed.
 // Whatever the order, when it is over nothing is stuck, lost, doubled or leaked.
 //
 // It takes 5 s; NEKO_STRESS=10m makes it longer, and NEKO_STRESS_SEED repeats a
@@ -141,6 +142,9 @@ func (d *daemon) randomCommand(random *rand.Rand, apps []spec.App) {
 	var err error
 	what := "start " + a.Name
 	switch n := random.IntN(20); {
+	case n == 0 && random.IntN(4) == 0:
+		what = "upgrade"
+		_, err = d.Upgrade(ctx, control.UpgradeRequest{Program: a.Command[0]}, nil)
 	case n < 6:
 		if random.IntN(2) == 0 {
 			a.Env = map[string]string{"PATH": a.Env["PATH"], "GORACE": a.Env["GORACE"], "VERSION": fmt.Sprint(random.IntN(2))}
@@ -163,8 +167,14 @@ func (d *daemon) randomCommand(random *rand.Rand, apps []spec.App) {
 // randomBlow kills or stops something. That it may be gone already is no matter.
 func (d *daemon) randomBlow(random *rand.Rand) {
 	if random.IntN(25) == 0 {
-		if ping, err := d.Ping(d.t.Context()); err == nil {
+		if ping, err := d.Ping(d.t.Context()); err == nil && random.IntN(3) > 0 {
 			_ = syscall.Kill(ping.Master, syscall.SIGKILL)
+		} else if err == nil {
+			_ = syscall.Kill(ping.Keeper, syscall.SIGKILL)
+			d.eventually("another keeper", func() bool { // or both would be dead
+				now, err := d.Ping(d.t.Context())
+				return err == nil && now.Keeper != ping.Keeper
+			})
 		}
 		return
 	}
