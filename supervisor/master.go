@@ -17,7 +17,6 @@ import (
 	"log"
 	"maps"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
@@ -44,9 +43,9 @@ type master struct {
 	line        *keeper.Conn // which conn is
 	keeper      keeper.Who
 	held        map[string][]int // descriptors that the keeper has, too: lock, control, notify
-	server      *http.Server
-	listener    net.Listener  // of the control API
-	accepting   chan struct{} // closed when no connection is accepted any more
+	listener    net.Listener     // of the control API
+	accepting   chan struct{}    // closed when no connection is accepted any more
+	clients     sync.WaitGroup   // connections of the control API
 	notify      notifySocket
 	null        *os.File
 	console     *logs.Shared   // standard output of a foreground daemon, else nil

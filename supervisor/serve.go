@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,10 +76,21 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		m.shutdown("nekoctl kill")
 		return nil, nil, nil
 	}))
-	m.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				m.clients.Add(1)
+			case http.StateClosed:
+				m.clients.Done()
+			}
+		},
+	}
+	server.SetKeepAlivesEnabled(false)
 	go func() {
 		defer close(m.accepting)
-		_ = m.server.Serve(ownOnly{m.listener}) // until it is closed
+		_ = server.Serve(ownOnly{m.listener}) // until it is closed
 	}()
 	return nil
 }
@@ -96,16 +106,20 @@ func listenerOf(fd int) (net.Listener, error) {
 	return net.FileListener(file)
 }
 
-// finishControl lets answers that are under way go out, on a busy machine too. A
-// connection that was accepted is answered, so accepting ends first; those that
-// still wait are the next master's.
+// finishControl answers all whose connection was accepted; those that still wait
+// are the next master's. The server's own Shutdown would drop what has not been
+// read yet.
 func (m *master) finishControl() {
 	m.listener.Close()
 	<-m.accepting
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := m.server.Shutdown(ctx); err != nil {
-		m.log("control: %v", err)
+	answered := make(chan struct{})
+	go func() {
+		m.clients.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-time.After(5 * time.Second): // a client that says nothing
 	}
 }
 
