@@ -87,6 +87,7 @@ func openPidfd(fd int) *os.File {
 // are on record: if this master is killed in between, the next one hears the
 // status from the keeper.
 func (m *master) reap(p *process) {
+	m.hurry(p)
 	m.system.endGroup(p)
 	exit, err := keeper.Peek(p.PID)
 	if err != nil {

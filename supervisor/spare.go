@@ -25,6 +25,19 @@ func (p *process) closeGate() {
 	}
 }
 
+// hurry lets the spare of a process that has just ended serve, before anything
+// else is done about that end: clients wait. What follows makes it the one that
+// serves ([master.takeSpare]), unless the slot is in a crash loop.
+func (m *master) hurry(p *process) {
+	s := p.slot
+	if s.serving != p || s.spare == nil || !s.spare.ready || s.spare.spec != s.spec || s.want == stop || s.cycle || s.backoff.streak > 0 {
+		return
+	}
+	if err := s.spare.open(); err != nil {
+		m.log("%s: its spare (pid %d) cannot be told to serve: %v", s, s.spare.PID, err)
+	}
+}
+
 // respite is how long a spare that has just begun to serve has the CPUs for
 // itself, before the next spare is started.
 const respite = 200 * time.Millisecond
