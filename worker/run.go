@@ -86,6 +86,7 @@ func Run(ctx context.Context, config Config) error {
 				continue // ctx has ended
 			}
 			if spare.closed() {
+				w.warmUp()
 				go func() { needed <- spare.wait() }()
 				w.tell(supervisor, "READY=1", "STATUS=waiting to take over")
 				continue

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+
+	"github.com/valyala/fasthttp"
 )
 
 // gate is where a spare waits until it is needed: NEKO_SPARE_FD of the worker
@@ -30,6 +32,14 @@ func gateFromEnv() (gate, error) {
 
 // closed says that there is somebody to wait for.
 func (g gate) closed() bool { return g.pipe != nil }
+
+// warmUp answers a question that nobody has asked: what a first request costs more
+// than the second is paid before somebody waits for it.
+func (w *Worker) warmUp() {
+	var ctx fasthttp.RequestCtx
+	ctx.Request.SetRequestURI(graphqlPath + "?query={__typename}")
+	w.handle(&ctx)
+}
 
 // wait returns true when this process is to serve, false when nobody needs it any
 // more.
