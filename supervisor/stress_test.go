@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -173,6 +174,11 @@ func (d *daemon) randomBlow(random *rand.Rand) {
 			_ = syscall.Kill(ping.Keeper, syscall.SIGKILL)
 			d.eventually("another keeper", func() bool { // or both would be dead
 				now, err := d.Ping(d.t.Context())
+				if errors.Is(err, control.ErrNoDaemon) { // there was no master at that instant: as the command line does
+					if pid, err := keeper.Spawn(d.home); err == nil {
+						d.keeper = pid
+					}
+				}
 				return err == nil && now.Keeper != ping.Keeper
 			})
 		}
