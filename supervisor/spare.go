@@ -8,14 +8,16 @@ import "time"
 // nobody needs it any more. A program that knows nothing of gates serves along
 // with the first, on the same socket, and so takes over even faster.
 
-// open lets a spare through its gate.
+// open lets a spare through its gate. If that fails the gate stays what it is.
 func (p *process) open() error {
 	if p.gate == nil {
 		return nil
 	}
-	defer p.closeGate()
-	_, err := p.gate.Write([]byte{1})
-	return err
+	if _, err := p.gate.Write([]byte{1}); err != nil {
+		return err
+	}
+	p.closeGate()
+	return nil
 }
 
 func (p *process) closeGate() {
@@ -30,12 +32,14 @@ func (p *process) closeGate() {
 // serves ([master.takeSpare]), unless the slot is in a crash loop.
 func (m *master) hurry(p *process) {
 	s := p.slot
-	if s.serving != p || s.spare == nil || !s.spare.ready || s.spare.spec != s.spec || s.want == stop || s.cycle || s.backoff.streak > 0 {
-		return
+	if s.serving == p && s.hasSpare() && s.want != stop && !s.cycle && s.backoff.streak == 0 {
+		_ = s.spare.open() // takeSpare tries again, and says what is wrong
 	}
-	if err := s.spare.open(); err != nil {
-		m.log("%s: its spare (pid %d) cannot be told to serve: %v", s, s.spare.PID, err)
-	}
+}
+
+// hasSpare says whether the slot has one that is ready and of the slot's spec.
+func (s *slot) hasSpare() bool {
+	return s.spare != nil && s.spare.ready && s.spare.spec == s.spec
 }
 
 // respite is how long a spare that has just begun to serve has the CPUs for
@@ -43,12 +47,12 @@ func (m *master) hurry(p *process) {
 const respite = 200 * time.Millisecond
 
 // takeSpare lets the spare of a slot serve that has nobody who does, if it has
-// one that is ready and of the slot's spec.
+// one.
 func (m *master) takeSpare(s *slot) bool {
-	p := s.spare
-	if p == nil || !p.ready || p.spec != s.spec {
+	if !s.hasSpare() {
 		return false
 	}
+	p := s.spare
 	if err := p.open(); err != nil {
 		m.log("%s: its spare (pid %d) cannot be told to serve: %v", s, p.PID, err)
 		return false
