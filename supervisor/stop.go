@@ -100,7 +100,8 @@ func (m *master) remove(a *app) {
 }
 
 // shutdown stops every app, and then the daemon ends. It returns when all
-// processes have ended.
+// processes have ended, and nothing is written to the home any more: whoever waits
+// for it may remove that.
 //
 // It does not go by way of the line: a command that waits for a worker must not
 // delay a stop. Such a command finds its slots stopped and ends.
@@ -119,7 +120,7 @@ func (m *master) shutdown(why string) {
 			m.touch(s)
 		}
 	})
-	m.until(func() bool { return len(m.processes) == 0 })
+	m.until(func() bool { return len(m.processes) == 0 && !m.saver.busy })
 	m.do(func() {
 		for _, name := range slices.Clone(m.order) {
 			a := m.apps[name]
