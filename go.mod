@@ -3,7 +3,10 @@ module github.com/nekoctl/neko
 go 1.26.0
 
 require (
+	github.com/adhocore/gronx v1.20.4
+	github.com/bmatcuk/doublestar/v4 v4.10.4
 	github.com/graph-gophers/graphql-go v1.11.0
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/spf13/pflag v1.0.9
 	github.com/valyala/fasthttp v1.78.0
 	github.com/vektah/gqlparser/v2 v2.5.64

@@ -3,12 +3,18 @@
 package configs
 
 import (
+	"bytes"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v4"
 
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -80,26 +86,141 @@ func TestExampleIsOneThatNekoUnderstands(t *testing.T) {
 		}
 	}
 	apps := read(above + "\n" + strings.Join(lines, ""))
-	if len(apps) != 2 {
+	if len(apps) != 3 {
 		t.Fatalf("with the comments taken away: %+v", apps)
 	}
 	shop := apps[1]
 	if len(shop.Listen) != 2 || shop.Env["COLOR"] != "red" || shop.Env["SHOP_MODE"] != "production" || shop.URLPath != "/admin" {
 		t.Errorf("%+v", shop)
 	}
-	// What it shows as defaults are the defaults.
-	want := spec.Defaults()
-	want.Name, want.Command, want.Cwd, want.Source = shop.Name, shop.Command, shop.Cwd, shop.Source
-	want.Env, want.Listen, want.URLPath = shop.Env, shop.Listen, shop.URLPath
+	// What it shows as defaults are the defaults. All else is for example.
+	want := shop
+	defaults := spec.Defaults()
+	for _, key := range []string{"Instances", "Balance", "ListenPID", "WaitReady", "ListenTimeout", "ShutdownDelay", "StopSignal", "DrainTimeout",
+		"KillTimeout", "Treekill", "Autorestart", "MinUptime", "MaxRestarts", "RestartWindow", "RestartDelay", "Backoff", "IgnoreWatch", "WatchDelay",
+		"MergeLogs", "LogType", "LogRotate", "Pin"} {
+		reflect.ValueOf(&want).Elem().FieldByName(key).Set(reflect.ValueOf(defaults).FieldByName(key))
+	}
 	probe := spec.DefaultProbe()
 	probe.HTTP = "/livez"
-	want.Spare, want.Watchdog, want.Liveness = 1, shop.Watchdog, &probe // of which the default is none
+	want.Liveness = &probe
 	if !reflect.DeepEqual(shop, want) {
 		t.Errorf("shown are other defaults:\n%+v\n%+v", shop, want)
 	}
 	for _, key := range spec.Keys() {
 		if !strings.Contains(below, " "+key+":") {
 			t.Errorf("the example does not show %s", key)
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "write neko.schema.json anew")
+
+// The schema is generated from the parser's own table of keys: after a change
+// there, go test ./configs -update.
+func TestSchemaIsThatOfTheParser(t *testing.T) {
+	schema, err := spec.Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile("neko.schema.json", schema, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there, err := os.ReadFile("neko.schema.json")
+	if err != nil || !bytes.Equal(there, schema) {
+		t.Errorf("neko.schema.json is not what the parser knows; go test ./configs -update writes it (%v)", err)
+	}
+}
+
+// compiled is the schema as an editor has it.
+func compiled(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	text, err := os.Open("neko.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer text.Close()
+	doc, err := jsonschema.UnmarshalJSON(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("neko.schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("neko.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// valid says what the schema has against a file.
+func valid(t *testing.T, schema *jsonschema.Schema, text string) error {
+	t.Helper()
+	var value any
+	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return schema.Validate(value)
+}
+
+func TestSchemaAllowsWhatTheDocumentsShow(t *testing.T) {
+	schema := compiled(t)
+	example, err := os.ReadFile("neko.example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := []string{string(example)}
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		texts = append(texts, m[1])
+	}
+	above, below, _ := strings.Cut(string(example), "# A program of your own.\n")
+	below = strings.ReplaceAll("\n"+below, "\n  # ", "\n  ")
+	texts = append(texts, above+strings.Replace(below, "listen: [", "x: [", 1))
+	texts[len(texts)-1] = regexp.MustCompile("(?m)^ *x: .*$").ReplaceAllString(texts[len(texts)-1], "")
+	for _, text := range texts {
+		if err := valid(t, schema, text); err != nil {
+			t.Errorf("%v in\n%s", err, text)
+		}
+	}
+}
+
+// Where the schema has something against a value, so has the parser, and the
+// other way round.
+func TestSchemaAndParserAgree(t *testing.T) {
+	schema := compiled(t)
+	for text, good := range map[string]bool{
+		`instances: max`: true, `instances: 4`: true, `instances: 0`: false, `instances: many`: false,
+		`listen: 4000`: true, `listen: [":80", 81]`: true, `listen: {http: ":80"}`: true, `listen: [[80]]`: false,
+		`drain_timeout: 1.5s`: true, `drain_timeout: 1500`: true, `drain_timeout: soon`: false, `drain_timeout: -1`: false,
+		`max_memory_restart: 300M`: true, `max_memory_restart: 1.5GiB`: true, `max_memory_restart: lots`: false,
+		`stop_exit_codes: 3`: true, `stop_exit_codes: [0, 255]`: true, `stop_exit_codes: 256`: false,
+		`exp_backoff_restart_delay: 100`: true, `exp_backoff_restart_delay: {max: 1m}`: true, `exp_backoff_restart_delay: {jitter: 2}`: false, `exp_backoff_restart_delay: {most: 1m}`: false,
+		`watch: true`: true, `watch: [src]`: true, `watch: {}`: false,
+		`liveness: {exec: ./ok, failures: 1}`: true, `liveness: {exec: ./ok, failures: 0}`: false, `liveness: {udp: 1}`: false,
+		`depends_on: a`: true, `depends_on: {a: ready}`: true, `depends_on: {a: {condition: started}}`: true, `depends_on: {a: gone}`: false,
+		`log_rotate: false`: true, `log_rotate: {size: 10M}`: true, `log_rotate: true`: true, `log_rotate: {keep: -1}`: false,
+		`log_type: json`: true, `log_type: xml`: false,
+		`umask: "022"`: true, `umask: "9"`: false,
+		`rlimits: {nofile: "1024:65536"}`: true, `rlimits: {core: unlimited}`: true, `rlimits: {nofile: few}`: false, `rlimits: {files: 1}`: false,
+		`nice: -5`: true, `nice: 20`: false, `pin: true`: true, `pin: "yes"`: false, `pins: true`: false,
+		`stop_signal: INT`: true, `stop_signal: 2`: true, `stop_signal: stop it`: false,
+		`type: service`: true, `type: cron`: false, `env: {A: 1, B: two}`: true, `env: [A=1]`: false,
+	} {
+		file := "apps: [{name: a, command: ./a}, {name: b, command: ./b, " + text + "}]"
+		if err := valid(t, schema, file); (err == nil) != good {
+			t.Errorf("%s: the schema says %v", text, err)
+		}
+		_, err := spec.Parse("neko.yaml", []byte(file), spec.Options{NamesOnly: true})
+		if (err == nil) != good {
+			t.Errorf("%s: the parser says %v", text, err)
 		}
 	}
 }

@@ -209,7 +209,7 @@ func watches(app spec.App) string {
 		list = append(list, fmt.Sprintf("WATCHDOG=1 within %v", app.Watchdog.D()))
 	}
 	if p := app.Liveness; p != nil {
-		list = append(list, fmt.Sprintf("GET %s every %v, which may fail %d times in a row, each within %v", p.HTTP, p.Interval.D(), p.Failures-1, p.Timeout.D()))
+		list = append(list, fmt.Sprintf("%s every %v, which may fail %d times in a row, each within %v", p, p.Interval.D(), p.Failures-1, p.Timeout.D()))
 	}
 	return strings.Join(list, "; ")
 }

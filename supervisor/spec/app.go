@@ -5,7 +5,10 @@
 // to the master, which keeps it in its state and starts processes from it.
 package spec
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Max as [App.Instances] means one instance for each CPU that the cgroup
 // grants; the master resolves it when the app starts.
@@ -29,6 +32,8 @@ type App struct {
 	// Name is unique in a daemon: letters, digits, dot, dash, underscore; not
 	// "all", not a number.
 	Name string `json:"name"`
+	// Type says whether the processes serve or do one piece of work.
+	Type Type `json:"type"`
 	// Command is the argument vector. Command[0] is a path (absolute) or a bare
 	// name that is looked up on the PATH of Env, else of the master.
 	Command []string `json:"command"`
@@ -59,20 +64,87 @@ type App struct {
 	DrainTimeout Duration `json:"drain_timeout"`
 	// KillTimeout is the time between the end of DrainTimeout and SIGKILL.
 	KillTimeout Duration `json:"kill_timeout"`
+	// ShutdownDelay is how long a process goes on to serve after a stop was asked
+	// for, before it is told: so long balancers may need to see that it will.
+	ShutdownDelay Duration `json:"shutdown_delay"`
+	// StopSignal tells a process to finish, "SIGTERM" say.
+	StopSignal string `json:"stop_signal"`
+	// Treekill says that with a process all that it has started is ended, that has
+	// not left its process group.
+	Treekill bool `json:"treekill"`
+
+	// Autorestart says that a process which ends by itself gets a successor. Else
+	// its slot is stopped; so it is after an exit with one of StopExitCodes.
+	Autorestart   bool  `json:"autorestart"`
+	StopExitCodes []int `json:"stop_exit_codes,omitempty"`
 	// MinUptime is how long a process must have run for its exit not to count
 	// as unstable.
 	MinUptime Duration `json:"min_uptime"`
 	// MaxRestarts unstable exits within RestartWindow make a slot errored.
 	MaxRestarts   int      `json:"max_restarts"`
 	RestartWindow Duration `json:"restart_window"`
+	// RestartDelay is the least time between an exit and the start after it.
+	RestartDelay Duration `json:"restart_delay"`
+	// Backoff is how that time grows with unstable exits in a row.
+	Backoff Backoff `json:"exp_backoff_restart_delay"`
+	// CronRestart is when the app is reloaded, or started again if it has ended by
+	// itself: a cron expression of five fields, or six with seconds before them;
+	// "": never. It means the master's local time.
+	CronRestart string `json:"cron_restart,omitempty"`
+	// MaxMemory is how many resident bytes of a process have it replaced by a
+	// reload; 0: any number is fine.
+	MaxMemory Size `json:"max_memory_restart,omitempty"`
+	// Watch are absolute paths whose changes reload the app; IgnoreWatch are globs
+	// of what is not looked at there (see [App.Ignores]); WatchDelay is for how long
+	// nothing must have changed any more.
+	Watch       []string `json:"watch,omitempty"`
+	IgnoreWatch []string `json:"ignore_watch"`
+	WatchDelay  Duration `json:"watch_delay"`
+
 	// Spare is how many more processes of each slot have started and wait to take
 	// over when the one that serves crashes: 0 or 1.
 	Spare int `json:"spare,omitempty"`
 	// Watchdog is how often a process that is ready must say WATCHDOG=1 not to be
 	// taken for hung; 0: it need not.
 	Watchdog Duration `json:"watchdog"`
-	// Liveness is what a process that serves is asked now and then, nil: nothing.
-	Liveness *Probe `json:"liveness,omitempty"`
+	// Startup is what a process that has started is asked until it passes for the
+	// first time, Readiness what it must pass to get connections, Liveness what it
+	// must pass not to be taken for hung; nil: nothing. The first two make it ready
+	// in the place of being seen to accept.
+	Startup   *Probe `json:"startup,omitempty"`
+	Readiness *Probe `json:"readiness,omitempty"`
+	Liveness  *Probe `json:"liveness,omitempty"`
+
+	// DependsOn are the apps that must have come to something before this one
+	// starts, and that stop after it.
+	DependsOn []Dependency `json:"depends_on,omitempty"`
+
+	// OutFile and ErrorFile are absolute paths, "/dev/null" among them; "": the
+	// home's. Unless MergeLogs has all processes print to one file, there is one for
+	// each slot: see [App.LogFile].
+	OutFile   string `json:"out_file,omitempty"`
+	ErrorFile string `json:"error_file,omitempty"`
+	MergeLogs bool   `json:"merge_logs"`
+	// LogType is "raw", lines as they were printed, or "json", an object for each.
+	LogType string `json:"log_type"`
+	// LogDateFormat is what is put before each line, in the tokens of PM2 (day.js):
+	// "YYYY-MM-DD HH:mm:ss.SSS Z"; "": nothing.
+	LogDateFormat string `json:"log_date_format,omitempty"`
+	LogRotate     Rotate `json:"log_rotate"`
+
+	// UID and GID are names or numbers of whom the processes run as, "": the
+	// master's own. A UID alone brings its group and its supplementary groups.
+	UID string `json:"uid,omitempty"`
+	GID string `json:"gid,omitempty"`
+	// Umask is in octal, "022"; "": the master's.
+	Umask string `json:"umask,omitempty"`
+	// Rlimits are by their names in lower case: nofile, core, nproc (prlimit(1)).
+	Rlimits map[string]Rlimit `json:"rlimits,omitempty"`
+	// Nice is -20 (goes first) to 19; 0: the master's own.
+	Nice int `json:"nice,omitempty"`
+	// Pin ties each slot to one of the CPUs that the master may use.
+	Pin bool `json:"pin"`
+
 	// URLPath, as "/graphql", is where to look at the app behind its first
 	// listener; start prints the URL.
 	URLPath string `json:"url_path,omitempty"`
@@ -80,20 +152,73 @@ type App struct {
 	Source string `json:"source,omitempty"`
 }
 
-// Probe is a question to one process by way of its first listener. Too many
-// failures in a row, and it is taken for hung.
-type Probe struct {
-	// HTTP is the path of a GET that is to be answered with 200 to 399.
-	HTTP     string   `json:"http"`
-	Interval Duration `json:"interval"` // from one question to the next
-	Timeout  Duration `json:"timeout"`  // of one
-	Failures int      `json:"failures"` // in a row
+// Type says what an app's processes are for.
+type Type string
+
+const (
+	// Service is a program that serves until it is told to stop.
+	Service Type = "service"
+	// Task is one that does its work and ends: its app has come up when it has
+	// ended with 0.
+	Task Type = "task"
+)
+
+// Backoff is how long a slot waits after the second, third … unstable exit in a
+// row: Initial, twice that and so on up to Max, less up to Jitter (0 to 1) of it
+// at random. With an Initial of 0 it does not wait.
+type Backoff struct {
+	Initial Duration `json:"initial"`
+	Max     Duration `json:"max"`
+	Jitter  float64  `json:"jitter"`
 }
 
-// DefaultProbe asks every five seconds, and believes it at the third time.
-func DefaultProbe() Probe {
-	return Probe{Interval: Duration(5 * time.Second), Timeout: Duration(time.Second), Failures: 3}
+// Probe is a question to one process, by one of HTTP, TCP and Exec.
+type Probe struct {
+	// HTTP is the path of a GET, by way of the first listener and the slot's own
+	// socket there, or a URL; 200 to 399 is a pass.
+	HTTP string `json:"http,omitempty"`
+	// TCP is the name of a listener, or an address to connect to.
+	TCP string `json:"tcp,omitempty"`
+	// Exec is a command that passes when it ends with 0. It gets the process's
+	// environment and folder, and NEKO_PID.
+	Exec     []string `json:"exec,omitempty"`
+	Interval Duration `json:"interval"` // from one question to the next
+	Timeout  Duration `json:"timeout"`  // of one
+	Failures int      `json:"failures"` // in a row are a fail
 }
+
+// Condition is what an app awaits of another.
+type Condition string
+
+// The conditions of [App.DependsOn].
+const (
+	Started   Condition = "started"   // its processes have been started
+	Ready     Condition = "ready"     // they serve
+	Completed Condition = "completed" // they have ended with 0
+)
+
+// Dependency is an app that another needs.
+type Dependency struct {
+	App       string    `json:"app"`
+	Condition Condition `json:"condition"`
+}
+
+// Rotate says when a log file is put aside, and how many are kept of those.
+type Rotate struct {
+	Size  Size     `json:"size"`  // 0: however large
+	Every Duration `json:"every"` // 0: however old
+	Keep  int      `json:"keep"`
+	Gzip  bool     `json:"gzip"`
+}
+
+// Rlimit is a resource limit; [Unlimited] is none.
+type Rlimit struct {
+	Soft uint64 `json:"soft"`
+	Hard uint64 `json:"hard"`
+}
+
+// Unlimited is RLIM_INFINITY.
+const Unlimited = ^uint64(0)
 
 // Listener is one address that an app listens on.
 type Listener struct {
@@ -109,19 +234,43 @@ type Listener struct {
 // Duration is a time.Duration whose text form is Go's ("1.5s").
 type Duration time.Duration
 
+// Size is a number of bytes.
+type Size int64
+
 // Defaults is an App with nothing but the defaults.
 func Defaults() App {
 	return App{
+		Type:          Service,
 		Instances:     1,
 		Balance:       BalanceSlots,
 		ListenPID:     true,
 		ListenTimeout: Duration(10 * time.Second),
 		DrainTimeout:  Duration(10 * time.Second),
 		KillTimeout:   Duration(2 * time.Second),
+		StopSignal:    "SIGTERM",
+		Treekill:      true,
+		Autorestart:   true,
 		MinUptime:     Duration(time.Second),
 		MaxRestarts:   10,
 		RestartWindow: Duration(time.Minute),
+		Backoff:       Backoff{Initial: Duration(100 * time.Millisecond), Max: Duration(15 * time.Second), Jitter: 0.5},
+		IgnoreWatch:   []string{".*", "node_modules", "*.log"},
+		WatchDelay:    Duration(200 * time.Millisecond),
+		LogType:       "raw",
+		LogRotate:     Rotate{Size: 100 << 20, Keep: 10, Gzip: true},
 	}
+}
+
+// UnmarshalJSON implements json.Unmarshaler. What is not there is the default: the
+// other side may be older.
+func (a *App) UnmarshalJSON(text []byte) error {
+	type plain App
+	v := plain(Defaults())
+	if err := json.Unmarshal(text, &v); err != nil {
+		return err
+	}
+	*a = App(v)
+	return nil
 }
 
 // D is d as the standard library's type.

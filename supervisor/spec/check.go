@@ -110,7 +110,7 @@ func nameFrom(command string) string {
 // Check says what is wrong with a: everything, as [Errors], or nil. It looks at
 // the file system, for a program that is not there is better found now.
 func (a *App) Check() error {
-	errs, files := a.checkValues(), a.checkFiles()
+	errs, files := a.checkValues(), append(a.checkFiles(), a.checkSystem()...)
 	if a.Name == "" && len(files) > 0 { // a name would have come from the command
 		errs = slices.DeleteFunc(errs, func(e *Error) bool { return e.Key == "name" })
 	}
@@ -164,37 +164,27 @@ func (a *App) checkValues() (errs Errors) {
 		{"min_uptime", a.MinUptime, true},
 		{"restart_window", a.RestartWindow, false},
 		{"watchdog", a.Watchdog, true},
+		{"shutdown_delay", a.ShutdownDelay, true},
+		{"restart_delay", a.RestartDelay, true},
+		{"watch_delay", a.WatchDelay, true},
 	} {
 		add(d.key, checkDuration(d.value, d.zero))
 	}
 	if a.Spare < 0 || a.Spare > 1 {
 		add("spare", &Error{Message: expected("0 or 1", strconv.Itoa(a.Spare))})
 	}
-	if a.Liveness != nil {
-		add("liveness", a.checkLiveness())
-	}
-	if a.MaxRestarts < 0 {
-		add("max_restarts", &Error{Message: expected("a number from 0", strconv.Itoa(a.MaxRestarts))})
-	}
-	return errs
-}
-
-func (a *App) checkLiveness() *Error {
-	p := a.Liveness
-	switch {
-	case len(a.Listen) == 0:
-		return &Error{Message: "the app has no socket by which its processes could be asked", Hint: "give it one with listen"}
-	case !isURLPath(p.HTTP):
-		return &Error{Message: expected("a path such as /livez", p.HTTP)}
-	case p.Failures < 1 || p.Failures > 100:
-		return &Error{Message: "failures: " + expected("a number from 1 to 100", strconv.Itoa(p.Failures))}
-	}
-	for _, d := range []Duration{p.Interval, p.Timeout} {
-		if err := checkDuration(d, false); err != nil {
-			return err
+	for _, probe := range []struct {
+		key string
+		*Probe
+	}{{"startup", a.Startup}, {"readiness", a.Readiness}, {"liveness", a.Liveness}} {
+		if probe.Probe != nil {
+			add(probe.key, a.checkProbe(probe.Probe))
 		}
 	}
-	return nil
+	a.checkPolicy(add)
+	a.checkLogs(add)
+	a.checkLimits(add)
+	return errs
 }
 
 func checkName(name string) *Error {
@@ -261,6 +251,14 @@ func checkDuration(d Duration, zero bool) *Error {
 		return &Error{Message: expected("a time from "+least+" to 24h", d.D().String())}
 	}
 	return nil
+}
+
+// checkSystem looks whether this machine has what the app needs beside its program.
+func (a *App) checkSystem() (errs Errors) {
+	if e := a.checkIdentity(); e != nil {
+		errs = append(errs, e)
+	}
+	return append(errs, a.checkWatched()...)
 }
 
 // checkFiles looks whether the processes could start: Cwd and the program.

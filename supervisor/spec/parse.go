@@ -8,9 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -75,9 +73,6 @@ func Parse(file string, data []byte, opts Options) ([]App, error) {
 	return apps, nil
 }
 
-// Keys are the keys that an app in a neko.yaml can have.
-func Keys() []string { return keysOf(nekoKeys) }
-
 type parser struct {
 	file string // as messages show it
 	abs  string
@@ -100,46 +95,10 @@ type draft struct {
 	at       map[string]*yaml.Node // where each key's value is
 	settings map[string]string     // env
 	envFiles []*yaml.Node
+	needs    []*yaml.Node // where each of DependsOn is
 
 	script, interpreter string // PM2's
 	args                []string
-}
-
-// key is one key of an app and how its value is read.
-type key struct {
-	name string
-	read func(p *parser, d *draft, value *yaml.Node)
-}
-
-var nekoKeys = []key{
-	{"name", func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a name", &d.Name) }},
-	{"command", (*parser).command},
-	{"cwd", func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a folder", &d.Cwd) }},
-	{"env", (*parser).env},
-	{"env_file", (*parser).envFile},
-	{"instances", (*parser).instances},
-	{"listen", (*parser).listen},
-	{"balance", (*parser).balance},
-	{"url_path", (*parser).urlPath},
-	{"listen_pid", func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.ListenPID) }},
-	{"wait_ready", func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.WaitReady) }},
-	{"listen_timeout", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.ListenTimeout) }},
-	{"drain_timeout", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.DrainTimeout) }},
-	{"kill_timeout", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.KillTimeout) }},
-	{"min_uptime", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.MinUptime) }},
-	{"max_restarts", func(p *parser, d *draft, v *yaml.Node) { p.number(v, &d.MaxRestarts) }},
-	{"restart_window", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.RestartWindow) }},
-	{"spare", func(p *parser, d *draft, v *yaml.Node) { p.number(v, &d.Spare) }},
-	{"watchdog", func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.Watchdog) }},
-	{"liveness", (*parser).liveness},
-}
-
-func keysOf(keys []key) []string {
-	names := make([]string, len(keys))
-	for i, k := range keys {
-		names[i] = k.name
-	}
-	return names
 }
 
 func (p *parser) fail(n *yaml.Node, key, message, hint string) {
@@ -334,7 +293,7 @@ func (p *parser) app(n *yaml.Node) *draft {
 				return
 			}
 		}
-		hint := "the keys of an app are " + strings.Join(keysOf(p.keys), ", ")
+		hint := "https://github.com/nekoctl/neko/blob/main/docs/configuration.md has all keys"
 		if p.pm2 {
 			hint = "of PM2's keys neko reads " + strings.Join(keysOf(p.keys), ", ") + " so far; for the others write a neko.yaml"
 		}
@@ -353,6 +312,19 @@ func (p *parser) app(n *yaml.Node) *draft {
 	if l := d.at["listen"]; l != nil {
 		p.listeners(d, l)
 	}
+	for _, path := range []*string{&d.OutFile, &d.ErrorFile} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(d.Cwd, *path)
+		}
+	}
+	for i, path := range d.Watch {
+		if !filepath.IsAbs(path) {
+			d.Watch[i] = filepath.Join(d.Cwd, path)
+		}
+	}
+	if d.Type == Task && d.at["autorestart"] == nil {
+		d.Autorestart = false
+	}
 	d.Complete(p.base)
 	failed := map[string]bool{} // what is wrong is said already; the check would say it again
 	for _, e := range p.errs[before:] {
@@ -361,6 +333,7 @@ func (p *parser) app(n *yaml.Node) *draft {
 	errs := d.checkValues()
 	if !p.opts.NamesOnly && !failed["command"] && !failed["cwd"] && !failed["env"] && !failed["env_file"] {
 		errs = append(errs, d.checkFiles()...)
+		errs = append(errs, d.checkSystem()...)
 	}
 	for _, e := range errs {
 		if failed[e.Key] || e.Key == "name" && d.Name == "" && failed["command"] {
@@ -443,237 +416,5 @@ func (p *parser) checkAcross(drafts []*draft) {
 			all = append(all, bound{l, d.Name})
 		}
 	}
-}
-
-// --- the values -----------------------------------------------------------
-
-func (p *parser) command(d *draft, v *yaml.Node) {
-	if v.Kind == yaml.ScalarNode {
-		words, err := Words(v.Value)
-		if err != nil {
-			p.failValue(v, "command", err)
-			return
-		}
-		if len(words) == 0 {
-			p.fail(v, "command", "command: there is no command to run", "")
-		}
-		d.Command = words
-		return
-	}
-	d.Command = p.texts(v, "command", "a command line or a list of words")
-}
-
-func (p *parser) env(d *draft, v *yaml.Node) {
-	if v.Kind == yaml.SequenceNode { // compose allows it, and people will try
-		p.fail(v, "env", "env: expected KEY: value, not a list", "")
-		return
-	}
-	p.each(v, "env", func(k, v *yaml.Node) {
-		v = p.follow(v)
-		if isNull(v) || v.Kind != yaml.ScalarNode {
-			p.fail(v, "env", fmt.Sprintf("env: %s: expected a text or a number, not %s", clip(k.Value), kindOf(v)), `for an empty one write ""`)
-			return
-		}
-		if err := checkSetting(k.Value, v.Value); err != nil {
-			p.failValue(k, "env", err)
-			return
-		}
-		d.settings[k.Value] = v.Value
-	})
-}
-
-func (p *parser) envFile(d *draft, v *yaml.Node) {
-	list := []*yaml.Node{v}
-	if v.Kind == yaml.SequenceNode {
-		list = v.Content
-	}
-	for _, n := range list {
-		var file string
-		if p.spent(n) {
-			return
-		}
-		if n = p.follow(n); p.text(n, "the path of a file or a list of them", &file) {
-			d.envFiles = append(d.envFiles, n)
-		}
-	}
-}
-
-const instancesForm = "a number from 1 to 1024, or max"
-
-// ParseInstances reads a number of instances or "max".
-func ParseInstances(s string) (int, error) {
-	if s == "max" {
-		return Max, nil
-	}
-	n, err := strconv.Atoi(s)
-	if err == nil && n >= 1 && n <= MaxInstances {
-		return n, nil
-	}
-	e := &Error{Key: "instances", Message: expected(instancesForm, s)}
-	if err == nil && n <= 0 {
-		e.Hint = "max is one for each CPU"
-	}
-	return 0, e
-}
-
-func (p *parser) instances(d *draft, v *yaml.Node) {
-	if v.Kind != yaml.ScalarNode {
-		p.fail(v, "instances", "instances: expected "+instancesForm+", not "+kindOf(v), "")
-		return
-	}
-	n, err := ParseInstances(v.Value)
-	if err != nil {
-		p.failValue(v, "instances", err)
-	}
-	d.Instances = n
-}
-
-// listen waits for cwd: see app.
-func (p *parser) listen(*draft, *yaml.Node) {}
-
-func (p *parser) listeners(d *draft, v *yaml.Node) {
-	one := func(name string, n *yaml.Node) {
-		if n = p.follow(n); p.spent(n) {
-			return
-		}
-		if n.Kind != yaml.ScalarNode || isNull(n) {
-			p.fail(n, "listen", "listen: expected an address, not "+kindOf(n), "")
-			return
-		}
-		l, err := ParseListen(n.Value, d.Cwd)
-		if err != nil {
-			p.failValue(n, "listen", err)
-			return
-		}
-		l.Name = name
-		if len(d.Listen) <= MaxListeners { // one too many is enough for an error
-			d.Listen = append(d.Listen, l)
-		}
-	}
-	switch v.Kind {
-	case yaml.SequenceNode:
-		for _, n := range v.Content {
-			one("", n)
-		}
-	case yaml.MappingNode:
-		p.each(v, "listen", func(k, v *yaml.Node) { one(k.Value, v) })
-	default:
-		if !isNull(v) {
-			one("", v)
-		}
-	}
-}
-
-func (p *parser) balance(d *draft, v *yaml.Node) {
-	d.Balance = Balance(v.Value)
-	if v.Kind != yaml.ScalarNode || d.Balance != BalanceSlots && d.Balance != BalanceShared {
-		p.fail(v, "balance", "balance: "+expected("slots or shared", v.Value), "")
-	}
-}
-
-func (p *parser) urlPath(d *draft, v *yaml.Node) {
-	if p.text(v, "a path", &d.URLPath) && !isURLPath(d.URLPath) {
-		p.fail(v, "url_path", "url_path: "+expected("a path such as /graphql", v.Value), "")
-	}
-}
-
-// probeKeys are those of a probe.
-var probeKeys = []string{"http", "interval", "timeout", "failures"}
-
-// liveness is a path to GET, or a mapping of probeKeys.
-func (p *parser) liveness(d *draft, v *yaml.Node) {
-	probe := DefaultProbe()
-	if v.Kind == yaml.ScalarNode {
-		if p.text(v, "a path such as /livez", &probe.HTTP) {
-			d.Liveness = &probe
-		}
-		return
-	}
-	before := len(p.errs)
-	p.each(v, "liveness", func(k, v *yaml.Node) {
-		v = p.follow(v)
-		p.key = "liveness: " + k.Value
-		switch k.Value {
-		case "http":
-			p.text(v, "a path such as /livez", &probe.HTTP)
-		case "interval":
-			p.duration(v, &probe.Interval)
-		case "timeout":
-			p.duration(v, &probe.Timeout)
-		case "failures":
-			p.number(v, &probe.Failures)
-		default:
-			p.unknown(k, probeKeys, "the keys of a probe are "+strings.Join(probeKeys, ", "))
-		}
-	})
-	if len(p.errs) == before {
-		d.Liveness = &probe
-	}
-}
-
-func (p *parser) number(v *yaml.Node, to *int) {
-	n, err := strconv.Atoi(v.Value)
-	if v.Kind != yaml.ScalarNode || err != nil || n < 0 || n > 1e9 {
-		key := p.key
-		p.fail(v, key, key+": "+expected("a number from 0", v.Value), "")
-		return
-	}
-	*to = n
-}
-
-func (p *parser) duration(v *yaml.Node, to *Duration) {
-	const form = "a time such as 1.5s, 500ms or 2m, or a number of milliseconds"
-	key := p.key
-	if v.Kind != yaml.ScalarNode {
-		p.fail(v, key, key+": expected "+form+", not "+kindOf(v), "")
-		return
-	}
-	if ms, err := strconv.ParseInt(v.Value, 10, 64); err == nil {
-		*to = Duration(time.Duration(min(max(ms, -1e9), 1e9)) * time.Millisecond)
-		return
-	}
-	got, err := time.ParseDuration(v.Value)
-	if err != nil {
-		p.fail(v, key, key+": "+expected(form, v.Value), "")
-		return
-	}
-	*to = Duration(got)
-}
-
-func (p *parser) bool(v *yaml.Node, to *bool) {
-	if v.Kind != yaml.ScalarNode || v.Value != "true" && v.Value != "false" {
-		key := p.key
-		p.fail(v, key, key+": "+expected("true or false", v.Value), "")
-		return
-	}
-	*to = v.Value == "true"
-}
-
-// text reads a scalar of any kind as it is written: a name can be 1.10.
-func (p *parser) text(v *yaml.Node, what string, to *string) bool {
-	if v.Kind != yaml.ScalarNode || isNull(v) || v.Value == "" {
-		key := p.key
-		p.fail(v, key, key+": expected "+what+", not "+kindOf(v), "")
-		return false
-	}
-	*to = v.Value
-	return true
-}
-
-func (p *parser) texts(v *yaml.Node, key, what string) (list []string) {
-	if v.Kind != yaml.SequenceNode {
-		p.fail(v, key, key+": expected "+what+", not "+kindOf(v), "")
-		return nil
-	}
-	for _, n := range v.Content {
-		if n = p.follow(n); p.spent(n) {
-			return nil
-		}
-		if n.Kind != yaml.ScalarNode || isNull(n) {
-			p.fail(n, key, key+": expected a word, not "+kindOf(n), "")
-			continue
-		}
-		list = append(list, n.Value)
-	}
-	return list
+	p.checkDependencies(drafts)
 }

@@ -67,27 +67,25 @@ apps:
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []App{{
-		Name: "web", Command: []string{dir + "/bin/server", "--title", "two words", ""}, Cwd: dir,
-		Env: map[string]string{"WHO": "dotenv", "A": "dotenv", "B": "one", "C": "two", "D": "file", "PORT": "8080", "VERSION": "1.10", "EMPTY": "",
-			"SHELL_ONLY": "1", "NEKO_HOME": "/h", "PATH": "/bin:/usr/bin", "PWD": dir},
-		Instances: Max,
-		Listen: []Listener{{"listen", "tcp", "127.0.0.1:4000"}, {"listen2", "tcp", ":4001"},
-			{"listen3", "unix", dir + "/run/web.sock"}},
-		Balance: BalanceShared, URLPath: "/graphql", ListenPID: false, WaitReady: true,
-		ListenTimeout: Duration(1500 * time.Millisecond), DrainTimeout: Duration(90 * time.Second), KillTimeout: 0,
-		MinUptime: Duration(2 * time.Second), MaxRestarts: 3, RestartWindow: Duration(30 * time.Second), Source: file,
-	}}
+	first := Defaults()
+	first.Name, first.Command, first.Cwd, first.Source = "web", []string{dir + "/bin/server", "--title", "two words", ""}, dir, file
+	first.Env = map[string]string{"WHO": "dotenv", "A": "dotenv", "B": "one", "C": "two", "D": "file", "PORT": "8080", "VERSION": "1.10", "EMPTY": "",
+		"SHELL_ONLY": "1", "NEKO_HOME": "/h", "PATH": "/bin:/usr/bin", "PWD": dir}
+	first.Instances, first.Balance, first.URLPath = Max, BalanceShared, "/graphql"
+	first.Listen = []Listener{{"listen", "tcp", "127.0.0.1:4000"}, {"listen2", "tcp", ":4001"},
+		{"listen3", "unix", dir + "/run/web.sock"}}
+	first.ListenPID, first.WaitReady = false, true
+	first.ListenTimeout, first.DrainTimeout, first.KillTimeout = Duration(1500*time.Millisecond), Duration(90*time.Second), 0
+	first.MinUptime, first.MaxRestarts, first.RestartWindow = Duration(2*time.Second), 3, Duration(30*time.Second)
 	second := Defaults()
 	second.Name, second.Command, second.Cwd, second.Source = "sh", []string{"sh", "-c", "echo $HOME | cat"}, dir, file
 	second.Env = map[string]string{"WHO": "dotenv", "A": "dotenv", "B": "dotenv", "C": "dotenv", "D": "shell", "SHARED": "yes",
 		"SHELL_ONLY": "1", "NEKO_HOME": "/h", "PATH": "/bin:/usr/bin", "PWD": dir}
 	second.Listen = []Listener{{"http", "tcp", "[::1]:80"}, {"admin", "tcp", "127.0.0.1:81"}}
 	second.DrainTimeout = Duration(30 * time.Second)
-	want = append(want, second)
-	for i := range want {
-		if !reflect.DeepEqual(apps[i], want[i]) {
-			t.Errorf("app %d:\n got %+v\nwant %+v", i, apps[i], want[i])
+	for i, want := range []App{first, second} {
+		if !reflect.DeepEqual(apps[i], want) {
+			t.Errorf("app %d:\n got %+v\nwant %+v", i, apps[i], want)
 		}
 	}
 }
@@ -109,7 +107,26 @@ func TestParseErrors(t *testing.T) {
 			`neko.yaml:1:33: unknown key "wait-ready" | did you mean "wait_ready"?`},
 		{"key of another tool", "apps: [{name: a, script: ./ok}]", "neko.yaml:1:18: unknown key \"script\" | did you mean \"command\"?"},
 		{"unknown top key", "app: []\n", `neko.yaml:1:1: unknown key "app" | did you mean "apps"?`},
-		{"key far from all", "apps: [{name: a, command: ./ok, zzz: 1}]", `neko.yaml:1:33: unknown key "zzz" | the keys of an app are name, command, cwd, env, env_file, instances, listen, balance, url_path, listen_pid, wait_ready, listen_timeout, drain_timeout, kill_timeout, min_uptime, max_restarts, restart_window, spare, watchdog, liveness`},
+		{"cycle", "apps:\n- {name: a, command: ./ok, depends_on: b}\n- {name: b, command: ./ok, depends_on: [c]}\n- {name: c, command: ./ok, depends_on: {b: started}}",
+			`neko.yaml:3:40: depends_on: a cycle: b → c → b | none of them could be the first`},
+		{"of itself", "apps: [{name: a, command: ./ok, depends_on: a}]", `neko.yaml:1:45: depends_on: a cycle: a → a | none of them could be the first`},
+		{"dependency misspelt", "apps: [{name: api, command: ./ok}, {name: b, command: ./ok, depends_on: [apj]}]", `neko.yaml:1:74: depends_on: there is no app "apj" in this file | did you mean "api"?`},
+		{"service that completes", "apps: [{name: a, command: ./ok}, {name: b, command: ./ok, depends_on: {a: completed}}]",
+			`neko.yaml:1:72: depends_on: a is a service, which never completes | await that it is ready, or give it type: task`},
+		{"condition", "apps: [{name: a, command: ./ok}, {name: b, command: ./ok, depends_on: {a: up}}]",
+			`neko.yaml:1:75: depends_on: a: expected started, ready or completed, not "up"`},
+		{"task with a socket", "apps: [{name: a, command: ./ok, type: task, listen: 80}]", `neko.yaml:1:53: listen: a task does its work and ends; this is for a service`},
+		{"probe of two ways", "apps: [{name: a, command: ./ok, listen: 80, liveness: {http: /, tcp: listen}}]", `neko.yaml:1:55: liveness: a probe asks by one of http, tcp and exec`},
+		{"probe without a socket", "apps: [{name: a, command: ./ok, readiness: /readyz}]",
+			`neko.yaml:1:44: readiness: the app has no socket by which its processes could be asked | give it one with listen; or write a URL, http://127.0.0.1:8080/readyz for example`},
+		{"cron", `apps: [{name: a, command: ./ok, cron_restart: "61 * * * *"}]`,
+			`neko.yaml:1:47: cron_restart: expected a cron expression, not "61 * * * *" | minute, hour, day of the month, month, day of the week: "0 3 * * *" is every night at three`},
+		{"size", "apps: [{name: a, command: ./ok, max_memory_restart: -1}]", `neko.yaml:1:53: max_memory_restart: expected a number of bytes such as 300M or 1.5G, not "-1"`},
+		{"limit", "apps: [{name: a, command: ./ok, rlimits: {nofile: 2:1}}]", `neko.yaml:1:42: rlimits: nofile: the soft limit, 2, is above the hard one, 1`},
+		{"limit misspelt", "apps: [{name: a, command: ./ok, rlimits: {nofiles: 2}}]", `neko.yaml:1:43: unknown key "nofiles" | did you mean "nofile"?`},
+		{"user", "apps: [{name: a, command: ./ok, uid: nobody-of-this-name}]", `neko.yaml:1:38: uid: there is no user "nobody-of-this-name"`},
+		{"watched", "apps: [{name: a, command: ./ok, watch: [gone]}]", `neko.yaml:1:40: watch: DIR/gone: no such file`},
+		{"key far from all", "apps: [{name: a, command: ./ok, zzz: 1}]", `neko.yaml:1:33: unknown key "zzz" | https://github.com/nekoctl/neko/blob/main/docs/configuration.md has all keys`},
 		{"all errors at once", "apps:\n- name: all\n  command: ./ok\n- name: 12\n  command: ./ok\n  instances: 0\n  balance: x\n",
 			"neko.yaml:2:9: \"all\" cannot be a name: it means every app\n" +
 				"neko.yaml:4:9: \"12\" cannot be a name: a number means the id of a process\n" +

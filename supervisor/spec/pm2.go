@@ -10,13 +10,13 @@ import (
 // there. Any other is an error: an app that starts without what its file asks
 // for is worse than one that does not start.
 var pm2Keys = []key{
-	{"name", func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a name", &d.Name) }},
-	{"script", func(p *parser, d *draft, v *yaml.Node) { p.text(v, "the path of a program", &d.script) }},
-	{"args", (*parser).pm2Args},
-	{"interpreter", func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a program", &d.interpreter) }},
-	{"cwd", func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a folder", &d.Cwd) }},
-	{"instances", (*parser).pm2Instances},
-	{"env", (*parser).env},
+	{name: "name", read: func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a name", &d.Name) }},
+	{name: "script", read: func(p *parser, d *draft, v *yaml.Node) { p.text(v, "the path of a program", &d.script) }},
+	{name: "args", read: (*parser).pm2Args},
+	{name: "interpreter", read: func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a program", &d.interpreter) }},
+	{name: "cwd", read: func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a folder", &d.Cwd) }},
+	{name: "instances", read: (*parser).pm2Instances},
+	{name: "env", read: (*parser).env},
 }
 
 func (p *parser) pm2Args(d *draft, v *yaml.Node) {
