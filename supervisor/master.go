@@ -287,7 +287,7 @@ func (m *master) keeperSays(event any) {
 	case keeper.Exit:
 		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
 			m.system.endGroup(p)
-			m.exited(p, keeper.Describe(event.Status))
+			m.exited(p, endingOf(event.Status))
 		}
 		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
 	case keeper.Who: // it is the new program now

@@ -49,6 +49,19 @@ func (p *process) uptime() time.Duration {
 	return time.Since(p.startedAt)
 }
 
+// ending is how a process ended.
+type ending struct {
+	code int // its exit code; -1: it was killed, or nobody knows
+	text string
+}
+
+// unknownEnding is that of a process that was nobody's child that we could ask.
+var unknownEnding = ending{-1, "unknown"}
+
+func endingOf(status unix.WaitStatus) ending {
+	return ending{status.ExitStatus(), keeper.Describe(status)}
+}
+
 func (p *process) pipesName() string {
 	return fmt.Sprintf("pipes/%s/%d/%d", p.slot.app.name, p.slot.index, p.launch)
 }
@@ -98,7 +111,7 @@ func (m *master) reap(p *process) {
 			m.log("reap pid %d: %v", p.PID, err)
 		}
 	})
-	m.exited(p, keeper.Describe(exit))
+	m.exited(p, endingOf(exit))
 }
 
 // signal implements [system].

@@ -35,6 +35,7 @@ type slotRecord struct {
 	Want      want            `json:"want"`
 	Cycle     bool            `json:"cycle,omitempty"`
 	Errored   bool            `json:"errored,omitempty"`
+	Finished  bool            `json:"finished,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Restarts  int             `json:"restarts"`
 	LastExit  string          `json:"last_exit,omitempty"`
@@ -76,7 +77,7 @@ func (m *master) recordApp(a *app) {
 // record deposits a slot if it has changed.
 func (m *master) record(s *slot) {
 	r := slotRecord{
-		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Reason: s.reason,
+		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Reason: s.reason,
 		Restarts: s.restarts, LastExit: s.lastExit, ExitedAt: s.exitedAt,
 	}
 	add := func(p *process, as role) {
@@ -229,7 +230,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 			break
 		}
 		delete(in.Records, s.recordName())
-		s.id, s.want, s.cycle, s.errored, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Reason
+		s.id, s.want, s.cycle, s.errored, s.finished, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Reason
 		s.restarts, s.lastExit, s.exitedAt = sr.Restarts, sr.LastExit, sr.ExitedAt
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
@@ -313,7 +314,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 	if in.Children[p.PID] == p.Child {
 		delete(in.Children, p.PID)
 	} else if p.pidfd == nil {
-		m.exited(p, "unknown")
+		m.exited(p, unknownEnding)
 		return
 	} else {
 		m.atUnknownEnd(p)
@@ -338,7 +339,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 func (m *master) atUnknownEnd(p *process) {
 	m.atEnd(p, func() {
 		m.system.endGroup(p)
-		m.exited(p, "unknown")
+		m.exited(p, unknownEnding)
 	})
 }
 
