@@ -27,6 +27,7 @@ type process struct {
 	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
 	adopted  bool // a child of the keeper, that an earlier master started
+	shimmed  bool // was started through the exec shim
 	ready    bool
 	trial    time.Duration // it must have run for so long before its predecessor leaves
 	tookOver bool          // serves, or has served
@@ -106,6 +107,21 @@ func (m *master) reap(p *process) {
 	if err != nil {
 		m.log("wait for pid %d: %v", p.PID, err)
 	}
+	if !p.shimmed || p.ready || exit.ExitStatus() != shimFailed {
+		m.reaped(p, exit)
+		return
+	}
+	go func() { // what the shim has printed is the reason
+		lastWords(p)
+		m.post(func() {
+			p.failure = p.shimReason()
+			m.reaped(p, exit)
+		})
+	}()
+}
+
+// reaped is the end of a child of ours, which is still a zombie.
+func (m *master) reaped(p *process, exit unix.WaitStatus) {
 	m.onRecord = append(m.onRecord, func() {
 		if err := keeper.Reap(p.PID); err != nil {
 			m.log("reap pid %d: %v", p.PID, err)

@@ -316,6 +316,8 @@ func (m *master) exited(p *process, end ending) {
 			p.failure = fmt.Sprintf("became ready, and ended %v after its start: %s", time.Since(p.startedAt).Round(time.Millisecond), s.lastExit)
 		} else if p.failure == "" {
 			p.failure = "ended before it was ready: " + s.lastExit
+		} else {
+			how = p.failure // the exec shim has said why
 		}
 		switch {
 		case s.serving != nil:

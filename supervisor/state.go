@@ -309,10 +309,12 @@ func Orphans(h home.Dir) int {
 	return len(s.living()) + len(s.unrecorded())
 }
 
-// told says whether a process was told the notify socket of a home.
+// told says whether a process was told a notify socket of a home.
 func told(h home.Dir, pid int) (bool, error) {
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return strings.Contains("\x00"+string(env), "\x00NOTIFY_SOCKET="+notifyName(h)+"\x00"), err
+	return slices.ContainsFunc(notifyNames(h), func(name string) bool {
+		return strings.Contains("\x00"+string(env), "\x00NOTIFY_SOCKET="+name+"\x00")
+	}), err
 }
 
 // workersOf are the processes that masters of a home have started, as far as we
