@@ -211,7 +211,9 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 			m.boot(boot)
 		}
 		m.announce()
-		if foreground {
+		if name, ok := in.Records["exit-with"]; ok {
+			m.endWith(name)
+		} else if foreground {
 			m.endWhenAllHaveFailed()
 		}
 	}()

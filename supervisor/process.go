@@ -52,7 +52,7 @@ func (p *process) uptime() time.Duration {
 
 // ending is how a process ended.
 type ending struct {
-	code int // its exit code; -1: it was killed, or nobody knows
+	code int // its exit code; -128-N: signal N has killed it; -1: nobody knows
 	text string
 }
 
@@ -60,7 +60,11 @@ type ending struct {
 var unknownEnding = ending{-1, "unknown"}
 
 func endingOf(status unix.WaitStatus) ending {
-	return ending{status.ExitStatus(), keeper.Describe(status)}
+	code := status.ExitStatus()
+	if status.Signaled() {
+		code = -128 - int(status.Signal())
+	}
+	return ending{code, keeper.Describe(status)}
 }
 
 func (p *process) pipesName() string {

@@ -39,6 +39,7 @@ type slotRecord struct {
 	Reason    string          `json:"reason,omitempty"`
 	Restarts  int             `json:"restarts"`
 	LastExit  string          `json:"last_exit,omitempty"`
+	ExitCode  int             `json:"exit_code,omitempty"` // if it is finished
 	ExitedAt  time.Time       `json:"exited_at,omitzero"`
 	Processes []processRecord `json:"processes,omitempty"`
 }
@@ -78,7 +79,7 @@ func (m *master) recordApp(a *app) {
 func (m *master) record(s *slot) {
 	r := slotRecord{
 		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Reason: s.reason,
-		Restarts: s.restarts, LastExit: s.lastExit, ExitedAt: s.exitedAt,
+		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -231,7 +232,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		}
 		delete(in.Records, s.recordName())
 		s.id, s.want, s.cycle, s.errored, s.finished, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Reason
-		s.restarts, s.lastExit, s.exitedAt = sr.Restarts, sr.LastExit, sr.ExitedAt
+		s.restarts, s.lastExit, s.exitCode, s.exitedAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}

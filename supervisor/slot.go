@@ -58,6 +58,7 @@ type slot struct {
 	restarts      int
 	reason        string // why it is not online
 	lastExit      string
+	exitCode      int // of the process after which there is no other
 	exitedAt      time.Time
 	attempts      int      // launches that have failed since the slot was told to run
 	victim        *process // the last of them, nil if it could not even be forked
@@ -353,6 +354,7 @@ func (m *master) finish(s *slot, reason string, end ending) {
 	if s.want == stop || s.cycle || s.starting != nil {
 		return
 	}
+	s.exitCode = end.passedOn()
 	if end.code != 0 && !slices.Contains(s.spec.StopExitCodes, end.code) {
 		s.attempts++ // whoever waits for it is to know
 	}
