@@ -14,6 +14,7 @@ type app struct {
 	name   string
 	spec   *spec.App       // what start, restart and reload use
 	size   int             // slots that are wanted
+	grant  grant           // that its processes were sized by, at the last look
 	groups []*socket.Group // in the order of spec.Listen; none while stopped
 	slots  []*slot         // by index; those from size on are about to go
 	busy   chan struct{}   // held by the one command that works on the app

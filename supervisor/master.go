@@ -26,7 +26,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/control"
@@ -36,22 +35,21 @@ import (
 )
 
 type master struct {
-	version     string
-	home        home.Dir
-	system      system
-	conn        holder
-	line        *keeper.Conn // which conn is
-	keeper      keeper.Who
-	held        map[string][]int // descriptors that the keeper has, too: lock, control, notify
-	listener    net.Listener     // of the control API
-	accepting   chan struct{}    // closed when no connection is accepted any more
-	clients     sync.WaitGroup   // connections of the control API
-	notify      notifySocket
-	notifyAll   notifySocket // for workers of other users; without a name: not open
-	null        *os.File
-	console     *logs.Shared   // standard output of a foreground daemon, else nil
-	printing    sync.WaitGroup // of the processes whose output is not at its end
-	memoryLimit uint64         // of the cgroup; 0: none
+	version   string
+	home      home.Dir
+	system    system
+	conn      holder
+	line      *keeper.Conn // which conn is
+	keeper    keeper.Who
+	held      map[string][]int // descriptors that the keeper has, too: lock, control, notify
+	listener  net.Listener     // of the control API
+	accepting chan struct{}    // closed when no connection is accepted any more
+	clients   sync.WaitGroup   // connections of the control API
+	notify    notifySocket
+	notifyAll notifySocket // for workers of other users; without a name: not open
+	null      *os.File
+	console   *logs.Shared   // standard output of a foreground daemon, else nil
+	printing  sync.WaitGroup // of the processes whose output is not at its end
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -59,6 +57,7 @@ type master struct {
 	signals chan os.Signal // without a keeper
 
 	// Only the loop touches what follows.
+	grant         grant // what apps are sized by
 	apps          map[string]*app
 	order         []string // names in the order of their start
 	processes     map[int]*process
@@ -133,7 +132,7 @@ func newMaster(conn holder) *master {
 	return &master{
 		conn: conn, held: map[string][]int{}, inbox: make(chan func()), ended: make(chan struct{}),
 		signals: make(chan os.Signal, 16),
-		apps:    map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
+		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, warnings: map[string]string{},
 		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{},
 	}
@@ -147,9 +146,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if m.null, err = os.Open(os.DevNull); err != nil {
 		return err
 	}
-	if limit, err := memlimit.FromCgroup(); err == nil && limit < 1<<60 {
-		m.memoryLimit = limit
-	}
+	m.grant = granted()
 	if fds := in.Files["notify"]; len(fds) == 1 {
 		m.notify = notifySocket{fd: fds[0], name: in.Records["notify-name"]}
 	} else {
@@ -195,6 +192,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	go m.sample()
+	go m.watchGrant()
 	if m.stopping {
 		go m.shutdown("")
 		return nil

@@ -27,6 +27,7 @@ type appRecord struct {
 	Spec  *spec.App `json:"spec"`
 	Size  int       `json:"size"`
 	Blind bool      `json:"blind,omitempty"` // its sockets cannot be steered
+	Grant grant     `json:"grant,omitzero"`
 }
 
 // slotRecord is "slot/NAME/INDEX".
@@ -71,7 +72,7 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
-	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind)}
+	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Grant: a.grant, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind)}
 	m.deposit(appRecordName(a.name), r, &a.recorded)
 }
 
@@ -204,7 +205,10 @@ func (m *master) parse(in *keeper.Inheritance, name string, into any) bool {
 }
 
 func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app {
-	a := &app{name: name, spec: r.Spec, size: r.Size, busy: make(chan struct{}, 1)}
+	a := &app{name: name, spec: r.Spec, size: r.Size, grant: r.Grant, busy: make(chan struct{}, 1)}
+	if a.grant == (grant{}) { // of a master that did not follow it
+		a.grant = m.grant
+	}
 	for i, l := range r.Spec.Listen {
 		fds := takeSockets(in, name, i)
 		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)

@@ -33,7 +33,8 @@ func trial(app *spec.App) time.Duration { return min(app.MinUptime.D(), longestT
 // leaves, for many a mistake shows only when a program has begun to work.
 func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err error) {
 	var slots []*slot
-	m.do(func() { slots = slices.Clone(a.slots) })
+	var sized grant
+	m.do(func() { slots, sized = slices.Clone(a.slots), m.grant })
 	trial := trial(next)
 	for _, s := range slots {
 		if only != nil && s != only {
@@ -50,7 +51,7 @@ func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err e
 	}
 	if only == nil {
 		m.do(func() {
-			a.spec = next
+			a.spec, a.grant = next, sized
 			m.recordApp(a)
 		})
 	}

@@ -83,7 +83,7 @@ func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error)
 				tasks = append(tasks, task{a, !same || reload})
 				continue
 			}
-			a := &app{name: want.Name, spec: want, size: instances(want), busy: make(chan struct{}, 1)}
+			a := &app{name: want.Name, spec: want, size: m.instances(want), grant: m.grant, busy: make(chan struct{}, 1)}
 			if problem := m.listen(a, a.size); problem != nil {
 				abandon(m.listenError(a.name, problem))
 				return
@@ -126,7 +126,7 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 			return nil, err
 		}
 		m.do(func() {
-			n := max(instances(next), 1)
+			n := max(m.instances(next), 1)
 			if err = m.listen(a, max(n, len(a.slots))); err != nil { // the sockets of new slots
 				err = m.listenError(a.name, err)
 				return
@@ -147,7 +147,7 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 	m.do(func() {
 		if renew {
 			a.spec = next
-			a.size = instances(next)
+			a.size = m.instances(next)
 			for _, s := range a.slots {
 				s.spec = next
 			}
@@ -228,9 +228,9 @@ func advice(app *spec.App, output []string) string {
 	return "something else has its port; "
 }
 
-func instances(app *spec.App) int {
+func (m *master) instances(app *spec.App) int {
 	if app.Instances == spec.Max {
-		return cpus()
+		return m.grant.CPUs
 	}
 	return app.Instances
 }
