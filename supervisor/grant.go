@@ -53,7 +53,7 @@ func (m *master) watchGrant() {
 		var behind []*app
 		m.do(func() {
 			if seen == last && seen != m.grant {
-				m.log("%s are granted now, and not %s any more", seen, m.grant)
+				m.log("granted now: %s (before: %s)", seen, m.grant)
 				m.grant = seen
 			}
 			for _, name := range m.order {
@@ -70,10 +70,11 @@ func (m *master) watchGrant() {
 }
 
 func (g grant) String() string {
-	if g.Memory == 0 {
-		return fmt.Sprintf("%d CPUs", g.CPUs)
+	text := fmt.Sprintf("CPUs: %d", g.CPUs)
+	if g.Memory > 0 {
+		text += fmt.Sprintf(", memory: %d MiB", g.Memory>>20)
 	}
-	return fmt.Sprintf("%d CPUs and %d MiB", g.CPUs, g.Memory>>20)
+	return text
 }
 
 // regrant gives an app as many slots as there are CPUs and, one after the other,
@@ -103,7 +104,7 @@ func (m *master) regrant(a *app) {
 				return
 			}
 		}
-		m.log("%s is to have %d processes, sized for that", a.name, n)
+		m.log("%s is resized for that, instances: %d", a.name, n)
 		older = append(older, a.slots[:min(n, len(a.slots))]...)
 		m.resize(a, n)
 	})

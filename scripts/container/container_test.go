@@ -3,7 +3,6 @@ package container
 import (
 	"io"
 	"net/http"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,7 +16,8 @@ func TestTheImageOfTwoBinariesServesTheAPI(t *testing.T) {
 	t.Parallel()
 	c := launch(t, options{Args: start("-i", "2"), Env: []string{"NEKO_API_LISTEN=127.0.0.1:0"}}, "/dev/shm/neko-65532")
 	list := c.untilOnline(2)
-	r, err := http.Get("http://" + list[0].Listeners[0] + "/livez")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := client.Get("http://" + list[0].Listeners[0] + "/livez")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestTERMDrainsWhatIsServedAndEndsWell(t *testing.T) {
 
 func TestThatAllHasFailedForGoodIsTheExitCode(t *testing.T) {
 	t.Parallel()
-	c := launch(t, options{Args: start("/program", "--", "exit", "3")}, "/dev/shm/neko-65532")
+	c := launch(t, options{Args: start("/failing.yaml")}, "/dev/shm/neko-65532")
 	if code := c.wait(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
@@ -136,9 +136,8 @@ func TestTheSignalThatHasKilledAnAppIsPassedOn(t *testing.T) {
 	t.Parallel()
 	c := launch(t, options{Args: start("--exit-with", "job", "--name", "job", "/program", "--", "run")}, "/dev/shm/neko-65532")
 	job := c.untilOnline(1)[0]
-	kill := exec.Command("nsenter", "-t", strconv.Itoa(c.cmd.Process.Pid), "-p", "kill", "-9", strconv.Itoa(job.PID))
-	if out, err := kill.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if out, err := c.outside("kill", "-KILL", strconv.Itoa(job.PID)); err != nil {
+		t.Fatal(out, err)
 	}
 	if code := c.wait(); code != 128+9 {
 		t.Errorf("exit code %d", code)

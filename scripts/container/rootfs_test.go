@@ -25,8 +25,8 @@ import (
 	"github.com/nekoctl/neko/supervisor/control"
 )
 
-// image is the root file system: /nekoctl, /neko-api, /program, and folders to
-// mount something on.
+// image is the root file system: /nekoctl, /neko-api, /program, a neko.yaml of an
+// app that fails, and folders to mount something on.
 var image string
 
 func TestMain(m *testing.M) {
@@ -58,6 +58,10 @@ func build() error {
 		}
 	}
 	if err := os.WriteFile(filepath.Join(image, "dev/null"), nil, 0o666); err != nil {
+		return err
+	}
+	failing := "apps: [{name: bad, command: /program exit 3, max_restarts: 1}]\n"
+	if err := os.WriteFile(filepath.Join(image, "failing.yaml"), []byte(failing), 0o644); err != nil {
 		return err
 	}
 	if err := os.Chmod(image, 0o755); err != nil {
@@ -195,6 +199,13 @@ func (c *container) inside(args ...string) (string, error) {
 	cmd := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(c.cmd.Process.Pid), "-m", "-p", "-r", "-w", "-S", id, "-G", id}, args...)...)
 	cmd.Env = c.cmd.Env
 	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// outside runs a program of this machine that means processes of the container.
+func (c *container) outside(args ...string) (string, error) {
+	c.t.Helper()
+	out, err := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(c.cmd.Process.Pid), "-p"}, args...)...).CombinedOutput()
 	return string(out), err
 }
 
