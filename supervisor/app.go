@@ -21,8 +21,8 @@ type app struct {
 
 	reporters []reporter // of commands that look on
 
-	recorded  string // the record as the keeper has it
-	deposited []int  // sockets of each group that the keeper holds
+	recorded  appRecord // as the keeper has it
+	deposited []int     // sockets of each group that the keeper holds
 }
 
 func socketsName(app string, group, index int) string {
@@ -121,14 +121,19 @@ func (m *master) resize(a *app, n int) {
 
 // newSlot has the lowest id that is free, as in PM2.
 func (m *master) newSlot(a *app, index int) *slot {
-	used := map[int]bool{}
-	for _, s := range m.slots() {
-		used[s.id] = true
+	count := 0
+	for _, other := range m.apps {
+		count += len(other.slots)
 	}
-	id := 0
-	for used[id] {
-		id++
+	used := make([]bool, count+1)
+	for _, other := range m.apps {
+		for _, s := range other.slots {
+			if s.id < len(used) {
+				used[s.id] = true
+			}
+		}
 	}
+	id := slices.Index(used, false)
 	return &slot{
 		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped,
 		logs: m.logFiles(a.name, index),

@@ -48,6 +48,7 @@ type master struct {
 	notify    notifySocket
 	notifyAll notifySocket // for workers of other users; without a name: not open
 	null      *os.File
+	ends      *ends          // of processes
 	console   *logs.Shared   // standard output of a foreground daemon, else nil
 	printing  sync.WaitGroup // of the processes whose output is not at its end
 
@@ -144,6 +145,9 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	if m.null, err = os.Open(os.DevNull); err != nil {
+		return err
+	}
+	if m.ends, err = newEnds(); err != nil {
 		return err
 	}
 	m.grant = granted()

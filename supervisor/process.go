@@ -23,6 +23,7 @@ type process struct {
 	startedAt time.Time
 	tookAt    time.Time // of a spare: when it began to serve
 	pidfd     *os.File  // nil: unknown to this kernel
+	watch     int32     // names it among the awaited ends
 	inodes    []uint64  // of its pipes
 	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
@@ -77,25 +78,15 @@ func (m *master) atEnd(p *process, f func()) {
 		m.log("pid %d of %s cannot be watched: the kernel has no pidfd", p.PID, p.slot)
 		return
 	}
-	raw, err := p.pidfd.SyscallConn()
-	if err != nil {
-		return // it has ended, and this is known
+	var err error
+	if p.watch, err = m.ends.await(int(p.pidfd.Fd()), func() { m.post(f) }); err != nil {
+		m.log("pid %d of %s cannot be watched: %v", p.PID, p.slot, err)
 	}
-	go func() {
-		err := raw.Read(func(fd uintptr) bool {
-			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			n, err := unix.Poll(poll, 0)
-			return err == nil && n > 0
-		})
-		if err == nil {
-			m.post(f)
-		}
-	}()
 }
 
-// openPidfd makes a pidfd wait in the poller.
+// openPidfd is nil where the kernel has none.
 func openPidfd(fd int) *os.File {
-	if fd < 0 || unix.SetNonblock(fd, true) != nil {
+	if fd < 0 {
 		return nil
 	}
 	return os.NewFile(uintptr(fd), "pidfd")

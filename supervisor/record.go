@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,7 +74,11 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
 	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Grant: a.grant, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind)}
-	m.deposit(appRecordName(a.name), r, &a.recorded)
+	if reflect.DeepEqual(r, a.recorded) {
+		return
+	}
+	a.recorded = r
+	m.deposit(appRecordName(a.name), r)
 }
 
 // record deposits a slot if it has changed.
@@ -97,20 +102,26 @@ func (m *master) record(s *slot) {
 	for _, p := range s.leaving {
 		add(p, leaving)
 	}
-	m.deposit(s.recordName(), r, &s.recorded)
+	if r.same(s.recorded) {
+		return
+	}
+	s.recorded = r
+	m.deposit(s.recordName(), r)
 }
 
-func (m *master) deposit(name string, record any, last *string) {
+func (r slotRecord) same(other slotRecord) bool {
+	a, b := r.Processes, other.Processes
+	r.Processes, other.Processes = nil, nil
+	return slices.Equal(a, b) && reflect.DeepEqual(r, other)
+}
+
+func (m *master) deposit(name string, record any) {
 	text, err := json.Marshal(record)
 	if err != nil {
 		m.log("record %s: %v", name, err)
 		return
 	}
-	if string(text) == *last {
-		return
-	}
-	*last = string(text)
-	m.kept(name, m.conn.Set(name, *last))
+	m.kept(name, m.conn.Set(name, string(text)))
 }
 
 func (m *master) withdraw(name string) { m.kept(name, m.conn.Delete(name)) }
@@ -134,8 +145,13 @@ func (m *master) adopt(in *keeper.Inheritance) {
 		}
 	}
 	slices.SortFunc(m.order, func(a, b string) int { return records[a].Order - records[b].Order })
+	var last *app
 	for _, name := range m.order {
-		m.apps[name] = m.adoptApp(in, name, records[name])
+		a := m.adoptApp(in, name, records[name])
+		if last != nil {
+			a.spec.ShareEnv(last.spec)
+		}
+		m.apps[name], last = a, a
 	}
 	// Known processes first: what is left over then can be the launch that the
 	// last master had just begun.

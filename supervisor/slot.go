@@ -64,7 +64,7 @@ type slot struct {
 	victim        *process // the last of them, nil if it could not even be forked
 
 	logs     [2]*logs.File // out, err
-	recorded string        // the record as the keeper has it
+	recorded slotRecord    // as the keeper has it
 
 	inherited []processRecord // while a new master takes over
 }
@@ -257,8 +257,11 @@ func (m *master) serve(p *process) {
 	m.putOnProbation(p)
 	m.watchLiveness(p)
 	m.touch(s)
+	if len(s.app.groups) == 0 {
+		return
+	}
 	for _, sibling := range s.app.slots {
-		if sibling.serving == nil {
+		if sibling.dead() {
 			m.touch(sibling) // a stand-in can be had now
 		}
 	}
@@ -295,6 +298,7 @@ func (m *master) exited(p *process, end ending) {
 	p.watchdog.stop()
 	p.closeGate()
 	if p.pidfd != nil {
+		m.ends.forget(p.watch)
 		p.pidfd.Close()
 	}
 	s := p.slot

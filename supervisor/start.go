@@ -26,6 +26,9 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 		if slices.ContainsFunc(specs[:i], func(other spec.App) bool { return other.Name == specs[i].Name }) {
 			return nil, failure("give each app a name of its own", "there are two apps %s", specs[i].Name)
 		}
+		if i > 0 {
+			specs[i].ShareEnv(&specs[i-1])
+		}
 	}
 	tasks, err := m.enroll(specs, reload)
 	if err != nil {

@@ -45,8 +45,12 @@ func (m *master) steer(a *app) {
 			m.log("%v", err)
 		}
 	}
+	next := live // both are in the order of the slots
 	for _, s := range a.slots {
-		to := len(live) == 0 || slices.Contains(live, s.index)
+		to := len(live) == 0
+		if len(next) > 0 && next[0] == s.index {
+			to, next = true, next[1:]
+		}
 		if s.steered && !to {
 			s.awayAt = time.Now()
 		} else if to && !s.steered {
