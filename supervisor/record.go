@@ -150,6 +150,7 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	}
 	m.dropStrays(in)
 	for _, s := range m.slots() {
+		m.goOnWaiting(s)
 		s.state = s.observe()
 	}
 	for _, name := range m.order {
@@ -161,6 +162,16 @@ func (m *master) adopt(in *keeper.Inheritance) {
 		m.log("took over %d apps with %d processes from an earlier master", len(m.order), len(m.processes))
 	}
 	m.settleAll()
+}
+
+// goOnWaiting keeps restart_delay, of which only the end is on record from which
+// it counts.
+func (m *master) goOnWaiting(s *slot) {
+	left := s.spec.RestartDelay.D() - time.Since(s.exitedAt)
+	if s.want == stop || s.cycle || s.errored || s.finished || s.serving != nil || s.starting != nil || s.waiting != nil || s.exitedAt.IsZero() || left <= 0 {
+		return
+	}
+	m.later(&s.waiting, min(left, s.spec.RestartDelay.D()), func() { m.touch(s) }) // the clock may have been set back
 }
 
 // dropStrays lets go of sockets and records of which the last master was about

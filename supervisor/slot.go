@@ -380,9 +380,11 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 		return
 	}
 	s.restarts++
-	if delay == 0 {
+	if delay == 0 && s.backoff.streak <= 1 {
 		m.touch(s)
 		return
 	}
+	// Also without a delay: a program that cannot be run must not keep the loop from
+	// everything else.
 	m.later(&s.waiting, delay, func() { m.touch(s) })
 }
