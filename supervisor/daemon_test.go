@@ -124,6 +124,14 @@ func worker(args []string) {
 			}
 		}()
 	}
+	if code, err := strconv.Atoi(os.Getenv("END_WITH")); err == nil {
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGUSR1)
+		go func() {
+			<-end
+			os.Exit(code)
+		}()
+	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	if has("child") { // of its group; it holds the pipes, and listens to nothing but SIGKILL
