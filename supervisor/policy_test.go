@@ -1,6 +1,8 @@
 package supervisor_test
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,4 +88,68 @@ func TestWhatCannotBeRunDoesNotKeepTheDaemonFromOtherThings(t *testing.T) {
 		t.Error(got)
 	}
 	d.command("delete", "bad")
+}
+
+func TestTheStopSignalIsTheOneThatTheAppKnows(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := web("api", 1, "stops-at-quit")
+	a.StopSignal, a.DrainTimeout = "SIGQUIT", spec.Duration(time.Minute)
+	d.start(a)
+	d.command("reload", "api")
+	d.eventually("the predecessor has ended", func() bool { return d.lastExit("api") == "exit code 0" })
+	d.command("stop", "api")
+	if got := d.lastExit("api"); got != "exit code 0" {
+		t.Errorf("it ended by %s", got)
+	}
+}
+
+// child is an app whose process has started another one that heeds no signal, and
+// the pid of that.
+func (d *daemon) child(a spec.App) (pid int) {
+	d.t.Helper()
+	d.start(a)
+	d.eventually("there is a child", func() bool {
+		workers, _ := d.family()
+		for _, w := range workers {
+			if w != d.list()[0].PID && strings.HasPrefix(commandLine(w), "sleep") {
+				pid = w
+			}
+		}
+		return pid != 0
+	})
+	return pid
+}
+
+func commandLine(pid int) string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return string(text)
+}
+
+func TestWithoutTreekillOnlyTheProcessItselfEnds(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"stopped", "killed as it is stubborn", "crashed"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			d := newDaemon(t)
+			a := app("api", 1, "child")
+			if how == "killed as it is stubborn" {
+				a = app("api", 1, "child", "stubborn")
+			}
+			a.Treekill, a.DrainTimeout, a.KillTimeout, a.Autorestart = false, 0, spec.Duration(50*time.Millisecond), false
+			child := d.child(a)
+			if how == "crashed" {
+				kill(t, d.list()[0].PID, syscall.SIGKILL)
+				d.until("stopped", func(l []control.Process) bool { return l[0].State == control.Stopped })
+			} else {
+				d.command("stop", "api")
+			}
+			if err := syscall.Kill(child, 0); err != nil {
+				t.Fatalf("its child has ended, too: %v", err)
+			}
+			if err := syscall.Kill(child, syscall.SIGKILL); err != nil { // the shell that waits for it ends by itself
+				t.Fatal(err)
+			}
+		})
+	}
 }

@@ -349,7 +349,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 // ask how it ended.
 func (m *master) atUnknownEnd(p *process) {
 	m.atEnd(p, func() {
-		m.system.endGroup(p)
+		m.endGroup(p)
 		m.exited(p, unknownEnding)
 	})
 }
