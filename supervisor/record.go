@@ -27,6 +27,8 @@ type appRecord struct {
 	Spec  *spec.App `json:"spec"`
 	Size  int       `json:"size"`
 	Blind bool      `json:"blind,omitempty"` // its sockets cannot be steered
+	// RunDir is where its processes have been told that their run folder is.
+	RunDir string `json:"run_dir,omitempty"`
 }
 
 // slotRecord is "slot/NAME/INDEX".
@@ -40,6 +42,7 @@ type slotRecord struct {
 	Restarts  int             `json:"restarts"`
 	LastExit  string          `json:"last_exit,omitempty"`
 	ExitedAt  time.Time       `json:"exited_at,omitzero"`
+	StopsAt   time.Time       `json:"stops_at,omitzero"` // the end of shutdown_delay
 	Processes []processRecord `json:"processes,omitempty"`
 }
 
@@ -70,7 +73,7 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
-	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind)}
+	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
 	m.deposit(appRecordName(a.name), r, &a.recorded)
 }
 
@@ -78,7 +81,7 @@ func (m *master) recordApp(a *app) {
 func (m *master) record(s *slot) {
 	r := slotRecord{
 		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Reason: s.reason,
-		Restarts: s.restarts, LastExit: s.lastExit, ExitedAt: s.exitedAt,
+		Restarts: s.restarts, LastExit: s.lastExit, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -214,7 +217,8 @@ func (m *master) parse(in *keeper.Inheritance, name string, into any) bool {
 }
 
 func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app {
-	a := &app{name: name, spec: r.Spec, size: r.Size, busy: make(chan struct{}, 1)}
+	a := &app{name: name, spec: r.Spec, size: r.Size, busy: make(chan struct{}, 1), runDir: r.RunDir}
+	a.toldStopping = a.isToldStopping()
 	for i, l := range r.Spec.Listen {
 		fds := takeSockets(in, name, i)
 		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)
@@ -242,7 +246,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		}
 		delete(in.Records, s.recordName())
 		s.id, s.want, s.cycle, s.errored, s.finished, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Reason
-		s.restarts, s.lastExit, s.exitedAt = sr.Restarts, sr.LastExit, sr.ExitedAt
+		s.restarts, s.lastExit, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitedAt, sr.StopsAt
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}
@@ -298,7 +302,10 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 		m.adoptProcess(in, p)
 	}
 	s.inherited = nil
-	if retire {
+	switch {
+	case retire && !s.stopsAt.IsZero(), m.stopping && s.want == run:
+		m.stopLater(s)
+	case retire:
 		s.want = run
 		m.beginRetire(s)
 	}
