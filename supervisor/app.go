@@ -115,6 +115,7 @@ func (m *master) resize(a *app, n int) {
 		a.slots = append(a.slots, s)
 		if runs {
 			m.revive(s)
+			s.awaits = a.slots[0].awaits
 		}
 	}
 	for _, s := range a.slots {
@@ -154,7 +155,7 @@ func (m *master) newSlot(a *app, index int) *slot {
 func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
-	s.want, s.errored, s.finished, s.attempts, s.backoff = run, false, false, 0, backoff{}
+	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
 	s.stopsAt = time.Time{}
 	s.spec = s.app.spec
 	m.touch(s)

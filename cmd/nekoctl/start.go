@@ -223,7 +223,7 @@ func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string
 		return true, nil
 	}
 	_, err = c.carryOut("started", func(step func(control.Progress)) (control.Done, error) {
-		return client.Command(cmd.Context(), "restart", control.TargetRequest{Targets: slices.Sorted(maps.Keys(down))}, step)
+		return client.Start(cmd.Context(), control.StartRequest{Targets: slices.Sorted(maps.Keys(down))}, step)
 	})
 	return true, err
 }
