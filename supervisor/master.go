@@ -395,6 +395,7 @@ func (m *master) settleAll() {
 	for _, a := range apps {
 		m.steer(a)
 		m.tellStopping(a)
+		m.keepSchedule(a)
 		m.prune(a)
 	}
 	for _, f := range m.onRecord {
