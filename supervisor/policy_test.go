@@ -212,3 +212,42 @@ func TestCronRestartStartsWhatHasEndedAndNotWhatWasStopped(t *testing.T) {
 		t.Errorf("%+v", l[0])
 	}
 }
+
+func TestAProcessWithTooMuchMemoryIsReplaced(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	gate, grow := flag(t)
+	a := web("api", 2)
+	a.Env["GROW_IF"] = gate
+	list := d.start(a).Processes
+	a.MaxMemory = spec.Size(max(list[0].MemoryBytes, list[1].MemoryBytes)) + 16<<20
+	list = d.start(a).Processes // a reload
+	grow()
+	d.until("replaced", func(l []control.Process) bool { return l[0].PID != list[0].PID && l[1].PID != list[1].PID })
+	get(t, list[0].Listeners[0])
+	if d.log("MiB of memory, and max_memory_restart is") < 2 {
+		t.Error("neko.log does not say why")
+	}
+	// The successors are over the limit at once.
+	time.Sleep(3 * time.Second) // the time to do wrong
+	if n := d.log("MiB of memory, and max_memory_restart is"); n > 2 {
+		t.Errorf("replaced %d times", n)
+	}
+}
+
+func TestAProcessWithTooMuchMemoryStaysUntilItsSuccessorServes(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	gate, grow := flag(t)
+	trap, set := flag(t)
+	a := web("api", 1)
+	a.Env["GROW_IF"], a.Env["DIE_IF"] = gate, trap
+	a.MaxMemory = spec.Size(d.start(a).Processes[0].MemoryBytes) + 16<<20
+	p := d.start(a).Processes[0]
+	set()
+	grow()
+	d.eventually("tried", func() bool { return d.log("(max_memory_restart): error:") > 0 })
+	if got := d.list()[0]; got.PID != p.PID || got.State != control.Online {
+		t.Errorf("%+v", got)
+	}
+}

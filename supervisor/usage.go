@@ -21,13 +21,18 @@ type usage struct {
 const clockTick = 10 * time.Millisecond
 
 // sample looks at all processes every second, less often where there are so
-// many that it would cost more than about a hundredth of a CPU.
+// many that it would cost more than about a hundredth of a CPU; at those whose
+// memory is limited every second.
 func (m *master) sample() {
+	var next time.Time // when all are looked at
 	for {
+		all := !time.Now().Before(next)
 		var pids []int
 		m.do(func() {
-			for pid := range m.processes {
-				pids = append(pids, pid)
+			for pid, p := range m.processes {
+				if all || p.spec.MaxMemory > 0 {
+					pids = append(pids, pid)
+				}
 			}
 		})
 		began := time.Now()
@@ -37,15 +42,19 @@ func (m *master) sample() {
 				taken[pid] = u
 			}
 		}
+		if all {
+			next = began.Add(100 * time.Since(began))
+		}
 		m.do(func() {
 			for pid, u := range taken {
 				if p := m.processes[pid]; p != nil {
 					p.usage = u.since(p.usage)
+					m.weigh(p)
 				}
 			}
 		})
 		select {
-		case <-time.After(max(time.Second, 100*time.Since(began))):
+		case <-time.After(time.Second):
 		case <-m.ended:
 			return
 		}
