@@ -23,6 +23,7 @@ type app struct {
 
 	schedule schedule    // of cron_restart
 	due      *time.Timer // until it is looked at again
+	lookout  *lookout    // of watch
 	renewals map[string]*renewal
 
 	runDir       string // NEKO_RUN_DIR; "": there has been no process yet

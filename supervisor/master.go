@@ -396,6 +396,7 @@ func (m *master) settleAll() {
 		m.steer(a)
 		m.tellStopping(a)
 		m.keepSchedule(a)
+		m.keepWatch(a)
 		m.prune(a)
 	}
 	for _, f := range m.onRecord {
