@@ -28,6 +28,7 @@ type lookout struct {
 	files   *fsnotify.Watcher
 	folders int             // that are watched, about
 	most    int             // of these
+	full    bool            // no more can be watched, which was said
 	missing map[string]bool // elements of spec.Watch that are not there
 	single  map[string]bool // those that are files
 }
@@ -163,7 +164,7 @@ func (l *lookout) run() {
 // addRoot watches an element of spec.Watch. A file is so by way of its folder, for
 // editors replace it by another.
 func (l *lookout) addRoot(root string) (there bool) {
-	l.folders = len(l.files.WatchList())
+	l.folders, l.full = len(l.files.WatchList()), false
 	info, err := os.Stat(root)
 	l.single[root] = err == nil && !info.IsDir()
 	switch {
@@ -199,8 +200,11 @@ func (l *lookout) addTree(folder string) {
 }
 
 func (l *lookout) add(folder string) bool {
-	if l.folders >= l.most {
-		l.warn(fmt.Sprintf("%s has more than %d folders to watch: changes in the others are not seen; name fewer in watch, or more in ignore_watch", l.spec.Name, l.most))
+	if l.full {
+		return false
+	}
+	if l.full = l.folders >= l.most; l.full {
+		l.warn(fmt.Sprintf("%s has more than %d folders to watch, and changes in %s and others are not seen: name fewer in watch, or more in ignore_watch", l.spec.Name, l.most, folder))
 		return false
 	}
 	switch err := l.files.Add(folder); {
@@ -209,7 +213,8 @@ func (l *lookout) add(folder string) bool {
 		return true
 	case errors.Is(err, os.ErrNotExist):
 	case errors.Is(err, syscall.ENOSPC):
-		l.warn(fmt.Sprintf("%s and what is in it is not watched, as fs.inotify.max_user_watches is reached: name fewer folders in watch, more in ignore_watch, or set it higher", folder))
+		l.full = true
+		l.warn(fmt.Sprintf("fs.inotify.max_user_watches is reached, and changes in %s and others are not seen by %s: name fewer folders in watch, or more in ignore_watch, or set it higher", folder, l.spec.Name))
 	default:
 		l.warn(fmt.Sprintf("%s is not watched: %v", folder, err))
 	}
@@ -243,7 +248,7 @@ func (l *lookout) forget(path string) {
 			_ = l.files.Remove(folder) // unless it has gone by itself
 		}
 	}
-	l.folders = len(l.files.WatchList())
+	l.folders, l.full = len(l.files.WatchList()), false
 	for _, root := range l.spec.Watch {
 		if within(path, root) && !(l.single[root] && path == root) { // whose folder is still watched
 			l.missing[root] = true
