@@ -18,7 +18,7 @@ func newLookout(t *testing.T, most int) (l *lookout, changed, warned <-chan stri
 	app.Name, app.Watch, app.WatchDelay = "api", []string{t.TempDir()}, spec.Duration(time.Millisecond)
 	changes, warnings := make(chan string, 100), make(chan string, 100)
 	l = &lookout{
-		spec: &app, home: home.Dir(filepath.Join(app.Watch[0], "home")), done: make(chan struct{}), most: most, missing: map[string]bool{}, single: map[string]bool{},
+		spec: &app, home: home.Dir(filepath.Join(app.Watch[0], "home")), done: make(chan struct{}), most: most,
 		changed: func(file string) { changes <- file }, warn: func(text string) { warnings <- text },
 	}
 	t.Cleanup(func() { close(l.done) })

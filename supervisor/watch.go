@@ -26,20 +26,26 @@ type lookout struct {
 	done    chan struct{}
 
 	files   *fsnotify.Watcher
-	folders int             // that are watched, about
+	watched map[string]bool // folders
 	most    int             // of these
 	full    bool            // no more can be watched, which was said
-	missing map[string]bool // elements of spec.Watch that are not there
-	single  map[string]bool // those that are files
+	roots   []*root
+}
+
+// root is an element of spec.Watch.
+type root struct {
+	path   string
+	folder string      // that is watched for it: a file is so by way of its folder, for editors replace it; "": it was never there
+	info   os.FileInfo // of folder; nil: it is not there
 }
 
 const (
 	// mostFolders bounds what one app takes of fs.inotify.max_user_watches and of the
 	// kernel's memory, about a KiB each.
 	mostFolders = 8192
-	// searchEvery is how often is looked whether what was watched and has gone is
-	// back: its parents may have gone, too.
-	searchEvery = time.Second
+	// lookEvery is how often is looked whether what is to be watched is still there, or
+	// again, or another: no event tells of what is above it.
+	lookEvery   = time.Second
 	reopenEvery = 10 * time.Second
 )
 
@@ -63,7 +69,7 @@ func (m *master) stopWatch(a *app) {
 }
 
 func (m *master) watch(a *app) *lookout {
-	l := &lookout{spec: a.spec, home: m.home, done: make(chan struct{}), most: mostFolders, missing: map[string]bool{}, single: map[string]bool{}}
+	l := &lookout{spec: a.spec, home: m.home, done: make(chan struct{}), most: mostFolders}
 	current := func(f func()) {
 		m.post(func() {
 			if a.lookout == l {
@@ -112,8 +118,11 @@ func (l *lookout) run() {
 		}
 	}
 	defer l.files.Close()
-	for _, root := range l.spec.Watch {
-		l.addRoot(root)
+	l.watched = map[string]bool{}
+	for _, path := range l.spec.Watch {
+		r := &root{path: path}
+		l.roots = append(l.roots, r)
+		l.look(r)
 	}
 	quiet := time.NewTimer(time.Hour)
 	quiet.Stop()
@@ -124,16 +133,9 @@ func (l *lookout) run() {
 		}
 		quiet.Reset(l.spec.WatchDelay.D())
 	}
-	searching := true
-	search := time.NewTicker(searchEvery)
-	defer search.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
-		if len(l.missing) == 0 {
-			search.Stop()
-		} else if !searching {
-			search.Reset(searchEvery)
-		}
-		searching = len(l.missing) > 0
 		select {
 		case event := <-l.files.Events:
 			if l.concerns(event) {
@@ -141,15 +143,17 @@ func (l *lookout) run() {
 			}
 		case err := <-l.files.Errors:
 			if errors.Is(err, fsnotify.ErrEventOverflow) { // nobody knows what
-				for _, root := range l.spec.Watch {
-					l.addRoot(root)
+				for _, r := range l.roots {
+					l.drop(r.folder)
+					r.info = nil
+					l.look(r)
 				}
 				note("something")
 			}
-		case <-search.C:
-			for root := range l.missing {
-				if l.addRoot(root) {
-					note(root)
+		case <-look.C:
+			for _, r := range l.roots {
+				if l.look(r) {
+					note(r.path)
 				}
 			}
 		case <-quiet.C:
@@ -161,25 +165,36 @@ func (l *lookout) run() {
 	}
 }
 
-// addRoot watches an element of spec.Watch. A file is so by way of its folder, for
-// editors replace it by another.
-func (l *lookout) addRoot(root string) (there bool) {
-	l.folders, l.full = len(l.files.WatchList()), false
-	info, err := os.Stat(root)
-	l.single[root] = err == nil && !info.IsDir()
-	switch {
-	case err != nil:
-		l.missing[root] = true
-		return false
-	case info.IsDir():
-		if l.isHome(root) {
-			l.warn(root + " is the daemon's own home: it is not watched")
+// look watches a root that it finds, and says whether it is there again or another.
+func (l *lookout) look(r *root) (changed bool) {
+	if r.folder == "" {
+		info, err := os.Stat(r.path)
+		if err != nil {
+			return false
 		}
-		l.addTree(root)
-	default:
-		l.add(filepath.Dir(root))
+		if r.folder = r.path; !info.IsDir() {
+			r.folder = filepath.Dir(r.path)
+		}
 	}
-	delete(l.missing, root)
+	info, err := os.Stat(r.folder)
+	switch {
+	case err != nil: // that it goes is an event
+		r.info = nil
+		l.drop(r.folder)
+		return false
+	case r.info != nil && os.SameFile(info, r.info):
+		return false
+	}
+	l.drop(r.folder)
+	r.info = info
+	if r.folder != r.path {
+		l.add(r.folder)
+		return true
+	}
+	if l.isHome(r.folder) {
+		l.warn(r.folder + " is the daemon's own home: it is not watched")
+	}
+	l.addTree(r.folder)
 	return true
 }
 
@@ -203,13 +218,13 @@ func (l *lookout) add(folder string) bool {
 	if l.full {
 		return false
 	}
-	if l.full = l.folders >= l.most; l.full {
+	if l.full = len(l.watched) >= l.most; l.full {
 		l.warn(fmt.Sprintf("%s has more than %d folders to watch, and changes in %s and others are not seen: name fewer in watch, or more in ignore_watch", l.spec.Name, l.most, folder))
 		return false
 	}
 	switch err := l.files.Add(folder); {
 	case err == nil:
-		l.folders++
+		l.watched[folder] = true
 		return true
 	case errors.Is(err, os.ErrNotExist):
 	case errors.Is(err, syscall.ENOSPC):
@@ -225,8 +240,12 @@ func (l *lookout) add(folder string) bool {
 // does to folders.
 func (l *lookout) concerns(event fsnotify.Event) bool {
 	path := event.Name
-	if event.Has(fsnotify.Remove) || event.Has(fsnotify.Rename) {
-		l.forget(path)
+	switch {
+	case !l.watched[path]:
+	case event.Has(fsnotify.Rename): // those in it would be known by their old names
+		l.drop(path)
+	case event.Has(fsnotify.Remove): // it was empty
+		delete(l.watched, path)
 	}
 	if event.Op == fsnotify.Chmod || !l.wanted(path) {
 		return false
@@ -240,20 +259,15 @@ func (l *lookout) concerns(event fsnotify.Event) bool {
 	return true
 }
 
-// forget drops the folders below a path that is not there any more: one that was
-// moved would be known by its old name.
-func (l *lookout) forget(path string) {
-	for _, folder := range l.files.WatchList() {
+// drop watches a folder and those in it no more.
+func (l *lookout) drop(path string) {
+	for folder := range l.watched {
 		if within(path, folder) {
 			_ = l.files.Remove(folder) // unless it has gone by itself
+			delete(l.watched, folder)
 		}
 	}
-	l.folders, l.full = len(l.files.WatchList()), false
-	for _, root := range l.spec.Watch {
-		if within(path, root) && !(l.single[root] && path == root) { // whose folder is still watched
-			l.missing[root] = true
-		}
-	}
+	l.full = false
 }
 
 // wanted says whether changes of a path are of interest: it is in an element of

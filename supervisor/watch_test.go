@@ -174,6 +174,36 @@ func TestAFolderThatComesBackIsWatchedAgain(t *testing.T) {
 	w.reloaded("project/src/a.js")
 }
 
+// What is above a watched folder tells nothing: a deployment moves a link, or a
+// project is put aside for another.
+func TestAFolderThatIsAnotherIsWatchedInItsPlace(t *testing.T) {
+	t.Parallel()
+	w := newWatched(t, func(a *spec.App) {
+		for _, release := range []string{"1", "2"} {
+			if err := os.MkdirAll(filepath.Join(a.Watch[0], "releases", release, "src"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		current := filepath.Join(a.Watch[0], "current")
+		if err := os.Symlink("releases/1", current); err != nil {
+			t.Fatal(err)
+		}
+		a.Watch = []string{filepath.Join(current, "src")}
+	})
+	replaceLink(t, w.path("current"), "releases/2")
+	w.reloaded("current/src")
+	w.watching()
+	w.write("current/src/a.js")
+	w.reloaded("current/src/a.js")
+	w.rename("releases/2", "releases/3")
+	w.mkdir("releases/2/src")
+	w.until("reloaded", func(l []control.Process) bool { return l[0].PID != w.pid && l[0].State == control.Online })
+	w.pid = w.list()[0].PID
+	w.watching()
+	w.write("current/src/b.js")
+	w.reloaded("current/src/b.js")
+}
+
 func TestASingleFileIsWatchedThoughEditorsReplaceIt(t *testing.T) {
 	t.Parallel()
 	w := newWatched(t, func(a *spec.App) {
