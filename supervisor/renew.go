@@ -62,6 +62,9 @@ func (m *master) renewNow(a *app) error {
 			}
 		}
 	})
+	if next == nil { // this master has ended
+		return errStopping
+	}
 	trial := trial(next)
 	for _, s := range slots {
 		note, err := m.replace(s, next, trial)
