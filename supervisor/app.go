@@ -22,6 +22,11 @@ type app struct {
 
 	reporters []reporter // of commands that look on
 
+	schedule schedule    // of cron_restart
+	due      *time.Timer // until it is looked at again
+	lookout  *lookout    // of watch
+	renewals map[string]*renewal
+
 	runDir       string // NEKO_RUN_DIR; "": there has been no process yet
 	toldStopping bool   // the file stopping is there
 

@@ -414,6 +414,8 @@ func (m *master) settleAll() {
 	for _, a := range apps {
 		m.steer(a)
 		m.tellStopping(a)
+		m.keepSchedule(a)
+		m.keepWatch(a)
 		m.prune(a)
 	}
 	for _, f := range m.onRecord {

@@ -57,6 +57,7 @@ type slot struct {
 	awayAt        time.Time   // since when they are not; zero: they never were
 	covered       bool        // has had a stand-in since
 	backoff       backoff
+	heavy         heavy
 	spareFailures int // since the last one was ready
 	restarts      int
 	reason        string // why it is not online

@@ -94,6 +94,8 @@ func (m *master) delete(r reporter, targets []string) error {
 func (m *master) remove(a *app) {
 	m.withdraw(appRecordName(a.name))
 	a.size = 0
+	a.stopSchedule()
+	m.stopWatch(a)
 	m.prune(a)
 	m.removeRunDir(a)
 	delete(m.apps, a.name)
