@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/socket"
@@ -20,6 +21,9 @@ type app struct {
 	busy   chan struct{}   // held by the one command that works on the app
 
 	reporters []reporter // of commands that look on
+
+	runDir       string // NEKO_RUN_DIR; "": there has been no process yet
+	toldStopping bool   // the file stopping is there
 
 	recorded  appRecord // as the keeper has it
 	deposited []int     // sockets of each group that the keeper holds
@@ -95,6 +99,12 @@ func (a *app) runs() bool {
 	return len(a.slots) == 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run })
 }
 
+// goesDown says that the app serves on before a stop, or has not ended after that.
+func (a *app) goesDown() bool {
+	return !slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run }) &&
+		slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.stopsAt.IsZero() })
+}
+
 // resize adds slots, or marks those that are too many for retirement. If the app
 // runs, those that are added run; sockets for them are open already.
 func (m *master) resize(a *app, n int) {
@@ -145,6 +155,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.finished, s.attempts, s.backoff = run, false, false, 0, backoff{}
+	s.stopsAt = time.Time{}
 	s.spec = s.app.spec
 	m.touch(s)
 }

@@ -183,6 +183,10 @@ func (s *scene) notStuck(slot *slot) string {
 		return "it shall start again, and does not"
 	case slot.want == retire && slot.retiring == nil:
 		return "it shall retire, and has no timer"
+	case slot.want == run && !slot.stopsAt.IsZero():
+		return "it runs, and is still about to stop"
+	case slot.want == retire && !slot.stopsAt.IsZero() && (time.Now().After(slot.stopsAt) || slot.serving == nil && s.m.stopping):
+		return "it should have stopped"
 	case slot.want == stop || slot.cycle:
 		if slot.waiting != nil {
 			return "it shall stop, and has a timer"

@@ -248,6 +248,9 @@ func (m *master) environment(p *process) []string {
 	env["NODE_APP_INSTANCE"] = slot
 	env["INSTANCE_ID"] = slot
 	env["NEKO_INSTANCES"] = strconv.Itoa(s.app.size)
+	if dir := m.makeRunDir(s.app); dir != "" {
+		env["NEKO_RUN_DIR"] = dir
+	}
 	env["NEKO_DRAIN_TIMEOUT"] = app.DrainTimeout.D().String()
 	env["NOTIFY_SOCKET"] = m.notifyNameFor(app)
 	if _, set := env["GOMAXPROCS"]; !set {

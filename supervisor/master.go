@@ -302,7 +302,7 @@ func (m *master) keeperSays(event any) {
 	switch event := event.(type) {
 	case keeper.Exit:
 		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
-			m.system.endGroup(p)
+			m.endGroup(p)
 			m.exited(p, endingOf(event.Status))
 		}
 		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
@@ -410,6 +410,7 @@ func (m *master) settleAll() {
 	}
 	for _, a := range apps {
 		m.steer(a)
+		m.tellStopping(a)
 		m.prune(a)
 	}
 	for _, f := range m.onRecord {

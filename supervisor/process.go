@@ -97,7 +97,7 @@ func openPidfd(fd int) *os.File {
 // status from the keeper.
 func (m *master) reap(p *process) {
 	m.hurry(p)
-	m.system.endGroup(p)
+	m.endGroup(p)
 	exit, err := keeper.Peek(p.PID)
 	if err != nil {
 		m.log("wait for pid %d: %v", p.PID, err)
@@ -151,7 +151,14 @@ func (m *master) kill(p *process) {
 	if err := m.system.signal(p, unix.SIGKILL); err != nil {
 		m.log("kill pid %d of %s: %v", p.PID, p.slot, err)
 	}
-	m.system.endGroup(p)
+	m.endGroup(p)
+}
+
+// endGroup ends what p has started, unless that is to outlive it.
+func (m *master) endGroup(p *process) {
+	if p.spec.Treekill {
+		m.system.endGroup(p)
+	}
 }
 
 // endGroup implements [system], by p's process group: with it goes all that it
@@ -195,10 +202,10 @@ func (m *master) leave(p *process) {
 	if p.leaving {
 		return
 	}
-	// The record goes first: a second SIGTERM from the next master would make
+	// The record goes first: a second signal from the next master would make
 	// many programs drop what they serve.
 	m.letGo(p)
-	if err := m.system.signal(p, unix.SIGTERM); err != nil {
+	if err := m.system.signal(p, p.spec.Signal()); err != nil {
 		m.log("signal pid %d of %s: %v", p.PID, p.slot, err)
 	}
 	m.giveTime(p, false)
@@ -224,12 +231,12 @@ func (s *slot) drop(p *process) {
 }
 
 // giveTime lets a leaving process be until its time is over. An adopted one may
-// have missed its SIGTERM, if the last master was killed at that instant: it
+// have missed its signal, if the last master was killed at that instant: it
 // gets it when it should long be gone.
 func (m *master) giveTime(p *process, again bool) {
 	m.after(p, p.spec.DrainTimeout.D(), func() {
 		if again {
-			_ = m.system.signal(p, unix.SIGTERM)
+			_ = m.system.signal(p, p.spec.Signal())
 		}
 		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
 	})

@@ -29,6 +29,8 @@ type appRecord struct {
 	Size  int       `json:"size"`
 	Blind bool      `json:"blind,omitempty"` // its sockets cannot be steered
 	Grant grant     `json:"grant,omitzero"`
+	// RunDir is where its processes have been told that their run folder is.
+	RunDir string `json:"run_dir,omitempty"`
 }
 
 // slotRecord is "slot/NAME/INDEX".
@@ -43,6 +45,7 @@ type slotRecord struct {
 	LastExit  string          `json:"last_exit,omitempty"`
 	ExitCode  int             `json:"exit_code,omitempty"` // if it is finished
 	ExitedAt  time.Time       `json:"exited_at,omitzero"`
+	StopsAt   time.Time       `json:"stops_at,omitzero"` // the end of shutdown_delay
 	Processes []processRecord `json:"processes,omitempty"`
 }
 
@@ -73,7 +76,7 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
-	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Grant: a.grant, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind)}
+	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Grant: a.grant, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
 	if reflect.DeepEqual(r, a.recorded) {
 		return
 	}
@@ -85,7 +88,7 @@ func (m *master) recordApp(a *app) {
 func (m *master) record(s *slot) {
 	r := slotRecord{
 		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Reason: s.reason,
-		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt,
+		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -168,6 +171,7 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	}
 	m.dropStrays(in)
 	for _, s := range m.slots() {
+		m.goOnWaiting(s)
 		s.state = s.observe()
 	}
 	for _, name := range m.order {
@@ -179,6 +183,16 @@ func (m *master) adopt(in *keeper.Inheritance) {
 		m.log("took over %d apps with %d processes from an earlier master", len(m.order), len(m.processes))
 	}
 	m.settleAll()
+}
+
+// goOnWaiting keeps restart_delay, of which only the end is on record from which
+// it counts.
+func (m *master) goOnWaiting(s *slot) {
+	left := s.spec.RestartDelay.D() - time.Since(s.exitedAt)
+	if s.want == stop || s.cycle || s.errored || s.finished || s.serving != nil || s.starting != nil || s.waiting != nil || s.exitedAt.IsZero() || left <= 0 {
+		return
+	}
+	m.later(&s.waiting, min(left, s.spec.RestartDelay.D()), func() { m.touch(s) }) // the clock may have been set back
 }
 
 // dropStrays lets go of sockets and records of which the last master was about
@@ -221,10 +235,11 @@ func (m *master) parse(in *keeper.Inheritance, name string, into any) bool {
 }
 
 func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app {
-	a := &app{name: name, spec: r.Spec, size: r.Size, grant: r.Grant, busy: make(chan struct{}, 1)}
+	a := &app{name: name, spec: r.Spec, size: r.Size, grant: r.Grant, busy: make(chan struct{}, 1), runDir: r.RunDir}
 	if a.grant == (grant{}) { // of a master that did not follow it
 		a.grant = m.grant
 	}
+	a.toldStopping = a.isToldStopping()
 	for i, l := range r.Spec.Listen {
 		fds := takeSockets(in, name, i)
 		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)
@@ -252,7 +267,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		}
 		delete(in.Records, s.recordName())
 		s.id, s.want, s.cycle, s.errored, s.finished, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Reason
-		s.restarts, s.lastExit, s.exitCode, s.exitedAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt
+		s.restarts, s.lastExit, s.exitCode, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt, sr.StopsAt
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}
@@ -308,7 +323,10 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 		m.adoptProcess(in, p)
 	}
 	s.inherited = nil
-	if retire {
+	switch {
+	case retire && !s.stopsAt.IsZero(), m.stopping && s.want == run:
+		m.stopLater(s)
+	case retire:
 		s.want = run
 		m.beginRetire(s)
 	}
@@ -359,7 +377,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 // ask how it ended.
 func (m *master) atUnknownEnd(p *process) {
 	m.atEnd(p, func() {
-		m.system.endGroup(p)
+		m.endGroup(p)
 		m.exited(p, unknownEnding)
 	})
 }

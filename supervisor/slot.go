@@ -17,7 +17,8 @@ const (
 	run  want = "run"
 	stop want = "stop"
 	// retire is stop by way of the steering: no new connection is sent here any
-	// more, and what has queued is served first.
+	// more, and what has queued is served first; or after shutdown_delay, in which
+	// all goes on as ever.
 	retire want = "retire"
 )
 
@@ -46,7 +47,8 @@ type slot struct {
 	errored       bool
 	finished      bool        // its process has ended by itself, and is to have no successor
 	waiting       *time.Timer // until the next attempt
-	retiring      *time.Timer // until the queue must be empty
+	retiring      *time.Timer // until the queue must be empty, or shutdown_delay is over
+	stopsAt       time.Time   // when that is; zero: there is no such delay
 	sparing       *time.Timer // until the next attempt at a spare
 	covering      *time.Timer // until the next attempt at a stand-in
 	probation     *time.Timer // until new connections are sent to one that crashed at once
@@ -105,6 +107,8 @@ func (s *slot) empty() bool {
 func (s *slot) why() string {
 	switch {
 	case s.reason != "":
+	case s.want == retire && !s.stopsAt.IsZero():
+		return "serves on for " + s.spec.ShutdownDelay.D().String() + " before it stops (shutdown_delay)"
 	case s.want == retire:
 		return "serves what is on its way to it, which takes some seconds"
 	case s.state == control.Stopping && len(s.leaving) > 0:
@@ -120,10 +124,15 @@ func (s *slot) why() string {
 func (s *slot) idle() bool { return (s.want == stop || s.finished) && s.empty() }
 
 // settle does what the slot's wish and its processes call for. In a daemon that
-// stops nothing else counts, whatever a command may still wish.
+// stops nothing else counts, whatever a command may still wish; who serves on
+// before that must not be started again.
 func (m *master) settle(s *slot) {
-	if m.stopping {
+	if m.stopping && (s.serving == nil || s.want != retire || s.stopsAt.IsZero()) {
+		s.cancel(&s.retiring)
 		s.want, s.cycle = stop, false
+	}
+	if s.want == stop && s.empty() {
+		s.stopsAt = time.Time{}
 	}
 	switch {
 	case s.want == stop || s.cycle:
@@ -388,9 +397,11 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 		return
 	}
 	s.restarts++
-	if delay == 0 {
+	if delay == 0 && s.backoff.streak <= 1 {
 		m.touch(s)
 		return
 	}
+	// Also without a delay: a program that cannot be run must not keep the loop from
+	// everything else.
 	m.later(&s.waiting, delay, func() { m.touch(s) })
 }

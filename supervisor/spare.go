@@ -29,10 +29,10 @@ func (p *process) closeGate() {
 
 // hurry lets the spare of a process that has just ended serve, before anything
 // else is done about that end: clients wait. What follows makes it the one that
-// serves ([master.takeSpare]), unless the slot is in a crash loop.
+// serves ([master.takeSpare]), unless the slot has to wait.
 func (m *master) hurry(p *process) {
 	s := p.slot
-	if s.serving == p && s.hasSpare() && s.spec.Autorestart && s.want != stop && !s.cycle && s.backoff.streak == 0 {
+	if s.serving == p && s.hasSpare() && s.spec.Autorestart && s.spec.RestartDelay == 0 && s.want != stop && !s.cycle && s.backoff.streak == 0 {
 		_ = s.spare.open() // takeSpare tries again, and says what is wrong
 	}
 }

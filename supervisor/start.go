@@ -161,8 +161,11 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 		}
 		for _, s := range a.slots {
 			if s.index < a.size && (s.want != run || s.errored || s.finished || s.waiting != nil) {
-				m.revive(s)
-				idle = false
+				if idle = false; renew && s.serving != nil { // it was about to stop, and is of the settings before
+					m.recycle(s, next)
+				} else {
+					m.revive(s)
+				}
 			}
 		}
 		idle = idle && len(a.slots) >= a.size

@@ -14,12 +14,12 @@ func (m *master) stop(r reporter, targets []string) error {
 func (m *master) stopChosen(c chosen) error {
 	m.do(func() {
 		for _, s := range c.slots() {
-			s.cycle = false
 			switch {
 			case c.slot != nil && len(c.app.slots) > 1:
+				s.cycle = false
 				m.beginRetire(s) // its siblings serve on
 			default:
-				m.retired(s)
+				m.stopLater(s)
 			}
 		}
 	})
@@ -95,6 +95,7 @@ func (m *master) remove(a *app) {
 	m.withdraw(appRecordName(a.name))
 	a.size = 0
 	m.prune(a)
+	m.removeRunDir(a)
 	delete(m.apps, a.name)
 	m.order = slices.DeleteFunc(m.order, func(name string) bool { return name == a.name })
 }
@@ -117,7 +118,7 @@ func (m *master) shutdown(why string) {
 			m.log("tell the service manager: %v", err)
 		}
 		for _, s := range m.slots() {
-			m.touch(s)
+			m.stopLater(s)
 		}
 	})
 	m.until(func() bool { return len(m.processes) == 0 && !m.saver.busy })
@@ -125,6 +126,7 @@ func (m *master) shutdown(why string) {
 		for _, name := range slices.Clone(m.order) {
 			a := m.apps[name]
 			m.closeSockets(a)
+			m.removeRunDir(a)
 			delete(m.apps, name)
 		}
 		m.order = nil
