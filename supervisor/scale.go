@@ -23,6 +23,7 @@ func (m *master) scale(r reporter, name, text string) error {
 	}
 	defer unlock()
 	m.do(func() {
+		m.grant = granted()
 		resized := *a.spec
 		if resized.Instances, err = scaled(a.size, text); err != nil {
 			return

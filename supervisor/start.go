@@ -67,7 +67,7 @@ func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error)
 		if m.stopping {
 			return
 		}
-		err = nil
+		err, m.grant = nil, granted()
 		var fresh []*app
 		abandon := func(problem error) {
 			for _, a := range fresh {

@@ -25,11 +25,15 @@ type usage struct {
 // that Go runs on.
 const clockTick = 10 * time.Millisecond
 
+// many processes leave memory behind that is worth the cost of giving it back.
+const many = 100
+
 // sample looks at all processes every second, less often where there are so
 // many that it would cost more than about half a hundredth of a CPU. When nothing
 // has changed for some seconds it gives back the memory of what was before.
 func (m *master) sample() {
 	var revision, trimmed int64
+	most := 0      // processes since memory was given back
 	var pids []int // what is used again makes no garbage
 	taken := map[int]usage{}
 	for {
@@ -55,8 +59,8 @@ func (m *master) sample() {
 				}
 			}
 		})
-		if quiet && trimmed != revision {
-			trimmed = revision
+		if most = max(most, len(pids)); quiet && trimmed != revision && most >= many {
+			trimmed, most = revision, len(pids)
 			debug.FreeOSMemory()
 		}
 		select {
