@@ -40,6 +40,9 @@ Options:
         --cwd FOLDER       where the processes start; here if not given
         --env KEY=VALUE    a variable of the processes; can be repeated
         --env-file FILE    a file of KEY=VALUE lines; can be repeated
+        --uid USER         whom the processes run as, a name or a number; for a
+                           daemon that runs as root
+        --gid GROUP        their group; the user's if not given
         --wait-ready       ready is only what says so by READY=1 (sd_notify)
         --no-daemon        stay in the foreground, for systemd and containers;
                            what the processes print is shown
@@ -60,7 +63,7 @@ Examples:
 // startFlags are what `nekoctl start` was told beside what to start.
 type startFlags struct {
 	instances, name, cwd     string
-	exitWith                 string
+	uid, gid, exitWith       string
 	listen, env, envFile     []string
 	waitReady, noDaemon, any bool
 }
@@ -80,7 +83,7 @@ func (c *cli) startCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "wait-ready"} {
+			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "uid", "gid", "wait-ready"} {
 				flag := cmd.Flags().Lookup(name)
 				f.any = f.any || flag.Changed
 				if flag.Changed && flag.Value.String() == "" { // an unset variable of a script
@@ -100,6 +103,8 @@ func (c *cli) startCommand() *cobra.Command {
 	flags.StringVar(&f.cwd, "cwd", "", "")
 	flags.StringArrayVar(&f.env, "env", nil, "")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "")
+	flags.StringVar(&f.uid, "uid", "", "")
+	flags.StringVar(&f.gid, "gid", "", "")
 	flags.BoolVar(&f.waitReady, "wait-ready", false, "")
 	flags.BoolVar(&f.noDaemon, "no-daemon", false, "")
 	flags.StringVar(&f.exitWith, "exit-with", "", "")
@@ -262,7 +267,7 @@ func whatToStart(f startFlags, args []string) ([]spec.App, error) {
 		return nil, err
 	}
 	err := app.Check()
-	if list, ok := errors.AsType[spec.Errors](err); ok && (list[0].Key == "name" || list[0].Key == "listen") {
+	if list, ok := errors.AsType[spec.Errors](err); ok && slices.Contains([]string{"name", "listen", "uid", "gid"}, list[0].Key) {
 		return nil, misusedFlag("--"+list[0].Key, list[0])
 	}
 	return []spec.App{app}, err
@@ -295,6 +300,9 @@ func (f startFlags) apply(app *spec.App) error {
 		app.Listen = append(app.Listen, l)
 	}
 	app.Env = spec.Inherit(os.Environ())
+	if app.UID, app.GID = f.uid, f.gid; app.UID != "" {
+		spec.ForgetUser(app.Env)
+	}
 	for _, file := range f.envFile {
 		if file == "" {
 			return misuse("start", "--env-file: there is no value")
