@@ -49,6 +49,11 @@ func (m *master) watchGrant() {
 		case <-m.ended:
 			return
 		}
+		followed := false
+		m.do(func() { followed = m.followsGrant() })
+		if !followed {
+			continue
+		}
 		seen := granted()
 		var behind []*app
 		m.do(func() {
@@ -67,6 +72,16 @@ func (m *master) watchGrant() {
 		}
 		last = seen
 	}
+}
+
+// followsGrant says that there is an app that is sized by the grant.
+func (m *master) followsGrant() bool {
+	for _, a := range m.apps {
+		if a.spec.Instances == spec.Max {
+			return true
+		}
+	}
+	return false
 }
 
 func (g grant) String() string {

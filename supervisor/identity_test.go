@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -94,6 +95,13 @@ func TestAProcessIsOfItsUserForGood(t *testing.T) {
 		}
 		if !strings.Contains("\x00"+string(env), "\x00USER=nobody\x00") {
 			t.Errorf("USER is not nobody in %q", env)
+		}
+		folder, err := os.Stat(runDir(t, p.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owner := folder.Sys().(*syscall.Stat_t).Uid; owner != nobody || folder.Mode().Perm() != 0o700 {
+			t.Errorf("its run folder is uid %d's, with mode %v", owner, folder.Mode())
 		}
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
+	"github.com/nekoctl/neko/supervisor/poll"
 )
 
 type master struct {
@@ -48,7 +49,7 @@ type master struct {
 	notify    notifySocket
 	notifyAll notifySocket // for workers of other users; without a name: not open
 	null      *os.File
-	ends      *ends          // of processes
+	polls     *poll.Poller   // pidfds
 	console   *logs.Shared   // standard output of a foreground daemon, else nil
 	printing  sync.WaitGroup // of the processes whose output is not at its end
 
@@ -147,7 +148,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if m.null, err = os.Open(os.DevNull); err != nil {
 		return err
 	}
-	if m.ends, err = newEnds(); err != nil {
+	if m.polls, err = poll.New(); err != nil {
 		return err
 	}
 	m.grant = granted()

@@ -23,7 +23,7 @@ type process struct {
 	startedAt time.Time
 	tookAt    time.Time // of a spare: when it began to serve
 	pidfd     *os.File  // nil: unknown to this kernel
-	watch     int32     // names it among the awaited ends
+	watch     int32     // names the wait for its end
 	inodes    []uint64  // of its pipes
 	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
@@ -81,7 +81,7 @@ func (m *master) atEnd(p *process, f func()) {
 		return
 	}
 	var err error
-	if p.watch, err = m.ends.await(int(p.pidfd.Fd()), func() { m.post(f) }); err != nil {
+	if p.watch, err = m.polls.Await(int(p.pidfd.Fd()), func() { m.post(f) }); err != nil {
 		m.log("pid %d of %s cannot be watched: %v", p.PID, p.slot, err)
 	}
 }

@@ -34,7 +34,10 @@ func trial(app *spec.App) time.Duration { return min(app.MinUptime.D(), longestT
 func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err error) {
 	var slots []*slot
 	var sized grant
-	m.do(func() { slots, sized = slices.Clone(a.slots), m.grant })
+	m.do(func() {
+		m.grant = granted()
+		slots, sized = slices.Clone(a.slots), m.grant
+	})
 	trial := trial(next)
 	for _, s := range slots {
 		if only != nil && s != only {

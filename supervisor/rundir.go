@@ -98,16 +98,22 @@ func makeRunDir(parent, name string, app *spec.App, fresh bool) (string, error) 
 	}
 	uid, gid := runsAs(app)
 	err := os.Mkdir(dir, 0o700)
-	if err == nil && uid != os.Geteuid() {
-		err = os.Lchown(dir, uid, gid)
-	} else if errors.Is(err, fs.ErrExist) {
+	if there := errors.Is(err, fs.ErrExist); (err == nil || there) && os.Geteuid() == 0 {
+		err = os.Lchown(dir, uid, gid) // it may be another's since a reload
+	}
+	if err == nil || errors.Is(err, fs.ErrExist) {
 		err = ownDir(dir, 0o700, uid)
 	}
 	return dir, err
 }
 
 // runsAs is whom the processes of an app run as, to whom its folder belongs.
-func runsAs(*spec.App) (uid, gid int) { return os.Geteuid(), os.Getegid() }
+func runsAs(app *spec.App) (uid, gid int) {
+	if id, err := app.Identity(); err == nil && id != nil {
+		return int(id.UID), int(id.GID)
+	}
+	return os.Geteuid(), os.Getegid()
+}
 
 // ownDir makes a folder, or sees that the one which is there is what it would have
 // made: in /dev/shm anybody can have been quicker.

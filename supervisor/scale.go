@@ -27,6 +27,7 @@ func (m *master) scale(r reporter, name, text string) error {
 			err = failure("", "%s is a task, of which there is one", a.name)
 			return
 		}
+		m.grant = granted()
 		resized := *a.spec
 		if resized.Instances, err = scaled(a.size, text); err != nil {
 			return

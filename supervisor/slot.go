@@ -313,7 +313,7 @@ func (m *master) exited(p *process, end ending) {
 	p.watchdog.stop()
 	p.closeGate()
 	if p.pidfd != nil {
-		m.ends.forget(p.watch)
+		m.polls.Forget(p.watch)
 		p.pidfd.Close()
 	}
 	s := p.slot

@@ -92,6 +92,7 @@ func (m *master) enroll(specs []spec.App, reload bool) (list []enrolled, err err
 		if m.stopping {
 			return
 		}
+		m.grant = granted()
 		if err = m.checkDependencies(specs); err != nil {
 			return
 		}

@@ -6,7 +6,9 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +25,9 @@ type usage struct {
 // that Go runs on.
 const clockTick = 10 * time.Millisecond
 
+// many processes leave memory behind that is worth the cost of giving it back.
+const many = 100
+
 // sample looks at all processes every second, less often where there are so
 // many that it would cost more than about half a hundredth of a CPU; at those whose
 // memory is limited every second. When nothing has changed for some seconds it gives
@@ -30,13 +35,15 @@ const clockTick = 10 * time.Millisecond
 func (m *master) sample() {
 	var revision, trimmed int64
 	var next time.Time // when all are looked at
+	most := 0          // processes since memory was given back
+	var pids []int     // what is used again makes no garbage
+	taken := map[int]usage{}
 	for {
 		all := !time.Now().Before(next)
-		var pids []int
 		quiet := false
 		m.do(func() {
 			quiet = revision == m.conn.Revision()
-			revision = m.conn.Revision()
+			revision, pids = m.conn.Revision(), pids[:0]
 			for pid, p := range m.processes {
 				if all || p.spec.MaxMemory > 0 {
 					pids = append(pids, pid)
@@ -44,7 +51,7 @@ func (m *master) sample() {
 			}
 		})
 		began := time.Now()
-		taken := make(map[int]usage, len(pids))
+		clear(taken)
 		for _, pid := range pids {
 			if u, err := readUsage(pid); err == nil {
 				taken[pid] = u
@@ -61,8 +68,8 @@ func (m *master) sample() {
 				}
 			}
 		})
-		if quiet && trimmed != revision {
-			trimmed = revision
+		if most = max(most, len(pids)); quiet && trimmed != revision && most >= many {
+			trimmed, most = revision, len(pids)
 			debug.FreeOSMemory()
 		}
 		select {
@@ -73,9 +80,13 @@ func (m *master) sample() {
 	}
 }
 
+// statBuffers are for /proc/PID/stat: about 300 bytes, read for every process.
+var statBuffers = sync.Pool{New: func() any { return new([1024]byte) }}
+
 func readUsage(pid int) (usage, error) {
-	var buf [1024]byte // it is about 300 bytes, and read for every process
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	buf := statBuffers.Get().(*[1024]byte)
+	defer statBuffers.Put(buf)
+	fd, err := openStat(pid)
 	if err != nil {
 		return usage{}, err
 	}
@@ -102,6 +113,19 @@ func readUsage(pid int) (usage, error) {
 		}
 	}
 	return usage{}, fmt.Errorf("/proc/%d/stat is short", pid)
+}
+
+// openStat opens /proc/PID/stat, without a string for its path.
+func openStat(pid int) (int, error) {
+	var room [32]byte
+	path := strconv.AppendInt(append(room[:0], "/proc/"...), int64(pid), 10)
+	path = append(path, "/stat\x00"...)
+	here := unix.AT_FDCWD
+	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(here), uintptr(unsafe.Pointer(&path[0])), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
 }
 
 func (u usage) since(before usage) usage {

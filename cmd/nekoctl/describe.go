@@ -108,6 +108,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		{"wait_ready", fmt.Sprint(app.Spec.WaitReady)},
 		{"timeouts", fmt.Sprintf("listen %v, drain %v, kill %v", app.Spec.ListenTimeout.D(), app.Spec.DrainTimeout.D(), app.Spec.KillTimeout.D())},
 		{"stop", stops(app.Spec)},
+		{"runs as", rights(app.Spec)},
 		{"watched by", watches(app.Spec)},
 		{"spare", zeroless(app.Spec.Spare)},
 		{"restarts", restarts(app.Spec)},
@@ -149,6 +150,24 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			fmt.Fprintf(c.out, "  %s=%s\n", printable(key), printable(app.Spec.Env[key]))
 		}
 	}
+}
+
+// rights are the keys of an app about whom its processes run as, and with what
+// limits.
+func rights(app spec.App) string {
+	var list []string
+	for _, r := range [][2]string{{"uid", app.UID}, {"gid", app.GID}, {"umask", app.Umask}, {"nice", zeroless(app.Nice)}} {
+		if r[1] != "" {
+			list = append(list, r[0]+" "+r[1])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(app.Rlimits)) {
+		list = append(list, name+" "+app.Rlimits[name].String())
+	}
+	if app.Pin {
+		list = append(list, "pinned, each to a CPU")
+	}
+	return strings.Join(list, ", ")
 }
 
 func (c *cli) facts(indent string, facts [][2]string) {

@@ -40,6 +40,9 @@ Options:
         --cwd FOLDER       where the processes start; here if not given
         --env KEY=VALUE    a variable of the processes; can be repeated
         --env-file FILE    a file of KEY=VALUE lines; can be repeated
+        --uid USER         whom the processes run as, a name or a number; for a
+                           daemon that runs as root
+        --gid GROUP        their group; the user's if not given
         --no-daemon        stay in the foreground, for systemd and containers;
                            what the processes print is shown
         --exit-with NAME   with --no-daemon: end when a process of this app has
@@ -332,6 +335,9 @@ func (f startFlags) apply(app *spec.App) error {
 		app.Listen = append(app.Listen, l)
 	}
 	app.Env = spec.Inherit(os.Environ())
+	if len(*f.keys["uid"]) > 0 {
+		spec.ForgetUser(app.Env)
+	}
 	for _, file := range f.envFile {
 		if file == "" {
 			return misuse("start", "--env-file: there is no value")

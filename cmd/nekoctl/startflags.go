@@ -30,6 +30,8 @@ var keyFlags = []keyFlag{
 	{name: "listen-timeout", key: "listen_timeout"},
 	{name: "kill-timeout", key: "kill_timeout"},
 	{name: "shutdown-delay", key: "shutdown_delay"},
+	{name: "uid", key: "uid"},
+	{name: "gid", key: "gid"},
 }
 
 // keyValues are the values of these flags, by their names.

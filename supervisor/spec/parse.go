@@ -356,9 +356,7 @@ func (p *parser) app(n *yaml.Node) *draft {
 func (p *parser) environment(d *draft) map[string]string {
 	env := Inherit(p.opts.Environ)
 	if d.UID != "" {
-		for _, name := range ofTheUser {
-			delete(env, name)
-		}
+		ForgetUser(env)
 	}
 	maps.Copy(env, p.dotenv)
 	if !p.opts.NamesOnly {
