@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -146,6 +147,9 @@ func inherit(version string) (*keeper, home.Dir, error) {
 		if k.stopping { // nor of this
 			k.master.outbox.push(signalPacket(unix.SIGTERM))
 		}
+	}
+	if len(left) > 1<<20 {
+		debug.FreeOSMemory() // it was here three times over
 	}
 	return k, e.Home, nil
 }
