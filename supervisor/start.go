@@ -185,7 +185,7 @@ func (m *master) untilOnline(a *app, only *slot) error {
 	var failed *slot
 	var reason string
 	var victim *process
-	stopping := true
+	stopping, over := true, false
 	m.until(func() bool {
 		failed, stopping = nil, m.stopping
 		for _, s := range a.slots {
@@ -199,7 +199,7 @@ func (m *master) untilOnline(a *app, only *slot) error {
 			default:
 				return false
 			}
-			failed, reason, victim = s, s.reason, s.victim
+			failed, reason, victim, over = s, s.reason, s.victim, s.finished
 		}
 		return true
 	})
@@ -210,9 +210,13 @@ func (m *master) untilOnline(a *app, only *slot) error {
 		return nil
 	}
 	words := lastWords(victim)
+	hint := fmt.Sprintf("it is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", a.name, a.name)
+	if over {
+		hint = fmt.Sprintf("it is not started again; see `nekoctl logs %s`", a.name)
+	}
 	return &control.Error{
 		Message: fmt.Sprintf("%s: %s", failed, reason),
-		Hint:    fmt.Sprintf("%sit is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", advice(a.spec, words), a.name, a.name),
+		Hint:    advice(a.spec, words) + hint,
 		Output:  words,
 	}
 }
