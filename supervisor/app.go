@@ -22,6 +22,11 @@ type app struct {
 
 	reporters []reporter // of commands that look on
 
+	schedule schedule    // of cron_restart
+	due      *time.Timer // until it is looked at again
+	lookout  *lookout    // of watch
+	renewals map[string]*renewal
+
 	runDir       string // NEKO_RUN_DIR; "": there has been no process yet
 	toldStopping bool   // the file stopping is there
 
@@ -115,6 +120,7 @@ func (m *master) resize(a *app, n int) {
 		a.slots = append(a.slots, s)
 		if runs {
 			m.revive(s)
+			s.awaits = a.slots[0].awaits
 		}
 	}
 	for _, s := range a.slots {
@@ -154,7 +160,7 @@ func (m *master) newSlot(a *app, index int) *slot {
 func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
-	s.want, s.errored, s.finished, s.attempts, s.backoff = run, false, false, 0, backoff{}
+	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
 	s.stopsAt = time.Time{}
 	s.spec = s.app.spec
 	m.touch(s)

@@ -96,6 +96,9 @@ func barrier() {
 	_, _ = read.Read(make([]byte, 1)) // until the other end is closed
 }
 
+// growth is what a worker needs no memory for.
+var growth []byte
+
 // worker is a program that keeps the contract; its arguments make it fail.
 func worker(args []string) {
 	fmt.Println("hello from", os.Getpid())
@@ -130,6 +133,14 @@ func worker(args []string) {
 		go func() {
 			<-end
 			os.Exit(code)
+		}()
+	}
+	if file := os.Getenv("GROW_IF"); file != "" {
+		go func() {
+			for !there(file) {
+				time.Sleep(time.Millisecond)
+			}
+			growth = bytes.Repeat([]byte("memory"), 32<<20/6)
 		}()
 	}
 	stop := make(chan os.Signal, 1)

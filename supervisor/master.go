@@ -217,7 +217,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		if name, ok := in.Records["exit-with"]; ok {
 			m.endWith(name)
 		} else if foreground {
-			m.endWhenAllHaveFailed()
+			m.endWhenAllHaveEnded()
 		}
 	}()
 	return nil
@@ -395,6 +395,9 @@ func (m *master) logFiles(app string, slot int) (files [2]*logs.File) {
 
 // settleAll lets every touched slot take its next step, until none is left.
 func (m *master) settleAll() {
+	if m.stopping {
+		m.stopInOrder()
+	}
 	var apps []*app
 	for len(m.dirty) > 0 {
 		s := m.dirty[0]
@@ -412,6 +415,8 @@ func (m *master) settleAll() {
 	for _, a := range apps {
 		m.steer(a)
 		m.tellStopping(a)
+		m.keepSchedule(a)
+		m.keepWatch(a)
 		m.prune(a)
 	}
 	for _, f := range m.onRecord {

@@ -132,7 +132,20 @@ func drawWeb(rt *rapid.T) spec.App {
 	return a
 }
 
-func drawJob(rt *rapid.T) spec.App { return drawApp(rt, "job") }
+// drawJob is an app without, which may be a task, and may depend on web.
+func drawJob(rt *rapid.T) spec.App {
+	a := drawApp(rt, "job")
+	if rapid.IntRange(0, 3).Draw(rt, "task") == 3 {
+		a.Type, a.Instances, a.Spare, a.WaitReady, a.Watchdog = spec.Task, 1, 0, false, 0
+	}
+	switch rapid.IntRange(0, 4).Draw(rt, "depends_on") {
+	case 3:
+		a.DependsOn = []spec.Dependency{{App: "web", Condition: spec.Started}}
+	case 4:
+		a.DependsOn = []spec.Dependency{{App: "web", Condition: spec.Ready}}
+	}
+	return a
+}
 
 // step is one thing that happens.
 type step struct {
@@ -155,8 +168,10 @@ func drawStep(rt *rapid.T, apps []spec.App) step {
 		app := rapid.SampledFrom(apps).Draw(rt, "app")
 		if rapid.IntRange(0, 2).Draw(rt, "other") == 2 {
 			app.Env = map[string]string{"VERSION": "2"}
-			app.Instances = rapid.IntRange(1, 3).Draw(rt, "instances")
-			app.Spare = rapid.IntRange(0, 1).Draw(rt, "spare")
+			if app.Type != spec.Task {
+				app.Instances = rapid.IntRange(1, 3).Draw(rt, "instances")
+				app.Spare = rapid.IntRange(0, 1).Draw(rt, "spare")
+			}
 		}
 		reload := rapid.IntRange(0, 3).Draw(rt, "reload") == 3
 		what := fmt.Sprintf("start %s ×%d spare %d %v reload=%v", app.Name, app.Instances, app.Spare, app.Env, reload)

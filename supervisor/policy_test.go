@@ -153,3 +153,101 @@ func TestWithoutTreekillOnlyTheProcessItselfEnds(t *testing.T) {
 		})
 	}
 }
+
+// log counts the lines of neko.log in which there is a text.
+func (d *daemon) log(text string) int {
+	d.t.Helper()
+	all, err := os.ReadFile(string(d.home.Log()))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return strings.Count(string(all), text)
+}
+
+func TestCronRestartReloads(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := web("api", 2) // whose reload takes a second: the next due time is left out
+	a.CronRestart = "* * * * * *"
+	list := d.start(a).Processes
+	d.until("reloaded", func(l []control.Process) bool {
+		return l[0].PID != list[0].PID && l[1].PID != list[1].PID && strings.Count(states(l), "online") == 2
+	})
+	d.eventually("left out", func() bool { return d.log("cron_restart is due again") > 0 })
+	a.CronRestart = "" // a start with other settings waits for its turn
+	d.start(a)
+	reloads := d.log("api is reloaded (cron_restart)")
+	d.command("reload", "api") // takes longer than a second
+	if now := d.log("api is reloaded (cron_restart)"); now != reloads {
+		t.Error("it is reloaded by a schedule that it does not have any more")
+	}
+}
+
+func TestCronRestartStartsWhatHasEndedAndNotWhatWasStopped(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	trap, set := flag(t)
+	done, failed, stopped := ends("done", 1, "0"), web("failed", 1), web("stopped", 1)
+	done.Autorestart = false
+	failed.Env["DIE_IF"], failed.MaxRestarts = trap, 0
+	for _, a := range []*spec.App{&done, &failed, &stopped} {
+		a.CronRestart = "* * * * * *"
+	}
+	d.start(stopped)
+	d.command("stop", "stopped")
+	stops := d.list()[0]
+	list := d.start(done, failed).Processes
+	kill(t, list[0].PID, syscall.SIGUSR1)
+	set()
+	kill(t, list[1].PID, syscall.SIGKILL)
+	d.until("errored", func(l []control.Process) bool { return l[2].State == control.Errored })
+	d.killMaster() // the next one has the same schedule
+	if err := os.Remove(trap); err != nil {
+		t.Fatal(err)
+	}
+	l := d.until("started again", func(l []control.Process) bool {
+		return l[1].State == control.Online && l[2].State == control.Online && l[1].PID != list[0].PID
+	})
+	if l[0].State != control.Stopped || l[0].Restarts != stops.Restarts {
+		t.Errorf("%+v", l[0])
+	}
+}
+
+func TestAProcessWithTooMuchMemoryIsReplaced(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	gate, grow := flag(t)
+	a := web("api", 2)
+	a.Env["GROW_IF"] = gate
+	list := d.start(a).Processes
+	a.MaxMemory = spec.Size(max(list[0].MemoryBytes, list[1].MemoryBytes)) + 16<<20
+	list = d.start(a).Processes // a reload
+	grow()
+	d.until("replaced", func(l []control.Process) bool { return l[0].PID != list[0].PID && l[1].PID != list[1].PID })
+	get(t, list[0].Listeners[0])
+	if d.log("MiB of memory, and max_memory_restart is") < 2 {
+		t.Error("neko.log does not say why")
+	}
+	// The successors are over the limit at once.
+	time.Sleep(3 * time.Second) // the time to do wrong
+	if n := d.log("MiB of memory, and max_memory_restart is"); n > 2 {
+		t.Errorf("replaced %d times", n)
+	}
+}
+
+func TestAProcessWithTooMuchMemoryStaysUntilItsSuccessorServes(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	gate, grow := flag(t)
+	trap, set := flag(t)
+	a := web("api", 1)
+	a.Env["GROW_IF"], a.Env["DIE_IF"] = gate, trap
+	a.MaxMemory = spec.Size(d.start(a).Processes[0].MemoryBytes) + 16<<20
+	p := d.start(a).Processes[0]
+	set()
+	grow()
+	d.eventually("tried", func() bool { return d.log("(max_memory_restart): error:") > 0 })
+	if got := d.list()[0]; got.PID != p.PID || got.State != control.Online {
+		t.Errorf("%+v", got)
+	}
+}

@@ -41,6 +41,8 @@ type process struct {
 	pumps    [2]*logs.Pump
 	consoles [2]*logs.Prefixed
 	usage    usage
+
+	heavySince time.Time // it has more memory than it may have; zero: it has not
 }
 
 // uptime is for how long p has done what it is there for.

@@ -40,6 +40,7 @@ type slotRecord struct {
 	Cycle     bool            `json:"cycle,omitempty"`
 	Errored   bool            `json:"errored,omitempty"`
 	Finished  bool            `json:"finished,omitempty"`
+	Awaits    bool            `json:"awaits,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Restarts  int             `json:"restarts"`
 	LastExit  string          `json:"last_exit,omitempty"`
@@ -87,7 +88,7 @@ func (m *master) recordApp(a *app) {
 // record deposits a slot if it has changed.
 func (m *master) record(s *slot) {
 	r := slotRecord{
-		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Reason: s.reason,
+		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Awaits: s.awaits, Reason: s.reason,
 		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
 	}
 	add := func(p *process, as role) {
@@ -266,7 +267,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 			break
 		}
 		delete(in.Records, s.recordName())
-		s.id, s.want, s.cycle, s.errored, s.finished, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Reason
+		s.id, s.want, s.cycle, s.errored, s.finished, s.awaits, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Awaits, sr.Reason
 		s.restarts, s.lastExit, s.exitCode, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt, sr.StopsAt
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
@@ -324,7 +325,7 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 	}
 	s.inherited = nil
 	switch {
-	case retire && !s.stopsAt.IsZero(), m.stopping && s.want == run:
+	case retire && !s.stopsAt.IsZero():
 		m.stopLater(s)
 	case retire:
 		s.want = run

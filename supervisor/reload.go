@@ -80,7 +80,7 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 	var successor *process
 	skip, again := true, false
 	m.do(func() {
-		skip = s.want != run || s.finished
+		skip = s.want != run || s.finished || s.awaits || s.spec.Type == spec.Task
 		switch {
 		case skip:
 			return

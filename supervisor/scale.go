@@ -23,6 +23,10 @@ func (m *master) scale(r reporter, name, text string) error {
 	}
 	defer unlock()
 	m.do(func() {
+		if a.spec.Type == spec.Task {
+			err = failure("", "%s is a task, of which there is one", a.name)
+			return
+		}
 		m.grant = granted()
 		resized := *a.spec
 		if resized.Instances, err = scaled(a.size, text); err != nil {

@@ -51,6 +51,12 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		for _, app := range q.Apps {
 			names = append(names, app.Name)
 		}
+		if len(q.Targets) > 0 {
+			notes, err := m.startKnown(r, q.Targets)
+			if err != nil || len(q.Apps) == 0 {
+				return q.Targets, notes, err
+			}
+		}
 		notes, err := m.start(r, q.Apps, q.Reload)
 		return names, notes, err
 	}))

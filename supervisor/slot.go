@@ -45,6 +45,7 @@ type slot struct {
 
 	state         control.State
 	errored       bool
+	awaits        bool        // what its app depends on, before it starts
 	finished      bool        // its process has ended by itself, and is to have no successor
 	waiting       *time.Timer // until the next attempt
 	retiring      *time.Timer // until the queue must be empty, or shutdown_delay is over
@@ -56,6 +57,7 @@ type slot struct {
 	awayAt        time.Time   // since when they are not; zero: they never were
 	covered       bool        // has had a stand-in since
 	backoff       backoff
+	heavy         heavy
 	spareFailures int // since the last one was ready
 	restarts      int
 	reason        string // why it is not online
@@ -86,6 +88,8 @@ func (s *slot) observe() control.State {
 			return control.Launching
 		case s.errored:
 			return control.Errored
+		case s.awaits:
+			return control.Stopped
 		case s.finished:
 			return control.Stopped // though another slot's stand-in may still be here
 		case s.waiting != nil:
@@ -127,13 +131,14 @@ func (s *slot) idle() bool { return (s.want == stop || s.finished) && s.empty() 
 // stops nothing else counts, whatever a command may still wish; who serves on
 // before that must not be started again.
 func (m *master) settle(s *slot) {
-	if m.stopping && (s.serving == nil || s.want != retire || s.stopsAt.IsZero()) {
+	if m.stopping && (s.serving == nil || (s.want != retire || s.stopsAt.IsZero()) && !m.heldUp(s.app)) {
 		s.cancel(&s.retiring)
 		s.want, s.cycle = stop, false
 	}
 	if s.want == stop && s.empty() {
 		s.stopsAt = time.Time{}
 	}
+	m.release(s)
 	switch {
 	case s.want == stop || s.cycle:
 		s.cancel(&s.waiting)
@@ -153,7 +158,7 @@ func (m *master) settle(s *slot) {
 		m.takeOver(s.starting) // it need not prove itself any longer
 	case s.serving == nil && s.starting != nil:
 		m.takeSpare(s) // until that one is ready
-	case s.serving == nil && s.waiting == nil && !s.errored && !s.finished:
+	case s.serving == nil && s.waiting == nil && !s.errored && !s.finished && !s.awaits:
 		m.fill(s)
 	}
 	m.cover(s)
@@ -167,6 +172,7 @@ func (m *master) settle(s *slot) {
 			s.reason = ""
 		}
 		m.tell(s, s.why())
+		m.wakeDependents(s.app)
 	}
 }
 
@@ -368,10 +374,11 @@ func (m *master) finish(s *slot, reason string, end ending) {
 		return
 	}
 	s.exitCode = end.passedOn()
-	if end.code != 0 && !slices.Contains(s.spec.StopExitCodes, end.code) {
+	bad := end.code != 0 && !slices.Contains(s.spec.StopExitCodes, end.code)
+	if bad {
 		s.attempts++ // whoever waits for it is to know
 	}
-	s.errored = s.spec.Type == spec.Task && end.code != 0
+	s.errored = s.spec.Type == spec.Task && bad
 	s.finished = !s.errored
 	m.steer(s.app)
 	m.touch(s)

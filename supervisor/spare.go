@@ -68,7 +68,7 @@ func (m *master) takeSpare(s *slot) bool {
 // keepSpare sees to it that a slot that serves has a spare if it is to have one,
 // and one that is up to date.
 func (m *master) keepSpare(s *slot) {
-	wanted := s.want == run && !s.cycle && !s.errored && !s.finished && s.spec.Spare > 0
+	wanted := s.want == run && !s.cycle && !s.errored && !s.finished && !s.awaits && s.spec.Spare > 0
 	if p := s.spare; p != nil && (!wanted || p.spec != s.spec) {
 		m.leave(p)
 	}

@@ -29,20 +29,25 @@ const clockTick = 10 * time.Millisecond
 const many = 100
 
 // sample looks at all processes every second, less often where there are so
-// many that it would cost more than about half a hundredth of a CPU. When nothing
-// has changed for some seconds it gives back the memory of what was before.
+// many that it would cost more than about half a hundredth of a CPU; at those whose
+// memory is limited every second. When nothing has changed for some seconds it gives
+// back the memory of what was before.
 func (m *master) sample() {
 	var revision, trimmed int64
-	most := 0      // processes since memory was given back
-	var pids []int // what is used again makes no garbage
+	var next time.Time // when all are looked at
+	most := 0          // processes since memory was given back
+	var pids []int     // what is used again makes no garbage
 	taken := map[int]usage{}
 	for {
+		all := !time.Now().Before(next)
 		quiet := false
 		m.do(func() {
 			quiet = revision == m.conn.Revision()
 			revision, pids = m.conn.Revision(), pids[:0]
-			for pid := range m.processes {
-				pids = append(pids, pid)
+			for pid, p := range m.processes {
+				if all || p.spec.MaxMemory > 0 {
+					pids = append(pids, pid)
+				}
 			}
 		})
 		began := time.Now()
@@ -52,10 +57,14 @@ func (m *master) sample() {
 				taken[pid] = u
 			}
 		}
+		if all {
+			next = began.Add(200 * time.Since(began))
+		}
 		m.do(func() {
 			for pid, u := range taken {
 				if p := m.processes[pid]; p != nil {
 					p.usage = u.since(p.usage)
+					m.weigh(p)
 				}
 			}
 		})
@@ -64,7 +73,7 @@ func (m *master) sample() {
 			debug.FreeOSMemory()
 		}
 		select {
-		case <-time.After(max(time.Second, 200*time.Since(began))):
+		case <-time.After(time.Second):
 		case <-m.ended:
 			return
 		}

@@ -107,10 +107,15 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		{"listen_pid", fmt.Sprint(app.Spec.ListenPID)},
 		{"wait_ready", fmt.Sprint(app.Spec.WaitReady)},
 		{"timeouts", fmt.Sprintf("listen %v, drain %v, kill %v", app.Spec.ListenTimeout.D(), app.Spec.DrainTimeout.D(), app.Spec.KillTimeout.D())},
+		{"stop", stops(app.Spec)},
 		{"runs as", rights(app.Spec)},
 		{"watched by", watches(app.Spec)},
 		{"spare", zeroless(app.Spec.Spare)},
-		{"restarts", fmt.Sprintf("at most %d in %v, of processes younger than %v", app.Spec.MaxRestarts, app.Spec.RestartWindow.D(), app.Spec.MinUptime.D())},
+		{"restarts", restarts(app.Spec)},
+		{"waits", waits(app.Spec)},
+		{"cron", app.Spec.CronRestart},
+		{"max memory", limit(app.Spec.MaxMemory)},
+		{"watch", strings.Join(app.Spec.Watch, ", ")},
 	})
 	for _, p := range app.Processes {
 		state := c.out.paint(stateColor(p.State), string(p.State))
@@ -231,6 +236,52 @@ func watches(app spec.App) string {
 		list = append(list, fmt.Sprintf("%s every %v, which may fail %d times in a row, each within %v", p, p.Interval.D(), p.Failures-1, p.Timeout.D()))
 	}
 	return strings.Join(list, "; ")
+}
+
+// restarts is whether a process that ends has a successor.
+func restarts(app spec.App) string {
+	text := "none (autorestart: false)"
+	if app.Autorestart {
+		text = fmt.Sprintf("at most %d in %v, of processes younger than %v", app.MaxRestarts, app.RestartWindow.D(), app.MinUptime.D())
+	}
+	if len(app.StopExitCodes) > 0 {
+		text += "; none after exit code " + strings.Trim(strings.ReplaceAll(fmt.Sprint(app.StopExitCodes), " ", ", "), "[]")
+	}
+	return text
+}
+
+// waits are those before a restart, where they are not the default.
+func waits(app spec.App) string {
+	var list []string
+	if app.RestartDelay > 0 {
+		list = append(list, fmt.Sprintf("at least %v", app.RestartDelay.D()))
+	}
+	if b := app.Backoff; b != spec.Defaults().Backoff {
+		list = append(list, fmt.Sprintf("from %v up to %v, up to %.0f %% less at random", b.Initial.D(), b.Max.D(), 100*b.Jitter))
+	}
+	return strings.Join(list, "; ")
+}
+
+// stops is how a process is stopped, where that is not the default.
+func stops(app spec.App) string {
+	var list []string
+	if app.ShutdownDelay > 0 {
+		list = append(list, fmt.Sprintf("serves on for %v", app.ShutdownDelay.D()))
+	}
+	if app.StopSignal != spec.Defaults().StopSignal {
+		list = append(list, app.StopSignal)
+	}
+	if !app.Treekill {
+		list = append(list, "what it has started lives on (treekill: false)")
+	}
+	return strings.Join(list, "; ")
+}
+
+func limit(s spec.Size) string {
+	if s == 0 {
+		return ""
+	}
+	return size(int64(s))
 }
 
 func lastExit(p control.ProcessExtra) string {

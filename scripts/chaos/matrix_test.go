@@ -37,6 +37,7 @@ var matrix = []row{
 	{event: "reload, and the successor never becomes ready, dies at start, or becomes ready and dies", times: [2]int{1, 1}, instances: 2,
 		keys: shortListenTimeout, do: reloadIntoEachFault},
 	{event: "reload faster than a drain lasts", times: [2]int{1, 1}, instances: 2, do: reloadFast},
+	{event: "cron_restart comes due", times: [2]int{1, 5}, instances: 2, keys: oftenDue, do: awaitDue},
 	{event: "scale 4→1→4, with the socket leaked", times: [2]int{1, 5}, instances: 4, prepare: leakSockets, do: scaleDownAndUp, after: socketsAreLeaked},
 	{event: "worker kill -9", times: [2]int{2, 10}, instances: 4, do: killWorkers},
 	{event: "worker SIGSTOP, found by the watchdog or by liveness", times: [2]int{2, 3}, instances: 4, keys: watchdog, do: hangWorkers},

@@ -104,6 +104,9 @@ type StartRequest struct {
 	// Reload replaces the processes of an app that runs with the same spec, too:
 	// what `nekoctl reload neko.yaml` means.
 	Reload bool `json:"reload,omitempty"`
+	// Targets are apps that are known, to be started as they are, beside Apps or in
+	// their place.
+	Targets []string `json:"targets,omitempty"`
 }
 
 // TargetRequest names what a command is about: names of apps, ids of processes,

@@ -26,13 +26,19 @@ const (
 )
 
 // Complete derives what follows from the rest of a: the name from the command,
-// an absolute Cwd (from base, which is absolute) and Command[0], the names of
-// listeners, and PWD. It is the last step before [App.Check].
+// an absolute Cwd (from base, which is absolute), Command[0] and Watch, the names
+// of listeners, and PWD. It is the last step before [App.Check].
 func (a *App) Complete(base string) {
 	if !filepath.IsAbs(a.Cwd) {
 		a.Cwd = filepath.Join(base, a.Cwd)
 	}
 	a.Cwd = filepath.Clean(a.Cwd)
+	for i, path := range a.Watch {
+		if !filepath.IsAbs(path) {
+			a.Watch[i] = filepath.Join(a.Cwd, path)
+		}
+		a.Watch[i] = filepath.Clean(a.Watch[i])
+	}
 	if len(a.Command) > 0 {
 		if a.Name == "" {
 			a.Name = nameFrom(a.Command[0])

@@ -317,11 +317,6 @@ func (p *parser) app(n *yaml.Node) *draft {
 			*path = filepath.Join(d.Cwd, *path)
 		}
 	}
-	for i, path := range d.Watch {
-		if !filepath.IsAbs(path) {
-			d.Watch[i] = filepath.Join(d.Cwd, path)
-		}
-	}
 	if d.Type == Task && d.at["autorestart"] == nil {
 		d.Autorestart = false
 	}
