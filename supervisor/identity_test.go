@@ -110,6 +110,9 @@ func TestAProcessOfAnotherUserSaysItIsReadyAndIsReloadedAndOutlivesMasterAndKeep
 	t.Parallel()
 	a := nobodys(t, web("api", 2))
 	a.Watchdog = spec.Duration(1e9)
+	probe := spec.DefaultProbe()
+	probe.HTTP, probe.Interval = "/livez", spec.Duration(50e6)
+	a.Liveness = &probe
 	d := newDaemon(t)
 	d.start(a)
 	before := d.list()
@@ -121,6 +124,7 @@ func TestAProcessOfAnotherUserSaysItIsReadyAndIsReloadedAndOutlivesMasterAndKeep
 		}
 	}
 	d.killMaster()
+	d.upgrade(program(t, "next"))
 	d.killKeeper()
 	after := d.list()
 	if got := states(after); got != "api:0 online, api:1 online" {

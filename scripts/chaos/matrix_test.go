@@ -53,7 +53,7 @@ var matrix = []row{
 	{event: "master kill -9 and upgrade by turns, workers may not be traced", times: [2]int{2, 20}, instances: 2,
 		prepare: unseen, do: replaceDaemon, after: workersAreOfTheirUser, rest: exitStatusesAreRight},
 	{event: "master kill -9 and upgrade by turns, workers of another user", times: [2]int{2, 20}, instances: 2,
-		prepare: otherUser, do: replaceDaemon, after: workersAreOfTheirUser, rest: exitStatusesAreRight},
+		prepare: otherUser, keys: asNobody, do: replaceDaemon, after: workersAreOfTheirUser, rest: exitStatusesAreRight},
 	{event: "home full", times: [2]int{1, 3}, instances: 2, prepare: smallHome, do: fillHome},
 	{event: "home read-only", times: [2]int{1, 3}, instances: 2, prepare: mustMount, do: protectHome},
 	{event: "state file truncated, or of a newer version", times: [2]int{2, 4}, instances: 2, do: spoilState},

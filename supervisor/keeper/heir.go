@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -180,6 +181,9 @@ func inherit(version string) (*keeper, home.Dir, error) {
 		if k.stopping { // nor of this
 			k.master.outbox.push(signalPacket(unix.SIGTERM))
 		}
+	}
+	if len(left) > 1<<20 {
+		debug.FreeOSMemory() // it was here three times over
 	}
 	return k, e.Home, nil
 }
