@@ -126,6 +126,12 @@ func drawApp(rt *rapid.T, name string) spec.App {
 func drawWeb(rt *rapid.T) spec.App {
 	a := drawApp(rt, "web")
 	a.Listen = []spec.Listener{{Name: "http", Network: "tcp", Address: "127.0.0.1:0"}}
+	probe := spec.Probe{HTTP: "/", Interval: spec.Duration(400 * time.Millisecond), Timeout: spec.Duration(time.Second), Failures: 2}
+	for _, to := range []**spec.Probe{&a.Startup, &a.Readiness, &a.Liveness} {
+		if rapid.IntRange(0, 3).Draw(rt, "probe") == 3 {
+			*to = &probe
+		}
+	}
 	if rapid.IntRange(0, 5).Draw(rt, "shared") == 5 {
 		a.Balance = spec.BalanceShared
 	}

@@ -27,20 +27,23 @@ type process struct {
 	inodes    []uint64  // of its pipes
 	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
-	adopted  bool // a child of the keeper, that an earlier master started
-	shimmed  bool // was started through the exec shim
-	ready    bool
-	trial    time.Duration // it must have run for so long before its predecessor leaves
-	tookOver bool          // serves, or has served
-	leaving  bool          // was told to stop, or stops by itself
-	watchdog watchdog
-	status   string // the last STATUS= it sent
-	failure  string // why it never became ready, or was given up
-	deadline *time.Timer
-	tails    [2]*logs.Tail // the last lines of out and err while it starts
-	pumps    [2]*logs.Pump
-	consoles [2]*logs.Prefixed
-	usage    usage
+	adopted   bool // a child of the keeper, that an earlier master started
+	shimmed   bool // was started through the exec shim
+	ready     bool
+	passed    bool          // what its probes ask before it is ready
+	unready   string        // what its readiness probe, or before that the startup probe, has against it
+	trial     time.Duration // it must have run for so long before its predecessor leaves
+	tookOver  bool          // serves, or has served
+	leaving   bool          // was told to stop, or stops by itself
+	saidReady bool          // READY=1
+	watchdog  watchdog
+	status    string // the last STATUS= it sent
+	failure   string // why it never became ready, or was given up
+	deadline  *time.Timer
+	tails     [2]*logs.Tail // the last lines of out and err while it starts
+	pumps     [2]*logs.Pump
+	consoles  [2]*logs.Prefixed
+	usage     usage
 
 	heavySince time.Time // it has more memory than it may have; zero: it has not
 }

@@ -170,6 +170,7 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	for _, e := range in.Exits {
 		m.keeperSays(e)
 	}
+	endProbes(in)
 	m.dropStrays(in)
 	for _, s := range m.slots() {
 		m.goOnWaiting(s)
@@ -361,7 +362,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 	}
 	switch {
 	case p.tookOver:
-		m.watchLiveness(p)
+		m.watchHealth(p)
 	case p.leaving:
 		m.giveTime(p, true)
 	case !p.ready:
@@ -389,7 +390,7 @@ func (m *master) atUnknownEnd(p *process) {
 func (m *master) adoptBegun(in *keeper.Inheritance, p *process) {
 	s := p.slot
 	for pid, child := range in.Children {
-		if env := environment(pid); len(env) > 0 &&
+		if env := environment(pid); isProbe(env) || len(env) > 0 &&
 			!(slices.Contains(env, "NEKO_APP="+s.app.name) && slices.Contains(env, "NEKO_SLOT="+strconv.Itoa(s.index))) {
 			continue
 		}

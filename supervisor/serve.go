@@ -285,7 +285,7 @@ func (s *slot) showAll(h home.Dir) control.ProcessExtra {
 		OutLog: h.OutLog(s.app.name, s.index), ErrLog: h.ErrLog(s.app.name, s.index),
 	}
 	if s.serving != nil {
-		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
+		v.Status, v.StartedAt, v.Unready = s.serving.status, s.serving.startedAt, s.serving.unready
 	}
 	for _, other := range []struct {
 		p   *process

@@ -270,7 +270,7 @@ func (m *master) serve(p *process) {
 	s.serving, s.spec = p, p.spec
 	s.errored, s.finished, s.attempts = false, false, 0
 	m.putOnProbation(p)
-	m.watchLiveness(p)
+	m.watchHealth(p)
 	m.touch(s)
 	if len(s.app.groups) == 0 {
 		return

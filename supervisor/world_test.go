@@ -192,6 +192,22 @@ func (w *world) signal(p *process, s syscall.Signal) error {
 	return nil
 }
 
+// ask implements [system]: who is silent fails for two seconds, and passes again.
+func (w *world) ask(p *process, _ *spec.Probe) (err error) {
+	w.m.do(func() {
+		b := w.bodies[p.PID]
+		switch {
+		case b == nil:
+			err = errors.New("it is not there")
+		case b.temper.readyIn == never || time.Since(b.startedAt) < b.temper.readyIn:
+			err = errors.New("it is not ready yet")
+		case b.temper.silentIn != never && time.Since(b.startedAt) >= b.temper.silentIn && time.Since(b.startedAt) < b.temper.silentIn+2*time.Second:
+			err = errors.New("it is silent")
+		}
+	})
+	return err
+}
+
 // endGroup implements [system]. Here nobody starts anything.
 func (w *world) endGroup(*process) {}
 

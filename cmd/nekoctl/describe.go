@@ -96,7 +96,12 @@ func byID(list []control.Process, id string) (int, string) {
 // run, where does it print, how is it set.
 func (c *cli) describe(app control.AppDetail, env bool) {
 	fmt.Fprintln(c.out, c.out.paint(bold, app.Name))
+	kind := ""
+	if app.Spec.Type == spec.Task {
+		kind = string(spec.Task)
+	}
 	c.facts("  ", [][2]string{
+		{"type", kind},
 		{"command", quoteWords(app.Spec.Command)},
 		{"cwd", app.Spec.Cwd},
 		{"from", app.Spec.Source},
@@ -109,6 +114,9 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		{"timeouts", fmt.Sprintf("listen %v, drain %v, kill %v", app.Spec.ListenTimeout.D(), app.Spec.DrainTimeout.D(), app.Spec.KillTimeout.D())},
 		{"stop", stops(app.Spec)},
 		{"runs as", rights(app.Spec)},
+		{"depends on", needs(app.Spec)},
+		{"startup", asked(app.Spec.Startup)},
+		{"readiness", asked(app.Spec.Readiness)},
 		{"watched by", watches(app.Spec)},
 		{"spare", zeroless(app.Spec.Spare)},
 		{"restarts", restarts(app.Spec)},
@@ -129,6 +137,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"restarts", strconv.Itoa(p.Restarts)},
 			{"cpu", ""}, {"memory", ""},
 			{"listening", strings.Join(p.Listeners, ", ")},
+			{"not ready", p.Unready},
 			{"status", p.Status},
 			{"starting", zeroless(p.Starting)},
 			{"spare", zeroless(p.Spare)},
@@ -233,7 +242,7 @@ func watches(app spec.App) string {
 		list = append(list, fmt.Sprintf("WATCHDOG=1 within %v", app.Watchdog.D()))
 	}
 	if p := app.Liveness; p != nil {
-		list = append(list, fmt.Sprintf("%s every %v, which may fail %d times in a row, each within %v", p, p.Interval.D(), p.Failures-1, p.Timeout.D()))
+		list = append(list, asked(p))
 	}
 	return strings.Join(list, "; ")
 }
@@ -282,6 +291,23 @@ func limit(s spec.Size) string {
 		return ""
 	}
 	return size(int64(s))
+}
+
+// asked is how often a probe asks what.
+func asked(p *spec.Probe) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s every %v, which may fail %d times in a row, each within %v", p, p.Interval.D(), p.Failures-1, p.Timeout.D())
+}
+
+// needs are the apps that must have come to something first.
+func needs(app spec.App) string {
+	var list []string
+	for _, dep := range app.DependsOn {
+		list = append(list, fmt.Sprintf("%s (%s)", dep.App, dep.Condition))
+	}
+	return strings.Join(list, ", ")
 }
 
 func lastExit(p control.ProcessExtra) string {

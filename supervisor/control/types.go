@@ -80,7 +80,8 @@ type AppDetail struct {
 // ProcessExtra is a Process with what list has no room for.
 type ProcessExtra struct {
 	Process
-	Status     string    `json:"status,omitempty"` // the last STATUS= it sent
+	Unready    string    `json:"unready,omitempty"` // what its readiness probe has against it
+	Status     string    `json:"status,omitempty"`  // the last STATUS= it sent
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	OutLog     string    `json:"out_log"`
 	ErrLog     string    `json:"err_log"`

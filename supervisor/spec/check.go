@@ -89,6 +89,13 @@ func (a *App) Program() (string, error) {
 	return "", fmt.Errorf("there is no program %q on PATH", clip(name))
 }
 
+// ProgramOf is the file to execute for another command in the app's folder and
+// environment, a probe's say.
+func (a *App) ProgramOf(command []string) (string, error) {
+	other := App{Command: []string{a.program(command[0])}, Env: a.Env}
+	return other.Program()
+}
+
 // path is where bare names of programs are looked up.
 func (a *App) path() string {
 	if path, ok := a.Env["PATH"]; ok {
