@@ -110,22 +110,39 @@ func (a *app) present() bool {
 	return slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.empty() })
 }
 
+// needed are the names of the apps that others depend on which have not gone yet.
+func (m *master) needed() map[string]bool {
+	var needed map[string]bool
+	for _, a := range m.apps {
+		if len(a.spec.DependsOn) == 0 || !a.present() {
+			continue
+		}
+		if needed == nil {
+			needed = map[string]bool{}
+		}
+		for _, dep := range a.spec.DependsOn {
+			needed[dep.App] = true
+		}
+	}
+	// In a cycle, which only a damaged state can have, nobody could be the first.
+	for _, a := range m.apps {
+		if a.present() && !needed[a.name] {
+			return needed
+		}
+	}
+	return nil
+}
+
 // heldUp says whether an app stays on in a daemon that stops, as others that depend
 // on it have not gone yet.
-func (m *master) heldUp(a *app) bool {
-	needed := func(a *app) bool { return slices.ContainsFunc(m.dependents(a.name), (*app).present) }
-	// In a cycle, which only a damaged state can have, nobody could be the first.
-	return needed(a) && slices.ContainsFunc(m.order, func(name string) bool {
-		other := m.apps[name]
-		return other.present() && !needed(other)
-	})
-}
+func (m *master) heldUp(a *app) bool { return m.needed()[a.name] }
 
 // stopInOrder stops, in a daemon that does, what nobody needs any more.
 func (m *master) stopInOrder() {
+	needed := m.needed()
 	for _, name := range m.order {
 		a := m.apps[name]
-		held := m.heldUp(a)
+		held := needed[name]
 		for _, s := range a.slots {
 			switch {
 			case s.serving != nil && held:
