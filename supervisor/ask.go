@@ -79,7 +79,7 @@ func (n native) way(p *process, question *spec.Probe) (way socket.Probe, path st
 			err = errors.New("it has no socket by which it could be asked")
 		default:
 			if way, err = groups[index].Probe(p.slot.index); err != nil {
-				err = fmt.Errorf("it cannot be asked: %w", err)
+				err = fmt.Errorf("by way of its socket: %w", err)
 			}
 		}
 	})

@@ -1,10 +1,12 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
 
+	"github.com/nekoctl/neko/supervisor/socket"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -94,6 +96,10 @@ func (m *master) examine(p *process, question *spec.Probe, tell func(err error, 
 		for failures, wait := 0, first; m.rest(wait); wait = interval {
 			began := time.Now()
 			err := m.system.ask(p, question)
+			if errors.Is(err, socket.ErrNotAddressable) { // which is not its fault
+				m.post(func() { m.warn("probe of "+p.slot.app.name, fmt.Sprintf("%s cannot be asked: %v", p.slot, err)) })
+				return
+			}
 			if failures++; err == nil {
 				failures = 0
 			}

@@ -180,6 +180,22 @@ func TestAProbeMayGoToAnAddress(t *testing.T) {
 	}
 }
 
+func TestWhoCannotBeAskedIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := web("api", 1)
+	a.Listen[0].Address = "[::1]:0"
+	a.Liveness = often(spec.Probe{HTTP: "/livez"})
+	before := d.start(a).Processes[0]
+	d.eventually("ping warns of it", func() bool {
+		ping, err := d.Ping(t.Context())
+		return err == nil && len(ping.Warnings) == 1 && strings.HasPrefix(ping.Warnings[0], "api:0 cannot be asked: ")
+	})
+	if got := d.list()[0]; got.PID != before.PID {
+		t.Errorf("%+v", got)
+	}
+}
+
 // What a probe has started ends with it, also where it is late, or its master is
 // killed; and nobody takes it for a worker.
 func TestNothingOfAProbeIsLeftBehind(t *testing.T) {
