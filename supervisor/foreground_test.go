@@ -36,6 +36,12 @@ type foreground struct {
 
 func newForeground(t *testing.T, apps ...spec.App) *foreground {
 	t.Helper()
+	return runForeground(t, "foreground", apps)
+}
+
+// runForeground gives one of the modes of TestMain what it begins with.
+func runForeground(t *testing.T, mode string, with any) *foreground {
+	t.Helper()
 	folder := t.TempDir()
 	h := home.Dir(filepath.Join(folder, "home"))
 	socket := filepath.Join(folder, "systemd")
@@ -44,7 +50,7 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { notify.Close() })
-	boot, err := json.Marshal(apps)
+	boot, err := json.Marshal(with)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +59,7 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 		t.Fatal(err)
 	}
 	f := &foreground{daemon: &daemon{Client: control.NewClient(h.Control()), t: t, home: h}, notify: notify}
-	f.cmd = exec.Command(exe, "foreground", string(boot))
+	f.cmd = exec.Command(exe, mode, string(boot))
 	f.cmd.Env = append(os.Environ(), "NEKO_HOME="+string(h), "NOTIFY_SOCKET="+socket)
 	stdout, err := f.cmd.StdoutPipe()
 	if err != nil {

@@ -202,7 +202,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		go m.shutdown("")
 		return nil
 	}
-	_, booted := in.Records["booted"]
+	booted := in.Records["booted"]
 	if upgrade, ok := in.Records[keeper.UpgradeRecord]; ok {
 		m.upgrading, m.upgradeFailed = upgrade == "", upgrade
 		if upgrade != "" {
@@ -210,13 +210,13 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		}
 	}
 	go func() {
-		if foreground && !booted {
-			m.boot(boot)
+		if foreground && booted == "" {
+			booted = m.boot(boot)
 		}
 		m.announce()
 		if name, ok := in.Records["exit-with"]; ok {
 			m.endWith(name)
-		} else if foreground {
+		} else if foreground && booted != bootedSaved {
 			m.endWhenAllHaveEnded()
 		}
 	}()
