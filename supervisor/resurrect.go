@@ -102,8 +102,8 @@ func (m *master) makeStartable(name string) (found *spec.App, err error) {
 	if found == nil {
 		return nil, nil
 	}
-	if err = found.Check(); err != nil {
-		err = fmt.Errorf("%s: %w", name, err)
+	if problem := found.Check(); problem != nil {
+		err = specError(fmt.Errorf("%s: %w", name, problem))
 	}
 	m.do(func() {
 		a := m.apps[name]
