@@ -64,6 +64,16 @@ func TestMain(m *testing.M) {
 				panic(err)
 			}
 			os.Exit(supervisor.Foreground(h, "test", apps, os.Getenv("EXIT_WITH")))
+		case "foreground-saved":
+			var saved []control.Saved
+			if err := json.Unmarshal([]byte(os.Args[2]), &saved); err != nil {
+				panic(err)
+			}
+			h, err := home.Find()
+			if err != nil {
+				panic(err)
+			}
+			os.Exit(supervisor.ForegroundSaved(h, "test", saved))
 		}
 	}
 	// A program with the race detector would sleep a second at its end.

@@ -37,12 +37,18 @@ type foreground struct {
 
 func newForeground(t *testing.T, apps ...spec.App) *foreground {
 	t.Helper()
-	return newManaged(t, nil, nil, apps...)
+	return runForeground(t, "foreground", apps, nil)
 }
 
 // newManaged is one to which the service manager gives sockets, and tells of more in
 // its environment.
 func newManaged(t *testing.T, env []string, sockets []*os.File, apps ...spec.App) *foreground {
+	t.Helper()
+	return runForeground(t, "foreground", apps, env, sockets...)
+}
+
+// runForeground gives one of the modes of TestMain what it begins with.
+func runForeground(t *testing.T, mode string, with any, env []string, sockets ...*os.File) *foreground {
 	t.Helper()
 	folder := t.TempDir()
 	h := home.Dir(filepath.Join(folder, "home"))
@@ -52,7 +58,7 @@ func newManaged(t *testing.T, env []string, sockets []*os.File, apps ...spec.App
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { notify.Close() })
-	boot, err := json.Marshal(apps)
+	boot, err := json.Marshal(with)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +67,9 @@ func newManaged(t *testing.T, env []string, sockets []*os.File, apps ...spec.App
 		t.Fatal(err)
 	}
 	f := &foreground{daemon: &daemon{Client: control.NewClient(h.Control()), t: t, home: h}, notify: notify}
-	f.cmd = exec.Command(exe, "foreground", string(boot))
+	f.cmd = exec.Command(exe, mode, string(boot))
 	if len(sockets) > 0 { // LISTEN_PID is known after the fork
-		f.cmd = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" foreground "$1"`, exe, string(boot))
+		f.cmd = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$1" "$2"`, exe, mode, string(boot))
 		f.cmd.ExtraFiles = sockets
 		env = append(env, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)))
 	}

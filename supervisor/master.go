@@ -208,23 +208,23 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		go m.shutdown("")
 		return nil
 	}
-	_, booted := in.Records["booted"]
+	booted := in.Records["booted"]
 	if upgrade, ok := in.Records[keeper.UpgradeRecord]; ok {
 		m.upgrading, m.upgradeFailed = upgrade == "", upgrade
 		if upgrade != "" {
 			m.log("%s", upgrade)
 		}
 	}
-	m.transition = foreground && !booted
+	m.transition = foreground && booted == ""
 	go func() {
-		if foreground && !booted {
-			m.boot(boot)
+		if foreground && booted == "" {
+			booted = m.boot(boot)
 		}
 		m.do(m.endGiven)
 		m.announce()
 		if name, ok := in.Records["exit-with"]; ok {
 			m.endWith(name)
-		} else if foreground {
+		} else if foreground && booted != bootedSaved {
 			m.endWhenAllHaveEnded()
 		}
 	}()

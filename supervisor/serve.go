@@ -46,6 +46,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/ping", m.servePing)
 	mux.HandleFunc("GET /v1/processes", m.serveProcesses)
 	mux.HandleFunc("GET /v1/apps/{name}", m.serveApp)
+	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
 	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) ([]string, []string, error) {
 		var names []string
 		for _, app := range q.Apps {
@@ -58,6 +59,14 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 			}
 		}
 		notes, err := m.start(r, q.Apps, q.Reload)
+		return names, notes, err
+	}))
+	mux.HandleFunc("POST /v1/resurrect", command(m, func(r reporter, q control.ResurrectRequest) ([]string, []string, error) {
+		var names []string
+		for _, s := range q.Apps {
+			names = append(names, s.App.Name)
+		}
+		notes, err := m.resurrect(r, q.Apps)
 		return names, notes, err
 	}))
 	target := func(f func(reporter, []string) error) http.HandlerFunc {

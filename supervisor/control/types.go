@@ -4,7 +4,9 @@
 //	GET  /v1/ping                       Ping
 //	GET  /v1/processes                  []Process, ordered by id
 //	GET  /v1/apps/{name}                AppDetail
+//	GET  /v1/specs                      []Saved, in the order of their start
 //	POST /v1/start    StartRequest      a stream of Event
+//	POST /v1/resurrect ResurrectRequest "
 //	POST /v1/stop     TargetRequest     "
 //	POST /v1/restart  TargetRequest     "
 //	POST /v1/reload   TargetRequest     "
@@ -108,6 +110,20 @@ type StartRequest struct {
 	// Targets are apps that are known, to be started as they are, beside Apps or in
 	// their place.
 	Targets []string `json:"targets,omitempty"`
+}
+
+// Saved is an app as `nekoctl save` keeps it: all that it is to be started with,
+// its secrets and the number that it was scaled to among that.
+type Saved struct {
+	App     spec.App `json:"app"`
+	Stopped bool     `json:"stopped,omitempty"` // by a command, as a whole
+}
+
+// ResurrectRequest brings up what was saved. What was stopped is there again as
+// stopped; an app that is known stays as it is, and is started if it is not to be
+// stopped; one that cannot be started keeps none of the others from it.
+type ResurrectRequest struct {
+	Apps []Saved `json:"apps"`
 }
 
 // TargetRequest names what a command is about: names of apps, ids of processes,
