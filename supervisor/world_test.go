@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -193,7 +194,7 @@ func (w *world) signal(p *process, s syscall.Signal) error {
 }
 
 // ask implements [system]: who is silent fails for two seconds, and passes again.
-func (w *world) ask(p *process, _ *spec.Probe) (err error) {
+func (w *world) ask(_ context.Context, p *process, _ *spec.Probe) (err error) {
 	w.m.do(func() {
 		b := w.bodies[p.PID]
 		switch {
