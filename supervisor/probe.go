@@ -43,7 +43,7 @@ func (m *master) ask(p *process, by *prober, wait time.Duration, heard func(erro
 			cancel()
 			m.asking.Done()
 			m.post(func() {
-				if !by.over {
+				if by.cancel = nil; !by.over {
 					heard(err)
 				}
 			})
