@@ -150,3 +150,26 @@ func TestAProbeFindsItsProcessInABlindGroup(t *testing.T) {
 		}
 	}
 }
+
+// Many a server forks, and its children accept.
+func TestAChildOfTheProcessMayAnswerForIt(t *testing.T) {
+	t.Parallel()
+	g := openGroup(t, 1, false)
+	leader := bystander(t)
+	child, err := syscall.ForkExec("/proc/self/exe", []string{"worker", "worker", "accept"}, &syscall.ProcAttr{
+		Files: []uintptr{0, 1, 2, uintptr(g.FD(0))}, Sys: &syscall.SysProcAttr{Setpgid: true, Pgid: leader},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := errors.Join(unix.Kill(child, unix.SIGKILL), keeper.Reap(child)); err != nil {
+			t.Error(err)
+		}
+	}()
+	n, list := asker(t, g, leader)
+	list[0].spec.Listen = []spec.Listener{{Name: "http"}}
+	if err := n.ask(t.Context(), list[0], &spec.Probe{TCP: "http", Timeout: spec.Duration(time.Minute)}); err != nil {
+		t.Error(err)
+	}
+}
