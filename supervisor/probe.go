@@ -115,6 +115,20 @@ func (m *master) awaitPass(p *process) {
 	next()
 }
 
+// awaitedPass is which probe a process that starts is to pass, and what that has
+// against it.
+func (p *process) awaitedPass() string {
+	kind, question := "startup", p.spec.Startup
+	if n := len(p.probers); question == nil || n > 0 && p.probers[n-1].question == p.spec.Readiness {
+		kind, question = "readiness", p.spec.Readiness
+	}
+	text := fmt.Sprintf("pass %s (%s)", kind, question)
+	if p.unready != "" {
+		text += ": " + p.unready
+	}
+	return text
+}
+
 // watchHealth asks a process that serves until it serves no more.
 func (m *master) watchHealth(p *process) {
 	m.warn("probes "+p.slot.app.name, "") // it is told again if it is still so
