@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,6 +185,36 @@ func TestAProbeMayGoToAnAddress(t *testing.T) {
 	d.command("stop", "api")
 	for _, name := range []string{"url", "port", "address"} {
 		d.eventually(name+" is not ready", func() bool { return d.unready(name, 0) != "" })
+	}
+}
+
+func TestWhoCannotBeAskedIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skip(err) // no IPv6 here
+	} else {
+		l.Close()
+	}
+	d := newDaemon(t)
+	a := web("api", 2)
+	a.Listen[0].Address = "[::1]:0"
+	a.Liveness = often(spec.Probe{HTTP: "/livez"})
+	before := d.start(a).Processes
+	d.eventually("ping warns of it", func() bool {
+		ping, err := d.Ping(t.Context())
+		return err == nil && len(ping.Warnings) == 1 && strings.HasPrefix(ping.Warnings[0], "the processes of api are not asked (GET /livez): ")
+	})
+	for i, p := range d.list() {
+		if p.PID != before[i].PID {
+			t.Errorf("before %+v, after %+v", before[i], p)
+		}
+	}
+	// A single one can be asked: nothing else is reached there.
+	d.command("delete", "api")
+	a.Instances, a.Readiness = 1, often(spec.Probe{HTTP: "/livez"})
+	d.start(a)
+	if ping, err := d.Ping(t.Context()); err != nil || len(ping.Warnings) > 0 {
+		t.Errorf("%v, %v", ping.Warnings, err)
 	}
 }
 
