@@ -48,7 +48,7 @@ func (n native) ask(ctx context.Context, p *process, question *spec.Probe) error
 // wait that grows: that one may be busy by then, or gone.
 const (
 	firstMistake = time.Millisecond
-	lastMistake  = 50 * time.Millisecond
+	lastMistake  = 10 * time.Millisecond
 )
 
 // askConnection asks by HTTP or TCP. By way of the socket of p's slot it may be
@@ -129,7 +129,7 @@ func (n native) askBy(ctx context.Context, p *process, question *spec.Probe, way
 		patience := ctx
 		if way.Leads == socket.Anywhere { // nobody may be where it has come to
 			var cancel context.CancelFunc
-			patience, cancel = context.WithTimeout(ctx, 2*lastMistake)
+			patience, cancel = context.WithTimeout(ctx, 10*lastMistake)
 			defer cancel()
 		}
 		switch accepted, err := socket.AcceptedBy(patience, conn, p.PID, others); {

@@ -131,7 +131,7 @@ func TestASuccessorIsAskedAndNotItsPredecessor(t *testing.T) {
 			d := newDaemon(t)
 			a := web("api", 2)
 			change(&a)
-			a.Readiness, a.ListenTimeout, a.MinUptime = often(spec.Probe{HTTP: "/livez"}), spec.Duration(time.Second), 0
+			a.Readiness, a.ListenTimeout, a.MinUptime = often(spec.Probe{HTTP: "/livez"}), spec.Duration(3*time.Second), 0
 			before := d.start(a).Processes
 			sick, fall := flag(t)
 			fall()
