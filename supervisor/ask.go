@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -38,10 +39,17 @@ func (n native) ask(ctx context.Context, p *process, question *spec.Probe) error
 	} else {
 		err = n.askConnection(ctx, p, question)
 	}
-	if unasked := new(unaskedError); err != nil && ctx.Err() != nil && !errors.As(err, &unasked) {
+	if unasked := new(unaskedError); err != nil && over(ctx) && !errors.As(err, &unasked) {
 		err = fmt.Errorf("no answer within %v", question.Timeout.D())
 	}
 	return err
+}
+
+// over says that the time of a question is: a connection may know a little sooner than
+// its context.
+func over(ctx context.Context) bool {
+	end, limited := ctx.Deadline()
+	return ctx.Err() != nil || limited && !time.Now().Before(end)
 }
 
 // A connection that came to another process is followed by another one, after a
@@ -65,7 +73,7 @@ func (n native) askConnection(ctx context.Context, p *process, question *spec.Pr
 		switch {
 		case mistaken:
 			mistakes++
-		case err == nil || mistakes == 0 || ctx.Err() == nil:
+		case err == nil || mistakes == 0 || !over(ctx):
 			return err
 		}
 		select {
@@ -117,25 +125,24 @@ func (n native) askBy(ctx context.Context, p *process, question *spec.Probe, way
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	head, end := "", ""
 	if question.HTTP != "" {
-		// The end of the request waits until it is known who will answer it.
-		request := "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: neko-probe\r\nConnection: close\r\n"
-		if _, err := io.WriteString(conn, request); err != nil {
-			return false, err
-		}
+		head, end = "GET "+path+" HTTP/1.1\r\nHost: localhost\r\nUser-Agent: neko-probe\r\nConnection: close\r\n", "\r\n"
 	}
 	others := n.company(p, way.Leads)
 	if len(others) > 0 || way.Leads == socket.Anywhere || question.HTTP == "" && way.Leads != socket.Elsewhere {
-		patience := ctx
-		if way.Leads == socket.Anywhere { // nobody may be where it has come to
-			var cancel context.CancelFunc
-			patience, cancel = context.WithTimeout(ctx, 10*lastMistake)
-			defer cancel()
+		accepted, err := acceptedBy(ctx, conn, p.PID, others)
+		if errors.Is(err, socket.ErrNotAccepted) && way.Leads != socket.Anywhere {
+			if _, err := io.WriteString(conn, head); err != nil {
+				return false, err
+			}
+			head = ""
+			accepted, err = socket.AcceptedBy(ctx, conn, p.PID, others)
 		}
-		switch accepted, err := socket.AcceptedBy(patience, conn, p.PID, others); {
+		switch {
 		case errors.Is(err, socket.ErrUnknown): // it counts as p's
 		case err != nil:
-			return way.Leads == socket.Anywhere, err
+			return way.Leads == socket.Anywhere, err // where nobody may be
 		case !accepted:
 			return true, nil
 		}
@@ -143,7 +150,7 @@ func (n native) askBy(ctx context.Context, p *process, question *spec.Probe, way
 	if question.HTTP == "" {
 		return false, nil
 	}
-	if _, err := io.WriteString(conn, "\r\n"); err != nil {
+	if _, err := io.WriteString(conn, head+end); err != nil {
 		return false, err
 	}
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -155,6 +162,17 @@ func (n native) askBy(ctx context.Context, p *process, question *spec.Probe, way
 		return false, fmt.Errorf("GET %s: %s", question.HTTP, response.Status)
 	}
 	return false, nil
+}
+
+// unspoken is how long a connection waits to be accepted before anything is sent: who
+// has TCP_DEFER_ACCEPT accepts only then, and others than p would tell of half a
+// request.
+const unspoken = 100 * time.Millisecond
+
+func acceptedBy(ctx context.Context, conn net.Conn, pid int, others []int) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, unspoken)
+	defer cancel()
+	return socket.AcceptedBy(ctx, conn, pid, others)
 }
 
 // company are the pids of the others that may accept what goes p's way.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -54,9 +55,11 @@ func bystander(t *testing.T) int {
 	return pid
 }
 
-// answers serves every request on a socket with 200.
-func answers(t *testing.T, fd int) {
+// answers serves every request on a socket with 200, and counts those that end before
+// their end.
+func answers(t *testing.T, fd int) (halves *atomic.Int64) {
 	t.Helper()
+	halves = new(atomic.Int64)
 	dup, err := unix.Dup(fd)
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +83,9 @@ func answers(t *testing.T, fd int) {
 				for buf := make([]byte, 1024); !strings.HasSuffix(request, "\r\n\r\n"); {
 					n, err := conn.Read(buf)
 					if err != nil {
+						if request != "" {
+							halves.Add(1)
+						}
 						return
 					}
 					request += string(buf[:n])
@@ -88,6 +94,7 @@ func answers(t *testing.T, fd int) {
 			}()
 		}
 	}()
+	return halves
 }
 
 func openGroup(t *testing.T, slots int, shared bool) *socket.Group {
@@ -105,8 +112,13 @@ func openGroup(t *testing.T, slots int, shared bool) *socket.Group {
 func TestWhoNeverGetsAConnectionHasNotFailed(t *testing.T) {
 	t.Parallel()
 	g := openGroup(t, 2, true)
-	answers(t, g.FD(0))
+	halves := answers(t, g.FD(0))
 	n, list := asker(t, g, os.Getpid(), bystander(t))
+	defer func() {
+		if got := halves.Load(); got > 0 {
+			t.Errorf("it has seen %d halves of requests", got)
+		}
+	}()
 	for _, question := range []spec.Probe{{HTTP: "/"}, {TCP: "http"}} {
 		question.Timeout = spec.Duration(200 * time.Millisecond)
 		for _, p := range list {
@@ -148,6 +160,19 @@ func TestAProbeFindsItsProcessInABlindGroup(t *testing.T) {
 		if err := n.ask(t.Context(), list[1], &spec.Probe{HTTP: "/", Timeout: spec.Duration(time.Minute)}); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestWhoAcceptsOnlyWhatSpeaksFirstIsAskedToo(t *testing.T) {
+	t.Parallel()
+	g := openGroup(t, 2, true)
+	if err := unix.SetsockoptInt(g.FD(0), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, 5); err != nil {
+		t.Fatal(err)
+	}
+	answers(t, g.FD(0))
+	n, list := asker(t, g, os.Getpid(), bystander(t))
+	if err := n.ask(t.Context(), list[0], &spec.Probe{HTTP: "/", Timeout: spec.Duration(time.Minute)}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -20,6 +20,9 @@ import (
 // has no sock_diag(7), or /proc does not show the descriptors of a process.
 var ErrUnknown = errors.New("who has accepted the connection is not known")
 
+// ErrNotAccepted says that nobody has accepted a connection in time.
+var ErrNotAccepted = errors.New("nobody accepts")
+
 // AcceptedBy waits until a connection to a socket of this machine is accepted, and
 // says whether a process of the group pgid has done so. That a connection is
 // established says nothing: the kernel does that. Others are groups that may have
@@ -36,7 +39,7 @@ func AcceptedBy(ctx context.Context, conn net.Conn, pgid int, others []int) (boo
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return false, errors.New("nobody accepts")
+			return false, ErrNotAccepted
 		}
 	}
 }
