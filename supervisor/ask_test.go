@@ -181,8 +181,13 @@ func TestAChildOfTheProcessMayAnswerForIt(t *testing.T) {
 	t.Parallel()
 	g := openGroup(t, 1, false)
 	leader := bystander(t)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
 	child, err := syscall.ForkExec("/proc/self/exe", []string{"worker", "worker", "accept"}, &syscall.ProcAttr{
-		Files: []uintptr{0, 1, 2, uintptr(g.FD(0))}, Sys: &syscall.SysProcAttr{Setpgid: true, Pgid: leader},
+		Files: []uintptr{null.Fd(), null.Fd(), null.Fd(), uintptr(g.FD(0))}, Sys: &syscall.SysProcAttr{Setpgid: true, Pgid: leader},
 	})
 	if err != nil {
 		t.Fatal(err)
