@@ -29,6 +29,9 @@ import (
 
 // The test binary is also the daemon that it tests and the workers of it.
 func TestMain(m *testing.M) {
+	if d, err := time.ParseDuration(os.Getenv("NEKO_TEST_PATIENCE")); err == nil {
+		keeper.Patience = d
+	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case keeper.Mode:

@@ -78,6 +78,9 @@ type master struct {
 	leaves        bool                // there will be: this one ends
 	piped         map[string]*process // whose pipes are not at their ends, by their names
 	keeperGone    bool
+	given         []keeper.Given // sockets of the service manager that no app has
+	transition    bool           // the service manager waits until all is up, reloaded or down
+	status        string         // that it was told last
 	warnings      map[string]string
 	saver         saver
 	files         map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
@@ -187,6 +190,8 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if foreground {
 		m.console = logs.NewShared(os.Stdout)
 	}
+	m.given = in.Given()
+	sortGiven(m.given)
 	if err := m.recoverLost(in); err != nil {
 		return err
 	}
@@ -199,6 +204,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	go m.sample()
+	go m.beat()
 	go m.watchGrant()
 	if m.stopping {
 		go m.shutdown("")
@@ -211,10 +217,12 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 			m.log("%s", upgrade)
 		}
 	}
+	m.transition = foreground && !booted
 	go func() {
 		if foreground && !booted {
 			m.boot(boot)
 		}
+		m.do(m.endGiven)
 		m.announce()
 		if name, ok := in.Records["exit-with"]; ok {
 			m.endWith(name)
@@ -236,9 +244,11 @@ func (m *master) announce() {
 	if err := m.conn.Ready(); err != nil {
 		m.log("tell the keeper: %v", err)
 	}
-	if err := m.conn.Notify("READY=1"); err != nil {
-		m.log("tell the service manager: %v", err)
-	}
+	m.do(func() {
+		m.transition = false
+		m.status = m.statusLine()
+		m.tellManager("READY=1", "STATUS="+m.status)
+	})
 }
 
 // loop owns the state until the daemon ends, or this master. Events are what the
@@ -349,7 +359,9 @@ func (m *master) hangup() {
 		return
 	}
 	defer end()
+	done := m.reloading()
 	notes, err := m.reload(quiet{}, []string{"all"})
+	done(err)
 	for _, note := range notes {
 		m.log("%s", note)
 	}

@@ -312,6 +312,9 @@ func (a *app) sameSockets(next *spec.App) error {
 }
 
 func (m *master) listenError(app string, err error) error {
+	if e, ok := errors.AsType[*control.Error](err); ok {
+		return failure(e.Hint, "%s: %s", app, e.Message)
+	}
 	var inUse *socket.InUseError
 	if errors.As(err, &inUse) {
 		for _, other := range m.apps {

@@ -35,6 +35,7 @@ type holder interface {
 	Revision() int64
 	Ack(keeper.Child) error
 	Notify(state string) error
+	Alive() error
 	Ready() error
 	Fail(reason string) error
 	Stop(code int) error

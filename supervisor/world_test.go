@@ -283,5 +283,6 @@ func (w *world) Records() map[string]string { return maps.Clone(w.records) }
 func (w *world) Revision() int64            { return w.revision }
 func (w *world) Ack(keeper.Child) error     { return nil }
 func (w *world) Notify(string) error        { return nil }
+func (w *world) Alive() error               { return nil }
 func (w *world) Ready() error               { return nil }
 func (w *world) Fail(string) error          { return nil }
