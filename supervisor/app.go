@@ -92,6 +92,7 @@ func (m *master) closeSockets(a *app) {
 	}
 	a.groups = nil
 	m.warn("blind "+a.name, "")
+	m.warn("probes "+a.name, "")
 	if m.apps[a.name] == a {
 		m.recordApp(a)
 	}

@@ -52,6 +52,7 @@ type master struct {
 	polls     *poll.Poller   // pidfds
 	console   *logs.Shared   // standard output of a foreground daemon, else nil
 	printing  sync.WaitGroup // of the processes whose output is not at its end
+	asking    sync.WaitGroup // questions of probes that are under way
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -113,6 +114,7 @@ func Main(version string) int {
 		return 1
 	}
 	code := m.loop(conn.Events)
+	m.finishProbes()
 	m.finishControl()
 	if !m.leaves {
 		m.finishLogs()

@@ -255,6 +255,9 @@ func (s *slot) show() control.Process {
 		}
 		v.MemoryBytes, v.CPUPercent = p.usage.memory, p.usage.cpu
 	}
+	if s.serving != nil {
+		v.Unready = s.serving.unready
+	}
 	for _, g := range s.app.groups {
 		if g.Network == "unix" {
 			v.Listeners = append(v.Listeners, "unix:"+g.Address)
@@ -294,7 +297,7 @@ func (s *slot) showAll(h home.Dir) control.ProcessExtra {
 		OutLog: h.OutLog(s.app.name, s.index), ErrLog: h.ErrLog(s.app.name, s.index),
 	}
 	if s.serving != nil {
-		v.Status, v.StartedAt, v.Unready = s.serving.status, s.serving.startedAt, s.serving.unready
+		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
 	}
 	for _, other := range []struct {
 		p   *process

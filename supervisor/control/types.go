@@ -69,6 +69,9 @@ type Process struct {
 	Listeners   []string `json:"listeners"`    // "http://…" is not known; "127.0.0.1:4000", "unix:/path"
 	// Reason says why the slot is not online, in a sentence; "" if it is.
 	Reason string `json:"reason,omitempty"`
+	// Unready is what the readiness probe of a slot that is online has against its
+	// process: it gets no new connections where others are ready.
+	Unready string `json:"unready,omitempty"`
 }
 
 // AppDetail is what describe shows.
@@ -82,8 +85,7 @@ type AppDetail struct {
 // ProcessExtra is a Process with what list has no room for.
 type ProcessExtra struct {
 	Process
-	Unready    string    `json:"unready,omitempty"` // what its readiness probe has against it
-	Status     string    `json:"status,omitempty"`  // the last STATUS= it sent
+	Status     string    `json:"status,omitempty"` // the last STATUS= it sent
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	OutLog     string    `json:"out_log"`
 	ErrLog     string    `json:"err_log"`
