@@ -122,11 +122,10 @@ func (p *process) awaitedPass() string {
 	if n := len(p.probers); question == nil || n > 0 && p.probers[n-1].question == p.spec.Readiness {
 		kind, question = "readiness", p.spec.Readiness
 	}
-	text := fmt.Sprintf("pass %s (%s)", kind, question)
-	if p.unready != "" {
-		text += ": " + p.unready
+	if p.unready == "" {
+		return fmt.Sprintf("pass %s (%s)", kind, question)
 	}
-	return text
+	return fmt.Sprintf("pass %s: %s", kind, p.unready)
 }
 
 // watchHealth asks a process that serves until it serves no more.

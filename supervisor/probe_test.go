@@ -111,7 +111,7 @@ func TestAProcessIsReadyWhenItHasPassedItsProbes(t *testing.T) {
 	b.Startup, b.ListenTimeout = often(shell("echo cold; exit 7")), spec.Duration(300*time.Millisecond)
 	_, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{b}}, nil)
 	var e *control.Error
-	if !errors.As(err, &e) || !strings.Contains(e.Message, "was not ready within 300ms: it did not pass startup (run /bin/sh -c echo cold; exit 7): /bin/sh: exit code 7: cold") {
+	if !errors.As(err, &e) || !strings.Contains(e.Message, "was not ready within 300ms: it did not pass startup: /bin/sh: exit code 7: cold") {
 		t.Errorf("%v", err)
 	}
 }
