@@ -45,6 +45,8 @@ type File struct {
 	index  index
 	loss   Loss
 	form   *Form // that confessions have
+
+	rewritten bool // see rewrittenAttribute
 }
 
 // Loss is what could not be written since the last time that it could.
@@ -120,8 +122,13 @@ func (f *File) use(file *os.File) error {
 	}
 	f.file, f.offset, f.born = file, end, birth(file)
 	f.last = lastLine{writtenAt: time.Now()}
-	if f.midLine() {
-		f.last.owner = storedOwner(file)
+	_, err = unix.Fgetxattr(int(file.Fd()), rewrittenAttribute, nil)
+	f.rewritten = err == nil
+	if f.last.owner = storedOwner(file); f.last.owner != 0 {
+		f.last.stored = true
+		if !f.midLine() {
+			f.ended()
+		}
 	}
 	f.index.attach(file)
 	return nil
@@ -145,8 +152,9 @@ func (f *File) move(p *Pump, pipe, n int) (int, error) {
 	defer f.mu.Unlock()
 	err := f.ready()
 	if err == nil {
-		if n = f.toBoundary(pipe, n); n == 0 {
-			return 0, unix.EAGAIN
+		n = f.toBoundary(pipe, n)
+		if p.form == nil {
+			f.asPrinted()
 		}
 		var moved int64
 		before := f.offset
@@ -173,7 +181,7 @@ func (f *File) write(p *Pump, pipe int, text []byte, n int) (int, error) {
 	err := f.ready()
 	if err == nil {
 		f.turnOver()
-		f.mend(text)
+		f.mend()
 		before := f.offset
 		if err = f.append(text); err == nil {
 			f.index.note(before, time.Now())
@@ -266,16 +274,20 @@ func discard(pipe, n int) (read, lines int, err error) {
 // null is where bytes go that nobody needs any more.
 var null = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_WRONLY, 0) })
 
-// drop lets exactly n bytes of a pipe go that are in it.
+// drop lets exactly n bytes of a pipe go that are in it, all at once: a splice
+// can be cut short by a signal that kills, and a read that need not wait cannot.
 func drop(pipe, n int) (int, error) {
-	for gone := 0; gone < n; {
-		some, err := waste(pipe, n-gone)
-		if err != nil {
-			return gone, err
-		}
-		gone += some
+	s := takeScratch()
+	defer s.give()
+	if len(s.buf) < n {
+		s.buf = make([]byte, n)
 	}
-	return n, nil
+	for {
+		read, err := unix.Read(pipe, s.buf[:n])
+		if err != unix.EINTR {
+			return max(read, 0), err
+		}
+	}
 }
 
 // waste lets up to n bytes of a pipe go, without a look at them.

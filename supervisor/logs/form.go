@@ -53,7 +53,7 @@ func (f *Form) piece(to, text []byte, now time.Time) []byte {
 }
 
 func (f *Form) object(to, line []byte, now time.Time, partial bool) []byte {
-	to = appendQuoted(append(to, jsonBegins...), line)
+	to = appendQuoted(append(to, `{"message":`...), line)
 	to = append(to, `,"timestamp":`...)
 	if f.Date != nil {
 		to = appendQuoted(to, f.Date.Append(nil, now))
@@ -71,27 +71,6 @@ func (f *Form) object(to, line []byte, now time.Time, partial bool) []byte {
 		to = append(to, `,"partial":true`...)
 	}
 	return append(to, "}\n"...)
-}
-
-const jsonBegins = `{"message":`
-
-// resembles says that begun may be the beginning of what text is, or would have
-// been a moment ago.
-func (f *Form) resembles(begun, text []byte) bool {
-	if f.Type == JSON {
-		n := min(len(begun), len(jsonBegins))
-		return string(begun[:n]) == jsonBegins[:n]
-	}
-	date := len(f.date(nil, time.Now()))
-	if len(begun) > len(text) {
-		return false
-	}
-	for i, c := range begun {
-		if digit := '0' <= c && c <= '9'; c != text[i] && (i >= date || !digit || text[i] < '0' || text[i] > '9') {
-			return false
-		}
-	}
-	return true
 }
 
 // appendQuoted appends text as a JSON string, as JavaScript does: nothing is

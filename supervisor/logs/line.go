@@ -46,6 +46,9 @@ func (f *File) free(p *Pump, began time.Time) bool {
 		return true
 	}
 	if !l.gone && time.Since(l.writtenAt) < silence && time.Since(began) < patience {
+		if !l.stored {
+			l.stored = storeOwner(f.file, l.owner)
+		}
 		return false
 	}
 	if f.append([]byte("\n")) == nil {
@@ -64,6 +67,18 @@ func (f *File) left(p *Pump) {
 	}
 	f.last.owner, f.last.gone, f.last.writtenAt = p.inode, false, time.Now()
 	if !f.last.stored && (f.pumps.Load() > 1 || p.form != nil) {
+		f.last.stored = storeOwner(f.file, p.inode)
+	}
+}
+
+// claim stores that the line which p begins will go on after its next piece.
+func (f *File) claim(p *Pump) {
+	if f.null {
+		return
+	}
+	f.enter(p)
+	defer f.mu.Unlock()
+	if f.file != nil && !f.last.stored {
 		f.last.stored = storeOwner(f.file, p.inode)
 	}
 }
@@ -93,7 +108,7 @@ func (f *File) begin(p *Pump, text []byte) error {
 		return err
 	}
 	f.turnOver()
-	f.mend(text)
+	f.mend()
 	if err := f.append(text); err != nil {
 		return err
 	}
@@ -101,25 +116,47 @@ func (f *File) begin(p *Pump, text []byte) error {
 	return nil
 }
 
-// mend makes the file end with a newline for text to be written that is no part
-// of its last line. If that is what a master that was killed could write of the
-// same text, it will be written whole.
-func (f *File) mend(text []byte) {
-	if !f.midLine() {
-		return
+// mend makes the file end with a newline, for what is to be written is no part of
+// its last line. A file of rewritten lines in which one has no end and no owner is
+// what a master left that was killed in the middle of a write: nothing of that has
+// left the pipe, and it is written whole.
+func (f *File) mend() {
+	torn := f.midLine() && f.last.owner == 0 && f.rewritten
+	switch end := f.offset; {
+	case torn:
+		for end > 0 && !f.endsAt(&end) {
+		}
+		if f.file.Truncate(end) == nil {
+			f.offset = end
+		}
+	case f.midLine():
+		_ = f.append([]byte("\n"))
 	}
-	from := max(0, f.offset-longLine)
-	tail := make([]byte, f.offset-from)
-	if _, err := f.file.ReadAt(tail, from); err != nil {
-		return
+	if !f.rewritten {
+		f.rewritten = true
+		_ = unix.Fsetxattr(int(f.file.Fd()), rewrittenAttribute, nil, 0)
 	}
-	start := bytes.LastIndexByte(tail, '\n') + 1
-	if f.last.owner == 0 && f.form != nil && f.form.resembles(tail[start:], text) {
-		f.offset = from + int64(start)
-		_ = f.file.Truncate(f.offset)
-		return
+}
+
+// endsAt looks for the end of a line in the block before end, and sets end to it or
+// to the block's beginning.
+func (f *File) endsAt(end *int64) bool {
+	from := max(0, *end-peekSize)
+	block := make([]byte, *end-from)
+	if _, err := f.file.ReadAt(block, from); err != nil {
+		return false
 	}
-	_ = f.append([]byte("\n"))
+	i := bytes.LastIndexByte(block, '\n')
+	*end = from + int64(i) + 1
+	return i >= 0
+}
+
+// asPrinted says that from now on the file's lines are those that were printed.
+func (f *File) asPrinted() {
+	if f.rewritten {
+		f.rewritten = false
+		_ = unix.Fremovexattr(int(f.file.Fd()), rewrittenAttribute)
+	}
 }
 
 // leave is the end of a pump.
@@ -155,6 +192,9 @@ func (f *File) midLine() bool {
 // wait for its end. File systems without such attributes do without: then a master
 // that is killed in the middle of a long line may cost that line its oneness.
 const ownerAttribute = "user.neko.line"
+
+// rewrittenAttribute is on a file of which every line was written by [File.write].
+const rewrittenAttribute = "user.neko.rewritten"
 
 func storeOwner(file *os.File, owner uint64) bool {
 	return unix.Fsetxattr(int(file.Fd()), ownerAttribute, binary.LittleEndian.AppendUint64(nil, owner), 0) == nil

@@ -31,6 +31,7 @@ type Pump struct {
 	file    *File
 	form    *Form    // how lines are rewritten; nil: not at all
 	console *Console // where they go as well, or nil
+	merged  bool
 	sink    atomic.Pointer[io.Writer]
 	done    chan struct{}
 
@@ -45,6 +46,7 @@ type Pump struct {
 type Options struct {
 	Form    *Form     // nil: they stay as they are
 	Console *Console  // lines are shown there as well; nil: nowhere
+	Merged  bool      // others will write to the same file all the time
 	Sink    io.Writer // gets a copy of all that comes, as it comes; may be nil
 }
 
@@ -59,7 +61,7 @@ func Start(pipe int, file *File, o Options) (*Pump, error) {
 	}
 	p := &Pump{
 		pipe: os.NewFile(uintptr(pipe), "log pipe"), inode: s.Ino, file: file,
-		form: o.Form, console: o.Console, done: make(chan struct{}),
+		form: o.Form, console: o.Console, merged: o.Merged, done: make(chan struct{}),
 	}
 	p.Copy(o.Sink)
 	raw, err := p.pipe.SyscallConn()
@@ -166,7 +168,7 @@ func (p *Pump) step(pipe int) (n int, err error) {
 // whole says that only whole lines may leave the pipe: they are rewritten, or
 // shown, or others write to the same file.
 func (p *Pump) whole() bool {
-	return p.form != nil || p.console != nil || p.file.pumps.Load() > 1 && !p.file.null
+	return p.form != nil || p.console != nil || p.merged && !p.file.null || p.file.pumps.Load() > 1 && !p.file.null
 }
 
 // grow makes the pipe a large one. Over the user's limit the kernel keeps the
@@ -202,6 +204,9 @@ func (p *Pump) stepLines(pipe int) (int, error) {
 			return p.file.move(p, pipe, g.n)
 		}
 	}
+	if g.claims {
+		p.file.claim(p)
+	}
 	for moved := 0; moved < g.n; {
 		n, err := p.file.move(p, pipe, g.n-moved)
 		if err != nil {
@@ -227,6 +232,7 @@ type glance struct {
 	shown  []byte // what the console gets
 	text   []byte // what they become in the file; nil: they stay as they are
 	begins bool   // text is only put before them, at the beginning of a long line
+	claims bool   // they are the beginning of a line that goes on
 }
 
 func (p *Pump) look(pipe int) (g glance, err error) {
@@ -261,6 +267,7 @@ func (p *Pump) look(pipe int) (g glance, err error) {
 	p.show(&g, text, now)
 	switch {
 	case p.form == nil:
+		g.claims = long
 	case !long:
 		g.text = p.form.lines(nil, text[:g.n], now)
 	case p.form.Type == JSON:

@@ -18,7 +18,7 @@ type Rotation struct {
 	Gzip  bool          // compressed
 	// Compress compresses a file, beside which it leaves one that is whole or none
 	// ([Compress] does); nil: nobody does.
-	Compress func(path string) error
+	Compress func(path string) error `json:"-"`
 }
 
 // A wish is something to be done to the file at the end of a line.
