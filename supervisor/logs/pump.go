@@ -236,7 +236,9 @@ type glance struct {
 }
 
 func (p *Pump) look(pipe int) (g glance, err error) {
-	s := takeScratch()
+	whole := p.whole()
+	goesOn := whole && (p.form == nil || p.form.Type != JSON) && p.file.goesOn(p)
+	s := takeScratch() // who has it waits for no file
 	defer s.give()
 	text, err := s.peek(pipe, peekSize)
 	if err != nil || len(text) == 0 {
@@ -244,8 +246,6 @@ func (p *Pump) look(pipe int) (g glance, err error) {
 	}
 	p.copy(text)
 	now := time.Now()
-	whole := p.whole()
-	goesOn := whole && (p.form == nil || p.form.Type != JSON) && p.file.goesOn(p)
 	if goesOn { // up to the line's end, as it is
 		if g.n = bytes.IndexByte(text, '\n') + 1; g.n == 0 {
 			g.n = len(text)
