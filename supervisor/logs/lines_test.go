@@ -83,6 +83,13 @@ func (e *testMaster) main() {
 		}
 		pumps = append(pumps, p)
 	}
+	file.mu.Lock()
+	err := file.open() // before anybody gives it another name
+	file.mu.Unlock()
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("open")
 	go func() {
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 			if err := file.Reopen(); err != nil {
@@ -132,16 +139,21 @@ func (e *testMaster) start(t *rapid.T, pipes []*os.File) *running {
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	r.hear(t)
 	return r
+}
+
+func (r *running) hear(t *rapid.T) {
+	if _, err := r.out.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (r *running) reopen(t *rapid.T) {
 	if _, err := r.in.Write([]byte("reopen\n")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.out.ReadString('\n'); err != nil {
-		t.Fatal(err)
-	}
+	r.hear(t)
 }
 
 // Whatever happens to a log while several processes print to it, the lines of all
