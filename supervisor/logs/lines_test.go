@@ -228,7 +228,7 @@ func oneLife(t *rapid.T, form *Form) {
 		case "reopen":
 			master.reopen(t)
 		case "rename and reopen": // as logrotate does
-			_ = os.Rename(path, freeName(path, time.Now())) // unless nothing has been printed yet
+			_ = os.Rename(path, asideName(path, time.Now())+"-by-hand") // unless nothing has been printed yet
 			master.reopen(t)
 		case "kill":
 			_ = master.cmd.Process.Kill()
