@@ -16,7 +16,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint chaos bench clean
+.PHONY: help build run test lint fuzz chaos bench clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,16 @@ lint: ## gofmt, go vet, staticcheck, go mod tidy
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
+
+# FUZZTIME=10m looks longer.
+FUZZTIME ?= 1m
+fuzz: ## every fuzzer for a minute, one after the other
+	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+		for fuzzer in $$(grep -h '^func Fuzz' $$dir/*_test.go | sed 's/func \(Fuzz[A-Za-z]*\).*/\1/'); do \
+			echo "$$dir $$fuzzer"; \
+			$(GO) test $$dir -run '^$$' -fuzz "^$$fuzzer\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s || exit 1; \
+		done; \
+	done
 
 # NEKO_CHAOS_ROW=REGEXP takes some of its rows, NEKO_CHAOS_SEED=N repeats the
 # choices of an earlier run.

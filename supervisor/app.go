@@ -138,7 +138,7 @@ func (m *master) newSlot(a *app, index int) *slot {
 func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
-	s.want, s.errored, s.attempts, s.backoff = run, false, 0, backoff{}
+	s.want, s.errored, s.finished, s.attempts, s.backoff = run, false, false, 0, backoff{}
 	s.spec = s.app.spec
 	m.touch(s)
 }

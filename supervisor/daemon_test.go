@@ -60,7 +60,7 @@ func TestMain(m *testing.M) {
 			if err != nil {
 				panic(err)
 			}
-			os.Exit(supervisor.Foreground(h, "test", apps))
+			os.Exit(supervisor.Foreground(h, "test", apps, os.Getenv("EXIT_WITH")))
 		}
 	}
 	// A program with the race detector would sleep a second at its end.

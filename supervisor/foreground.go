@@ -15,8 +15,9 @@ import (
 
 // Foreground makes this process the keeper of a daemon that starts the given
 // apps, shows on standard output what they print, and ends with them: the form
-// for systemd and containers. It returns the exit code.
-func Foreground(h home.Dir, version string, apps []spec.App) int {
+// for systemd and containers. If exitWith is one of the apps the daemon ends when
+// that does (exitwith.go). It returns the exit code.
+func Foreground(h home.Dir, version string, apps []spec.App, exitWith string) int {
 	if err := h.Create(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
@@ -26,7 +27,7 @@ func Foreground(h home.Dir, version string, apps []spec.App) int {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
 	}
-	return keeper.Run(h, keeper.Options{Version: version, Boot: string(boot)})
+	return keeper.Run(h, keeper.Options{Version: version, Boot: string(boot), ExitWith: exitWith})
 }
 
 // boot starts what a foreground daemon was given. A mistake in it ends the

@@ -173,7 +173,7 @@ func (s *scene) inherits(b *body) string {
 // notStuck says that a slot has what will bring it to what it shall be.
 func (s *scene) notStuck(slot *slot) string {
 	staying := slot.serving != nil || slot.starting != nil || slot.standIn != nil || slot.spare != nil
-	wantsSpare := slot.want == run && !slot.cycle && !slot.errored && slot.spec.Spare > 0
+	wantsSpare := slot.want == run && !slot.cycle && !slot.errored && !slot.finished && slot.spec.Spare > 0
 	switch {
 	case slot.index >= slot.app.size && slot.want == run:
 		return "it runs, and is beyond the app's size"
@@ -187,7 +187,7 @@ func (s *scene) notStuck(slot *slot) string {
 		if slot.waiting != nil {
 			return "it shall stop, and has a timer"
 		}
-	case slot.serving == nil && slot.starting == nil && slot.waiting == nil && !slot.errored:
+	case slot.serving == nil && slot.starting == nil && slot.waiting == nil && !slot.errored && !slot.finished:
 		return "it shall run, and has nothing"
 	case slot.spare != nil && !wantsSpare:
 		return "it has a spare, and shall have none"
@@ -255,7 +255,7 @@ func (s *scene) atRest(online bool) string {
 			problem = "is not at rest"
 		case slot.want == retire || slot.index >= slot.app.size:
 			problem = "is still about to go"
-		case slot.want == run && slot.serving == nil && (online || !slot.errored):
+		case slot.want == run && slot.serving == nil && (online || !slot.errored && !slot.finished):
 			problem = "does not serve"
 		case slot.serving != nil && slot.probation != nil:
 			problem = "is on probation"

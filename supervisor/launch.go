@@ -81,10 +81,13 @@ func (n native) fork(p *process) (err error) {
 		env = append(env, fmt.Sprintf("NEKO_SPARE_FD=%d", len(files)))
 		files = append(files, uintptr(gate[0]))
 	}
-	if app.ListenPID && len(s.app.groups) > 0 {
-		argv = append([]string{"neko-exec", ExecMode, path}, argv...)
+	orders, err := ordersFor(p)
+	if err != nil {
+		return err
+	}
+	if p.shimmed = !orders.none(); p.shimmed {
+		argv = append([]string{"neko-exec", ExecMode, orders.String(), path}, argv...)
 		path = "/proc/self/exe"
-		env = append(env, "LISTEN_PID=")
 	}
 	pidfd := -1
 	p.PID, err = syscall.ForkExec(path, argv, &syscall.ProcAttr{
@@ -247,13 +250,24 @@ func (m *master) environment(p *process) []string {
 	env["INSTANCE_ID"] = slot
 	env["NEKO_INSTANCES"] = strconv.Itoa(s.app.size)
 	env["NEKO_DRAIN_TIMEOUT"] = app.DrainTimeout.D().String()
-	env["NOTIFY_SOCKET"] = m.notify.name
+	env["NOTIFY_SOCKET"] = m.notifyNameFor(app)
 	if _, set := env["GOMAXPROCS"]; !set {
-		env["GOMAXPROCS"] = strconv.Itoa(max(1, (cpus()+s.app.size-1)/s.app.size))
+		share := max(1, (cpus()+s.app.size-1)/s.app.size)
+		if app.Pin {
+			share = 1
+		}
+		env["GOMAXPROCS"] = strconv.Itoa(share)
 	}
 	if _, set := env["GOMEMLIMIT"]; !set && m.memoryLimit > 0 {
 		share := float64(m.memoryLimit) * 0.9 / float64(s.app.size*(1+app.Spare)+1)
 		env["GOMEMLIMIT"] = strconv.FormatInt(int64(share), 10)
+	}
+	if id, err := app.Identity(); err == nil && id != nil && id.Name != "" {
+		for name, value := range map[string]string{"HOME": id.Home, "USER": id.Name, "LOGNAME": id.Name} {
+			if _, set := env[name]; !set {
+				env[name] = value
+			}
+		}
 	}
 	if app.Watchdog > 0 {
 		env["WATCHDOG_USEC"] = strconv.FormatInt(app.Watchdog.D().Microseconds(), 10)

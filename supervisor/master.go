@@ -47,6 +47,7 @@ type master struct {
 	accepting   chan struct{}    // closed when no connection is accepted any more
 	clients     sync.WaitGroup   // connections of the control API
 	notify      notifySocket
+	notifyAll   notifySocket // for workers of other users; without a name: not open
 	null        *os.File
 	console     *logs.Shared   // standard output of a foreground daemon, else nil
 	printing    sync.WaitGroup // of the processes whose output is not at its end
@@ -165,8 +166,15 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	m.held["notify"] = []int{m.notify.fd}
 	_, m.stopping = in.Records["stopping"]
 	m.stopping = m.stopping || in.Stop
-	if err := m.listenNotify(); err != nil {
+	if err := m.listenNotify(m.notify); err != nil {
 		return err
+	}
+	if fds := in.Files["notify-all"]; len(fds) == 1 {
+		m.notifyAll = notifySocket{fd: fds[0], name: in.Records["notify-all-name"]}
+		m.held["notify-all"] = fds
+		if err := m.listenNotify(m.notifyAll); err != nil {
+			return err
+		}
 	}
 	boot, foreground, err := in.Record("boot")
 	if err != nil {
@@ -179,6 +187,9 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	m.adopt(in)
+	for _, a := range m.apps {
+		m.notifyNameFor(a.spec) // what their processes know is there again after both were killed
+	}
 	go m.save()
 	if err := m.serveControl(in); err != nil {
 		return err
@@ -200,7 +211,9 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 			m.boot(boot)
 		}
 		m.announce()
-		if foreground {
+		if name, ok := in.Records["exit-with"]; ok {
+			m.endWith(name)
+		} else if foreground {
 			m.endWhenAllHaveFailed()
 		}
 	}()
@@ -275,6 +288,7 @@ func (m *master) end() int {
 			m.log("%v", err)
 		}
 	}
+	m.removeNotifyAll()
 	if err := removeState(m.home); err != nil {
 		m.log("%v", err)
 	}
@@ -287,7 +301,7 @@ func (m *master) keeperSays(event any) {
 	case keeper.Exit:
 		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
 			m.system.endGroup(p)
-			m.exited(p, keeper.Describe(event.Status))
+			m.exited(p, endingOf(event.Status))
 		}
 		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
 	case keeper.Who: // it is the new program now

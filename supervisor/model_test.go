@@ -113,6 +113,8 @@ func drawApp(rt *rapid.T, name string) spec.App {
 	a.ListenTimeout, a.DrainTimeout, a.KillTimeout = spec.Duration(2*time.Second), spec.Duration(time.Second), spec.Duration(500*time.Millisecond)
 	a.MinUptime = spec.Duration(rapid.SampledFrom([]time.Duration{0, 300 * time.Millisecond, time.Second}).Draw(rt, "min_uptime"))
 	a.MaxRestarts, a.RestartWindow = rapid.IntRange(0, 4).Draw(rt, "max_restarts"), spec.Duration(10*time.Second)
+	a.Autorestart = rapid.IntRange(0, 4).Draw(rt, "autorestart") < 4
+	a.StopExitCodes = rapid.SampledFrom([][]int{nil, nil, nil, {0}, {1}}).Draw(rt, "stop_exit_codes")
 	a.Watchdog = spec.Duration(rapid.SampledFrom([]time.Duration{0, 900 * time.Millisecond}).Draw(rt, "watchdog"))
 	return a
 }

@@ -36,7 +36,15 @@ func notifyName(h home.Dir) string {
 // path is too long for other programs. The keeper holds it as well, so that
 // what workers say between two masters is heard by the second.
 func openNotify(h home.Dir) (notifySocket, error) {
-	n := notifySocket{name: notifyName(h)}
+	n, err := bindNotify(notifyName(h))
+	if err == nil && !strings.HasPrefix(n.name, "@") {
+		err = os.Chmod(n.name, 0o600)
+	}
+	return n, err
+}
+
+func bindNotify(name string) (notifySocket, error) {
+	n := notifySocket{name: name}
 	if strings.HasPrefix(n.name, "@") {
 		// There is no file that is in the way.
 	} else if err := os.Remove(n.name); err != nil && !os.IsNotExist(err) {
@@ -53,15 +61,12 @@ func openNotify(h home.Dir) (notifySocket, error) {
 	if err := unix.Bind(n.fd, &unix.SockaddrUnix{Name: n.name}); err != nil {
 		return n, fmt.Errorf("bind %s: %w", n.name, err)
 	}
-	if !strings.HasPrefix(n.name, "@") {
-		return n, os.Chmod(n.name, 0o600)
-	}
 	return n, nil
 }
 
-// listenNotify hears workers until the master ends.
-func (m *master) listenNotify() error {
-	file := os.NewFile(uintptr(m.notify.fd), "notify")
+// listenNotify hears workers by way of a socket until the master ends.
+func (m *master) listenNotify(n notifySocket) error {
+	file := os.NewFile(uintptr(n.fd), "notify")
 	raw, err := file.SyscallConn()
 	if err != nil {
 		return err

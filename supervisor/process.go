@@ -27,6 +27,7 @@ type process struct {
 	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
 	adopted  bool // a child of the keeper, that an earlier master started
+	shimmed  bool // was started through the exec shim
 	ready    bool
 	trial    time.Duration // it must have run for so long before its predecessor leaves
 	tookOver bool          // serves, or has served
@@ -47,6 +48,23 @@ func (p *process) uptime() time.Duration {
 		return time.Since(p.tookAt)
 	}
 	return time.Since(p.startedAt)
+}
+
+// ending is how a process ended.
+type ending struct {
+	code int // its exit code; -128-N: signal N has killed it; -1: nobody knows
+	text string
+}
+
+// unknownEnding is that of a process that was nobody's child that we could ask.
+var unknownEnding = ending{-1, "unknown"}
+
+func endingOf(status unix.WaitStatus) ending {
+	code := status.ExitStatus()
+	if status.Signaled() {
+		code = -128 - int(status.Signal())
+	}
+	return ending{code, keeper.Describe(status)}
 }
 
 func (p *process) pipesName() string {
@@ -93,12 +111,27 @@ func (m *master) reap(p *process) {
 	if err != nil {
 		m.log("wait for pid %d: %v", p.PID, err)
 	}
+	if !p.shimmed || p.ready || exit.ExitStatus() != shimFailed {
+		m.reaped(p, exit)
+		return
+	}
+	go func() { // what the shim has printed is the reason
+		lastWords(p)
+		m.post(func() {
+			p.failure = p.shimReason()
+			m.reaped(p, exit)
+		})
+	}()
+}
+
+// reaped is the end of a child of ours, which is still a zombie.
+func (m *master) reaped(p *process, exit unix.WaitStatus) {
 	m.onRecord = append(m.onRecord, func() {
 		if err := keeper.Reap(p.PID); err != nil {
 			m.log("reap pid %d: %v", p.PID, err)
 		}
 	})
-	m.exited(p, keeper.Describe(exit))
+	m.exited(p, endingOf(exit))
 }
 
 // signal implements [system].

@@ -35,9 +35,11 @@ type slotRecord struct {
 	Want      want            `json:"want"`
 	Cycle     bool            `json:"cycle,omitempty"`
 	Errored   bool            `json:"errored,omitempty"`
+	Finished  bool            `json:"finished,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Restarts  int             `json:"restarts"`
 	LastExit  string          `json:"last_exit,omitempty"`
+	ExitCode  int             `json:"exit_code,omitempty"` // if it is finished
 	ExitedAt  time.Time       `json:"exited_at,omitzero"`
 	Processes []processRecord `json:"processes,omitempty"`
 }
@@ -76,8 +78,8 @@ func (m *master) recordApp(a *app) {
 // record deposits a slot if it has changed.
 func (m *master) record(s *slot) {
 	r := slotRecord{
-		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Reason: s.reason,
-		Restarts: s.restarts, LastExit: s.lastExit, ExitedAt: s.exitedAt,
+		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Reason: s.reason,
+		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -229,8 +231,8 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 			break
 		}
 		delete(in.Records, s.recordName())
-		s.id, s.want, s.cycle, s.errored, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Reason
-		s.restarts, s.lastExit, s.exitedAt = sr.Restarts, sr.LastExit, sr.ExitedAt
+		s.id, s.want, s.cycle, s.errored, s.finished, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Reason
+		s.restarts, s.lastExit, s.exitCode, s.exitedAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}
@@ -313,7 +315,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 	if in.Children[p.PID] == p.Child {
 		delete(in.Children, p.PID)
 	} else if p.pidfd == nil {
-		m.exited(p, "unknown")
+		m.exited(p, unknownEnding)
 		return
 	} else {
 		m.atUnknownEnd(p)
@@ -338,7 +340,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 func (m *master) atUnknownEnd(p *process) {
 	m.atEnd(p, func() {
 		m.system.endGroup(p)
-		m.exited(p, "unknown")
+		m.exited(p, unknownEnding)
 	})
 }
 

@@ -76,7 +76,7 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 	var successor *process
 	skip, again := true, false
 	m.do(func() {
-		skip = s.want != run
+		skip = s.want != run || s.finished
 		switch {
 		case skip:
 			return

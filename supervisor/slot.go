@@ -44,6 +44,7 @@ type slot struct {
 
 	state         control.State
 	errored       bool
+	finished      bool        // its process has ended by itself, and is to have no successor
 	waiting       *time.Timer // until the next attempt
 	retiring      *time.Timer // until the queue must be empty
 	sparing       *time.Timer // until the next attempt at a spare
@@ -57,6 +58,7 @@ type slot struct {
 	restarts      int
 	reason        string // why it is not online
 	lastExit      string
+	exitCode      int // of the process after which there is no other
 	exitedAt      time.Time
 	attempts      int      // launches that have failed since the slot was told to run
 	victim        *process // the last of them, nil if it could not even be forked
@@ -82,6 +84,8 @@ func (s *slot) observe() control.State {
 			return control.Launching
 		case s.errored:
 			return control.Errored
+		case s.finished:
+			return control.Stopped // though another slot's stand-in may still be here
 		case s.waiting != nil:
 			return control.WaitingRestart
 		}
@@ -113,7 +117,7 @@ func (s *slot) why() string {
 }
 
 // idle says that the slot is done with.
-func (s *slot) idle() bool { return s.want == stop && s.empty() }
+func (s *slot) idle() bool { return (s.want == stop || s.finished) && s.empty() }
 
 // settle does what the slot's wish and its processes call for. In a daemon that
 // stops nothing else counts, whatever a command may still wish.
@@ -140,7 +144,7 @@ func (m *master) settle(s *slot) {
 		m.takeOver(s.starting) // it need not prove itself any longer
 	case s.serving == nil && s.starting != nil:
 		m.takeSpare(s) // until that one is ready
-	case s.serving == nil && s.waiting == nil && !s.errored:
+	case s.serving == nil && s.waiting == nil && !s.errored && !s.finished:
 		m.fill(s)
 	}
 	m.cover(s)
@@ -249,7 +253,7 @@ func (m *master) serve(p *process) {
 		}
 	}
 	s.serving, s.spec = p, p.spec
-	s.errored, s.attempts = false, 0
+	s.errored, s.finished, s.attempts = false, false, 0
 	m.putOnProbation(p)
 	m.watchLiveness(p)
 	m.touch(s)
@@ -282,7 +286,7 @@ func (m *master) failed(p *process) {
 }
 
 // exited is the end of a process.
-func (m *master) exited(p *process, exit string) {
+func (m *master) exited(p *process, end ending) {
 	if m.processes[p.PID] != p {
 		return // reported twice
 	}
@@ -294,7 +298,7 @@ func (m *master) exited(p *process, exit string) {
 		p.pidfd.Close()
 	}
 	s := p.slot
-	s.lastExit, s.exitedAt = exit, time.Now()
+	s.lastExit, s.exitedAt = end.text, time.Now()
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
 	if !p.leaving {
 		m.log("%s: %s", s, how)
@@ -302,15 +306,26 @@ func (m *master) exited(p *process, exit string) {
 	switch {
 	case s.serving == p:
 		s.serving = nil
-		m.lose(s, how, p)
+		if final(p.spec, end) {
+			m.finish(s, how, end)
+		} else {
+			m.lose(s, how, p)
+		}
 	case s.starting == p:
 		s.starting = nil
 		if p.failure == "" && p.ready {
 			p.failure = fmt.Sprintf("became ready, and ended %v after its start: %s", time.Since(p.startedAt).Round(time.Millisecond), s.lastExit)
 		} else if p.failure == "" {
 			p.failure = "ended before it was ready: " + s.lastExit
+		} else {
+			how = p.failure // the exec shim has said why
 		}
-		if s.serving == nil {
+		switch {
+		case s.serving != nil:
+		case final(p.spec, end):
+			s.victim = p
+			m.finish(s, how, end)
+		default:
 			s.victim = p
 			m.crashed(s, p.failure, 0)
 		}
@@ -327,12 +342,38 @@ func (m *master) exited(p *process, exit string) {
 	m.touch(s)
 }
 
+// final says that a process which has ended by itself so has no successor.
+func final(app *spec.App, end ending) bool {
+	return !app.Autorestart || slices.Contains(app.StopExitCodes, end.code) || app.Type == spec.Task && end.code == 0
+}
+
+// finish leaves a slot empty whose process has ended by itself. A task that has
+// not done its work has failed for good.
+func (m *master) finish(s *slot, reason string, end ending) {
+	s.reason = reason
+	if s.want == stop || s.cycle || s.starting != nil {
+		return
+	}
+	s.exitCode = end.passedOn()
+	if end.code != 0 && !slices.Contains(s.spec.StopExitCodes, end.code) {
+		s.attempts++ // whoever waits for it is to know
+	}
+	s.errored = s.spec.Type == spec.Task && end.code != 0
+	s.finished = !s.errored
+	m.steer(s.app)
+	m.touch(s)
+}
+
 // crashed decides when a slot that has lost its process gets another one.
 // Uptime is 0 for one that was never ready.
 func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 	s.reason = reason
 	s.attempts++
 	if s.want == stop || s.cycle || s.starting != nil {
+		return
+	}
+	if !s.spec.Autorestart { // it hangs, or cannot even be run
+		m.finish(s, reason, unknownEnding)
 		return
 	}
 	delay, giveUp := s.backoff.exit(s.spec, time.Now(), uptime)

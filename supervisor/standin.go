@@ -11,7 +11,7 @@ func (m *master) cover(s *slot) {
 	if s.standIn != nil && s.serving != nil {
 		m.leave(s.standIn)
 	}
-	dead := s.serving == nil && s.starting == nil && (s.waiting != nil || s.errored)
+	dead := s.serving == nil && s.starting == nil && (s.waiting != nil || s.errored || s.finished)
 	if s.want == stop || s.cycle || !dead || s.covered || s.standIn != nil || !s.app.steerable() {
 		return
 	}

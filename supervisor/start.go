@@ -132,7 +132,7 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 				return
 			}
 			for _, s := range a.slots {
-				if s.index < n && s.want != run {
+				if s.index < n && (s.want != run || s.finished) {
 					m.revive(s)
 				}
 			}
@@ -157,7 +157,7 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 			return
 		}
 		for _, s := range a.slots {
-			if s.index < a.size && (s.want != run || s.errored || s.waiting != nil) {
+			if s.index < a.size && (s.want != run || s.errored || s.finished || s.waiting != nil) {
 				m.revive(s)
 				idle = false
 			}
@@ -186,7 +186,11 @@ func (m *master) untilOnline(a *app, only *slot) error {
 			if only != nil && s != only || s.want != run || s.serving != nil && !s.cycle {
 				continue
 			}
-			if s.attempts == 0 {
+			switch {
+			case s.attempts > 0:
+			case s.finished: // it has done what it was to do
+				continue
+			default:
 				return false
 			}
 			failed, reason, victim = s, s.reason, s.victim

@@ -217,20 +217,32 @@ func (s *state) check() error {
 			return fmt.Errorf("the name %q", name)
 		}
 	}
+	once := map[string]bool{} // ids, pids and launches
+	twice := func(what string, n int64) bool {
+		key := fmt.Sprintf("%s %d", what, n)
+		defer func() { once[key] = true }()
+		return once[key]
+	}
 	for name, text := range s.Records {
 		parts := strings.Split(name, "/")
 		bad := true
 		switch {
 		case parts[0] == "app" && len(parts) == 2:
 			var r appRecord
-			bad = json.Unmarshal([]byte(text), &r) != nil || r.Spec == nil || r.Spec.Name != parts[1] || r.Size < 0 || r.Size > most
+			bad = json.Unmarshal([]byte(text), &r) != nil || r.Spec == nil || r.Spec.Name != parts[1] || len(r.Spec.Command) == 0 || r.Size < 0 || r.Size > most
 		case parts[0] == "slot" && len(parts) == 3:
 			var r slotRecord
 			n, err := strconv.Atoi(parts[2])
 			bad = err != nil || n < 0 || n > most || json.Unmarshal([]byte(text), &r) != nil || !slices.Contains([]want{run, stop, retire}, r.Want) ||
-				slices.ContainsFunc(r.Processes, func(p processRecord) bool {
-					return p.PID < 0 || !slices.Contains([]role{starting, serving, standIn, spare, leaving}, p.Role)
-				})
+				r.ID < 0 || twice("id", int64(r.ID))
+			roles := []role{starting, serving, standIn, spare} // of which a slot has one each
+			for _, p := range r.Processes {
+				i := slices.Index(roles, p.Role)
+				if i >= 0 {
+					roles = slices.Delete(roles, i, i+1)
+				}
+				bad = bad || i < 0 && (p.Role != leaving || p.PID == 0) || p.PID < 0 || p.PID > 0 && twice("pid", int64(p.PID)) || twice("launch", p.Launch)
+			}
 		}
 		if bad {
 			return fmt.Errorf("the record %q", name)
@@ -309,10 +321,12 @@ func Orphans(h home.Dir) int {
 	return len(s.living()) + len(s.unrecorded())
 }
 
-// told says whether a process was told the notify socket of a home.
+// told says whether a process was told a notify socket of a home.
 func told(h home.Dir, pid int) (bool, error) {
 	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-	return strings.Contains("\x00"+string(env), "\x00NOTIFY_SOCKET="+notifyName(h)+"\x00"), err
+	return slices.ContainsFunc(notifyNames(h), func(name string) bool {
+		return strings.Contains("\x00"+string(env), "\x00NOTIFY_SOCKET="+name+"\x00")
+	}), err
 }
 
 // workersOf are the processes that masters of a home have started, as far as we

@@ -15,20 +15,21 @@ var transitions = map[control.State][]control.State{
 		control.Launching,      // start, restart
 		control.WaitingRestart, // the program cannot be run
 		control.Errored,        // and there is no other attempt
+		control.Stopping,       // stop, where it had ended by itself and a spare has not left yet
 	},
 	control.Launching: {
 		control.Online,         // READY=1, seen accepting, or just running
 		control.WaitingRestart, // it ended or took too long; another attempt follows
 		control.Errored,        // that was the last attempt
 		control.Stopping,       // stop, restart, scale-down
-		control.Stopped,        // stop, as it ended by itself
+		control.Stopped,        // it ended by itself, and is to have no successor
 	},
 	control.Online: {
 		control.Launching,      // it crashed and its replacement is on the way
 		control.WaitingRestart, // it crashed again so soon that the next waits
 		control.Errored,        // it crashed too often
 		control.Stopping,       // stop, restart, scale-down: it drains
-		control.Stopped,        // stop, as it ended by itself
+		control.Stopped,        // it ended by itself, and is to have no successor
 	},
 	control.Stopping: {
 		control.Stopped,        // the last process is gone

@@ -111,7 +111,7 @@ func (w *world) fork(p *process) error {
 	}
 	w.bodies[p.PID] = b
 	w.in(t.readyIn, b, func() { w.say(b, "READY=1") })
-	w.in(t.endsIn, b, func() { w.end(b, "exit code 1") })
+	w.in(t.endsIn, b, func() { w.end(b, ending{1, "exit code 1"}) })
 	w.in(t.drainsIn, b, func() { w.drain(b) })
 	w.in(0, b, func() { w.giveSigns(b) })
 	return nil
@@ -134,7 +134,7 @@ func (w *world) in(d time.Duration, b *body, f func()) {
 func (w *world) say(b *body, text string) {
 	w.m.heard(b.PID, b.PID, text)
 	if text == "READY=1" && b.temper.endsReady {
-		w.end(b, "exit code 1")
+		w.end(b, ending{1, "exit code 1"})
 	}
 }
 
@@ -151,12 +151,12 @@ func (w *world) drain(b *body) {
 	if b.told.IsZero() {
 		b.told = time.Now()
 		w.say(b, "STOPPING=1")
-		w.in(b.temper.obeysIn, b, func() { w.end(b, "exit code 0") })
+		w.in(b.temper.obeysIn, b, func() { w.end(b, ending{0, "exit code 0"}) })
 	}
 }
 
 // end is what the real master hears of its child.
-func (w *world) end(b *body, exit string) {
+func (w *world) end(b *body, exit ending) {
 	if w.bodies[b.PID] == b {
 		delete(w.bodies, b.PID)
 		w.m.exited(b.process, exit)
@@ -169,10 +169,10 @@ func (w *world) signal(p *process, s syscall.Signal) error {
 	switch {
 	case b == nil:
 	case s == unix.SIGKILL:
-		w.in(0, b, func() { w.end(b, "killed by SIGKILL") })
+		w.in(0, b, func() { w.end(b, ending{-1, "killed by SIGKILL"}) })
 	case b.told.IsZero():
 		b.told = time.Now()
-		w.in(b.temper.obeysIn, b, func() { w.end(b, "exit code 0") })
+		w.in(b.temper.obeysIn, b, func() { w.end(b, ending{0, "exit code 0"}) })
 	}
 	return nil
 }
@@ -187,7 +187,7 @@ func (w *world) become(t temper) {
 		if b.temper.obeysIn == never {
 			b.temper.obeysIn = t.obeysIn
 			if !b.told.IsZero() {
-				w.in(t.obeysIn, b, func() { w.end(b, "exit code 0") })
+				w.in(t.obeysIn, b, func() { w.end(b, ending{0, "exit code 0"}) })
 			}
 		}
 		b.temper.endsReady = false

@@ -43,6 +43,8 @@ Options:
         --wait-ready       ready is only what says so by READY=1 (sd_notify)
         --no-daemon        stay in the foreground, for systemd and containers;
                            what the processes print is shown
+        --exit-with NAME   with --no-daemon: end when a process of this app has
+                           ended, with its exit code; it is not restarted
 
 COMMAND is a program on PATH, a path, or a quoted command line. The processes
 get the environment of this shell, over it --env-file, over it --env.
@@ -58,6 +60,7 @@ Examples:
 // startFlags are what `nekoctl start` was told beside what to start.
 type startFlags struct {
 	instances, name, cwd     string
+	exitWith                 string
 	listen, env, envFile     []string
 	waitReady, noDaemon, any bool
 }
@@ -84,6 +87,9 @@ func (c *cli) startCommand() *cobra.Command {
 					return misuse("start", "--%s: there is no value", name)
 				}
 			}
+			if cmd.Flags().Changed("exit-with") && !f.noDaemon {
+				return misuse("start", "--exit-with goes with --no-daemon")
+			}
 			return c.start(cmd, f, args)
 		},
 	}
@@ -96,6 +102,7 @@ func (c *cli) startCommand() *cobra.Command {
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "")
 	flags.BoolVar(&f.waitReady, "wait-ready", false, "")
 	flags.BoolVar(&f.noDaemon, "no-daemon", false, "")
+	flags.StringVar(&f.exitWith, "exit-with", "", "")
 	return cmd
 }
 
@@ -123,11 +130,14 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := f.checkExitWith(apps); err != nil {
+		return err
+	}
 	if err := c.home.Create(); err != nil {
 		return badHome(err)
 	}
 	if f.noDaemon {
-		return exitCode(supervisor.Foreground(c.home, version(), apps))
+		return exitCode(supervisor.Foreground(c.home, version(), apps, f.exitWith))
 	}
 	if !up {
 		begun, err := c.spawn(cmd.Context())
@@ -158,6 +168,23 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 		c.note("look with: nekoctl list, nekoctl logs %s", done.Processes[0].Name)
 	}
 	return nil
+}
+
+// checkExitWith makes the app that the daemon is to end with one without restarts.
+func (f startFlags) checkExitWith(apps []spec.App) error {
+	var names []string
+	for i := range apps {
+		if names = append(names, apps[i].Name); apps[i].Name == f.exitWith {
+			apps[i].Autorestart = false
+			return nil
+		}
+	}
+	if f.exitWith == "" {
+		return nil
+	}
+	e := misuse("start", "--exit-with: there is no app %s", quote(f.exitWith))
+	e.hint = "there is " + strings.Join(names, ", ")
+	return e
 }
 
 // endUnused ends a daemon that was begun for apps of which none could be

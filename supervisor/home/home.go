@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -33,18 +34,45 @@ func (d Dir) ErrLog(app string, slot int) string {
 	return filepath.Join(d.Logs(), fmt.Sprintf("%s-error-%d.log", app, slot))
 }
 
-// Find is $NEKO_HOME, else ~/.neko. It creates nothing.
+// places are where a home can be without a home folder of the user, which a
+// container's user often lacks: on a tmpfs that is there even if nothing else can
+// be written.
+var places = []string{"/dev/shm", "/tmp"}
+
+// Find is $NEKO_HOME, else ~/.neko, else (where nothing can be made in ~) a folder
+// of the user's in one of places. It creates nothing, and finds the same for all
+// processes of a user with the same environment.
 func Find() (Dir, error) {
 	if d := os.Getenv("NEKO_HOME"); d != "" {
 		abs, err := filepath.Abs(d)
 		return Dir(abs), err
 	}
-	user, err := os.UserHomeDir()
-	if err != nil {
-		return "", errors.New("neither NEKO_HOME nor HOME is set")
+	user := os.Getenv("HOME")
+	if user != "" {
+		abs, err := filepath.Abs(filepath.Join(user, ".neko"))
+		if err != nil || usable(abs, user) {
+			return Dir(abs), err
+		}
 	}
-	abs, err := filepath.Abs(filepath.Join(user, ".neko"))
-	return Dir(abs), err
+	own := fmt.Sprintf("neko-%d", os.Geteuid())
+	for _, place := range places {
+		if d := filepath.Join(place, own); usable(d, place) {
+			return Dir(d), nil
+		}
+	}
+	if user == "" {
+		user = "not set"
+	}
+	return "", fmt.Errorf("NEKO_HOME is not set, and nothing can be made in HOME (%s), nor in %s", user, strings.Join(places, " or "))
+}
+
+// usable says that there is something called d, which may be good or bad, or that
+// it can be made.
+func usable(d, parent string) bool {
+	if _, err := os.Lstat(d); err == nil {
+		return true
+	}
+	return unix.Access(parent, unix.W_OK|unix.X_OK) == nil
 }
 
 // Check says why d cannot be used: not a folder, not ours, or writable by

@@ -36,6 +36,8 @@ type Options struct {
 
 	// Boot is a record that the first master finds as "boot".
 	Boot string
+	// ExitWith is one that all find, as "exit-with"; "": there is none.
+	ExitWith string
 	// Ready gets "ok" when the master serves, or else the reason why it never
 	// will; nil: the reason goes to standard error.
 	Ready io.WriteCloser
@@ -70,6 +72,9 @@ type master struct {
 func Run(h home.Dir, o Options) int {
 	k := newKeeper(o.Version)
 	k.ready = o.Ready
+	if err := proc(); err != nil {
+		return k.fail(err.Error())
+	}
 	keepDescriptors()
 	lock, err := lockHome(h)
 	if err != nil {
@@ -80,6 +85,9 @@ func Run(h home.Dir, o Options) int {
 		if err := k.hold("boot", o.Boot); err != nil {
 			return k.fail(err.Error())
 		}
+	}
+	if o.ExitWith != "" {
+		k.records["exit-with"] = o.ExitWith
 	}
 	return k.keep(h)
 }

@@ -23,6 +23,9 @@ const readyFD = 3
 // Spawn starts a daemon in the background, in a session of its own, and returns
 // its keeper's pid when it serves commands. Its output goes to neko.log.
 func Spawn(h home.Dir) (pid int, err error) {
+	if err := proc(); err != nil {
+		return 0, err
+	}
 	if err := h.Create(); err != nil {
 		return 0, err
 	}
@@ -63,6 +66,14 @@ func Spawn(h home.Dir) (pid int, err error) {
 		return 0, errors.New(string(reason))
 	}
 	return 0, fmt.Errorf("the keeper died at its start; %s says more", h.Log())
+}
+
+// proc says that there is no /proc, by which processes are started and found.
+func proc() error {
+	if _, err := os.Readlink("/proc/self/exe"); err != nil {
+		return errors.New("/proc is not mounted; neko cannot do without it (mount -t proc proc /proc)")
+	}
+	return nil
 }
 
 // keepDescriptors keeps from children what whoever started this process has left

@@ -360,6 +360,11 @@ func (p *parser) app(n *yaml.Node) *draft {
 // environment puts together all that an app's environment comes from.
 func (p *parser) environment(d *draft) map[string]string {
 	env := Inherit(p.opts.Environ)
+	if d.UID != "" {
+		for _, name := range ofTheUser {
+			delete(env, name)
+		}
+	}
 	maps.Copy(env, p.dotenv)
 	if !p.opts.NamesOnly {
 		for _, n := range d.envFiles {

@@ -285,6 +285,9 @@ func FuzzParse(f *testing.F) {
 	f.Add("apps:\n- name: a\n  command: ./ok 'x y'\n  listen: {a: 80, b: ':0'}\n  env: {A: 1}\n")
 	f.Add("x: &a {<<: *a}\napps: [*a]\n")
 	f.Add("apps: [{command: [a, b], instances: max, drain_timeout: 1.5s, listen: [unix:x]}]")
+	f.Add("apps: [{name: a, command: ./a, depends_on: {a: {condition: ready}, b: started}, rlimits: {nofile: 1:2}, umask: 077, nice: -1, log_rotate: {size: 1G}}]")
+	f.Add("apps: [{name: a, command: ./a, type: task, watch: [x, y], ignore_watch: '**/[a-z', cron_restart: '*/5 * * * 1-5', max_memory_restart: 1e3M, stop_exit_codes: [1, 2]}]")
+	f.Add("apps: [{name: a, command: ./a, liveness: {exec: 'x y', failures: 1}, readiness: /r, startup: {tcp: a}, exp_backoff_restart_delay: {jitter: NaN}, stop_signal: rtmin}]")
 	f.Fuzz(func(t *testing.T, text string) {
 		apps, err := Parse("neko.yaml", []byte(text), Options{NamesOnly: true})
 		if (err == nil) == (apps == nil) {
