@@ -49,7 +49,7 @@ type master struct {
 	notify      notifySocket
 	notifyAll   notifySocket // for workers of other users; without a name: not open
 	null        *os.File
-	console     *logs.Shared   // standard output of a foreground daemon, else nil
+	consoles    [2]*logs.Shared // standard output and error of a foreground daemon, else nil
 	printing    sync.WaitGroup // of the processes whose output is not at its end
 	memoryLimit uint64         // of the cgroup; 0: none
 
@@ -181,7 +181,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	if foreground {
-		m.console = logs.NewShared(os.Stdout)
+		m.consoles = [2]*logs.Shared{logs.NewShared(os.Stdout), logs.NewShared(os.Stderr)}
 	}
 	if err := m.recoverLost(in); err != nil {
 		return err
@@ -195,6 +195,8 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	go m.sample()
+	go m.keepLosses()
+	go m.tidyLogs()
 	if m.stopping {
 		go m.shutdown("")
 		return nil
@@ -323,7 +325,11 @@ func (m *master) keeperSays(event any) {
 		case unix.SIGHUP:
 			go m.hangup()
 		case unix.SIGUSR1:
-			m.reopenLogs()
+			go func() {
+				if err := m.reopenLogs(); err != nil {
+					m.log("reopen the logs: %v", err)
+				}
+			}()
 		case unix.SIGUSR2:
 			go func() {
 				if err := m.upgrade("", 0); err != nil {
@@ -367,27 +373,11 @@ func (m *master) finishLogs() {
 	case <-printed:
 	case <-time.After(time.Second):
 	}
-	if m.console != nil {
-		m.console.Flush()
-	}
-}
-
-// reopenLogs lets pumps open their files anew, by name.
-func (m *master) reopenLogs() {
-	for _, file := range m.files {
-		go file.Close() // it waits for a line's end
-	}
-}
-
-// logFiles are where the processes of a slot print to.
-func (m *master) logFiles(app string, slot int) (files [2]*logs.File) {
-	for i, path := range []string{m.home.OutLog(app, slot), m.home.ErrLog(app, slot)} {
-		if m.files[path] == nil {
-			m.files[path] = logs.NewFile(path)
+	for _, console := range m.consoles {
+		if console != nil {
+			console.Flush()
 		}
-		files[i] = m.files[path]
 	}
-	return files
 }
 
 // settleAll lets every touched slot take its next step, until none is left.

@@ -38,7 +38,6 @@ type process struct {
 	deadline *time.Timer
 	tails    [2]*logs.Tail // the last lines of out and err while it starts
 	pumps    [2]*logs.Pump
-	consoles [2]*logs.Prefixed
 	usage    usage
 }
 

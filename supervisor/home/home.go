@@ -25,19 +25,18 @@ func (d Dir) Log() string     { return filepath.Join(string(d), "neko.log") }   
 func (d Dir) State() string   { return filepath.Join(string(d), "state.json") }  // what keeper and master know, for when both are killed
 func (d Dir) Logs() string    { return filepath.Join(string(d), "logs") }        // the workers'
 
-// OutLog and ErrLog are the files that a slot's processes print to.
-func (d Dir) OutLog(app string, slot int) string {
-	return filepath.Join(d.Logs(), fmt.Sprintf("%s-out-%d.log", app, slot))
-}
+// OutLog and ErrLog are the files that a slot's processes print to, or, for slot
+// -1, those of all slots of an app.
+func (d Dir) OutLog(app string, slot int) string { return d.log(app+"-out", slot) }
 
-func (d Dir) ErrLog(app string, slot int) string {
-	return filepath.Join(d.Logs(), fmt.Sprintf("%s-error-%d.log", app, slot))
-}
+func (d Dir) ErrLog(app string, slot int) string { return d.log(app+"-error", slot) }
 
-// places are where a home can be without a home folder of the user, which a
-// container's user often lacks: on a tmpfs that is there even if nothing else can
-// be written.
-var places = []string{"/dev/shm", "/tmp"}
+func (d Dir) log(name string, slot int) string {
+	if slot >= 0 {
+		name += fmt.Sprintf("-%d", slot)
+	}
+	return filepath.Join(d.Logs(), name+".log")
+}
 
 // Find is $NEKO_HOME, else ~/.neko, else (where nothing can be made in ~) a folder
 // of the user's in one of places. It creates nothing, and finds the same for all

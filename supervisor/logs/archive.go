@@ -41,6 +41,19 @@ func Aside(path string) ([]string, error) {
 	return list, nil
 }
 
+// Unfinished are the logs in a folder of which there are files that were put
+// aside and are not compressed.
+func Unfinished(folder string) (paths []string) {
+	entries, _ := os.ReadDir(folder) // none: nothing to do
+	for _, e := range entries {
+		log, ok := asideOf(strings.TrimSuffix(e.Name(), halfSuffix))
+		if path := filepath.Join(folder, log); ok && !strings.HasSuffix(e.Name(), packedSuffix) && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
 // asideOf is the name of the log that a file of this name was put aside of.
 func asideOf(name string) (log string, ok bool) {
 	name = strings.TrimSuffix(name, packedSuffix)
@@ -130,6 +143,7 @@ func (j job) run() error {
 		return err
 	}
 	for _, name := range list {
+		err = errors.Join(err, remove(strings.TrimSuffix(name, packedSuffix)+halfSuffix))
 		if plain, packed := strings.CutSuffix(name, packedSuffix); packed {
 			err = errors.Join(err, remove(plain)) // a master was killed before it did
 		} else if j.r.Gzip && j.r.Compress != nil {

@@ -33,6 +33,7 @@ type File struct {
 	null     bool         // /dev/null
 	pumps    atomic.Int32 // that use it; the last one closes it
 	rotation atomic.Pointer[Rotation]
+	lost     atomic.Pointer[Loss]
 	optional atomic.Bool // what cannot be written here is elsewhere: no loss
 
 	mu     sync.Mutex // held for one step of a pump
@@ -43,7 +44,6 @@ type File struct {
 	wishes []wish
 	retry  time.Time // no rotation before
 	index  index
-	loss   Loss
 	form   *Form // that confessions have
 
 	rewritten bool // see rewrittenAttribute
@@ -73,19 +73,33 @@ func (f *File) Optional() { f.optional.Store(true) }
 
 // Lost is what is missing since the file cannot be written.
 func (f *File) Lost() Loss {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.loss
+	if l := f.lost.Load(); l != nil {
+		return *l
+	}
+	return Loss{}
+}
+
+// miss adds to what is missing.
+func (f *File) miss(l Loss) {
+	now := f.Lost()
+	f.lost.Store(&Loss{now.Bytes + l.Bytes, now.Lines + l.Lines, l.Reason})
 }
 
 // Miss adds what an earlier master could not write, and had no time to confess.
 func (f *File) Miss(l Loss) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.loss.Bytes += l.Bytes
-	f.loss.Lines += l.Lines
-	if f.loss.Reason == "" {
-		f.loss.Reason = l.Reason
+	f.miss(l)
+}
+
+// Confess says in the file what is missing in it, if that can be and nobody
+// prints to it, who would do so.
+func (f *File) Confess() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pumps.Load() == 0 {
+		_ = f.ready() // it is tried again
+		f.close()
 	}
 }
 
@@ -197,7 +211,7 @@ func (f *File) ready() error {
 	if err := f.open(); err != nil {
 		return err
 	}
-	if f.loss.Bytes == 0 {
+	if f.lost.Load() == nil {
 		return nil
 	}
 	return f.confess()
@@ -222,30 +236,29 @@ func (f *File) lose(pipe, n int, err error) (int, error) {
 		return waste(pipe, n)
 	}
 	lost, lines, discardErr := discard(pipe, n)
-	f.loss.Bytes += int64(lost)
-	f.loss.Lines += int64(lines)
-	if f.loss.Reason != err.Error() {
+	if f.Lost().Reason != err.Error() {
 		fmt.Fprintf(os.Stderr, "neko: log %s: %v; output is being lost\n", f.Path, err)
 	}
-	f.loss.Reason = err.Error()
+	f.miss(Loss{int64(lost), int64(lines), err.Error()})
 	return lost, discardErr
 }
 
 // confess writes into the log how much of it is missing.
 func (f *File) confess() error {
+	lost := f.Lost()
 	lines := "1 line"
-	if f.loss.Lines != 1 {
-		lines = fmt.Sprintf("%d lines", f.loss.Lines)
+	if lost.Lines != 1 {
+		lines = fmt.Sprintf("%d lines", lost.Lines)
 	}
-	text := fmt.Appendf(nil, "[neko] %d bytes of output were lost here: %s (%s)\n", f.loss.Bytes, f.loss.Reason, lines)
+	text := fmt.Appendf(nil, "[neko] %d bytes of output were lost here: %s (%s)\n", lost.Bytes, lost.Reason, lines)
 	if f.form != nil {
 		text = f.form.lines(nil, text, time.Now())
 	}
 	if err := f.append(text); err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "neko: log %s: can be written again; %d bytes, %s, were lost\n", f.Path, f.loss.Bytes, lines)
-	f.loss = Loss{}
+	fmt.Fprintf(os.Stderr, "neko: log %s: can be written again; %d bytes (%s) were lost\n", f.Path, lost.Bytes, lines)
+	f.lost.Store(nil)
 	return nil
 }
 

@@ -175,6 +175,13 @@ func (f *File) putAside() {
 	tidy(f.Path, *f.rotation.Load())
 }
 
+// PutAside gives a log that nobody writes the name of one that was put aside.
+func PutAside(path string) error {
+	name := freeName(path, time.Now())
+	_ = os.Rename(indexOf(path), indexOf(name))
+	return os.Rename(path, name)
+}
+
 // isAt says whether the file that is open is the one of that name.
 func (f *File) isAt(path string) bool {
 	own, err := f.file.Stat()
