@@ -26,5 +26,6 @@ ENV PATH=/:/usr/local/bin:/usr/bin:/bin \
     NEKO_HOME=/var/lib/neko \
     NEKO_API_LISTEN=0.0.0.0:4000
 VOLUME /var/lib/neko
+HEALTHCHECK CMD ["/nekoctl", "--quiet", "ping"]
 EXPOSE 4000
 ENTRYPOINT ["/nekoctl", "start", "--no-daemon"]

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/socket"
@@ -14,14 +15,23 @@ type app struct {
 	name   string
 	spec   *spec.App       // what start, restart and reload use
 	size   int             // slots that are wanted
+	grant  grant           // that its processes were sized by, at the last look
 	groups []*socket.Group // in the order of spec.Listen; none while stopped
 	slots  []*slot         // by index; those from size on are about to go
 	busy   chan struct{}   // held by the one command that works on the app
 
 	reporters []reporter // of commands that look on
 
-	recorded  string // the record as the keeper has it
-	deposited []int  // sockets of each group that the keeper holds
+	schedule schedule    // of cron_restart
+	due      *time.Timer // until it is looked at again
+	lookout  *lookout    // of watch
+	renewals map[string]*renewal
+
+	runDir       string // NEKO_RUN_DIR; "": there has been no process yet
+	toldStopping bool   // the file stopping is there
+
+	recorded  appRecord // as the keeper has it
+	deposited []int     // sockets of each group that the keeper holds
 }
 
 func socketsName(app string, group, index int) string {
@@ -94,6 +104,12 @@ func (a *app) runs() bool {
 	return len(a.slots) == 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run })
 }
 
+// goesDown says that the app serves on before a stop, or has not ended after that.
+func (a *app) goesDown() bool {
+	return !slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run }) &&
+		slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.stopsAt.IsZero() })
+}
+
 // resize adds slots, or marks those that are too many for retirement. If the app
 // runs, those that are added run; sockets for them are open already.
 func (m *master) resize(a *app, n int) {
@@ -104,6 +120,7 @@ func (m *master) resize(a *app, n int) {
 		a.slots = append(a.slots, s)
 		if runs {
 			m.revive(s)
+			s.awaits = a.slots[0].awaits
 		}
 	}
 	for _, s := range a.slots {
@@ -120,14 +137,19 @@ func (m *master) resize(a *app, n int) {
 
 // newSlot has the lowest id that is free, as in PM2.
 func (m *master) newSlot(a *app, index int) *slot {
-	used := map[int]bool{}
-	for _, s := range m.slots() {
-		used[s.id] = true
+	count := 0
+	for _, other := range m.apps {
+		count += len(other.slots)
 	}
-	id := 0
-	for used[id] {
-		id++
+	used := make([]bool, count+1)
+	for _, other := range m.apps {
+		for _, s := range other.slots {
+			if s.id < len(used) {
+				used[s.id] = true
+			}
+		}
 	}
+	id := slices.Index(used, false)
 	return &slot{
 		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped,
 	}
@@ -137,7 +159,8 @@ func (m *master) newSlot(a *app, index int) *slot {
 func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
-	s.want, s.errored, s.finished, s.attempts, s.backoff = run, false, false, 0, backoff{}
+	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
+	s.stopsAt = time.Time{}
 	s.spec = s.app.spec
 	m.touch(s)
 }

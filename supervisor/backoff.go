@@ -7,11 +7,6 @@ import (
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-const (
-	firstBackoff = 100 * time.Millisecond
-	lastBackoff  = 15 * time.Second
-)
-
 // backoff decides when a slot whose process has ended gets another one. It has
 // no clock of its own.
 type backoff struct {
@@ -19,14 +14,15 @@ type backoff struct {
 	streak   int         // unstable exits in a row
 }
 
-// exit accounts for a process that ended at now after it had run for uptime.
-// The first of a row is replaced at once, the others after 100 ms, 200 ms and so
-// on up to 15 s, less up to half of that at random, so that the slots of an app
-// do not all come at the same time. Too many within the window: give up.
+// exit accounts for a process that ended at now after it had run for uptime, 0 if
+// it was never ready. The first of a row that was unstable is replaced at once,
+// the others after ever longer waits; RestartDelay is the least for all. Too many
+// within the window: give up.
 func (b *backoff) exit(app *spec.App, now time.Time, uptime time.Duration) (delay time.Duration, giveUp bool) {
-	if uptime >= app.MinUptime.D() {
+	least := app.RestartDelay.D()
+	if uptime > 0 && uptime >= app.MinUptime.D() {
 		b.streak = 0
-		return 0, false
+		return least, false
 	}
 	window := now.Add(-app.RestartWindow.D())
 	recent := b.unstable[:0]
@@ -39,10 +35,22 @@ func (b *backoff) exit(app *spec.App, now time.Time, uptime time.Duration) (dela
 	if len(b.unstable) > app.MaxRestarts {
 		return 0, true
 	}
-	if b.streak > 0 {
-		delay = min(firstBackoff<<min(b.streak-1, 20), lastBackoff)
-		delay -= rand.N(delay/2 + 1)
-	}
+	delay = wait(app.Backoff, b.streak)
 	b.streak++
-	return delay, false
+	return max(delay, least), false
+}
+
+// wait is how long is waited after so many unstable exits in a row: not at all,
+// Initial, twice that and so on up to Max, less up to Jitter of it at random, so
+// that the slots of an app do not all come at the same time.
+func wait(b spec.Backoff, streak int) time.Duration {
+	if streak == 0 || b.Initial <= 0 {
+		return 0
+	}
+	d := b.Initial.D()
+	for ; streak > 1 && d < b.Max.D(); streak-- {
+		d *= 2 // of at most a day
+	}
+	d = min(d, b.Max.D())
+	return d - time.Duration(rand.Float64()*b.Jitter*float64(d))
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -53,7 +54,8 @@ func (m *master) lock(c chosen, r reporter) (unlock func(), err error) {
 
 // knows says whether an app and a slot of it have not been removed.
 func (m *master) knows(c chosen) bool {
-	return m.apps[c.app.name] == c.app && (c.slot == nil || slices.Contains(c.app.slots, c.slot))
+	slots := c.app.slots
+	return m.apps[c.app.name] == c.app && (c.slot == nil || c.slot.index < len(slots) && slots[c.slot.index] == c.slot)
 }
 
 func failure(hint, format string, args ...any) *control.Error {
@@ -122,18 +124,55 @@ func (m *master) unknown(target string) error {
 	return failure(hint, "there is no app or process %q", target)
 }
 
-// each runs a command on all that the targets mean, side by side, and joins
-// the errors in their order.
+// each runs a command on all that the targets mean, what they depend on first and
+// else side by side, and joins the errors in their order. What depends on an app
+// that has failed is left alone.
 func (m *master) each(r reporter, targets []string, f func(chosen) error) error {
+	return m.inLine(r, targets, func(l *line, a *app) error {
+		var others []string
+		m.do(func() { others = a.spec.Dependencies() })
+		if failed := l.after(others); failed != "" {
+			return failure("", "%s was left alone, for it depends on %s, which failed", a.name, failed)
+		}
+		return nil
+	}, f)
+}
+
+// eachLast is each the other way round, for what makes apps stop: those that depend
+// on others go first, and whatever becomes of them the others follow.
+func (m *master) eachLast(r reporter, targets []string, f func(chosen) error) error {
+	return m.inLine(r, targets, func(l *line, a *app) error {
+		var others []string
+		m.do(func() {
+			for _, other := range m.dependents(a.name) {
+				others = append(others, other.name)
+			}
+		})
+		l.after(others)
+		return nil
+	}, f)
+}
+
+// inLine runs a command on all that the targets mean, on each app when it is its
+// turn.
+func (m *master) inLine(r reporter, targets []string, turn func(*line, *app) error, f func(chosen) error) error {
 	list, err := m.choose(targets)
 	if err != nil {
 		return err
 	}
-	errs := make([]error, len(list))
-	done := make(chan struct{})
+	names := make([]string, len(list))
 	for i, c := range list {
-		go func() {
-			defer func() { done <- struct{}{} }()
+		names[i] = c.app.name
+	}
+	l := newLine(names)
+	errs := make([]error, len(list))
+	var work sync.WaitGroup
+	for i, c := range list {
+		work.Go(func() {
+			defer func() { l.ended(c.app.name, errs[i]) }()
+			if errs[i] = turn(l, c.app); errs[i] != nil {
+				return
+			}
 			unlock, err := m.lock(c, r)
 			if err != nil {
 				errs[i] = err
@@ -141,11 +180,9 @@ func (m *master) each(r reporter, targets []string, f func(chosen) error) error 
 			}
 			defer unlock()
 			errs[i] = f(c)
-		}()
+		})
 	}
-	for range list {
-		<-done
-	}
+	work.Wait()
 	return errors.Join(errs...)
 }
 

@@ -98,6 +98,9 @@ func barrier() {
 	_, _ = read.Read(make([]byte, 1)) // until the other end is closed
 }
 
+// growth is what a worker needs no memory for.
+var growth []byte
+
 // worker is a program that keeps the contract; its arguments make it fail.
 func worker(args []string) {
 	fmt.Println("hello from", os.Getpid())
@@ -126,8 +129,29 @@ func worker(args []string) {
 			}
 		}()
 	}
+	if code, err := strconv.Atoi(os.Getenv("END_WITH")); err == nil {
+		end := make(chan os.Signal, 1)
+		signal.Notify(end, syscall.SIGUSR1)
+		go func() {
+			<-end
+			os.Exit(code)
+		}()
+	}
+	if file := os.Getenv("GROW_IF"); file != "" {
+		go func() {
+			for !there(file) {
+				time.Sleep(time.Millisecond)
+			}
+			growth = bytes.Repeat([]byte("memory"), 32<<20/6)
+		}()
+	}
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.SIGTERM)
+	if has("stops-at-quit") { // SIGTERM is caught, and has no effect
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM)
+		signal.Notify(stop, syscall.SIGQUIT)
+	} else {
+		signal.Notify(stop, syscall.SIGTERM)
+	}
 	if has("child") { // of its group; it holds the pipes, and listens to nothing but SIGKILL
 		if _, err := os.StartProcess("/bin/sh", []string{"sh", "-c", "trap '' TERM; sleep 1000 & wait; wait"},
 			&os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}}); err != nil {

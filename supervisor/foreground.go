@@ -74,15 +74,36 @@ func (m *master) boot(text string) {
 	})
 }
 
-// endWhenAllHaveFailed makes a foreground daemon, a container's one purpose, end
-// when nothing of it will ever serve again.
-func (m *master) endWhenAllHaveFailed() {
+// endWhenAllHaveEnded makes a foreground daemon, a container's one purpose, end
+// when nothing of it will ever do anything again: with 0 if all has been done.
+func (m *master) endWhenAllHaveEnded() {
 	m.until(func() bool {
 		all := m.slots()
-		return !m.stopping && len(all) > 0 && !slices.ContainsFunc(all, func(s *slot) bool { return s.state != control.Errored })
+		return !m.stopping && len(all) > 0 && !slices.ContainsFunc(all, func(s *slot) bool { return !m.hasEnded(s) })
 	})
-	m.do(func() { m.code = 1 })
-	m.shutdown("every app has failed for good")
+	why := "every app has done its work"
+	m.do(func() {
+		if slices.ContainsFunc(m.slots(), func(s *slot) bool { return !s.finished || s.exitCode != 0 }) {
+			m.code, why = 1, "every app has failed for good, or done its work"
+		}
+	})
+	m.shutdown(why)
+}
+
+// hasEnded says that a slot which is to run will not any more, by itself.
+func (m *master) hasEnded(s *slot) bool {
+	switch {
+	case s.want != run || !s.empty() || s.spec.CronRestart != "":
+		return false
+	case s.awaits:
+		dep := m.awaited(s)
+		if dep == nil {
+			return false
+		}
+		a := m.apps[dep.App]
+		return a == nil || slices.ContainsFunc(a.slots, m.hasEnded) // and it has not come to what is needed
+	}
+	return s.errored || s.finished
 }
 
 // errorText is an error as a person reads it on standard error.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -95,6 +96,13 @@ func TestAProcessIsOfItsUserForGood(t *testing.T) {
 		if !strings.Contains("\x00"+string(env), "\x00USER=nobody\x00") {
 			t.Errorf("USER is not nobody in %q", env)
 		}
+		folder, err := os.Stat(runDir(t, p.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owner := folder.Sys().(*syscall.Stat_t).Uid; owner != nobody || folder.Mode().Perm() != 0o700 {
+			t.Errorf("its run folder is uid %d's, with mode %v", owner, folder.Mode())
+		}
 	}
 }
 
@@ -102,6 +110,9 @@ func TestAProcessOfAnotherUserSaysItIsReadyAndIsReloadedAndOutlivesMasterAndKeep
 	t.Parallel()
 	a := nobodys(t, web("api", 2))
 	a.Watchdog = spec.Duration(1e9)
+	probe := spec.DefaultProbe()
+	probe.HTTP, probe.Interval = "/livez", spec.Duration(50e6)
+	a.Liveness = &probe
 	d := newDaemon(t)
 	d.start(a)
 	before := d.list()
@@ -113,6 +124,7 @@ func TestAProcessOfAnotherUserSaysItIsReadyAndIsReloadedAndOutlivesMasterAndKeep
 		}
 	}
 	d.killMaster()
+	d.upgrade(program(t, "next"))
 	d.killKeeper()
 	after := d.list()
 	if got := states(after); got != "api:0 online, api:1 online" {

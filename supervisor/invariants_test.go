@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // invariants hold after every event. It returns what does not.
@@ -173,7 +175,7 @@ func (s *scene) inherits(b *body) string {
 // notStuck says that a slot has what will bring it to what it shall be.
 func (s *scene) notStuck(slot *slot) string {
 	staying := slot.serving != nil || slot.starting != nil || slot.standIn != nil || slot.spare != nil
-	wantsSpare := slot.want == run && !slot.cycle && !slot.errored && !slot.finished && slot.spec.Spare > 0
+	wantsSpare := slot.want == run && !slot.cycle && !slot.errored && !slot.finished && !slot.awaits && slot.spec.Spare > 0
 	switch {
 	case slot.index >= slot.app.size && slot.want == run:
 		return "it runs, and is beyond the app's size"
@@ -183,12 +185,20 @@ func (s *scene) notStuck(slot *slot) string {
 		return "it shall start again, and does not"
 	case slot.want == retire && slot.retiring == nil:
 		return "it shall retire, and has no timer"
+	case slot.want == run && !slot.stopsAt.IsZero():
+		return "it runs, and is still about to stop"
+	case slot.want == retire && !slot.stopsAt.IsZero() && (time.Now().After(slot.stopsAt) || slot.serving == nil && s.m.stopping):
+		return "it should have stopped"
 	case slot.want == stop || slot.cycle:
 		if slot.waiting != nil {
 			return "it shall stop, and has a timer"
 		}
-	case slot.serving == nil && slot.starting == nil && slot.waiting == nil && !slot.errored && !slot.finished:
+	case slot.serving == nil && slot.starting == nil && slot.waiting == nil && !slot.errored && !slot.finished && !slot.awaits:
 		return "it shall run, and has nothing"
+	case slot.awaits && s.m.awaited(slot) == nil:
+		return "it waits for what is there"
+	case slot.awaits && (slot.serving != nil || slot.starting != nil):
+		return "it waits, and runs"
 	case slot.spare != nil && !wantsSpare:
 		return "it has a spare, and shall have none"
 	case slot.spare != nil && slot.spare.spec != slot.spec:
@@ -255,7 +265,8 @@ func (s *scene) atRest(online bool) string {
 			problem = "is not at rest"
 		case slot.want == retire || slot.index >= slot.app.size:
 			problem = "is still about to go"
-		case slot.want == run && slot.serving == nil && (online || !slot.errored && !slot.finished):
+		case slot.want == run && slot.serving == nil && !(slot.finished && slot.spec.Type == spec.Task) &&
+			(online || !slot.errored && !slot.finished && !slot.awaits):
 			problem = "does not serve"
 		case slot.serving != nil && slot.probation != nil:
 			problem = "is on probation"

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -202,17 +201,20 @@ func (m *master) environment(p *process) []string {
 	env["NODE_APP_INSTANCE"] = slot
 	env["INSTANCE_ID"] = slot
 	env["NEKO_INSTANCES"] = strconv.Itoa(s.app.size)
+	if dir := m.makeRunDir(s.app); dir != "" {
+		env["NEKO_RUN_DIR"] = dir
+	}
 	env["NEKO_DRAIN_TIMEOUT"] = app.DrainTimeout.D().String()
 	env["NOTIFY_SOCKET"] = m.notifyNameFor(app)
 	if _, set := env["GOMAXPROCS"]; !set {
-		share := max(1, (cpus()+s.app.size-1)/s.app.size)
+		share := max(1, (m.grant.CPUs+s.app.size-1)/s.app.size)
 		if app.Pin {
 			share = 1
 		}
 		env["GOMAXPROCS"] = strconv.Itoa(share)
 	}
-	if _, set := env["GOMEMLIMIT"]; !set && m.memoryLimit > 0 {
-		share := float64(m.memoryLimit) * 0.9 / float64(s.app.size*(1+app.Spare)+1)
+	if _, set := env["GOMEMLIMIT"]; !set && m.grant.Memory > 0 {
+		share := float64(m.grant.Memory) * 0.9 / float64(s.app.size*(1+app.Spare)+1)
 		env["GOMEMLIMIT"] = strconv.FormatInt(int64(share), 10)
 	}
 	if id, err := app.Identity(); err == nil && id != nil && id.Name != "" {
@@ -238,12 +240,4 @@ func (m *master) environment(p *process) []string {
 		list = append(list, name+"="+env[name])
 	}
 	return list
-}
-
-// cpus is what the affinity mask and the cgroup's quota grant, as the Go
-// runtime reads them (version 1 and 2).
-func cpus() int {
-	own := runtime.GOMAXPROCS(0)
-	runtime.SetDefaultGOMAXPROCS()
-	return runtime.GOMAXPROCS(own)
 }

@@ -26,32 +26,32 @@ import (
 	"sync"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
+	"github.com/nekoctl/neko/supervisor/poll"
 )
 
 type master struct {
-	version     string
-	home        home.Dir
-	system      system
-	conn        holder
-	line        *keeper.Conn // which conn is
-	keeper      keeper.Who
-	held        map[string][]int // descriptors that the keeper has, too: lock, control, notify
-	listener    net.Listener     // of the control API
-	accepting   chan struct{}    // closed when no connection is accepted any more
-	clients     sync.WaitGroup   // connections of the control API
-	notify      notifySocket
-	notifyAll   notifySocket // for workers of other users; without a name: not open
-	null        *os.File
-	consoles    [2]*logs.Shared // standard output and error of a foreground daemon, else nil
-	printing    sync.WaitGroup // of the processes whose output is not at its end
-	memoryLimit uint64         // of the cgroup; 0: none
+	version   string
+	home      home.Dir
+	system    system
+	conn      holder
+	line      *keeper.Conn // which conn is
+	keeper    keeper.Who
+	held      map[string][]int // descriptors that the keeper has, too: lock, control, notify
+	listener  net.Listener     // of the control API
+	accepting chan struct{}    // closed when no connection is accepted any more
+	clients   sync.WaitGroup   // connections of the control API
+	notify    notifySocket
+	notifyAll notifySocket // for workers of other users; without a name: not open
+	null      *os.File
+	polls     *poll.Poller    // pidfds
+	consoles  [2]*logs.Shared // standard output and error of a foreground daemon, else nil
+	printing  sync.WaitGroup  // of the processes whose output is not at its end
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -59,6 +59,7 @@ type master struct {
 	signals chan os.Signal // without a keeper
 
 	// Only the loop touches what follows.
+	grant         grant // what apps are sized by
 	apps          map[string]*app
 	order         []string // names in the order of their start
 	processes     map[int]*process
@@ -133,7 +134,7 @@ func newMaster(conn holder) *master {
 	return &master{
 		conn: conn, held: map[string][]int{}, inbox: make(chan func()), ended: make(chan struct{}),
 		signals: make(chan os.Signal, 16),
-		apps:    map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
+		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, warnings: map[string]string{},
 		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{},
 	}
@@ -147,9 +148,10 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if m.null, err = os.Open(os.DevNull); err != nil {
 		return err
 	}
-	if limit, err := memlimit.FromCgroup(); err == nil && limit < 1<<60 {
-		m.memoryLimit = limit
+	if m.polls, err = poll.New(); err != nil {
+		return err
 	}
+	m.grant = granted()
 	if fds := in.Files["notify"]; len(fds) == 1 {
 		m.notify = notifySocket{fd: fds[0], name: in.Records["notify-name"]}
 	} else {
@@ -197,6 +199,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	go m.sample()
 	go m.keepLosses()
 	go m.tidyLogs()
+	go m.watchGrant()
 	if m.stopping {
 		go m.shutdown("")
 		return nil
@@ -216,7 +219,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		if name, ok := in.Records["exit-with"]; ok {
 			m.endWith(name)
 		} else if foreground {
-			m.endWhenAllHaveFailed()
+			m.endWhenAllHaveEnded()
 		}
 	}()
 	return nil
@@ -302,7 +305,7 @@ func (m *master) keeperSays(event any) {
 	switch event := event.(type) {
 	case keeper.Exit:
 		if p := m.processes[event.PID]; p != nil && p.Child == event.Child {
-			m.system.endGroup(p)
+			m.endGroup(p)
 			m.exited(p, endingOf(event.Status))
 		}
 		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
@@ -382,6 +385,9 @@ func (m *master) finishLogs() {
 
 // settleAll lets every touched slot take its next step, until none is left.
 func (m *master) settleAll() {
+	if m.stopping {
+		m.stopInOrder()
+	}
 	var apps []*app
 	for len(m.dirty) > 0 {
 		s := m.dirty[0]
@@ -398,6 +404,9 @@ func (m *master) settleAll() {
 	}
 	for _, a := range apps {
 		m.steer(a)
+		m.tellStopping(a)
+		m.keepSchedule(a)
+		m.keepWatch(a)
 		m.prune(a)
 	}
 	for _, f := range m.onRecord {

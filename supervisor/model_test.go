@@ -113,6 +113,9 @@ func drawApp(rt *rapid.T, name string) spec.App {
 	a.ListenTimeout, a.DrainTimeout, a.KillTimeout = spec.Duration(2*time.Second), spec.Duration(time.Second), spec.Duration(500*time.Millisecond)
 	a.MinUptime = spec.Duration(rapid.SampledFrom([]time.Duration{0, 300 * time.Millisecond, time.Second}).Draw(rt, "min_uptime"))
 	a.MaxRestarts, a.RestartWindow = rapid.IntRange(0, 4).Draw(rt, "max_restarts"), spec.Duration(10*time.Second)
+	a.ShutdownDelay = spec.Duration(rapid.SampledFrom([]time.Duration{0, 0, 0, 700 * time.Millisecond}).Draw(rt, "shutdown_delay"))
+	a.RestartDelay = spec.Duration(rapid.SampledFrom([]time.Duration{0, 0, 0, 500 * time.Millisecond}).Draw(rt, "restart_delay"))
+	a.Backoff.Initial = spec.Duration(rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond}).Draw(rt, "initial"))
 	a.Autorestart = rapid.IntRange(0, 4).Draw(rt, "autorestart") < 4
 	a.StopExitCodes = rapid.SampledFrom([][]int{nil, nil, nil, {0}, {1}}).Draw(rt, "stop_exit_codes")
 	a.Watchdog = spec.Duration(rapid.SampledFrom([]time.Duration{0, 900 * time.Millisecond}).Draw(rt, "watchdog"))
@@ -123,13 +126,32 @@ func drawApp(rt *rapid.T, name string) spec.App {
 func drawWeb(rt *rapid.T) spec.App {
 	a := drawApp(rt, "web")
 	a.Listen = []spec.Listener{{Name: "http", Network: "tcp", Address: "127.0.0.1:0"}}
+	probe := spec.Probe{HTTP: "/", Interval: spec.Duration(400 * time.Millisecond), Timeout: spec.Duration(time.Second), Failures: 2}
+	for _, to := range []**spec.Probe{&a.Startup, &a.Readiness, &a.Liveness} {
+		if rapid.IntRange(0, 3).Draw(rt, "probe") == 3 {
+			*to = &probe
+		}
+	}
 	if rapid.IntRange(0, 5).Draw(rt, "shared") == 5 {
 		a.Balance = spec.BalanceShared
 	}
 	return a
 }
 
-func drawJob(rt *rapid.T) spec.App { return drawApp(rt, "job") }
+// drawJob is an app without, which may be a task, and may depend on web.
+func drawJob(rt *rapid.T) spec.App {
+	a := drawApp(rt, "job")
+	if rapid.IntRange(0, 3).Draw(rt, "task") == 3 {
+		a.Type, a.Instances, a.Spare, a.WaitReady, a.Watchdog = spec.Task, 1, 0, false, 0
+	}
+	switch rapid.IntRange(0, 4).Draw(rt, "depends_on") {
+	case 3:
+		a.DependsOn = []spec.Dependency{{App: "web", Condition: spec.Started}}
+	case 4:
+		a.DependsOn = []spec.Dependency{{App: "web", Condition: spec.Ready}}
+	}
+	return a
+}
 
 // step is one thing that happens.
 type step struct {
@@ -152,8 +174,10 @@ func drawStep(rt *rapid.T, apps []spec.App) step {
 		app := rapid.SampledFrom(apps).Draw(rt, "app")
 		if rapid.IntRange(0, 2).Draw(rt, "other") == 2 {
 			app.Env = map[string]string{"VERSION": "2"}
-			app.Instances = rapid.IntRange(1, 3).Draw(rt, "instances")
-			app.Spare = rapid.IntRange(0, 1).Draw(rt, "spare")
+			if app.Type != spec.Task {
+				app.Instances = rapid.IntRange(1, 3).Draw(rt, "instances")
+				app.Spare = rapid.IntRange(0, 1).Draw(rt, "spare")
+			}
 		}
 		reload := rapid.IntRange(0, 3).Draw(rt, "reload") == 3
 		what := fmt.Sprintf("start %s ×%d spare %d %v reload=%v", app.Name, app.Instances, app.Spare, app.Env, reload)

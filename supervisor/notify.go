@@ -149,7 +149,9 @@ func (m *master) heard(pid, group int, text string) {
 		switch key {
 		case "READY":
 			if value == "1" {
-				m.becameReady(p)
+				if p.saidReady = true; !p.probed() || p.passed {
+					m.becameReady(p)
+				}
 			}
 		case "STOPPING":
 			if value == "1" {

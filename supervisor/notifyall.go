@@ -1,44 +1,35 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
-	"hash/fnv"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // Workers of another user cannot reach a socket in the home, which is its owner's
-// alone. A daemon with such workers has a second notify socket in a folder of its
-// own below /run, where anybody may say something; who is heard is decided by the
-// pid that the kernel gives.
+// alone. A daemon with such workers has a second notify socket, beside the run
+// folders of its apps, where anybody may say something; who is heard is decided by
+// the pid that the kernel gives.
 
-// notifyAllPlaces are where that folder may be: root's alone, or on a tmpfs that a
-// container has even if nothing else can be written.
-var notifyAllPlaces = []string{"/run", "/dev/shm"}
-
-func notifyAllName(place string, h home.Dir) string {
-	hash := fnv.New64a()
-	hash.Write([]byte(h))
-	return filepath.Join(place, fmt.Sprintf("neko-%x", hash.Sum64()), "notify.sock")
-}
-
-// notifyNames are all that masters of a home can have told their workers.
-func notifyNames(h home.Dir) []string {
-	names := []string{notifyName(h)}
-	for _, place := range notifyAllPlaces {
-		names = append(names, notifyAllName(place, h))
+// notifyAllNames are where it may be. No app can have a name with an @.
+func notifyAllNames(h home.Dir) (names []string) {
+	parents := runDirs(h)
+	for _, parent := range parents[:len(parents)-1] { // the last is in the home
+		names = append(names, filepath.Join(parent, "@notify.sock"))
 	}
 	return names
 }
 
+// notifyNames are all that masters of a home can have told their workers.
+func notifyNames(h home.Dir) []string { return append(notifyAllNames(h), notifyName(h)) }
+
 // notifyNameFor is the socket that an app's processes are told.
 func (m *master) notifyNameFor(app *spec.App) string {
-	if id, err := app.Identity(); err != nil || id == nil || int(id.UID) == os.Geteuid() {
+	if uid, _ := runsAs(app); uid == os.Geteuid() {
 		return m.notify.name
 	}
 	if m.notifyAll.name == "" {
@@ -52,10 +43,17 @@ func (m *master) notifyNameFor(app *spec.App) string {
 }
 
 // openNotifyAll opens the second socket, at the first app that needs it.
-func (m *master) openNotifyAll() (err error) {
+func (m *master) openNotifyAll() error {
+	err := errors.New("there is no tmpfs for their socket")
 	var n notifySocket
-	for _, place := range notifyAllPlaces {
-		if n, err = bindNotifyAll(notifyAllName(place, m.home)); err == nil {
+	for _, name := range notifyAllNames(m.home) {
+		if err = ownDir(filepath.Dir(name), 0o711, os.Geteuid()); err != nil {
+			continue
+		}
+		if n, err = bindNotify(name); err == nil {
+			err = os.Chmod(name, 0o666)
+		}
+		if err == nil {
 			break
 		}
 	}
@@ -68,35 +66,13 @@ func (m *master) openNotifyAll() (err error) {
 	return m.listenNotify(n)
 }
 
-func bindNotifyAll(name string) (n notifySocket, err error) {
-	folder := filepath.Dir(name)
-	if err := os.Mkdir(folder, 0o711); err != nil && !os.IsExist(err) {
-		return n, err
-	}
-	info, err := os.Lstat(folder)
-	if err != nil {
-		return n, err
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || ok && int(st.Uid) != os.Geteuid() {
-		return n, fmt.Errorf("%s is somebody else's", folder)
-	}
-	if err := os.Chmod(folder, 0o711|fs.ModeDir); err != nil { // whatever the umask is
-		return n, err
-	}
-	if n, err = bindNotify(name); err != nil {
-		return n, err
-	}
-	return n, os.Chmod(name, 0o666)
-}
-
 // removeNotifyAll is done at the daemon's end.
 func (m *master) removeNotifyAll() {
 	if m.notifyAll.name == "" {
 		return
 	}
-	for _, path := range []string{m.notifyAll.name, filepath.Dir(m.notifyAll.name)} {
-		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
-			m.log("%v", err)
-		}
+	if err := os.Remove(m.notifyAll.name); err != nil && !os.IsNotExist(err) {
+		m.log("%v", err)
 	}
+	_ = os.Remove(filepath.Dir(m.notifyAll.name)) // unless run folders are left
 }

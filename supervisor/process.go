@@ -23,22 +23,28 @@ type process struct {
 	startedAt time.Time
 	tookAt    time.Time // of a spare: when it began to serve
 	pidfd     *os.File  // nil: unknown to this kernel
+	watch     int32     // names the wait for its end
 	inodes    []uint64  // of its pipes
 	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
-	adopted  bool // a child of the keeper, that an earlier master started
-	shimmed  bool // was started through the exec shim
-	ready    bool
-	trial    time.Duration // it must have run for so long before its predecessor leaves
-	tookOver bool          // serves, or has served
-	leaving  bool          // was told to stop, or stops by itself
-	watchdog watchdog
-	status   string // the last STATUS= it sent
-	failure  string // why it never became ready, or was given up
-	deadline *time.Timer
-	tails    [2]*logs.Tail // the last lines of out and err while it starts
-	pumps    [2]*logs.Pump
-	usage    usage
+	adopted   bool // a child of the keeper, that an earlier master started
+	shimmed   bool // was started through the exec shim
+	ready     bool
+	passed    bool          // what its probes ask before it is ready
+	unready   string        // what its readiness probe, or before that the startup probe, has against it
+	trial     time.Duration // it must have run for so long before its predecessor leaves
+	tookOver  bool          // serves, or has served
+	leaving   bool          // was told to stop, or stops by itself
+	saidReady bool          // READY=1
+	watchdog  watchdog
+	status    string // the last STATUS= it sent
+	failure   string // why it never became ready, or was given up
+	deadline  *time.Timer
+	tails     [2]*logs.Tail // the last lines of out and err while it starts
+	pumps     [2]*logs.Pump
+	usage     usage
+
+	heavySince time.Time // it has more memory than it may have; zero: it has not
 }
 
 // uptime is for how long p has done what it is there for.
@@ -76,25 +82,15 @@ func (m *master) atEnd(p *process, f func()) {
 		m.log("pid %d of %s cannot be watched: the kernel has no pidfd", p.PID, p.slot)
 		return
 	}
-	raw, err := p.pidfd.SyscallConn()
-	if err != nil {
-		return // it has ended, and this is known
+	var err error
+	if p.watch, err = m.polls.Await(int(p.pidfd.Fd()), func() { m.post(f) }); err != nil {
+		m.log("pid %d of %s cannot be watched: %v", p.PID, p.slot, err)
 	}
-	go func() {
-		err := raw.Read(func(fd uintptr) bool {
-			poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			n, err := unix.Poll(poll, 0)
-			return err == nil && n > 0
-		})
-		if err == nil {
-			m.post(f)
-		}
-	}()
 }
 
-// openPidfd makes a pidfd wait in the poller.
+// openPidfd is nil where the kernel has none.
 func openPidfd(fd int) *os.File {
-	if fd < 0 || unix.SetNonblock(fd, true) != nil {
+	if fd < 0 {
 		return nil
 	}
 	return os.NewFile(uintptr(fd), "pidfd")
@@ -105,7 +101,7 @@ func openPidfd(fd int) *os.File {
 // status from the keeper.
 func (m *master) reap(p *process) {
 	m.hurry(p)
-	m.system.endGroup(p)
+	m.endGroup(p)
 	exit, err := keeper.Peek(p.PID)
 	if err != nil {
 		m.log("wait for pid %d: %v", p.PID, err)
@@ -159,7 +155,14 @@ func (m *master) kill(p *process) {
 	if err := m.system.signal(p, unix.SIGKILL); err != nil {
 		m.log("kill pid %d of %s: %v", p.PID, p.slot, err)
 	}
-	m.system.endGroup(p)
+	m.endGroup(p)
+}
+
+// endGroup ends what p has started, unless that is to outlive it.
+func (m *master) endGroup(p *process) {
+	if p.spec.Treekill {
+		m.system.endGroup(p)
+	}
 }
 
 // endGroup implements [system], by p's process group: with it goes all that it
@@ -203,10 +206,10 @@ func (m *master) leave(p *process) {
 	if p.leaving {
 		return
 	}
-	// The record goes first: a second SIGTERM from the next master would make
+	// The record goes first: a second signal from the next master would make
 	// many programs drop what they serve.
 	m.letGo(p)
-	if err := m.system.signal(p, unix.SIGTERM); err != nil {
+	if err := m.system.signal(p, p.spec.Signal()); err != nil {
 		m.log("signal pid %d of %s: %v", p.PID, p.slot, err)
 	}
 	m.giveTime(p, false)
@@ -232,12 +235,12 @@ func (s *slot) drop(p *process) {
 }
 
 // giveTime lets a leaving process be until its time is over. An adopted one may
-// have missed its SIGTERM, if the last master was killed at that instant: it
+// have missed its signal, if the last master was killed at that instant: it
 // gets it when it should long be gone.
 func (m *master) giveTime(p *process, again bool) {
 	m.after(p, p.spec.DrainTimeout.D(), func() {
 		if again {
-			_ = m.system.signal(p, unix.SIGTERM)
+			_ = m.system.signal(p, p.spec.Signal())
 		}
 		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
 	})

@@ -20,7 +20,8 @@ const firstSteps = 250 * time.Millisecond
 
 // awaitReady sees to it that a new process becomes ready or fails. READY=1
 // always makes it ready; where the app does not insist on that, being seen to
-// accept does, and without listeners having run for a moment does.
+// accept does, and without listeners having run for a moment does. Where it has
+// probes for that, they do (probe.go).
 func (m *master) awaitReady(p *process) {
 	limit := p.spec.ListenTimeout.D()
 	m.after(p, limit, func() {
@@ -30,6 +31,10 @@ func (m *master) awaitReady(p *process) {
 		}
 		m.failed(p)
 	})
+	if p.probed() {
+		m.awaitPass(p)
+		return
+	}
 	if p.spec.WaitReady {
 		return
 	}
@@ -60,6 +65,10 @@ func (m *master) awaitReady(p *process) {
 // awaited is what makes a process ready, "" if no more than that it runs.
 func (p *process) awaited() string {
 	switch {
+	case p.probed() && !p.passed && p.unready != "":
+		return "pass its probe: " + p.unready
+	case p.probed() && !p.passed:
+		return "pass its probe"
 	case p.spec.WaitReady:
 		return "say READY=1"
 	case len(p.spec.Listen) > 0:

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,9 @@ type appRecord struct {
 	Spec  *spec.App `json:"spec"`
 	Size  int       `json:"size"`
 	Blind bool      `json:"blind,omitempty"` // its sockets cannot be steered
+	Grant grant     `json:"grant,omitzero"`
+	// RunDir is where its processes have been told that their run folder is.
+	RunDir string `json:"run_dir,omitempty"`
 }
 
 // slotRecord is "slot/NAME/INDEX".
@@ -36,11 +40,13 @@ type slotRecord struct {
 	Cycle     bool            `json:"cycle,omitempty"`
 	Errored   bool            `json:"errored,omitempty"`
 	Finished  bool            `json:"finished,omitempty"`
+	Awaits    bool            `json:"awaits,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Restarts  int             `json:"restarts"`
 	LastExit  string          `json:"last_exit,omitempty"`
 	ExitCode  int             `json:"exit_code,omitempty"` // if it is finished
 	ExitedAt  time.Time       `json:"exited_at,omitzero"`
+	StopsAt   time.Time       `json:"stops_at,omitzero"` // the end of shutdown_delay
 	Processes []processRecord `json:"processes,omitempty"`
 }
 
@@ -71,15 +77,19 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
-	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind)}
-	m.deposit(appRecordName(a.name), r, &a.recorded)
+	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Grant: a.grant, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
+	if reflect.DeepEqual(r, a.recorded) {
+		return
+	}
+	a.recorded = r
+	m.deposit(appRecordName(a.name), r)
 }
 
 // record deposits a slot if it has changed.
 func (m *master) record(s *slot) {
 	r := slotRecord{
-		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Reason: s.reason,
-		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt,
+		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Awaits: s.awaits, Reason: s.reason,
+		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -96,20 +106,26 @@ func (m *master) record(s *slot) {
 	for _, p := range s.leaving {
 		add(p, leaving)
 	}
-	m.deposit(s.recordName(), r, &s.recorded)
+	if r.same(s.recorded) {
+		return
+	}
+	s.recorded = r
+	m.deposit(s.recordName(), r)
 }
 
-func (m *master) deposit(name string, record any, last *string) {
+func (r slotRecord) same(other slotRecord) bool {
+	a, b := r.Processes, other.Processes
+	r.Processes, other.Processes = nil, nil
+	return slices.Equal(a, b) && reflect.DeepEqual(r, other)
+}
+
+func (m *master) deposit(name string, record any) {
 	text, err := json.Marshal(record)
 	if err != nil {
 		m.log("record %s: %v", name, err)
 		return
 	}
-	if string(text) == *last {
-		return
-	}
-	*last = string(text)
-	m.kept(name, m.conn.Set(name, *last))
+	m.kept(name, m.conn.Set(name, string(text)))
 }
 
 func (m *master) withdraw(name string) { m.kept(name, m.conn.Delete(name)) }
@@ -133,8 +149,13 @@ func (m *master) adopt(in *keeper.Inheritance) {
 		}
 	}
 	slices.SortFunc(m.order, func(a, b string) int { return records[a].Order - records[b].Order })
+	var last *app
 	for _, name := range m.order {
-		m.apps[name] = m.adoptApp(in, name, records[name])
+		a := m.adoptApp(in, name, records[name])
+		if last != nil {
+			a.spec.ShareEnv(last.spec)
+		}
+		m.apps[name], last = a, a
 	}
 	// Known processes first: what is left over then can be the launch that the
 	// last master had just begun.
@@ -150,8 +171,10 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	for _, e := range in.Exits {
 		m.keeperSays(e)
 	}
+	endProbes(in)
 	m.dropStrays(in)
 	for _, s := range m.slots() {
+		m.goOnWaiting(s)
 		s.state = s.observe()
 	}
 	for _, name := range m.order {
@@ -163,6 +186,16 @@ func (m *master) adopt(in *keeper.Inheritance) {
 		m.log("took over %d apps with %d processes from an earlier master", len(m.order), len(m.processes))
 	}
 	m.settleAll()
+}
+
+// goOnWaiting keeps restart_delay, of which only the end is on record from which
+// it counts.
+func (m *master) goOnWaiting(s *slot) {
+	left := s.spec.RestartDelay.D() - time.Since(s.exitedAt)
+	if s.want == stop || s.cycle || s.errored || s.finished || s.serving != nil || s.starting != nil || s.waiting != nil || s.exitedAt.IsZero() || left <= 0 {
+		return
+	}
+	m.later(&s.waiting, min(left, s.spec.RestartDelay.D()), func() { m.touch(s) }) // the clock may have been set back
 }
 
 // dropStrays lets go of sockets and records of which the last master was about
@@ -205,7 +238,11 @@ func (m *master) parse(in *keeper.Inheritance, name string, into any) bool {
 }
 
 func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app {
-	a := &app{name: name, spec: r.Spec, size: r.Size, busy: make(chan struct{}, 1)}
+	a := &app{name: name, spec: r.Spec, size: r.Size, grant: r.Grant, busy: make(chan struct{}, 1), runDir: r.RunDir}
+	if a.grant == (grant{}) { // of a master that did not follow it
+		a.grant = m.grant
+	}
+	a.toldStopping = a.isToldStopping()
 	for i, l := range r.Spec.Listen {
 		fds := takeSockets(in, name, i)
 		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)
@@ -231,8 +268,8 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 			break
 		}
 		delete(in.Records, s.recordName())
-		s.id, s.want, s.cycle, s.errored, s.finished, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Reason
-		s.restarts, s.lastExit, s.exitCode, s.exitedAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt
+		s.id, s.want, s.cycle, s.errored, s.finished, s.awaits, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Awaits, sr.Reason
+		s.restarts, s.lastExit, s.exitCode, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt, sr.StopsAt
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}
@@ -288,7 +325,10 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 		m.adoptProcess(in, p)
 	}
 	s.inherited = nil
-	if retire {
+	switch {
+	case retire && !s.stopsAt.IsZero():
+		m.stopLater(s)
+	case retire:
 		s.want = run
 		m.beginRetire(s)
 	}
@@ -322,7 +362,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 	}
 	switch {
 	case p.tookOver:
-		m.watchLiveness(p)
+		m.watchHealth(p)
 	case p.leaving:
 		m.giveTime(p, true)
 	case !p.ready:
@@ -339,7 +379,7 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 // ask how it ended.
 func (m *master) atUnknownEnd(p *process) {
 	m.atEnd(p, func() {
-		m.system.endGroup(p)
+		m.endGroup(p)
 		m.exited(p, unknownEnding)
 	})
 }
@@ -350,7 +390,7 @@ func (m *master) atUnknownEnd(p *process) {
 func (m *master) adoptBegun(in *keeper.Inheritance, p *process) {
 	s := p.slot
 	for pid, child := range in.Children {
-		if env := environment(pid); len(env) > 0 &&
+		if env := environment(pid); isProbe(env) || len(env) > 0 &&
 			!(slices.Contains(env, "NEKO_APP="+s.app.name) && slices.Contains(env, "NEKO_SLOT="+strconv.Itoa(s.index))) {
 			continue
 		}

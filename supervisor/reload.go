@@ -33,7 +33,11 @@ func trial(app *spec.App) time.Duration { return min(app.MinUptime.D(), longestT
 // leaves, for many a mistake shows only when a program has begun to work.
 func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err error) {
 	var slots []*slot
-	m.do(func() { slots = slices.Clone(a.slots) })
+	var sized grant
+	m.do(func() {
+		m.grant = granted()
+		slots, sized = slices.Clone(a.slots), m.grant
+	})
 	trial := trial(next)
 	for _, s := range slots {
 		if only != nil && s != only {
@@ -50,7 +54,7 @@ func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err e
 	}
 	if only == nil {
 		m.do(func() {
-			a.spec = next
+			a.spec, a.grant = next, sized
 			m.recordApp(a)
 		})
 	}
@@ -76,7 +80,7 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 	var successor *process
 	skip, again := true, false
 	m.do(func() {
-		skip = s.want != run || s.finished
+		skip = s.want != run || s.finished || s.awaits || s.spec.Type == spec.Task
 		switch {
 		case skip:
 			return

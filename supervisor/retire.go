@@ -33,7 +33,7 @@ func (s *slot) expects() time.Duration { return time.Until(s.awayAt.Add(handshak
 // beginRetire takes the slot out of the steering, and stops it when what was on
 // its way to it has been served. Until then it lives on as ever: should its
 // process crash there will be another. The last slot that runs has nobody to
-// leave new connections to, and stops at once.
+// leave new connections to, and stops as its app does.
 func (m *master) beginRetire(s *slot) {
 	if s.want != run {
 		return
@@ -42,11 +42,27 @@ func (m *master) beginRetire(s *slot) {
 	m.touch(s)
 	last := !slices.ContainsFunc(s.app.slots, func(o *slot) bool { return o.want == run })
 	if last || !s.app.steerable() {
-		m.retired(s)
+		m.stopLater(s)
 		return
 	}
 	m.steer(s.app)
 	m.retireLater(s, s.expects(), time.Now().Add(handshakes+s.spec.DrainTimeout.D()))
+}
+
+// stopLater stops a slot after shutdown_delay: until then all goes on as ever, new
+// connections too, so that balancers have the time to see that it will. Who does
+// not serve has nobody to wait for.
+func (m *master) stopLater(s *slot) {
+	delay := s.spec.ShutdownDelay.D()
+	switch {
+	case s.want == stop || s.serving == nil || s.cycle || delay == 0:
+		m.retired(s)
+		return
+	case s.want != retire || s.stopsAt.IsZero(): // else it was asked for before
+		s.want, s.stopsAt = retire, time.Now().Add(delay)
+		m.touch(s)
+	}
+	m.later(&s.retiring, min(time.Until(s.stopsAt), delay), func() { m.retired(s) })
 }
 
 func (m *master) retireLater(s *slot, wait time.Duration, limit time.Time) {
@@ -64,6 +80,6 @@ func (m *master) retireLater(s *slot, wait time.Duration, limit time.Time) {
 // retired lets the process of a slot go to which nothing comes any more.
 func (m *master) retired(s *slot) {
 	s.cancel(&s.retiring)
-	s.want = stop
+	s.want, s.cycle = stop, false
 	m.touch(s)
 }

@@ -23,18 +23,22 @@ func (m *master) scale(r reporter, name, text string) error {
 	}
 	defer unlock()
 	m.do(func() {
-		var n int
-		if n, err = scaled(a.size, text); err != nil {
+		if a.spec.Type == spec.Task {
+			err = failure("", "%s is a task, of which there is one", a.name)
 			return
 		}
+		m.grant = granted()
+		resized := *a.spec
+		if resized.Instances, err = scaled(a.size, text); err != nil {
+			return
+		}
+		n := m.instances(&resized)
 		if a.runs() {
 			if err = m.listen(a, max(n, len(a.slots))); err != nil {
 				err = m.listenError(a.name, err)
 				return
 			}
 		}
-		resized := *a.spec
-		resized.Instances = n
 		a.spec = &resized
 		m.resize(a, n)
 	})
@@ -47,7 +51,7 @@ func (m *master) scale(r reporter, name, text string) error {
 
 func scaled(now int, text string) (int, error) {
 	if text == "max" {
-		return cpus(), nil
+		return spec.Max, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || text == "" {

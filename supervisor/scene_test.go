@@ -223,7 +223,18 @@ func (s *scene) begin(c *order, f func() error) {
 
 // start is the command of that name.
 func (s *scene) start(what string, app spec.App, reload bool) {
-	c := &order{what: what, apps: []string{app.Name}, effect: func(w *wish) { w.runs = slices.Repeat([]bool{true}, app.Instances) }}
+	c := &order{what: what, apps: []string{app.Name}, effect: func(w *wish) {
+		if w.known = w == s.model[app.Name]; w.known {
+			w.runs = slices.Repeat([]bool{true}, app.Instances)
+		}
+	}}
+	s.m.do(func() {
+		for _, name := range app.Dependencies() {
+			if s.m.apps[name] != nil { // it may be started, too
+				c.apps = append(c.apps, name)
+			}
+		}
+	})
 	s.begin(c, func() error {
 		_, err := s.m.start(quiet{}, []spec.App{app}, reload)
 		return err

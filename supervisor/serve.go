@@ -51,6 +51,12 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		for _, app := range q.Apps {
 			names = append(names, app.Name)
 		}
+		if len(q.Targets) > 0 {
+			notes, err := m.startKnown(r, q.Targets)
+			if err != nil || len(q.Apps) == 0 {
+				return q.Targets, notes, err
+			}
+		}
 		notes, err := m.start(r, q.Apps, q.Reload)
 		return names, notes, err
 	}))
@@ -282,7 +288,7 @@ func (m *master) showAll(s *slot) control.ProcessExtra {
 		OutLog: paths[0], ErrLog: paths[1], Lost: m.showLost(paths),
 	}
 	if s.serving != nil {
-		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
+		v.Status, v.StartedAt, v.Unready = s.serving.status, s.serving.startedAt, s.serving.unready
 	}
 	for _, other := range []struct {
 		p   *process

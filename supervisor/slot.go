@@ -16,7 +16,8 @@ const (
 	run  want = "run"
 	stop want = "stop"
 	// retire is stop by way of the steering: no new connection is sent here any
-	// more, and what has queued is served first.
+	// more, and what has queued is served first; or after shutdown_delay, in which
+	// all goes on as ever.
 	retire want = "retire"
 )
 
@@ -43,9 +44,11 @@ type slot struct {
 
 	state         control.State
 	errored       bool
+	awaits        bool        // what its app depends on, before it starts
 	finished      bool        // its process has ended by itself, and is to have no successor
 	waiting       *time.Timer // until the next attempt
-	retiring      *time.Timer // until the queue must be empty
+	retiring      *time.Timer // until the queue must be empty, or shutdown_delay is over
+	stopsAt       time.Time   // when that is; zero: there is no such delay
 	sparing       *time.Timer // until the next attempt at a spare
 	covering      *time.Timer // until the next attempt at a stand-in
 	probation     *time.Timer // until new connections are sent to one that crashed at once
@@ -53,6 +56,7 @@ type slot struct {
 	awayAt        time.Time   // since when they are not; zero: they never were
 	covered       bool        // has had a stand-in since
 	backoff       backoff
+	heavy         heavy
 	spareFailures int // since the last one was ready
 	restarts      int
 	reason        string // why it is not online
@@ -62,7 +66,7 @@ type slot struct {
 	attempts      int      // launches that have failed since the slot was told to run
 	victim        *process // the last of them, nil if it could not even be forked
 
-	recorded string        // the record as the keeper has it
+	recorded slotRecord // as the keeper has it
 
 	inherited []processRecord // while a new master takes over
 }
@@ -82,6 +86,8 @@ func (s *slot) observe() control.State {
 			return control.Launching
 		case s.errored:
 			return control.Errored
+		case s.awaits:
+			return control.Stopped
 		case s.finished:
 			return control.Stopped // though another slot's stand-in may still be here
 		case s.waiting != nil:
@@ -103,6 +109,8 @@ func (s *slot) empty() bool {
 func (s *slot) why() string {
 	switch {
 	case s.reason != "":
+	case s.want == retire && !s.stopsAt.IsZero():
+		return "serves on for " + s.spec.ShutdownDelay.D().String() + " before it stops (shutdown_delay)"
 	case s.want == retire:
 		return "serves what is on its way to it, which takes some seconds"
 	case s.state == control.Stopping && len(s.leaving) > 0:
@@ -118,11 +126,17 @@ func (s *slot) why() string {
 func (s *slot) idle() bool { return (s.want == stop || s.finished) && s.empty() }
 
 // settle does what the slot's wish and its processes call for. In a daemon that
-// stops nothing else counts, whatever a command may still wish.
+// stops nothing else counts, whatever a command may still wish; who serves on
+// before that must not be started again.
 func (m *master) settle(s *slot) {
-	if m.stopping {
+	if m.stopping && (s.serving == nil || (s.want != retire || s.stopsAt.IsZero()) && !m.heldUp(s.app)) {
+		s.cancel(&s.retiring)
 		s.want, s.cycle = stop, false
 	}
+	if s.want == stop && s.empty() {
+		s.stopsAt = time.Time{}
+	}
+	m.release(s)
 	switch {
 	case s.want == stop || s.cycle:
 		s.cancel(&s.waiting)
@@ -142,7 +156,7 @@ func (m *master) settle(s *slot) {
 		m.takeOver(s.starting) // it need not prove itself any longer
 	case s.serving == nil && s.starting != nil:
 		m.takeSpare(s) // until that one is ready
-	case s.serving == nil && s.waiting == nil && !s.errored && !s.finished:
+	case s.serving == nil && s.waiting == nil && !s.errored && !s.finished && !s.awaits:
 		m.fill(s)
 	}
 	m.cover(s)
@@ -156,6 +170,7 @@ func (m *master) settle(s *slot) {
 			s.reason = ""
 		}
 		m.tell(s, s.why())
+		m.wakeDependents(s.app)
 	}
 }
 
@@ -253,10 +268,13 @@ func (m *master) serve(p *process) {
 	s.serving, s.spec = p, p.spec
 	s.errored, s.finished, s.attempts = false, false, 0
 	m.putOnProbation(p)
-	m.watchLiveness(p)
+	m.watchHealth(p)
 	m.touch(s)
+	if len(s.app.groups) == 0 {
+		return
+	}
 	for _, sibling := range s.app.slots {
-		if sibling.serving == nil {
+		if sibling.dead() {
 			m.touch(sibling) // a stand-in can be had now
 		}
 	}
@@ -293,6 +311,7 @@ func (m *master) exited(p *process, end ending) {
 	p.watchdog.stop()
 	p.closeGate()
 	if p.pidfd != nil {
+		m.polls.Forget(p.watch)
 		p.pidfd.Close()
 	}
 	s := p.slot
@@ -353,10 +372,11 @@ func (m *master) finish(s *slot, reason string, end ending) {
 		return
 	}
 	s.exitCode = end.passedOn()
-	if end.code != 0 && !slices.Contains(s.spec.StopExitCodes, end.code) {
+	bad := end.code != 0 && !slices.Contains(s.spec.StopExitCodes, end.code)
+	if bad {
 		s.attempts++ // whoever waits for it is to know
 	}
-	s.errored = s.spec.Type == spec.Task && end.code != 0
+	s.errored = s.spec.Type == spec.Task && bad
 	s.finished = !s.errored
 	m.steer(s.app)
 	m.touch(s)
@@ -382,9 +402,11 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 		return
 	}
 	s.restarts++
-	if delay == 0 {
+	if delay == 0 && s.backoff.streak <= 1 {
 		m.touch(s)
 		return
 	}
+	// Also without a delay: a program that cannot be run must not keep the loop from
+	// everything else.
 	m.later(&s.waiting, delay, func() { m.touch(s) })
 }

@@ -29,10 +29,10 @@ func (p *process) closeGate() {
 
 // hurry lets the spare of a process that has just ended serve, before anything
 // else is done about that end: clients wait. What follows makes it the one that
-// serves ([master.takeSpare]), unless the slot is in a crash loop.
+// serves ([master.takeSpare]), unless the slot has to wait.
 func (m *master) hurry(p *process) {
 	s := p.slot
-	if s.serving == p && s.hasSpare() && s.spec.Autorestart && s.want != stop && !s.cycle && s.backoff.streak == 0 {
+	if s.serving == p && s.hasSpare() && s.spec.Autorestart && s.spec.RestartDelay == 0 && s.want != stop && !s.cycle && s.backoff.streak == 0 {
 		_ = s.spare.open() // takeSpare tries again, and says what is wrong
 	}
 }
@@ -68,7 +68,7 @@ func (m *master) takeSpare(s *slot) bool {
 // keepSpare sees to it that a slot that serves has a spare if it is to have one,
 // and one that is up to date.
 func (m *master) keepSpare(s *slot) {
-	wanted := s.want == run && !s.cycle && !s.errored && !s.finished && s.spec.Spare > 0
+	wanted := s.want == run && !s.cycle && !s.errored && !s.finished && !s.awaits && s.spec.Spare > 0
 	if p := s.spare; p != nil && (!wanted || p.spec != s.spec) {
 		m.leave(p)
 	}

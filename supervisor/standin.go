@@ -11,8 +11,7 @@ func (m *master) cover(s *slot) {
 	if s.standIn != nil && s.serving != nil {
 		m.leave(s.standIn)
 	}
-	dead := s.serving == nil && s.starting == nil && (s.waiting != nil || s.errored || s.finished)
-	if s.want == stop || s.cycle || !dead || s.covered || s.standIn != nil || !s.app.steerable() {
+	if s.want == stop || s.cycle || !s.dead() || s.covered || s.standIn != nil || !s.app.steerable() {
 		return
 	}
 	m.steer(s.app)
@@ -28,6 +27,11 @@ func (m *master) cover(s *slot) {
 		return
 	}
 	m.log("%s: pid %d serves what has queued on it", s, p.PID)
+}
+
+// dead says that nobody serves in a slot, or will soon.
+func (s *slot) dead() bool {
+	return s.serving == nil && s.starting == nil && (s.waiting != nil || s.errored || s.finished)
 }
 
 // standInFailed tries again a little later.

@@ -26,22 +26,33 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 		if slices.ContainsFunc(specs[:i], func(other spec.App) bool { return other.Name == specs[i].Name }) {
 			return nil, failure("give each app a name of its own", "there are two apps %s", specs[i].Name)
 		}
+		if i > 0 {
+			specs[i].ShareEnv(&specs[i-1])
+		}
 	}
-	tasks, err := m.enroll(specs, reload)
+	m.do(func() { specs = m.withDependencies(specs) })
+	list, err := m.enroll(specs, reload)
 	if err != nil {
 		return nil, err
 	}
-	// Side by side: none waits for another that takes its time.
-	all := make([][]string, len(tasks))
-	errs := make([]error, len(tasks))
+	// Side by side: none waits for another that takes its time, unless it depends on
+	// it.
+	names := make([]string, len(specs))
+	for i := range specs {
+		names[i] = specs[i].Name
+	}
+	l := newLine(names)
+	all := make([][]string, len(list))
+	errs := make([]error, len(list))
 	var apps sync.WaitGroup
-	for i, t := range tasks {
+	for i, e := range list {
 		apps.Go(func() {
-			all[i], errs[i] = m.startApp(r, t.app, &specs[i], t.renew)
+			defer func() { l.ended(names[i], errs[i]) }()
+			all[i], errs[i] = m.startApp(r, e.app, &specs[i], e.renew, l)
 			for errors.Is(errs[i], errGone) {
-				var again []task
+				var again []enrolled
 				if again, errs[i] = m.enroll(specs[i:i+1], reload); errs[i] == nil {
-					all[i], errs[i] = m.startApp(r, again[0].app, &specs[i], again[0].renew)
+					all[i], errs[i] = m.startApp(r, again[0].app, &specs[i], again[0].renew, l)
 				}
 			}
 		})
@@ -50,27 +61,47 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 	return slices.Concat(all...), errors.Join(errs...)
 }
 
-// task is an app that start is to bring up, in another spec if renew is set.
-type task struct {
+// startKnown is start for apps that are known.
+func (m *master) startKnown(r reporter, targets []string) (notes []string, err error) {
+	list, err := m.choose(targets)
+	if err != nil {
+		return nil, err
+	}
+	var specs []spec.App
+	m.do(func() {
+		for _, c := range list {
+			if !slices.ContainsFunc(specs, func(a spec.App) bool { return a.Name == c.app.name }) {
+				specs = append(specs, *c.app.spec)
+			}
+		}
+	})
+	return m.start(r, specs, false)
+}
+
+// enrolled is an app that start is to bring up, in another spec if renew is set.
+type enrolled struct {
 	app   *app
 	renew bool
 }
 
 // enroll makes apps known, with their sockets and the ids of their slots, in
 // the order of specs: all or none.
-func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error) {
+func (m *master) enroll(specs []spec.App, reload bool) (list []enrolled, err error) {
 	err = errStopping
 	m.do(func() {
 		if m.stopping {
 			return
 		}
-		err = nil
+		m.grant = granted()
+		if err = m.checkDependencies(specs); err != nil {
+			return
+		}
 		var fresh []*app
 		abandon := func(problem error) {
 			for _, a := range fresh {
 				m.closeSockets(a)
 			}
-			tasks, err = nil, problem
+			list, err = nil, problem
 		}
 		for i := range specs {
 			want := &specs[i]
@@ -80,16 +111,16 @@ func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error)
 					abandon(problem)
 					return
 				}
-				tasks = append(tasks, task{a, !same || reload})
+				list = append(list, enrolled{a, !same || reload})
 				continue
 			}
-			a := &app{name: want.Name, spec: want, size: instances(want), busy: make(chan struct{}, 1)}
+			a := &app{name: want.Name, spec: want, size: m.instances(want), grant: m.grant, busy: make(chan struct{}, 1)}
 			if problem := m.listen(a, a.size); problem != nil {
 				abandon(m.listenError(a.name, problem))
 				return
 			}
 			fresh = append(fresh, a)
-			tasks = append(tasks, task{a, false})
+			list = append(list, enrolled{a, false})
 		}
 		for _, a := range fresh {
 			m.apps[a.name] = a
@@ -101,18 +132,22 @@ func (m *master) enroll(specs []spec.App, reload bool) (tasks []task, err error)
 			}
 		}
 	})
-	return tasks, err
+	return list, err
 }
 
 // startApp starts the slots of an app that do not run, or reloads it into
-// another spec if it runs with an older one.
-func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes []string, err error) {
+// another spec if it runs with an older one; that, when what it depends on has had
+// its turn. A task that has ended runs again.
+func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool, l *line) (notes []string, err error) {
 	unlock, err := m.lock(chosen{app: a}, r)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	running := false
+	if next.Type == spec.Task {
+		m.until(func() bool { return !slices.ContainsFunc(a.slots, (*slot).works) })
+	}
 	m.do(func() {
 		err = a.sameSockets(next) // they may have been opened meanwhile
 		running = slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run && s.state == control.Online })
@@ -121,19 +156,22 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 		return nil, err
 	}
 	if renew && running {
+		if failed := l.after(next.Dependencies()); failed != "" {
+			return nil, failure("the running processes stay", "%s was not reloaded, for it depends on %s, which failed", a.name, failed)
+		}
 		notes, err := m.roll(a, next, nil)
 		if err != nil {
 			return nil, err
 		}
 		m.do(func() {
-			n := max(instances(next), 1)
+			n := max(m.instances(next), 1)
 			if err = m.listen(a, max(n, len(a.slots))); err != nil { // the sockets of new slots
 				err = m.listenError(a.name, err)
 				return
 			}
 			for _, s := range a.slots {
 				if s.index < n && (s.want != run || s.finished) {
-					m.revive(s)
+					m.startSlot(s)
 				}
 			}
 			m.resize(a, n)
@@ -147,7 +185,7 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 	m.do(func() {
 		if renew {
 			a.spec = next
-			a.size = instances(next)
+			a.size = m.instances(next)
 			for _, s := range a.slots {
 				s.spec = next
 			}
@@ -158,8 +196,11 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 		}
 		for _, s := range a.slots {
 			if s.index < a.size && (s.want != run || s.errored || s.finished || s.waiting != nil) {
-				m.revive(s)
-				idle = false
+				if idle = false; renew && s.serving != nil { // it was about to stop, and is of the settings before
+					m.recycle(s, next)
+				} else {
+					m.startSlot(s)
+				}
 			}
 		}
 		idle = idle && len(a.slots) >= a.size
@@ -169,24 +210,34 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool) (notes
 		return nil, err
 	}
 	if idle {
-		notes = []string{a.name + " is already online"}
+		return []string{a.name + " is already online"}, m.untilOnline(a, nil)
 	}
-	return notes, m.untilOnline(a, nil)
+	l.after(next.Dependencies()) // what they were before says nothing
+	return nil, m.untilOnline(a, nil)
 }
 
-// untilOnline waits until every slot that shall run does, or one has failed.
+// works says of a task's slot that its process has not ended.
+func (s *slot) works() bool { return s.serving != nil || s.starting != nil }
+
+// untilOnline waits until every slot that shall run does, a task's until it has
+// done its work, or one has failed.
 func (m *master) untilOnline(a *app, only *slot) error {
 	var failed *slot
 	var reason string
 	var victim *process
+	var awaits, final bool
 	stopping := true
 	m.until(func() bool {
 		failed, stopping = nil, m.stopping
 		for _, s := range a.slots {
-			if only != nil && s != only || s.want != run || s.serving != nil && !s.cycle {
+			if only != nil && s != only || s.want != run || s.serving != nil && !s.cycle && s.spec.Type != spec.Task {
 				continue
 			}
 			switch {
+			case s.awaits:
+				if dep := m.awaited(s); dep == nil || m.trouble(dep) == "" {
+					return false
+				}
 			case s.attempts > 0:
 			case s.finished: // it has done what it was to do
 				continue
@@ -194,6 +245,7 @@ func (m *master) untilOnline(a *app, only *slot) error {
 				return false
 			}
 			failed, reason, victim = s, s.reason, s.victim
+			awaits, final = s.awaits, s.finished || s.errored
 		}
 		return true
 	})
@@ -204,9 +256,16 @@ func (m *master) untilOnline(a *app, only *slot) error {
 		return nil
 	}
 	words := lastWords(victim)
+	next := fmt.Sprintf("it is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", a.name, a.name)
+	switch {
+	case awaits:
+		next = "it starts as soon as that has come up"
+	case final:
+		next = fmt.Sprintf("see `nekoctl logs %s`; `nekoctl start %s` tries again", a.name, a.name)
+	}
 	return &control.Error{
 		Message: fmt.Sprintf("%s: %s", failed, reason),
-		Hint:    fmt.Sprintf("%sit is being tried again; see `nekoctl logs %s`, or `nekoctl delete %s` to give it up", advice(a.spec, words), a.name, a.name),
+		Hint:    advice(a.spec, words) + next,
 		Output:  words,
 	}
 }
@@ -228,9 +287,9 @@ func advice(app *spec.App, output []string) string {
 	return "something else has its port; "
 }
 
-func instances(app *spec.App) int {
+func (m *master) instances(app *spec.App) int {
 	if app.Instances == spec.Max {
-		return cpus()
+		return m.grant.CPUs
 	}
 	return app.Instances
 }

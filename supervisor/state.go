@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,7 +41,8 @@ type state struct {
 	home home.Dir // that it was read from
 }
 
-// saveEvery bounds how often the state is written. So old it can be.
+// saveEvery bounds how often the state is written, where it is not so large that
+// this would take too much of a CPU. So old it can be.
 const saveEvery = 20 * time.Millisecond
 
 // saver is how far the state is saved.
@@ -86,7 +88,9 @@ func (m *master) save() {
 		if s == nil {
 			continue
 		}
+		began := time.Now()
 		err := s.write(m.home)
+		took := time.Since(began)
 		m.do(func() {
 			m.saver.tried, m.saver.busy = revision, false
 			if err != nil {
@@ -95,7 +99,7 @@ func (m *master) save() {
 				m.warn("state", "")
 			}
 		})
-		wait := saveEvery
+		wait := max(saveEvery, 3*took)
 		if err != nil {
 			wait = time.Second
 			m.saver.wake() // until it can be written
@@ -159,20 +163,49 @@ func where() string {
 
 // write replaces the file in one step.
 func (s *state) write(h home.Dir) error {
-	text, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
 	file, err := os.OpenFile(h.State()+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	_, err = file.Write(text)
-	if err = errors.Join(err, file.Sync()); err != nil {
+	out := bufio.NewWriterSize(file, 64<<10)
+	err = s.encode(out)
+	if err = errors.Join(err, out.Flush()); err == nil {
+		err = file.Sync()
+	}
+	if err != nil {
 		return err
 	}
 	return os.Rename(file.Name(), h.State())
+}
+
+// encode writes s as JSON, an entry at a time: it may be of some MiB.
+func (s *state) encode(out *bufio.Writer) error {
+	write := func(before string, v any) error {
+		text, err := json.Marshal(v)
+		_, _ = out.WriteString(before) // Flush tells
+		_, _ = out.Write(text)
+		return err
+	}
+	err := errors.Join(write(`{"version":`, s.Version), write(`,"where":`, s.Where))
+	before := `,"records":{`
+	for name, record := range s.Records {
+		err = errors.Join(err, write(before, name), write(":", record))
+		before = ","
+	}
+	if len(s.Records) == 0 {
+		_, _ = out.WriteString(before)
+	}
+	before = `},"inodes":{`
+	for name, inodes := range s.Inodes {
+		err = errors.Join(err, write(before, name), write(":", inodes))
+		before = ","
+	}
+	if len(s.Inodes) == 0 {
+		_, _ = out.WriteString(before)
+	}
+	_, _ = out.WriteString("}}\n")
+	return err
 }
 
 // readState is nil if there is no file, or one that is of no use any more: pids

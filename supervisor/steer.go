@@ -17,12 +17,12 @@ func (a *app) steerable() bool {
 }
 
 // live are the slots that new connections shall go to, in order: those that
-// serve. Where there is none: those that serve and are on probation; or those
-// that soon will serve, so that connections wait for them.
+// serve. Where there is none: those that serve and are on probation or not ready; or
+// those that soon will serve, so that connections wait for them.
 func (a *app) live() (live []int) {
 	wanted := func(s *slot) bool { return s.want == run }
 	serves := func(s *slot) bool { return wanted(s) && !s.cycle && s.serving != nil }
-	proven := func(s *slot) bool { return serves(s) && s.probation == nil }
+	proven := func(s *slot) bool { return serves(s) && s.probation == nil && s.serving.unready == "" }
 	for _, which := range []func(*slot) bool{proven, serves, wanted} {
 		for _, s := range a.slots {
 			if which(s) {
@@ -45,8 +45,12 @@ func (m *master) steer(a *app) {
 			m.log("%v", err)
 		}
 	}
+	next := live // both are in the order of the slots
 	for _, s := range a.slots {
-		to := len(live) == 0 || slices.Contains(live, s.index)
+		to := len(live) == 0
+		if len(next) > 0 && next[0] == s.index {
+			to, next = true, next[1:]
+		}
 		if s.steered && !to {
 			s.awayAt = time.Now()
 		} else if to && !s.steered {

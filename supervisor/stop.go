@@ -8,18 +8,18 @@ import (
 )
 
 func (m *master) stop(r reporter, targets []string) error {
-	return m.each(r, targets, m.stopChosen)
+	return m.eachLast(r, targets, m.stopChosen)
 }
 
 func (m *master) stopChosen(c chosen) error {
 	m.do(func() {
 		for _, s := range c.slots() {
-			s.cycle = false
 			switch {
 			case c.slot != nil && len(c.app.slots) > 1:
+				s.cycle = false
 				m.beginRetire(s) // its siblings serve on
 			default:
-				m.retired(s)
+				m.stopLater(s)
 			}
 		}
 	})
@@ -80,7 +80,7 @@ func (m *master) delete(r reporter, targets []string) error {
 	if err != nil {
 		return err
 	}
-	return m.each(r, targets, func(c chosen) error {
+	return m.eachLast(r, targets, func(c chosen) error {
 		if err := m.stopChosen(chosen{app: c.app}); err != nil {
 			return err
 		}
@@ -94,7 +94,10 @@ func (m *master) delete(r reporter, targets []string) error {
 func (m *master) remove(a *app) {
 	m.withdraw(appRecordName(a.name))
 	a.size = 0
+	a.stopSchedule()
+	m.stopWatch(a)
 	m.prune(a)
+	m.removeRunDir(a)
 	delete(m.apps, a.name)
 	m.order = slices.DeleteFunc(m.order, func(name string) bool { return name == a.name })
 }
@@ -116,15 +119,14 @@ func (m *master) shutdown(why string) {
 		if err := m.conn.Notify("STOPPING=1"); err != nil {
 			m.log("tell the service manager: %v", err)
 		}
-		for _, s := range m.slots() {
-			m.touch(s)
-		}
+		m.stopInOrder()
 	})
 	m.until(func() bool { return len(m.processes) == 0 && !m.saver.busy })
 	m.do(func() {
 		for _, name := range slices.Clone(m.order) {
 			a := m.apps[name]
 			m.closeSockets(a)
+			m.removeRunDir(a)
 			delete(m.apps, name)
 		}
 		m.order = nil

@@ -54,6 +54,7 @@ func TestNoOrderOfEventsLeavesAnythingBehind(t *testing.T) {
 		a.DrainTimeout, a.KillTimeout = spec.Duration(200*time.Millisecond), spec.Duration(100*time.Millisecond)
 		a.MinUptime, a.MaxRestarts = spec.Duration(time.Millisecond), 1000 // what we kill is no fault of its own
 	}
+	apps[0].ShutdownDelay, apps[1].CronRestart, apps[2].RestartDelay = spec.Duration(50*time.Millisecond), "* * * * * *", spec.Duration(5*time.Millisecond)
 	d.start(apps...)
 
 	var commands atomic.Int64

@@ -4,6 +4,7 @@ import (
 	"syscall"
 
 	"github.com/nekoctl/neko/supervisor/keeper"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // system is what the life of slots needs of the operating system: the property
@@ -14,6 +15,9 @@ type system interface {
 	fork(p *process) error
 	// signal reaches p and nobody else, even if its pid is another's by now.
 	signal(p *process, s syscall.Signal) error
+	// ask is a probe of p: nil is a pass, an error says what is wrong. It is called
+	// outside of the loop, and returns within the question's timeout.
+	ask(p *process, question *spec.Probe) error
 	// endGroup kills what is left of all that p has started.
 	endGroup(p *process)
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/keeper"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // never is a time that does not come.
@@ -71,6 +72,7 @@ type body struct {
 type world struct {
 	m       *master
 	tempers []temper // of the next processes; those that come after them are good
+	behave  bool     // no task fails any more
 	bodies  map[int]*body
 	lastPID int
 	clients []int // connections, those that wait among them
@@ -103,6 +105,9 @@ func (w *world) fork(p *process) error {
 	if !t.forks {
 		return errors.New("cannot be forked")
 	}
+	if p.spec.Type == spec.Task && t == good {
+		t.endsIn = 700 * time.Millisecond
+	}
 	w.lastPID++
 	p.PID, p.Start = w.lastPID, uint64(w.lastPID)
 	b := &body{process: p, temper: t}
@@ -111,7 +116,7 @@ func (w *world) fork(p *process) error {
 	}
 	w.bodies[p.PID] = b
 	w.in(t.readyIn, b, func() { w.say(b, "READY=1") })
-	w.in(t.endsIn, b, func() { w.end(b, ending{1, "exit code 1"}) })
+	w.in(t.endsIn, b, func() { w.endByItself(b) })
 	w.in(t.drainsIn, b, func() { w.drain(b) })
 	w.in(0, b, func() { w.giveSigns(b) })
 	return nil
@@ -155,6 +160,16 @@ func (w *world) drain(b *body) {
 	}
 }
 
+// endByItself is what a task does when its work is done, and other programs when
+// they fail.
+func (w *world) endByItself(b *body) {
+	if b.spec.Type == spec.Task && w.behave {
+		w.end(b, ending{0, "exit code 0"})
+	} else {
+		w.end(b, ending{1, "exit code 1"})
+	}
+}
+
 // end is what the real master hears of its child.
 func (w *world) end(b *body, exit ending) {
 	if w.bodies[b.PID] == b {
@@ -177,13 +192,32 @@ func (w *world) signal(p *process, s syscall.Signal) error {
 	return nil
 }
 
+// ask implements [system]: who is silent fails for two seconds, and passes again.
+func (w *world) ask(p *process, _ *spec.Probe) (err error) {
+	w.m.do(func() {
+		b := w.bodies[p.PID]
+		switch {
+		case b == nil:
+			err = errors.New("it is not there")
+		case b.temper.readyIn == never || time.Since(b.startedAt) < b.temper.readyIn:
+			err = errors.New("it is not ready yet")
+		case b.temper.silentIn != never && time.Since(b.startedAt) >= b.temper.silentIn && time.Since(b.startedAt) < b.temper.silentIn+2*time.Second:
+			err = errors.New("it is silent")
+		}
+	})
+	return err
+}
+
 // endGroup implements [system]. Here nobody starts anything.
 func (w *world) endGroup(*process) {}
 
 // become makes everything behave from now on.
 func (w *world) become(t temper) {
-	w.tempers = nil
+	w.tempers, w.behave = nil, true
 	for _, b := range w.living() {
+		if b.spec.Type == spec.Task {
+			w.in(time.Second, b, func() { w.endByItself(b) })
+		}
 		if b.temper.obeysIn == never {
 			b.temper.obeysIn = t.obeysIn
 			if !b.told.IsZero() {

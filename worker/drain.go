@@ -31,12 +31,15 @@ import (
 // its end; HTTP/1.1 has no way to warn it.
 type drainer struct {
 	draining  atomic.Bool
+	stopping  *stopping
 	open      atomic.Int64  // connections
 	inFlight  atomic.Int64  // requests
 	lastClose chan struct{} // a hint that open may be 0
 }
 
-func newDrainer() *drainer { return &drainer{lastClose: make(chan struct{}, 1)} }
+func newDrainer(s *stopping) *drainer {
+	return &drainer{stopping: s, lastClose: make(chan struct{}, 1)}
+}
 
 // softDeadline is how much of total is given to idle connections: the rest, a
 // fifth, remains to a request that begins in the last moment. More than ten
@@ -61,12 +64,12 @@ func (d *drainer) connState(_ net.Conn, state fasthttp.ConnState) {
 }
 
 // handler is next with its requests counted, and with Connection: close in its
-// answers once the drain has begun, however early the request did.
+// answers once the drain has begun, however early the request did, or is about to.
 func (d *drainer) handler(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
 		d.inFlight.Add(1)
 		next(ctx)
-		if d.draining.Load() {
+		if d.draining.Load() || d.stopping.seen.Load() {
 			ctx.SetConnectionClose()
 		}
 		d.inFlight.Add(-1)

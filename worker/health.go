@@ -66,12 +66,12 @@ func (w *Worker) serveLivez(ctx *fasthttp.RequestCtx) {
 }
 
 // serveReadyz says whether new requests should come here: 200 if all checks pass
-// and the worker does not drain, else 503. ?verbose lists the checks.
+// and the worker neither drains nor is about to, else 503. ?verbose lists the checks.
 func (w *Worker) serveReadyz(ctx *fasthttp.RequestCtx) {
 	results, ok := w.check(w.base)
-	draining := w.drainer.draining.Load()
+	draining, stopping := w.drainer.draining.Load(), w.stopping.look()
 	status, word := fasthttp.StatusOK, "ok\n"
-	if !ok || draining {
+	if !ok || draining || stopping {
 		status, word = fasthttp.StatusServiceUnavailable, "not ready\n"
 	}
 	if ctx.QueryArgs().Has("verbose") {
@@ -85,6 +85,8 @@ func (w *Worker) serveReadyz(ctx *fasthttp.RequestCtx) {
 		}
 		if draining {
 			list += "[-] draining\n"
+		} else if stopping {
+			list += "[-] stopping\n"
 		}
 		word = list + word
 	}
@@ -99,6 +101,8 @@ func (w *Worker) serveHealth(ctx *fasthttp.RequestCtx) {
 	switch {
 	case w.drainer.draining.Load():
 		status = "draining"
+	case w.stopping.look():
+		status = "stopping"
 	case !ok:
 		status = "unready"
 	}

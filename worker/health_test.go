@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestHealth(t *testing.T) {
@@ -69,6 +71,60 @@ func TestHealth(t *testing.T) {
 	ctx := w.ask("GET", "/readyz?verbose", "", "")
 	if body := string(ctx.Response.Body()); !strings.Contains(body, "[-] draining\n") || !ctx.Response.Header.ConnectionClose() {
 		t.Errorf("%s", body)
+	}
+}
+
+// While the file is there everything is served, and nobody is to stay.
+func TestAWorkerThatIsAboutToStopIsNotReady(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("NEKO_RUN_DIR", dir)
+	w := newTestWorker(t, Config{})
+	ready := func(want int) {
+		t.Helper()
+		for _, target := range []string{"/readyz", "/livez"} {
+			ctx := w.ask("GET", target, "", "")
+			status := 200
+			if target == "/readyz" {
+				status = want
+			}
+			if got := ctx.Response.StatusCode(); got != status || ctx.Response.Header.ConnectionClose() != (want == 503) {
+				t.Errorf("%s: %d, Connection: close %v", target, got, ctx.Response.Header.ConnectionClose())
+			}
+		}
+	}
+	ready(200)
+	file := filepath.Join(dir, "stopping")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ready(503)
+	if body := string(w.ask("GET", "/readyz?verbose", "", "").Response.Body()); !strings.Contains(body, "[-] stopping\n") {
+		t.Error(body)
+	}
+	if body := string(w.ask("GET", "/health", "", "").Response.Body()); !strings.Contains(body, `"status":"stopping"`) {
+		t.Error(body)
+	}
+	if ctx := w.ask("GET", "/graphql?query={__typename}", "", ""); ctx.Response.StatusCode() != 200 || !ctx.Response.Header.ConnectionClose() {
+		t.Errorf("%d %v", ctx.Response.StatusCode(), ctx.Response.Header.ConnectionClose())
+	}
+	if err := os.Remove(file); err != nil { // it was started again in time
+		t.Fatal(err)
+	}
+	ready(200)
+}
+
+// Clients with a connection learn of it though nobody asks /readyz.
+func TestAWorkerSeesByItselfThatItIsAboutToStop(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("NEKO_RUN_DIR", dir)
+	w := newTestWorker(t, Config{})
+	if err := os.WriteFile(filepath.Join(dir, "stopping"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); !w.ask("GET", "/livez", "", "").Response.Header.ConnectionClose(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it never does")
+		}
 	}
 }
 

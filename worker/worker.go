@@ -19,6 +19,7 @@ type Worker struct {
 	planner  *planner
 	executor *executor
 	drainer  *drainer
+	stopping *stopping
 	server   *fasthttp.Server
 	started  time.Time
 
@@ -33,7 +34,8 @@ type Worker struct {
 // New makes a worker that does not serve yet. It fails if the schema is none, or
 // the resolver does not fit it.
 func New(config Config) (*Worker, error) {
-	w := &Worker{config: config.withDefaults(), drainer: newDrainer(), started: time.Now()}
+	w := &Worker{config: config.withDefaults(), stopping: stoppingFromEnv(), started: time.Now()}
+	w.drainer = newDrainer(w.stopping)
 	// Both parse the schema, and start-up time is what a crash costs.
 	planned := make(chan error, 1)
 	go func() {
@@ -47,6 +49,7 @@ func New(config Config) (*Worker, error) {
 		return nil, err
 	}
 	w.base, w.cancel = context.WithCancel(context.Background())
+	go w.stopping.watch(w.base)
 	w.server = &fasthttp.Server{
 		Handler:               w.drainer.handler(w.handle),
 		ErrorHandler:          unreadableRequest,

@@ -96,7 +96,12 @@ func byID(list []control.Process, id string) (int, string) {
 // run, where does it print, how is it set.
 func (c *cli) describe(app control.AppDetail, env bool) {
 	fmt.Fprintln(c.out, c.out.paint(bold, app.Name))
+	kind := ""
+	if app.Spec.Type == spec.Task {
+		kind = string(spec.Task)
+	}
 	c.facts("  ", [][2]string{
+		{"type", kind},
 		{"command", quoteWords(app.Spec.Command)},
 		{"cwd", app.Spec.Cwd},
 		{"from", app.Spec.Source},
@@ -107,9 +112,18 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		{"listen_pid", fmt.Sprint(app.Spec.ListenPID)},
 		{"wait_ready", fmt.Sprint(app.Spec.WaitReady)},
 		{"timeouts", fmt.Sprintf("listen %v, drain %v, kill %v", app.Spec.ListenTimeout.D(), app.Spec.DrainTimeout.D(), app.Spec.KillTimeout.D())},
+		{"stop", stops(app.Spec)},
+		{"runs as", rights(app.Spec)},
+		{"depends on", needs(app.Spec)},
+		{"startup", asked(app.Spec.Startup)},
+		{"readiness", asked(app.Spec.Readiness)},
 		{"watched by", watches(app.Spec)},
 		{"spare", zeroless(app.Spec.Spare)},
-		{"restarts", fmt.Sprintf("at most %d in %v, of processes younger than %v", app.Spec.MaxRestarts, app.Spec.RestartWindow.D(), app.Spec.MinUptime.D())},
+		{"restarts", restarts(app.Spec)},
+		{"waits", waits(app.Spec)},
+		{"cron", app.Spec.CronRestart},
+		{"max memory", limit(app.Spec.MaxMemory)},
+		{"watch", strings.Join(app.Spec.Watch, ", ")},
 	})
 	for _, p := range app.Processes {
 		state := c.out.paint(stateColor(p.State), string(p.State))
@@ -123,6 +137,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"restarts", strconv.Itoa(p.Restarts)},
 			{"cpu", ""}, {"memory", ""},
 			{"listening", strings.Join(p.Listeners, ", ")},
+			{"not ready", p.Unready},
 			{"status", p.Status},
 			{"starting", zeroless(p.Starting)},
 			{"spare", zeroless(p.Spare)},
@@ -144,6 +159,24 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			fmt.Fprintf(c.out, "  %s=%s\n", printable(key), printable(app.Spec.Env[key]))
 		}
 	}
+}
+
+// rights are the keys of an app about whom its processes run as, and with what
+// limits.
+func rights(app spec.App) string {
+	var list []string
+	for _, r := range [][2]string{{"uid", app.UID}, {"gid", app.GID}, {"umask", app.Umask}, {"nice", zeroless(app.Nice)}} {
+		if r[1] != "" {
+			list = append(list, r[0]+" "+r[1])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(app.Rlimits)) {
+		list = append(list, name+" "+app.Rlimits[name].String())
+	}
+	if app.Pin {
+		list = append(list, "pinned, each to a CPU")
+	}
+	return strings.Join(list, ", ")
 }
 
 func (c *cli) facts(indent string, facts [][2]string) {
@@ -209,9 +242,72 @@ func watches(app spec.App) string {
 		list = append(list, fmt.Sprintf("WATCHDOG=1 within %v", app.Watchdog.D()))
 	}
 	if p := app.Liveness; p != nil {
-		list = append(list, fmt.Sprintf("%s every %v, which may fail %d times in a row, each within %v", p, p.Interval.D(), p.Failures-1, p.Timeout.D()))
+		list = append(list, asked(p))
 	}
 	return strings.Join(list, "; ")
+}
+
+// restarts is whether a process that ends has a successor.
+func restarts(app spec.App) string {
+	text := "none (autorestart: false)"
+	if app.Autorestart {
+		text = fmt.Sprintf("at most %d in %v, of processes younger than %v", app.MaxRestarts, app.RestartWindow.D(), app.MinUptime.D())
+	}
+	if len(app.StopExitCodes) > 0 {
+		text += "; none after exit code " + strings.Trim(strings.ReplaceAll(fmt.Sprint(app.StopExitCodes), " ", ", "), "[]")
+	}
+	return text
+}
+
+// waits are those before a restart, where they are not the default.
+func waits(app spec.App) string {
+	var list []string
+	if app.RestartDelay > 0 {
+		list = append(list, fmt.Sprintf("at least %v", app.RestartDelay.D()))
+	}
+	if b := app.Backoff; b != spec.Defaults().Backoff {
+		list = append(list, fmt.Sprintf("from %v up to %v, up to %.0f %% less at random", b.Initial.D(), b.Max.D(), 100*b.Jitter))
+	}
+	return strings.Join(list, "; ")
+}
+
+// stops is how a process is stopped, where that is not the default.
+func stops(app spec.App) string {
+	var list []string
+	if app.ShutdownDelay > 0 {
+		list = append(list, fmt.Sprintf("serves on for %v", app.ShutdownDelay.D()))
+	}
+	if app.StopSignal != spec.Defaults().StopSignal {
+		list = append(list, app.StopSignal)
+	}
+	if !app.Treekill {
+		list = append(list, "what it has started lives on (treekill: false)")
+	}
+	return strings.Join(list, "; ")
+}
+
+func limit(s spec.Size) string {
+	if s == 0 {
+		return ""
+	}
+	return size(int64(s))
+}
+
+// asked is how often a probe asks what.
+func asked(p *spec.Probe) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s every %v, which may fail %d times in a row, each within %v", p, p.Interval.D(), p.Failures-1, p.Timeout.D())
+}
+
+// needs are the apps that must have come to something first.
+func needs(app spec.App) string {
+	var list []string
+	for _, dep := range app.DependsOn {
+		list = append(list, fmt.Sprintf("%s (%s)", dep.App, dep.Condition))
+	}
+	return strings.Join(list, ", ")
 }
 
 func lastExit(p control.ProcessExtra) string {

@@ -68,12 +68,14 @@ With --json, too, an error is text on standard error, and standard output is
 empty.
 
 "nekoctl ping" fails when no daemon runs; "nekoctl list" shows an empty table.
-"nekoctl start --no-daemon" exits with 0 when it was told to stop.
+"nekoctl start --no-daemon" exits with 0 when it was told to stop, and with
+--exit-with APP with the code of that app.
 `
 
 const environmentHelp = `Environment:
     NEKO_HOME  the folder of the daemon: its socket, its state, the logs of apps;
-               ~/.neko if it is not set; one daemon per folder
+               ~/.neko if it is not set, or where nothing can be made there
+               /dev/shm/neko-UID; one daemon per folder
     NO_COLOR   if set, no colors
 
 "nekoctl start" without a file and a command starts neko-api and reads:

@@ -60,6 +60,7 @@ func TestScripts(t *testing.T) {
 			"waitfor":    waitFor,
 			"interrupt":  interrupt,
 			"killdaemon": killDaemon,
+			"until":      until,
 		},
 	})
 }
@@ -131,6 +132,25 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Now().After(end) {
 			ts.Fatalf("%s has no %q: %v\n%s", args[0], args[1], err, data)
+		}
+	}
+}
+
+// until NAME STATE RESTARTS waits until an app's first process is in a state, after
+// so many restarts at least.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	client := control.NewClient(home.Dir(ts.Getenv("NEKO_HOME")).Control())
+	least, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		app, err := client.App(context.Background(), args[0])
+		ts.Check(err)
+		p := app.Processes[0]
+		if string(p.State) == args[1] && p.Restarts >= least {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s is %s after %d restarts", args[0], p.State, p.Restarts)
 		}
 	}
 }

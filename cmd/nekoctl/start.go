@@ -40,11 +40,42 @@ Options:
         --cwd FOLDER       where the processes start; here if not given
         --env KEY=VALUE    a variable of the processes; can be repeated
         --env-file FILE    a file of KEY=VALUE lines; can be repeated
-        --wait-ready       ready is only what says so by READY=1 (sd_notify)
+        --uid USER         whom the processes run as, a name or a number; for a
+                           daemon that runs as root
+        --gid GROUP        their group; the user's if not given
         --no-daemon        stay in the foreground, for systemd and containers;
                            what the processes print is shown
         --exit-with NAME   with --no-daemon: end when a process of this app has
                            ended, with its exit code; it is not restarted
+
+Starting and stopping:
+        --wait-ready            ready is only what says READY=1 (sd_notify)
+        --listen-timeout TIME   how long a process may take to become ready
+        --shutdown-delay TIME   how long it serves on before it is told to stop
+        --kill-timeout TIME     how long it may be late before it is killed
+
+When a process ends:
+        --no-autorestart        it is not started again
+        --stop-exit-codes LIST  not after these exit codes: 0,78
+        --restart-delay TIME    the least time from an end to the next start
+        --exp-backoff-restart-delay TIME
+                                the first of the waits, which double as long as
+                                processes are unstable
+        --min-uptime TIME       what ends sooner is unstable
+        --max-restarts N        more of such ends within a minute, and it is
+                                given up
+
+Restarts of another kind:
+        --cron-restart CRON     when to reload: "0 3 * * *"; also: --cron
+        --max-memory-restart SIZE
+                                a process with more is replaced: 300M, 1.5G
+        --watch[=PATH]          reload when files in PATH, or where the
+                                processes start, have changed; can be repeated
+        --ignore-watch GLOB     but not for these; can be repeated
+        --watch-delay TIME      for how long nothing must have changed
+
+A TIME is 500ms, 1.5s, 2m or a number of milliseconds. docs/configuration.md
+has the defaults, and what only a neko.yaml can say.
 
 COMMAND is a program on PATH, a path, or a quoted command line. The processes
 get the environment of this shell, over it --env-file, over it --env.
@@ -63,6 +94,8 @@ type startFlags struct {
 	exitWith                 string
 	listen, env, envFile     []string
 	waitReady, noDaemon, any bool
+	noAutorestart            bool
+	keys                     keyValues
 }
 
 func (c *cli) startCommand() *cobra.Command {
@@ -80,7 +113,7 @@ func (c *cli) startCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "wait-ready"} {
+			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "wait-ready", "no-autorestart"} {
 				flag := cmd.Flags().Lookup(name)
 				f.any = f.any || flag.Changed
 				if flag.Changed && flag.Value.String() == "" { // an unset variable of a script
@@ -90,6 +123,7 @@ func (c *cli) startCommand() *cobra.Command {
 			if cmd.Flags().Changed("exit-with") && !f.noDaemon {
 				return misuse("start", "--exit-with goes with --no-daemon")
 			}
+			f.any = f.any || f.keys.any()
 			return c.start(cmd, f, args)
 		},
 	}
@@ -101,8 +135,10 @@ func (c *cli) startCommand() *cobra.Command {
 	flags.StringArrayVar(&f.env, "env", nil, "")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "")
 	flags.BoolVar(&f.waitReady, "wait-ready", false, "")
+	flags.BoolVar(&f.noAutorestart, "no-autorestart", false, "")
 	flags.BoolVar(&f.noDaemon, "no-daemon", false, "")
 	flags.StringVar(&f.exitWith, "exit-with", "", "")
+	f.keys = addKeyFlags(flags)
 	return cmd
 }
 
@@ -223,7 +259,7 @@ func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string
 		return true, nil
 	}
 	_, err = c.carryOut("started", func(step func(control.Progress)) (control.Done, error) {
-		return client.Command(cmd.Context(), "restart", control.TargetRequest{Targets: slices.Sorted(maps.Keys(down))}, step)
+		return client.Start(cmd.Context(), control.StartRequest{Targets: slices.Sorted(maps.Keys(down))}, step)
 	})
 	return true, err
 }
@@ -262,8 +298,8 @@ func whatToStart(f startFlags, args []string) ([]spec.App, error) {
 		return nil, err
 	}
 	err := app.Check()
-	if list, ok := errors.AsType[spec.Errors](err); ok && (list[0].Key == "name" || list[0].Key == "listen") {
-		return nil, misusedFlag("--"+list[0].Key, list[0])
+	if list, ok := errors.AsType[spec.Errors](err); ok && f.keys.flagOf(list[0].Key) != "" {
+		return nil, misusedFlag("--"+f.keys.flagOf(list[0].Key), list[0])
 	}
 	return []spec.App{app}, err
 }
@@ -284,6 +320,10 @@ func (f startFlags) apply(app *spec.App) error {
 	}
 	app.Cwd = f.cwd
 	app.WaitReady = app.WaitReady || f.waitReady
+	app.Autorestart = app.Autorestart && !f.noAutorestart
+	if err := f.keys.apply(app); err != nil {
+		return err
+	}
 	if len(f.listen) > 0 {
 		app.Listen = nil
 	}
@@ -295,6 +335,9 @@ func (f startFlags) apply(app *spec.App) error {
 		app.Listen = append(app.Listen, l)
 	}
 	app.Env = spec.Inherit(os.Environ())
+	if len(*f.keys["uid"]) > 0 {
+		spec.ForgetUser(app.Env)
+	}
 	for _, file := range f.envFile {
 		if file == "" {
 			return misuse("start", "--env-file: there is no value")

@@ -54,6 +54,7 @@ func (b *bench) measurements() []measurement {
 		single(figure{Name: "memory of a worker: bare worker", Unit: "MiB", Note: "a Node server, cluster mode"}, workerMemory(bareApp, clusterApp)),
 		single(figure{Name: "memory of a worker: neko-api", Unit: "MiB", Note: "a Node server, cluster mode"}, workerMemory(apiApp, clusterApp)),
 	}
+	list = append(list, many())
 	for _, i := range incidents() {
 		list = append(list, i.measurement())
 	}
@@ -252,21 +253,17 @@ func killed(nekoApp, pm2App app) func(*bench, *figure) {
 func list(b *bench, f *figure) {
 	const processes = 100
 	b.sides(f, func(neko, pm2 *side) {
-		if _, err := neko.run("start", "sleep", "--name", "app", "-i", strconv.Itoa(processes), "--", "infinity"); err != nil {
-			f.Neko.add(0, err)
-		} else if _, err := neko.online("app", processes); err != nil {
-			f.Neko.add(0, err)
-		}
-		if pm2 != nil {
-			// PM2 starts several of what is no script only from a file.
-			file := filepath.Join(pm2.home, "list.json")
-			text := fmt.Sprintf(`{"apps":[{"name":"app","script":"sleep","args":"infinity","interpreter":"none","exec_mode":"fork","instances":%d}]}`, processes)
-			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-				f.PM2.add(0, err)
-			} else if _, err := pm2.run("start", file); err != nil {
-				f.PM2.add(0, err)
-			} else if _, err := pm2.online("app", processes); err != nil {
-				f.PM2.add(0, err)
+		for _, of := range []struct {
+			side   *side
+			result *rounds
+		}{{neko, &f.Neko}, {pm2, &f.PM2}} {
+			if of.side == nil {
+				continue
+			}
+			if err := of.side.startSleepers("app", processes); err != nil {
+				of.result.add(0, err)
+			} else if _, err := of.side.online("app", processes); err != nil {
+				of.result.add(0, err)
 			}
 		}
 		time.Sleep(settle)

@@ -22,10 +22,8 @@ type daemon struct {
 	home string
 	env  []string
 
-	user     int    // of the daemon and of who gives commands
-	workers  int    // the workers' user
-	launcher string // what their commands begin with
-	mute     bool   // they cannot say that they are ready
+	user    int // of the daemon and of who gives commands
+	workers int // the workers' user
 }
 
 // newDaemon starts nothing yet. What prepare makes is there until the daemon has

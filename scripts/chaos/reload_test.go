@@ -157,3 +157,18 @@ func scaleTo(s *stage, n int) {
 		}
 	}
 }
+
+// oftenDue is for reloads that nobody commands.
+const oftenDue = "cron_restart: \"*/5 * * * * *\"\n"
+
+func awaitDue(s *stage, _ int) {
+	before := s.online()
+	s.waitFor("each process is replaced as it is due", func() bool {
+		for i, p := range s.online() {
+			if p.PID == before[i].PID {
+				return false
+			}
+		}
+		return true
+	})
+}

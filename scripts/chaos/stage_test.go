@@ -90,11 +90,11 @@ func (s *stage) configure(n int, keys string) string {
 	var b strings.Builder
 	b.WriteString("apps:\n")
 	for _, a := range s.apps {
-		command, more := s.launcher+foreign, ""
+		command, more := foreign, ""
 		if a.name == "neko-api" {
 			command, more = command+" "+nekoAPI, "    listen_pid: false\n"
 		}
-		fmt.Fprintf(&b, "  - name: %s\n    command: %s\n    instances: %d\n    listen: 127.0.0.1:0\n    wait_ready: %t\n%s", a.name, command, n, !s.mute, more)
+		fmt.Fprintf(&b, "  - name: %s\n    command: %s\n    instances: %d\n    listen: 127.0.0.1:0\n    wait_ready: true\n%s", a.name, command, n, more)
 		for line := range strings.Lines(keys) {
 			b.WriteString("    " + line)
 		}

@@ -3,7 +3,6 @@ package chaos
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"syscall"
 	"testing"
 )
@@ -27,19 +26,16 @@ func unseen(t *testing.T, d *daemon) {
 	openBin(t, 0o711)
 }
 
-// otherUser gives the workers of a daemon of root another user, who cannot reach
-// the daemon's socket either: that they are ready has to be seen.
+// otherUser gives the workers of a daemon of root another user.
 func otherUser(t *testing.T, d *daemon) {
 	mustBeRoot(t)
-	setpriv, err := exec.LookPath("setpriv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.workers, d.mute = nobody, true
-	d.launcher = fmt.Sprintf("%s --reuid %d --regid %[2]d --clear-groups ", setpriv, nobody)
+	d.workers = nobody
 	d.give(d.dir)
 	openBin(t, 0o755)
 }
+
+// asNobody is the key of neko.yaml for it.
+const asNobody = "uid: nobody\n"
 
 func mustBeRoot(t *testing.T) {
 	t.Helper()

@@ -82,7 +82,8 @@ type AppDetail struct {
 // ProcessExtra is a Process with what list has no room for.
 type ProcessExtra struct {
 	Process
-	Status     string    `json:"status,omitempty"` // the last STATUS= it sent
+	Unready    string    `json:"unready,omitempty"` // what its readiness probe has against it
+	Status     string    `json:"status,omitempty"`  // the last STATUS= it sent
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	OutLog     string    `json:"out_log"`
 	ErrLog     string    `json:"err_log"`
@@ -115,6 +116,9 @@ type StartRequest struct {
 	// Reload replaces the processes of an app that runs with the same spec, too:
 	// what `nekoctl reload neko.yaml` means.
 	Reload bool `json:"reload,omitempty"`
+	// Targets are apps that are known, to be started as they are, beside Apps or in
+	// their place.
+	Targets []string `json:"targets,omitempty"`
 }
 
 // TargetRequest names what a command is about: names of apps, ids of processes,

@@ -38,6 +38,11 @@ func (d Dir) log(name string, slot int) string {
 	return filepath.Join(d.Logs(), name+".log")
 }
 
+// places are where a home can be without a home folder of the user, which a
+// container's user often lacks: on a tmpfs that is there even if nothing else can
+// be written.
+var places = []string{"/dev/shm", "/tmp"}
+
 // Find is $NEKO_HOME, else ~/.neko, else (where nothing can be made in ~) a folder
 // of the user's in one of places. It creates nothing, and finds the same for all
 // processes of a user with the same environment.

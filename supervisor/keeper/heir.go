@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -80,12 +83,44 @@ func (e Estate) Become(program string, signals <-chan os.Signal) error {
 	return fmt.Errorf("become %s: %w", program, err)
 }
 
-// allHeard returns when all signals that this process got are in their channels,
-// for that is what Stop waits for.
+// allHeard returns when all signals that this process got are in their channels.
 func allHeard() {
+	// A thread that the kernel has chosen for a signal runs, or is about to; the
+	// runtime knows of it when it does.
+	runtime.LockOSThread()
+	for began := time.Now(); !othersRest() && time.Since(began) < restTimeout; {
+		time.Sleep(time.Millisecond)
+	}
+	runtime.UnlockOSThread()
+	// That these are in their channels is what Stop waits for.
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, unix.SIGTERM)
 	signal.Stop(c)
+}
+
+// restTimeout is for a process whose threads always have something to do.
+const restTimeout = 200 * time.Millisecond
+
+// othersRest says whether all threads of this process but the present one sleep.
+func othersRest() bool {
+	own := strconv.Itoa(unix.Gettid())
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return false
+	}
+	for _, task := range tasks {
+		if task.Name() == own {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/self/task/" + task.Name() + "/stat")
+		if err != nil {
+			continue // it has ended
+		}
+		if _, state, found := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" ")); !found || state[0] != 'S' {
+			return false
+		}
+	}
+	return true
 }
 
 func (e Estate) descriptors() []int {
@@ -146,6 +181,9 @@ func inherit(version string) (*keeper, home.Dir, error) {
 		if k.stopping { // nor of this
 			k.master.outbox.push(signalPacket(unix.SIGTERM))
 		}
+	}
+	if len(left) > 1<<20 {
+		debug.FreeOSMemory() // it was here three times over
 	}
 	return k, e.Home, nil
 }

@@ -220,7 +220,7 @@ func (k *keeper) startMaster(h home.Dir) error {
 		return err
 	}
 	defer null.Close()
-	env := append(withoutVariables(os.Environ(), "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+	env := append(withoutVariables(os.Environ(), "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "GOMAXPROCS"),
 		"NEKO_HOME="+string(h), fdVariable+"=3")
 	pid, err := syscall.ForkExec(k.upgrade.program(), []string{"neko: master " + string(h), MasterMode}, &syscall.ProcAttr{
 		Env:   env,

@@ -47,8 +47,9 @@ func Spawn(h home.Dir) (pid int, err error) {
 	defer output.Close()
 	keepDescriptors()
 	pid, err = syscall.ForkExec("/proc/self/exe", []string{"neko: keeper " + string(h), Mode}, &syscall.ProcAttr{
-		Dir:   string(h),
-		Env:   append(withoutVariables(os.Environ(), "NOTIFY_SOCKET", "NEKO_HOME"), "NEKO_HOME="+string(h)),
+		Dir: string(h),
+		// A keeper that begins with one P keeps half a MiB less.
+		Env:   append(withoutVariables(os.Environ(), "NOTIFY_SOCKET", "NEKO_HOME", "GOMAXPROCS"), "NEKO_HOME="+string(h), "GOMAXPROCS=1"),
 		Files: []uintptr{null.Fd(), output.Fd(), output.Fd(), uintptr(pipe[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})

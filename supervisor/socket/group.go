@@ -359,10 +359,15 @@ func (g *Group) Shrink() error {
 	return errors.Join(err, deafen(fd), unix.Shutdown(fd, unix.SHUT_RD), unix.Close(fd))
 }
 
-// deafen lets a socket drop all packets that come to it.
+// deafen lets a socket drop all packets that come to it, unless the kernel lets
+// only root do that; there is nothing else to be done then.
 func deafen(fd int) error {
 	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
-	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
+	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &nothing})
+	if err == unix.EPERM {
+		return nil
+	}
+	return err
 }
 
 // Close ends the group and removes the file of a unix socket.

@@ -25,13 +25,20 @@ var ErrNotAddressable = errors.New("no connection can be sent to it alone")
 type Probe struct {
 	network, address string
 	source           netip.Addr // invalid: any
+	ours             bool       // a socket of a group
 }
+
+// To is the way to any address.
+func To(address string) Probe { return Probe{network: "tcp", address: address} }
+
+// OfSlot says whether it is the way to the socket of a slot, or of all slots.
+func (p Probe) OfSlot() bool { return p.ours }
 
 // Probe is the way to the socket of a slot; in a shared group and to a unix
 // socket, which all slots have together, that of any connection.
 func (g *Group) Probe(slot int) (Probe, error) {
 	if g.shared {
-		return Probe{network: g.Network, address: g.Address}, nil
+		return Probe{network: g.Network, address: g.Address, ours: true}, nil
 	}
 	host, port, err := g.reached(slot)
 	if err != nil {
@@ -40,6 +47,7 @@ func (g *Group) Probe(slot int) (Probe, error) {
 	n := probeNet + uint32(slot)
 	return Probe{
 		network: "tcp4",
+		ours:    true,
 		address: net.JoinHostPort(host.String(), strconv.Itoa(port)),
 		source:  netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}),
 	}, nil

@@ -26,13 +26,19 @@ const (
 )
 
 // Complete derives what follows from the rest of a: the name from the command,
-// an absolute Cwd (from base, which is absolute) and Command[0], the names of
-// listeners, and PWD. It is the last step before [App.Check].
+// an absolute Cwd (from base, which is absolute), Command[0] and Watch, the names
+// of listeners, and PWD. It is the last step before [App.Check].
 func (a *App) Complete(base string) {
 	if !filepath.IsAbs(a.Cwd) {
 		a.Cwd = filepath.Join(base, a.Cwd)
 	}
 	a.Cwd = filepath.Clean(a.Cwd)
+	for i, path := range a.Watch {
+		if !filepath.IsAbs(path) {
+			a.Watch[i] = filepath.Join(a.Cwd, path)
+		}
+		a.Watch[i] = filepath.Clean(a.Watch[i])
+	}
 	if len(a.Command) > 0 {
 		if a.Name == "" {
 			a.Name = nameFrom(a.Command[0])
@@ -81,6 +87,13 @@ func (a *App) Program() (string, error) {
 		return found, nil
 	}
 	return "", fmt.Errorf("there is no program %q on PATH", clip(name))
+}
+
+// ProgramOf is the file to execute for another command in the app's folder and
+// environment, a probe's say.
+func (a *App) ProgramOf(command []string) (string, error) {
+	other := App{Command: []string{a.program(command[0])}, Env: a.Env}
+	return other.Program()
 }
 
 // path is where bare names of programs are looked up.

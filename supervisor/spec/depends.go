@@ -109,6 +109,20 @@ func (p *parser) checkDependencies(drafts []*draft) {
 	}
 }
 
+// DependsOnApp says whether a depends on the app of this name.
+func (a *App) DependsOnApp(name string) bool {
+	return slices.ContainsFunc(a.DependsOn, func(dep Dependency) bool { return dep.App == name })
+}
+
+// Dependencies are the names of the apps that a depends on.
+func (a *App) Dependencies() []string {
+	names := make([]string, len(a.DependsOn))
+	for i, dep := range a.DependsOn {
+		names[i] = dep.App
+	}
+	return names
+}
+
 // Cycle is a path of dependencies that comes back to its first app ("a", "b",
 // "a"), nil if there is none: the one of the first app that is in one.
 func Cycle(apps []App) []string {

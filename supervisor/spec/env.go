@@ -12,9 +12,13 @@ import (
 var ofTheShell = []string{"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "WINDOWID", "TMUX", "TMUX_PANE", "STY",
 	"SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "XDG_SESSION_ID", "INVOCATION_ID", "JOURNAL_STREAM"}
 
-// ofTheUser are variables of whoever starts an app. One that runs as another user
-// gets that user's own (docs/configuration.md).
-var ofTheUser = []string{"HOME", "USER", "LOGNAME", "MAIL", "XDG_RUNTIME_DIR"}
+// ForgetUser takes from an inherited environment what is about whoever starts an
+// app: one that runs as another user gets that user's own (docs/configuration.md).
+func ForgetUser(env map[string]string) {
+	for _, name := range []string{"HOME", "USER", "LOGNAME", "MAIL", "XDG_RUNTIME_DIR"} {
+		delete(env, name)
+	}
+}
 
 // Contract are the variables that the master sets for each process
 // (docs/worker-contract.md); a value from elsewhere would be a lie.

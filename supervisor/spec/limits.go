@@ -64,6 +64,20 @@ func parseRlimit(text string) (l Rlimit, err error) {
 	return l, err
 }
 
+// String is l as neko.yaml has it.
+func (l Rlimit) String() string {
+	one := func(n uint64) string {
+		if n == Unlimited {
+			return "unlimited"
+		}
+		return strconv.FormatUint(n, 10)
+	}
+	if l.Soft == l.Hard {
+		return one(l.Soft)
+	}
+	return one(l.Soft) + ":" + one(l.Hard)
+}
+
 func (p *parser) nice(d *draft, v *yaml.Node) {
 	n, err := strconv.Atoi(v.Value)
 	if v.Kind != yaml.ScalarNode || err != nil {

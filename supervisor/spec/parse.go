@@ -317,11 +317,6 @@ func (p *parser) app(n *yaml.Node) *draft {
 			*path = filepath.Join(d.Cwd, *path)
 		}
 	}
-	for i, path := range d.Watch {
-		if !filepath.IsAbs(path) {
-			d.Watch[i] = filepath.Join(d.Cwd, path)
-		}
-	}
 	if d.Type == Task && d.at["autorestart"] == nil {
 		d.Autorestart = false
 	}
@@ -361,9 +356,7 @@ func (p *parser) app(n *yaml.Node) *draft {
 func (p *parser) environment(d *draft) map[string]string {
 	env := Inherit(p.opts.Environ)
 	if d.UID != "" {
-		for _, name := range ofTheUser {
-			delete(env, name)
-		}
+		ForgetUser(env)
 	}
 	maps.Copy(env, p.dotenv)
 	if !p.opts.NamesOnly {

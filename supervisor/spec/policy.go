@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/adhocore/gronx"
 	"github.com/bmatcuk/doublestar/v4"
@@ -70,6 +71,14 @@ func (p *parser) stopSignal(d *draft, v *yaml.Node) {
 		name = "SIG" + name
 	}
 	d.StopSignal = name
+}
+
+// Signal is StopSignal as the system knows it.
+func (a *App) Signal() syscall.Signal {
+	if s := unix.SignalNum(a.StopSignal); s != 0 {
+		return s
+	}
+	return unix.SIGTERM
 }
 
 func checkSignal(name string) *Error {

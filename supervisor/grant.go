@@ -1,0 +1,146 @@
+package supervisor
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/cgroup"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// grant is what the machine and the cgroup let the daemon have. It may change while
+// the daemon runs: apps of `instances: max` follow it.
+type grant struct {
+	CPUs   int    `json:"cpus"`
+	Memory uint64 `json:"memory,omitempty"` // bytes; 0: there is no limit
+}
+
+// granted is what is granted now: the CPUs of the affinity mask, but no more than
+// the quota, of which a part of a CPU is one.
+func granted() grant {
+	g := grant{CPUs: 1}
+	var mask unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &mask); err == nil {
+		g.CPUs = max(1, mask.Count())
+	}
+	limits := cgroup.Read("/")
+	if limits.CPUs > 0 {
+		g.CPUs = min(g.CPUs, int(math.Ceil(limits.CPUs)))
+	}
+	g.Memory = limits.Memory
+	return g
+}
+
+// grantEvery is how often the master looks whether another is granted.
+const grantEvery = 2 * time.Second
+
+// watchGrant resizes apps when the grant has changed, and has held for two looks:
+// who changes a quota may be about to change it again.
+func (m *master) watchGrant() {
+	tick := time.NewTicker(grantEvery)
+	defer tick.Stop()
+	var last grant
+	for {
+		select {
+		case <-tick.C:
+		case <-m.ended:
+			return
+		}
+		followed := false
+		m.do(func() { followed = m.followsGrant() })
+		if !followed {
+			continue
+		}
+		seen := granted()
+		var behind []*app
+		m.do(func() {
+			if seen == last && seen != m.grant {
+				m.log("granted now: %s (before: %s)", seen, m.grant)
+				m.grant = seen
+			}
+			for _, name := range m.order {
+				if a := m.apps[name]; a.spec.Instances == spec.Max && a.grant != m.grant {
+					behind = append(behind, a)
+				}
+			}
+		})
+		for _, a := range behind {
+			m.regrant(a)
+		}
+		last = seen
+	}
+}
+
+// followsGrant says that there is an app that is sized by the grant.
+func (m *master) followsGrant() bool {
+	for _, a := range m.apps {
+		if a.spec.Instances == spec.Max {
+			return true
+		}
+	}
+	return false
+}
+
+func (g grant) String() string {
+	text := fmt.Sprintf("CPUs: %d", g.CPUs)
+	if g.Memory > 0 {
+		text += fmt.Sprintf(", memory: %d MiB", g.Memory>>20)
+	}
+	return text
+}
+
+// regrant gives an app as many slots as there are CPUs and, one after the other,
+// processes that know their new share. What does not come up is not tried again:
+// the rest serves on as it is.
+func (m *master) regrant(a *app) {
+	end, err := m.begin()
+	if err != nil {
+		return // the next master sees the same
+	}
+	defer end()
+	unlock, err := m.lock(chosen{app: a}, quiet{})
+	if err != nil {
+		return
+	}
+	defer unlock()
+	var older []*slot
+	var sized grant
+	m.do(func() {
+		if a.spec.Instances != spec.Max { // somebody has scaled it meanwhile
+			return
+		}
+		sized = m.grant
+		n := m.instances(a.spec)
+		if a.runs() {
+			if err = m.listen(a, max(n, len(a.slots))); err != nil {
+				return
+			}
+		}
+		m.log("%s is resized for that, instances: %d", a.name, n)
+		older = append(older, a.slots[:min(n, len(a.slots))]...)
+		m.resize(a, n)
+	})
+	if sized == (grant{}) {
+		return
+	}
+	if err == nil {
+		err = m.untilOnline(a, nil)
+	}
+	wait := trial(a.spec)
+	for _, s := range older {
+		if err == nil {
+			_, err = m.replace(s, a.spec, wait)
+			wait = 0
+		}
+	}
+	m.do(func() {
+		a.grant = sized
+		m.recordApp(a)
+		if err != nil && !m.stopping {
+			m.log("%s cannot follow what is granted: %s", a.name, errorText(err))
+		}
+	})
+}

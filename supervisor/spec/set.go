@@ -1,0 +1,32 @@
+package spec
+
+import (
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Set gives a key of neko.yaml a value, or a list of them, as they are written
+// there: flags of the command line are read as the file is, with the same words
+// for what is wrong. What is relative in watch is so until [App.Complete].
+func (a *App) Set(key string, values ...string) error {
+	node := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, value := range values {
+		node.Content = append(node.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: value})
+	}
+	if len(values) == 1 {
+		node = node.Content[0]
+	}
+	d := &draft{App: *a}
+	p := &parser{key: key}
+	for _, k := range nekoKeys {
+		if k.name == key {
+			k.read(p, d, node)
+		}
+	}
+	if len(p.errs) > 0 {
+		return &Error{Key: key, Message: strings.TrimPrefix(p.errs[0].Message, key+": "), Hint: p.errs[0].Hint}
+	}
+	*a = d.App
+	return nil
+}
