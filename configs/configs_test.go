@@ -1,5 +1,3 @@
-// Package configs has no code: its tests keep the files here in step with what
-// reads them.
 package configs
 
 import (

@@ -42,8 +42,8 @@ func socketsName(app string, group, index int) string {
 func (m *master) listen(a *app, n int) error {
 	if len(a.groups) == 0 {
 		var groups []*socket.Group
-		for _, l := range a.spec.Listen {
-			g, err := socket.Open(l.Network, l.Address, n, a.spec.Balance == spec.BalanceShared)
+		for i, l := range a.spec.Listen {
+			g, err := m.openGroup(a.name, i, l, n, a.spec.Balance == spec.BalanceShared)
 			if err != nil {
 				for _, g := range groups {
 					g.Close()
@@ -92,6 +92,7 @@ func (m *master) closeSockets(a *app) {
 	}
 	a.groups = nil
 	m.warn("blind "+a.name, "")
+	m.warn("probes "+a.name, "")
 	if m.apps[a.name] == a {
 		m.recordApp(a)
 	}

@@ -29,6 +29,9 @@ import (
 
 // The test binary is also the daemon that it tests and the workers of it.
 func TestMain(m *testing.M) {
+	if d, err := time.ParseDuration(os.Getenv("NEKO_TEST_PATIENCE")); err == nil {
+		keeper.Patience = d
+	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case keeper.Mode:
@@ -63,6 +66,16 @@ func TestMain(m *testing.M) {
 				panic(err)
 			}
 			os.Exit(supervisor.Foreground(h, "test", apps, os.Getenv("EXIT_WITH")))
+		case "foreground-saved":
+			var saved []control.Saved
+			if err := json.Unmarshal([]byte(os.Args[2]), &saved); err != nil {
+				panic(err)
+			}
+			h, err := home.Find()
+			if err != nil {
+				panic(err)
+			}
+			os.Exit(supervisor.ForegroundSaved(h, "test", saved))
 		}
 	}
 	// A program with the race detector would sleep a second at its end.

@@ -18,11 +18,21 @@ import (
 // for systemd and containers. If exitWith is one of the apps the daemon ends when
 // that does (exitwith.go). It returns the exit code.
 func Foreground(h home.Dir, version string, apps []spec.App, exitWith string) int {
+	return inForeground(h, version, booting{Apps: apps}, exitWith)
+}
+
+// ForegroundSaved is Foreground for what `nekoctl save` has kept. Such a daemon is
+// there for whatever is started in it, and does not end with its apps.
+func ForegroundSaved(h home.Dir, version string, saved []control.Saved) int {
+	return inForeground(h, version, booting{Saved: saved, Resurrect: true}, "")
+}
+
+func inForeground(h home.Dir, version string, b booting, exitWith string) int {
 	if err := h.Create(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
 	}
-	boot, err := json.Marshal(apps)
+	boot, err := json.Marshal(b)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 1
@@ -30,33 +40,55 @@ func Foreground(h home.Dir, version string, apps []spec.App, exitWith string) in
 	return keeper.Run(h, keeper.Options{Version: version, Boot: string(boot), ExitWith: exitWith})
 }
 
-// boot starts what a foreground daemon was given. A mistake in it ends the
-// daemon; an app that does not come up is tried again like any other.
-func (m *master) boot(text string) {
-	var specs []spec.App
+// booting is what a foreground daemon begins with, as a record.
+type booting struct {
+	Apps  []spec.App      `json:"apps,omitempty"`
+	Saved []control.Saved `json:"saved,omitempty"`
+	// Resurrect says that it is Saved, which may be empty.
+	Resurrect bool `json:"resurrect,omitempty"`
+}
+
+// The values of the record that a foreground daemon has begun.
+const (
+	bootedGiven = "1"
+	bootedSaved = "saved"
+)
+
+// boot starts what a foreground daemon begins with, and returns what it has
+// recorded. A mistake in what it was given ends the daemon; an app that does not
+// come up is tried again like any other.
+func (m *master) boot(text string) (booted string) {
+	var b booting
 	fail := func(err error) {
 		if err := m.conn.Fail(errorText(err)); err != nil {
 			m.log("tell the keeper: %v", err)
 		}
 		os.Exit(1)
 	}
-	if err := json.Unmarshal([]byte(text), &specs); err != nil {
+	if err := json.Unmarshal([]byte(text), &b); err != nil {
 		fail(err)
 	}
-	_, err := m.start(quiet{}, specs, false)
+	var err error
+	if b.Resurrect {
+		booted = bootedSaved
+		_, err = m.resurrect(quiet{}, b.Saved)
+	} else {
+		booted = bootedGiven
+		_, err = m.start(quiet{}, b.Apps, false)
+	}
 	known, stopping := false, true
 	m.do(func() { known, stopping = len(m.apps) > 0, m.stopping })
 	if stopping {
-		return
+		return booted
 	}
-	if err != nil && !known {
+	if err != nil && !known && !b.Resurrect {
 		fail(err)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, errorText(err))
 	}
 	m.do(func() {
-		m.kept("booted", m.conn.Set("booted", "1"))
+		m.kept("booted", m.conn.Set("booted", booted))
 		for _, name := range m.order {
 			a := m.apps[name]
 			online := 0
@@ -72,6 +104,7 @@ func (m *master) boot(text string) {
 			fmt.Fprintln(os.Stderr, line)
 		}
 	})
+	return booted
 }
 
 // endWhenAllHaveEnded makes a foreground daemon, a container's one purpose, end

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -36,6 +37,19 @@ type foreground struct {
 
 func newForeground(t *testing.T, apps ...spec.App) *foreground {
 	t.Helper()
+	return runForeground(t, "foreground", apps, nil)
+}
+
+// newManaged is one to which the service manager gives sockets, and tells of more in
+// its environment.
+func newManaged(t *testing.T, env []string, sockets []*os.File, apps ...spec.App) *foreground {
+	t.Helper()
+	return runForeground(t, "foreground", apps, env, sockets...)
+}
+
+// runForeground gives one of the modes of TestMain what it begins with.
+func runForeground(t *testing.T, mode string, with any, env []string, sockets ...*os.File) *foreground {
+	t.Helper()
 	folder := t.TempDir()
 	h := home.Dir(filepath.Join(folder, "home"))
 	socket := filepath.Join(folder, "systemd")
@@ -44,7 +58,7 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { notify.Close() })
-	boot, err := json.Marshal(apps)
+	boot, err := json.Marshal(with)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,8 +67,14 @@ func newForeground(t *testing.T, apps ...spec.App) *foreground {
 		t.Fatal(err)
 	}
 	f := &foreground{daemon: &daemon{Client: control.NewClient(h.Control()), t: t, home: h}, notify: notify}
-	f.cmd = exec.Command(exe, "foreground", string(boot))
+	f.cmd = exec.Command(exe, mode, string(boot))
+	if len(sockets) > 0 { // LISTEN_PID is known after the fork
+		f.cmd = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$1" "$2"`, exe, mode, string(boot))
+		f.cmd.ExtraFiles = sockets
+		env = append(env, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)))
+	}
 	f.cmd.Env = append(os.Environ(), "NEKO_HOME="+string(h), "NOTIFY_SOCKET="+socket)
+	f.cmd.Env = append(f.cmd.Env, env...)
 	stdout, err := f.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -103,8 +123,20 @@ func (f *foreground) closeOutput() {
 	}
 }
 
-// told is the next message to the service manager.
+// told is the next change of state that the service manager hears of.
 func (f *foreground) told() string {
+	f.t.Helper()
+	for {
+		state, _, _ := strings.Cut(f.hears(), "\n")
+		key, _, _ := strings.Cut(state, "=")
+		if !slices.Contains([]string{"STATUS", "EXTEND_TIMEOUT_USEC", "WATCHDOG", "FDSTORE", "FDSTOREREMOVE"}, key) {
+			return state
+		}
+	}
+}
+
+// hears is the next message to the service manager.
+func (f *foreground) hears() string {
 	f.t.Helper()
 	buf := make([]byte, 4096)
 	if err := f.notify.SetReadDeadline(time.Now().Add(15 * time.Second)); err != nil {

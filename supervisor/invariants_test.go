@@ -148,7 +148,31 @@ func (s *scene) places(slot *slot, placed map[int]*process) string {
 	case len(slot.leaving) > 12:
 		problem = fmt.Sprintf("%d processes are leaving", len(slot.leaving))
 	}
+	for _, p := range slot.leaving {
+		if problem == "" && len(p.probers) > 0 {
+			problem = fmt.Sprintf("pid %d is leaving, and still asked", p.PID)
+		}
+	}
+	if p := slot.serving; p != nil && problem == "" {
+		problem = asked(p)
+	}
 	return problem
+}
+
+// asked says whether a process that serves is asked what it is to be asked.
+func asked(p *process) string {
+	questions := []*spec.Probe{p.spec.Readiness, p.spec.Liveness}
+	for _, by := range p.probers {
+		if i := slices.Index(questions, by.question); i >= 0 && (by.timer != nil || by.cancel != nil) {
+			questions = slices.Delete(questions, i, i+1)
+		}
+	}
+	for _, question := range questions {
+		if question != nil {
+			return fmt.Sprintf("pid %d is not asked: %s", p.PID, question)
+		}
+	}
+	return ""
 }
 
 // inherits says whether the sockets that a process has are still open here.
@@ -217,6 +241,9 @@ func (s *scene) steered(slot *slot) string {
 		return fmt.Sprintf("steered=%v, and the live slots are %v", slot.steered, live)
 	}
 	for _, i := range live {
+		if p := a.slots[i].serving; p != nil && p.unready != "" && slices.ContainsFunc(a.slots, proven) {
+			return fmt.Sprintf("live is %d, which is not ready, and another one is", i)
+		}
 		if a.slots[i].serving == nil && slices.ContainsFunc(a.slots, serves) {
 			return fmt.Sprintf("live is %d, which does not serve, and another one does", i)
 		}
@@ -226,6 +253,9 @@ func (s *scene) steered(slot *slot) string {
 
 // serves says that new connections can be sent to a slot.
 func serves(s *slot) bool { return s.want == run && !s.cycle && s.serving != nil }
+
+// proven says that there is nothing against it.
+func proven(s *slot) bool { return serves(s) && s.probation == nil && s.serving.unready == "" }
 
 // compare says what is not as the commands have asked for.
 func (s *scene) compare() string {
@@ -270,6 +300,8 @@ func (s *scene) atRest(online bool) string {
 			problem = "does not serve"
 		case slot.serving != nil && slot.probation != nil:
 			problem = "is on probation"
+		case slot.serving != nil && slot.serving.unready != "":
+			problem = "is not ready: " + slot.serving.unready
 		case slot.serving != nil && spares != slot.spec.Spare:
 			problem = fmt.Sprintf("has %d spares of %d", spares, slot.spec.Spare)
 		case (online || slot.app.healthy() != nil) && s.m.queued(slot) > 0:

@@ -52,6 +52,7 @@ type master struct {
 	polls     *poll.Poller    // pidfds
 	consoles  [2]*logs.Shared // standard output and error of a foreground daemon, else nil
 	printing  sync.WaitGroup  // of the processes whose output is not at its end
+	asking    sync.WaitGroup  // questions of probes that are under way
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -77,6 +78,9 @@ type master struct {
 	leaves        bool                // there will be: this one ends
 	piped         map[string]*process // whose pipes are not at their ends, by their names
 	keeperGone    bool
+	given         []keeper.Given // sockets of the service manager that no app has
+	transition    bool           // the service manager waits until all is up, reloaded or down
+	status        string         // that it was told last
 	warnings      map[string]string
 	saver         saver
 	files         map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
@@ -110,6 +114,7 @@ func Main(version string) int {
 		return 1
 	}
 	code := m.loop(conn.Events)
+	m.finishProbes()
 	m.finishControl()
 	if !m.leaves {
 		m.finishLogs()
@@ -185,6 +190,8 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if foreground {
 		m.consoles = [2]*logs.Shared{logs.NewShared(os.Stdout), logs.NewShared(os.Stderr)}
 	}
+	m.given = in.Given()
+	sortGiven(m.given)
 	if err := m.recoverLost(in); err != nil {
 		return err
 	}
@@ -199,26 +206,29 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	go m.sample()
 	go m.keepLosses()
 	go m.tidyLogs()
+	go m.beat()
 	go m.watchGrant()
 	if m.stopping {
 		go m.shutdown("")
 		return nil
 	}
-	_, booted := in.Records["booted"]
+	booted := in.Records["booted"]
 	if upgrade, ok := in.Records[keeper.UpgradeRecord]; ok {
 		m.upgrading, m.upgradeFailed = upgrade == "", upgrade
 		if upgrade != "" {
 			m.log("%s", upgrade)
 		}
 	}
+	m.transition = foreground && booted == ""
 	go func() {
-		if foreground && !booted {
-			m.boot(boot)
+		if foreground && booted == "" {
+			booted = m.boot(boot)
 		}
+		m.do(m.endGiven)
 		m.announce()
 		if name, ok := in.Records["exit-with"]; ok {
 			m.endWith(name)
-		} else if foreground {
+		} else if foreground && booted != bootedSaved {
 			m.endWhenAllHaveEnded()
 		}
 	}()
@@ -236,9 +246,11 @@ func (m *master) announce() {
 	if err := m.conn.Ready(); err != nil {
 		m.log("tell the keeper: %v", err)
 	}
-	if err := m.conn.Notify("READY=1"); err != nil {
-		m.log("tell the service manager: %v", err)
-	}
+	m.do(func() {
+		m.transition = false
+		m.status = m.statusLine()
+		m.tellManager("READY=1", "STATUS="+m.status)
+	})
 }
 
 // loop owns the state until the daemon ends, or this master. Events are what the
@@ -353,7 +365,9 @@ func (m *master) hangup() {
 		return
 	}
 	defer end()
+	done := m.reloading()
 	notes, err := m.reload(quiet{}, []string{"all"})
+	done(err)
 	for _, note := range notes {
 		m.log("%s", note)
 	}

@@ -99,6 +99,7 @@ func drawTemper(rt *rapid.T) temper {
 	draw("ends", &t.endsIn)
 	draw("drains", &t.drainsIn, never)
 	draw("silent", &t.silentIn, never)
+	draw("answers", &t.answersIn, never)
 	t.endsReady = rapid.IntRange(0, 9).Draw(rt, "ends when ready") == 9
 	return t
 }

@@ -152,6 +152,7 @@ func (m *master) heard(pid, group int, text string) {
 				if p.saidReady = true; !p.probed() || p.passed {
 					m.becameReady(p)
 				}
+				m.touch(p.slot)
 			}
 		case "STOPPING":
 			if value == "1" {

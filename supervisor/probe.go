@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,47 +22,116 @@ func (p *process) probed() bool {
 	return (p.spec.Startup != nil || p.spec.Readiness != nil) && p.slot.spare != p && p.slot.standIn != p
 }
 
+// A prober asks one process one question, again and again. Between two questions it
+// is a timer, and no goroutine: there may be thousands.
+type prober struct {
+	question *spec.Probe
+	timer    *time.Timer        // until the next time
+	cancel   context.CancelFunc // of the question that is under way, if one is
+	over     bool
+}
+
+// ask asks p when wait is over, and lets heard decide what its answer means: nil is
+// a pass.
+func (m *master) ask(p *process, by *prober, wait time.Duration, heard func(error)) {
+	m.later(&by.timer, wait, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), by.question.Timeout.D())
+		by.cancel = cancel
+		m.asking.Add(1)
+		go func() {
+			err := m.system.ask(ctx, p, by.question)
+			cancel()
+			m.asking.Done()
+			m.post(func() {
+				if by.cancel = nil; !by.over {
+					heard(err)
+				}
+			})
+		}()
+	})
+}
+
+func (p *process) newProber(question *spec.Probe) *prober {
+	by := &prober{question: question}
+	p.probers = append(p.probers, by)
+	return by
+}
+
+// stopAsking ends all questions to p, and what runs for one.
+func (m *master) stopAsking(p *process) {
+	for _, by := range p.probers {
+		by.over = true
+		if p.slot.cancel(&by.timer); by.cancel != nil {
+			by.cancel()
+		}
+	}
+	p.probers = nil
+}
+
+// finishProbes waits until nothing runs any more that would outlive this master.
+func (m *master) finishProbes() {
+	for _, p := range m.processes {
+		m.stopAsking(p)
+	}
+	m.asking.Wait()
+}
+
 // firstQuestion is when a process that has just started is asked for the first
 // time; then the wait grows until it is the probe's interval.
 const firstQuestion = 10 * time.Millisecond
 
 // awaitPass asks a process that starts until it has passed what makes it ready.
 func (m *master) awaitPass(p *process) {
-	go func() {
-		for _, question := range []*spec.Probe{p.spec.Startup, p.spec.Readiness} {
-			if question == nil {
-				continue
-			}
-			for wait := firstQuestion; ; wait = min(wait*3/2, question.Interval.D()) {
-				if !m.rest(wait) {
-					return
-				}
-				err := m.system.ask(p, question)
-				starts := false
-				m.do(func() {
-					if starts = !p.ready && !p.leaving && m.processes[p.PID] == p; starts && err != nil {
-						p.unready = err.Error()
-					}
-				})
-				if !starts {
-					return
-				}
-				if err == nil {
-					break
-				}
-			}
+	var questions []*spec.Probe
+	for _, question := range []*spec.Probe{p.spec.Startup, p.spec.Readiness} {
+		if question != nil {
+			questions = append(questions, question)
 		}
-		m.post(func() {
+	}
+	var next func()
+	next = func() {
+		if len(questions) == 0 {
 			p.passed, p.unready = true, ""
 			if p.saidReady || !p.spec.WaitReady {
 				m.becameReady(p)
 			}
-		})
-	}()
+			return
+		}
+		by := p.newProber(questions[0])
+		questions = questions[1:]
+		wait := min(firstQuestion, by.question.Interval.D())
+		var heard func(error)
+		heard = func(err error) {
+			if err == nil {
+				next()
+				return
+			}
+			p.unready = err.Error()
+			wait = min(wait*3/2, by.question.Interval.D())
+			m.ask(p, by, wait, heard)
+		}
+		m.ask(p, by, wait, heard)
+	}
+	next()
+}
+
+// awaitedPass is which probe a process that starts is to pass, and what that has
+// against it.
+func (p *process) awaitedPass() string {
+	kind, question := "startup", p.spec.Startup
+	if n := len(p.probers); question == nil || n > 0 && p.probers[n-1].question == p.spec.Readiness {
+		kind, question = "readiness", p.spec.Readiness
+	}
+	text := fmt.Sprintf("pass %s (%s)", kind, question)
+	if p.unready != "" {
+		text += ": " + p.unready
+	}
+	return text
 }
 
 // watchHealth asks a process that serves until it serves no more.
 func (m *master) watchHealth(p *process) {
+	m.warn("probes "+p.slot.app.name, "") // it is told again if it is still so
 	m.examine(p, p.spec.Readiness, func(err error, failures int) {
 		was := p.unready
 		switch {
@@ -70,12 +140,15 @@ func (m *master) watchHealth(p *process) {
 		case failures >= p.spec.Readiness.Failures:
 			p.unready = err.Error()
 		}
-		if (was == "") != (p.unready == "") {
-			if m.steer(p.slot.app); p.unready == "" {
-				m.log("%s: pid %d is ready again", p.slot, p.PID)
-			} else {
-				m.log("%s: pid %d is not ready (readiness, %d times in a row): %s", p.slot, p.PID, failures, p.unready)
-			}
+		if (was == "") == (p.unready == "") {
+			return
+		}
+		m.steer(p.slot.app)
+		m.touch(p.slot) // a new master is to know
+		if p.unready == "" {
+			m.log("%s: pid %d is ready again", p.slot, p.PID)
+		} else {
+			m.log("%s: pid %d is not ready (readiness, %d times in a row): %s", p.slot, p.PID, failures, p.unready)
 		}
 	})
 	m.examine(p, p.spec.Liveness, func(err error, failures int) {
@@ -85,44 +158,35 @@ func (m *master) watchHealth(p *process) {
 	})
 }
 
-// examine asks at every interval and tells what came of it, in the loop.
+// examine asks at every interval, and tells what came of it and how often in a row
+// it has failed. What p could not be asked is not held against it.
 func (m *master) examine(p *process, question *spec.Probe, tell func(err error, failures int)) {
 	if question == nil {
 		return
 	}
-	go func() {
-		interval := question.Interval.D()
-		first := interval - rand.N(interval/2+1) // a thousand need not be asked in one instant
-		for failures, wait := 0, first; m.rest(wait); wait = interval {
-			began := time.Now()
-			err := m.system.ask(p, question)
-			if errors.Is(err, socket.ErrNotAddressable) { // which is not its fault
-				m.post(func() { m.warn("probe of "+p.slot.app.name, fmt.Sprintf("%s cannot be asked: %v", p.slot, err)) })
-				return
-			}
-			if failures++; err == nil {
-				failures = 0
-			}
-			serves := false
-			m.do(func() {
-				if serves = p.slot.serving == p; serves {
-					tell(err, failures)
-				}
-			})
-			if !serves {
-				return
-			}
-			interval = max(question.Interval.D()-time.Since(began), 0)
-		}
-	}()
-}
-
-// rest passes time, false if this master has ended.
-func (m *master) rest(d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-m.ended:
-		return false
+	by, failures := p.newProber(question), 0
+	interval := question.Interval.D()
+	began := time.Now().Add(-rand.N(interval/2 + 1)) // a thousand need not be asked in one instant
+	var heard func(error)
+	again := func() {
+		wait := max(interval-time.Since(began), 0)
+		began = time.Now().Add(wait)
+		m.ask(p, by, wait, heard)
 	}
+	heard = func(err error) {
+		if unasked := new(unaskedError); errors.As(err, &unasked) {
+			if name := p.slot.app.name; errors.Is(err, socket.ErrNotAddressable) {
+				m.warn("probes "+name, fmt.Sprintf("the processes of %s are not asked (%s): none of several can be reached alone over IPv6", name, question))
+			}
+			again()
+			return
+		}
+		if failures++; err == nil {
+			failures = 0
+		}
+		if tell(err, failures); !by.over {
+			again()
+		}
+	}
+	again()
 }

@@ -2,8 +2,10 @@ package supervisor_test
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,13 +24,16 @@ func often(p spec.Probe) *spec.Probe {
 
 func shell(text string) spec.Probe { return spec.Probe{Exec: []string{"/bin/sh", "-c", text}} }
 
+// unready is what readiness has against a process.
 func (d *daemon) unready(app string, slot int) string {
 	d.t.Helper()
-	detail, err := d.App(d.t.Context(), app)
-	if err != nil {
-		d.t.Fatal(err)
+	for _, p := range d.list() {
+		if p.Name == app && p.Slot == slot {
+			return p.Unready
+		}
 	}
-	return detail.Processes[slot].Unready
+	d.t.Fatalf("there is no %s:%d", app, slot)
+	return ""
 }
 
 // slotsThatAnswer are those that new connections reach.
@@ -106,7 +111,7 @@ func TestAProcessIsReadyWhenItHasPassedItsProbes(t *testing.T) {
 	b.Startup, b.ListenTimeout = often(shell("echo cold; exit 7")), spec.Duration(300*time.Millisecond)
 	_, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{b}}, nil)
 	var e *control.Error
-	if !errors.As(err, &e) || !strings.Contains(e.Message, "was not ready within 300ms: it did not pass its probe: /bin/sh: exit code 7: cold") {
+	if !errors.As(err, &e) || !strings.Contains(e.Message, "was not ready within 300ms: it did not pass startup (run /bin/sh -c echo cold; exit 7): /bin/sh: exit code 7: cold") {
 		t.Errorf("%v", err)
 	}
 }
@@ -117,13 +122,16 @@ func TestASuccessorIsAskedAndNotItsPredecessor(t *testing.T) {
 	for name, change := range map[string]func(*spec.App){
 		"slots":  func(*spec.App) {},
 		"shared": func(a *spec.App) { a.Balance = spec.BalanceShared },
+		"unix": func(a *spec.App) {
+			a.Listen[0] = spec.Listener{Name: "http", Network: "unix", Address: filepath.Join(t.TempDir(), "api.sock")}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDaemon(t)
 			a := web("api", 2)
 			change(&a)
-			a.Readiness, a.ListenTimeout, a.MinUptime = often(spec.Probe{HTTP: "/livez"}), spec.Duration(time.Second), 0
+			a.Readiness, a.ListenTimeout, a.MinUptime = often(spec.Probe{HTTP: "/livez"}), spec.Duration(3*time.Second), 0
 			before := d.start(a).Processes
 			sick, fall := flag(t)
 			fall()
@@ -182,54 +190,166 @@ func TestAProbeMayGoToAnAddress(t *testing.T) {
 
 func TestWhoCannotBeAskedIsLeftAlone(t *testing.T) {
 	t.Parallel()
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skip(err) // no IPv6 here
+	} else {
+		l.Close()
+	}
 	d := newDaemon(t)
-	a := web("api", 1)
+	a := web("api", 2)
 	a.Listen[0].Address = "[::1]:0"
 	a.Liveness = often(spec.Probe{HTTP: "/livez"})
-	before := d.start(a).Processes[0]
+	before := d.start(a).Processes
 	d.eventually("ping warns of it", func() bool {
 		ping, err := d.Ping(t.Context())
-		return err == nil && len(ping.Warnings) == 1 && strings.HasPrefix(ping.Warnings[0], "api:0 cannot be asked: ")
+		return err == nil && len(ping.Warnings) == 1 && strings.HasPrefix(ping.Warnings[0], "the processes of api are not asked (GET /livez): ")
 	})
-	if got := d.list()[0]; got.PID != before.PID {
-		t.Errorf("%+v", got)
+	for i, p := range d.list() {
+		if p.PID != before[i].PID {
+			t.Errorf("before %+v, after %+v", before[i], p)
+		}
+	}
+	// A single one can be asked: nothing else is reached there.
+	d.command("delete", "api")
+	a.Instances, a.Readiness = 1, often(spec.Probe{HTTP: "/livez"})
+	d.start(a)
+	if ping, err := d.Ping(t.Context()); err != nil || len(ping.Warnings) > 0 {
+		t.Errorf("%v, %v", ping.Warnings, err)
 	}
 }
 
-// What a probe has started ends with it, also where it is late, or its master is
-// killed; and nobody takes it for a worker.
-func TestNothingOfAProbeIsLeftBehind(t *testing.T) {
+// hangs is a probe that passes, but hangs with a child while there is the file hang;
+// then the file that it names has its pid.
+func hangs(t *testing.T) (probe *spec.Probe, hang, pid string) {
+	dir := t.TempDir()
+	hang, pid = filepath.Join(dir, "hang"), filepath.Join(dir, "pid")
+	probe = often(shell("test -e " + hang + " || exit 0; sleep 1000 & echo $$ $! > " + pid + ".new; mv " + pid + ".new " + pid + "; wait"))
+	return probe, hang, pid
+}
+
+// hung waits until a probe hangs, and returns it and its child.
+func (d *daemon) hung(file string) (pids []int) {
+	d.t.Helper()
+	d.eventually("a probe hangs", func() bool {
+		text, _ := os.ReadFile(file)
+		for _, word := range strings.Fields(string(text)) {
+			pid, _ := strconv.Atoi(word)
+			pids = append(pids, pid)
+		}
+		return len(pids) > 0
+	})
+	return pids
+}
+
+// gone waits until nothing lives of some processes.
+func (d *daemon) gone(pids []int) {
+	d.t.Helper()
+	d.eventually("nothing is left of a probe", func() bool {
+		return !slices.ContainsFunc(pids, func(pid int) bool { return syscall.Kill(pid, 0) == nil && !d.isZombie(pid) })
+	})
+}
+
+func remove(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a probe has started ends with it.
+func TestNothingIsLeftOfAProbeThatIsLate(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	a := app("api", 1)
-	a.Readiness = often(shell("test ! -e " + d.t.TempDir() + "/x || exit 1"))
-	dir := t.TempDir()
-	a.Readiness.Exec[2] = "test -e " + dir + "/hang || exit 0; touch " + dir + "/hangs; sleep 1000 & sleep 1000"
+	var hang, pid string
+	a.Readiness, hang, pid = hangs(t)
 	a.Readiness.Timeout = spec.Duration(200 * time.Millisecond)
-	before := d.start(a).Processes[0]
-	family := func() int {
-		workers, _ := d.family()
-		return len(workers)
-	}
-	touch(t, filepath.Join(dir, "hang"))
+	d.start(a)
+	touch(t, hang)
+	d.gone(d.hung(pid))
 	d.eventually("it is not ready", func() bool { return d.unready("api", 0) == "no answer within 200ms" })
-	if err := os.Remove(filepath.Join(dir, "hang")); err != nil {
-		t.Fatal(err)
-	}
+	remove(t, hang)
 	d.eventually("it is ready", func() bool { return d.unready("api", 0) == "" })
-	d.eventually("nothing is left", func() bool { return family() == 1 })
+	d.eventually("nothing is left", func() bool { workers, _ := d.family(); return len(workers) == 1 })
+}
 
-	if err := os.Remove(filepath.Join(dir, "hangs")); err != nil {
+// It ends with whatever it is for, whoever is killed; and nobody takes it for a worker.
+func TestNothingOfAProbeOutlivesItsProcessOrItsMaster(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := app("api", 1)
+	var hang, pid string
+	a.Liveness, hang, pid = hangs(t)
+	a.Liveness.Timeout = spec.Duration(time.Minute)
+	before := d.start(a).Processes[0]
+	for what, end := range map[string]func(){
+		"its process":       func() { d.command("restart", "api"); before = d.list()[0] },
+		"the master":        d.killMaster,
+		"keeper and master": func() { d.killBoth(); d.spawn() },
+	} {
+		touch(t, hang)
+		pids := d.hung(pid)
+		remove(t, hang)
+		end()
+		d.gone(pids)
+		if got := d.list(); len(got) != 1 || got[0].PID != before.PID {
+			t.Errorf("after the end of %s: %+v", what, got)
+		}
+		remove(t, pid)
+	}
+	touch(t, hang)
+	pids := d.hung(pid)
+	if _, err := d.Kill(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	touch(t, filepath.Join(dir, "hang"))
-	d.eventually("a probe hangs", func() bool { return there(filepath.Join(dir, "hangs")) })
+	d.gone(pids)
+}
+
+func TestTheLastLineOfAProbeIsTheReasonHoweverMuchItPrints(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := app("api", 1)
+	full, fill := flag(t)
+	a.Readiness = often(shell("test -e " + full + " || exit 0; head -c 300000 /dev/zero | tr '\\0' x; echo; echo the disk is full; exit 1"))
+	d.start(a)
+	fill()
+	d.eventually("it is not ready", func() bool { return d.unready("api", 0) == "/bin/sh: exit code 1: the disk is full" })
+}
+
+func TestWhatAProbeHasAgainstAProcessOutlivesTheMaster(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	sick, fall := flag(t)
+	a := web("api", 2)
+	a.Readiness = often(shell("test $NEKO_SLOT = 0 || test ! -e " + sick))
+	a.Readiness.Failures = 50 // so that the next master does not find it out by itself
+	list := d.start(a).Processes
+	fall()
+	d.eventually("slot 1 is not ready", func() bool { return d.unready("api", 1) != "" })
 	d.killMaster()
-	if err := os.Remove(filepath.Join(dir, "hang")); err != nil {
-		t.Fatal(err)
+	if why := d.unready("api", 1); why != "/bin/sh: exit code 1" {
+		t.Errorf("why is %q", why)
 	}
-	d.eventually("nothing is left", func() bool { return family() == 1 })
-	if got := d.list(); len(got) != 1 || got[0].PID != before.PID {
-		t.Errorf("%+v", got)
+	if got := slotsThatAnswer(t, list[0].Listeners[0]); got != "0" {
+		t.Errorf("answers come from slots %s", got)
+	}
+}
+
+func TestThatAProcessHasSaidItIsReadyOutlivesTheMasterBeforeItHasPassed(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	warm, warmUp := flag(t)
+	said := filepath.Join(t.TempDir(), "said")
+	a := app("api", 1)
+	a.Command = []string{"/bin/sh", "-c", a.Command[0] + " say READY=1; touch " + said + "; exec sleep 1000"}
+	a.Startup = often(shell("test -e " + warm))
+	go func() { _, _ = d.Start(t.Context(), control.StartRequest{Apps: []spec.App{a}}, nil) }() // which the master's end cuts off
+	d.eventually("it has said so", func() bool { return there(said) })
+	before := d.list()[0]
+	d.killMaster()
+	warmUp()
+	after := d.until("it is ready", func(l []control.Process) bool { return l[0].State == control.Online })
+	if before.State != control.Launching || before.PID != after[0].PID {
+		t.Errorf("before %+v, after %+v", before, after[0])
 	}
 }

@@ -37,6 +37,7 @@ type process struct {
 	leaving   bool          // was told to stop, or stops by itself
 	saidReady bool          // READY=1
 	watchdog  watchdog
+	probers   []*prober
 	status    string // the last STATUS= it sent
 	failure   string // why it never became ready, or was given up
 	deadline  *time.Timer
@@ -222,6 +223,7 @@ func (m *master) letGo(p *process) {
 	s.drop(p)
 	s.leaving = append(s.leaving, p)
 	p.watchdog.stop()
+	m.stopAsking(p)
 	m.record(s)
 }
 

@@ -65,10 +65,8 @@ func (m *master) awaitReady(p *process) {
 // awaited is what makes a process ready, "" if no more than that it runs.
 func (p *process) awaited() string {
 	switch {
-	case p.probed() && !p.passed && p.unready != "":
-		return "pass its probe: " + p.unready
 	case p.probed() && !p.passed:
-		return "pass its probe"
+		return p.awaitedPass()
 	case p.spec.WaitReady:
 		return "say READY=1"
 	case len(p.spec.Listen) > 0:

@@ -57,8 +57,10 @@ type processRecord struct {
 	Start     uint64    `json:"start"`
 	StartedAt time.Time `json:"started_at"`
 	Role      role      `json:"role"`
-	As        int       `json:"as"`              // the slot that it was told it is in
-	Ready     bool      `json:"ready,omitempty"` // though it may not serve yet
+	As        int       `json:"as"`                   // the slot that it was told it is in
+	Ready     bool      `json:"ready,omitempty"`      // though it may not serve yet
+	SaidReady bool      `json:"said_ready,omitempty"` // though its probes may not have passed
+	Unready   string    `json:"unready,omitempty"`    // what its readiness probe has against it, though it serves
 }
 
 type role string
@@ -93,10 +95,14 @@ func (m *master) record(s *slot) {
 	}
 	add := func(p *process, as role) {
 		if p != nil {
-			r.Processes = append(r.Processes, processRecord{
+			pr := processRecord{
 				Launch: p.launch, PID: p.PID, Start: p.Start, StartedAt: p.startedAt, Role: as, As: p.as,
-				Ready: p.ready,
-			})
+				Ready: p.ready, SaidReady: p.saidReady && !p.ready,
+			}
+			if as == serving {
+				pr.Unready = p.unready
+			}
+			r.Processes = append(r.Processes, pr)
 		}
 	}
 	add(s.serving, serving)
@@ -163,6 +169,7 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	for _, s := range m.slots() {
 		begun = append(begun, m.adoptSlot(in, s)...)
 	}
+	endProbes(in)
 	for _, p := range begun {
 		m.adoptBegun(in, p)
 	}
@@ -171,7 +178,6 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	for _, e := range in.Exits {
 		m.keeperSays(e)
 	}
-	endProbes(in)
 	m.dropStrays(in)
 	for _, s := range m.slots() {
 		m.goOnWaiting(s)
@@ -302,7 +308,7 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 		p := &process{
 			Child: keeper.Child{PID: r.PID, Start: r.Start}, launch: r.Launch, slot: s, as: r.As, spec: s.spec,
 			startedAt: r.StartedAt, tails: newTails(),
-			ready: r.Role == serving || r.Ready, tookOver: r.Role == serving, leaving: r.Role == leaving,
+			ready: r.Role == serving || r.Ready, saidReady: r.SaidReady, unready: r.Unready, tookOver: r.Role == serving, leaving: r.Role == leaving,
 		}
 		p.watchdog.every = s.spec.Watchdog.D()
 		m.lastLaunch = max(m.lastLaunch, r.Launch)
@@ -390,7 +396,7 @@ func (m *master) atUnknownEnd(p *process) {
 func (m *master) adoptBegun(in *keeper.Inheritance, p *process) {
 	s := p.slot
 	for pid, child := range in.Children {
-		if env := environment(pid); isProbe(env) || len(env) > 0 &&
+		if env := environment(pid); len(env) > 0 &&
 			!(slices.Contains(env, "NEKO_APP="+s.app.name) && slices.Contains(env, "NEKO_SLOT="+strconv.Itoa(s.index))) {
 			continue
 		}

@@ -47,6 +47,7 @@ func (m *master) recover(in *keeper.Inheritance) error {
 	if s == nil {
 		return nil
 	}
+	endLostProbes(m.home)
 	unrecorded := s.unrecorded()
 	if len(s.living())+len(unrecorded) == 0 {
 		return nil

@@ -46,6 +46,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/ping", m.servePing)
 	mux.HandleFunc("GET /v1/processes", m.serveProcesses)
 	mux.HandleFunc("GET /v1/apps/{name}", m.serveApp)
+	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
 	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) ([]string, []string, error) {
 		var names []string
 		for _, app := range q.Apps {
@@ -58,6 +59,14 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 			}
 		}
 		notes, err := m.start(r, q.Apps, q.Reload)
+		return names, notes, err
+	}))
+	mux.HandleFunc("POST /v1/resurrect", command(m, func(r reporter, q control.ResurrectRequest) ([]string, []string, error) {
+		var names []string
+		for _, s := range q.Apps {
+			names = append(names, s.App.Name)
+		}
+		notes, err := m.resurrect(r, q.Apps)
 		return names, notes, err
 	}))
 	target := func(f func(reporter, []string) error) http.HandlerFunc {
@@ -248,6 +257,9 @@ func (s *slot) show() control.Process {
 		}
 		v.MemoryBytes, v.CPUPercent = p.usage.memory, p.usage.cpu
 	}
+	if s.serving != nil {
+		v.Unready = s.serving.unready
+	}
 	for _, g := range s.app.groups {
 		if g.Network == "unix" {
 			v.Listeners = append(v.Listeners, "unix:"+g.Address)
@@ -288,7 +300,7 @@ func (m *master) showAll(s *slot) control.ProcessExtra {
 		OutLog: paths[0], ErrLog: paths[1], Lost: m.showLost(paths),
 	}
 	if s.serving != nil {
-		v.Status, v.StartedAt, v.Unready = s.serving.status, s.serving.startedAt, s.serving.unready
+		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
 	}
 	for _, other := range []struct {
 		p   *process

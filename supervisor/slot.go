@@ -309,6 +309,7 @@ func (m *master) exited(p *process, end ending) {
 	delete(m.processes, p.PID)
 	p.cancelDeadline()
 	p.watchdog.stop()
+	m.stopAsking(p)
 	p.closeGate()
 	if p.pidfd != nil {
 		m.polls.Forget(p.watch)

@@ -114,7 +114,7 @@ func (m *master) enroll(specs []spec.App, reload bool) (list []enrolled, err err
 				list = append(list, enrolled{a, !same || reload})
 				continue
 			}
-			a := &app{name: want.Name, spec: want, size: m.instances(want), grant: m.grant, busy: make(chan struct{}, 1)}
+			a := m.newApp(want)
 			if problem := m.listen(a, a.size); problem != nil {
 				abandon(m.listenError(a.name, problem))
 				return
@@ -123,16 +123,25 @@ func (m *master) enroll(specs []spec.App, reload bool) (list []enrolled, err err
 			list = append(list, enrolled{a, false})
 		}
 		for _, a := range fresh {
-			m.apps[a.name] = a
-			m.warn("lost "+a.name, "")
-			m.order = append(m.order, a.name)
-			m.recordApp(a)
-			for len(a.slots) < a.size {
-				a.slots = append(a.slots, m.newSlot(a, len(a.slots)))
-			}
+			m.add(a)
 		}
 	})
 	return list, err
+}
+
+func (m *master) newApp(want *spec.App) *app {
+	return &app{name: want.Name, spec: want, size: m.instances(want), grant: m.grant, busy: make(chan struct{}, 1)}
+}
+
+// add makes an app known; its slots are stopped.
+func (m *master) add(a *app) {
+	m.apps[a.name] = a
+	m.warn("lost "+a.name, "")
+	m.order = append(m.order, a.name)
+	m.recordApp(a)
+	for len(a.slots) < a.size {
+		a.slots = append(a.slots, m.newSlot(a, len(a.slots)))
+	}
 }
 
 // startApp starts the slots of an app that do not run, or reloads it into
@@ -312,6 +321,9 @@ func (a *app) sameSockets(next *spec.App) error {
 }
 
 func (m *master) listenError(app string, err error) error {
+	if e, ok := errors.AsType[*control.Error](err); ok {
+		return failure(e.Hint, "%s: %s", app, e.Message)
+	}
 	var inUse *socket.InUseError
 	if errors.As(err, &inUse) {
 		for _, other := range m.apps {

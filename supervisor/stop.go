@@ -116,9 +116,8 @@ func (m *master) shutdown(why string) {
 		m.stopping = true
 		m.log("stopping: %s", why)
 		m.kept("stopping", m.conn.Set("stopping", "1"))
-		if err := m.conn.Notify("STOPPING=1"); err != nil {
-			m.log("tell the service manager: %v", err)
-		}
+		m.transition = true
+		m.tellManager("STOPPING=1")
 		m.stopInOrder()
 	})
 	m.until(func() bool { return len(m.processes) == 0 && !m.saver.busy })

@@ -55,6 +55,8 @@ func TestNoOrderOfEventsLeavesAnythingBehind(t *testing.T) {
 		a.MinUptime, a.MaxRestarts = spec.Duration(time.Millisecond), 1000 // what we kill is no fault of its own
 	}
 	apps[0].ShutdownDelay, apps[1].CronRestart, apps[2].RestartDelay = spec.Duration(50*time.Millisecond), "* * * * * *", spec.Duration(5*time.Millisecond)
+	apps[0].Readiness, apps[0].Liveness = often(spec.Probe{HTTP: "/livez"}), often(spec.Probe{TCP: "http"})
+	apps[2].Startup, apps[2].Liveness = often(shell("test -n $NEKO_PID")), often(shell("sleep 0.1 & wait"))
 	d.start(apps...)
 
 	var commands atomic.Int64

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"syscall"
 
 	"github.com/nekoctl/neko/supervisor/keeper"
@@ -16,8 +17,8 @@ type system interface {
 	// signal reaches p and nobody else, even if its pid is another's by now.
 	signal(p *process, s syscall.Signal) error
 	// ask is a probe of p: nil is a pass, an error says what is wrong. It is called
-	// outside of the loop, and returns within the question's timeout.
-	ask(p *process, question *spec.Probe) error
+	// outside of the loop, and returns soon after ctx is over.
+	ask(ctx context.Context, p *process, question *spec.Probe) error
 	// endGroup kills what is left of all that p has started.
 	endGroup(p *process)
 }
@@ -34,6 +35,7 @@ type holder interface {
 	Revision() int64
 	Ack(keeper.Child) error
 	Notify(state string) error
+	Alive() error
 	Ready() error
 	Fail(reason string) error
 	Stop(code int) error

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,6 +28,7 @@ type temper struct {
 	endsIn    time.Duration // ends by itself so long after its start
 	drainsIn  time.Duration // says STOPPING=1 by itself so long after its start, and obeys that
 	silentIn  time.Duration // gives signs of life until so long after its start; never: for ever
+	answersIn time.Duration // takes so long to answer a probe
 	endsReady bool          // ends in the instant in which it becomes ready
 }
 
@@ -43,7 +45,7 @@ func (t temper) String() string {
 		switch {
 		case d != never:
 			traits = append(traits, fmt.Sprintf("%s in %v", what, d))
-		case what == "ready" || what == "obeys":
+		case what == "ready" || what == "obeys" || what == "answers":
 			traits = append(traits, "never "+what)
 		}
 	}
@@ -52,6 +54,7 @@ func (t temper) String() string {
 	add("ends", t.endsIn)
 	add("drains", t.drainsIn)
 	add("silent", t.silentIn)
+	add("answers", t.answersIn)
 	if t.endsReady {
 		traits = append(traits, "ends when ready")
 	}
@@ -193,7 +196,22 @@ func (w *world) signal(p *process, s syscall.Signal) error {
 }
 
 // ask implements [system]: who is silent fails for two seconds, and passes again.
-func (w *world) ask(p *process, _ *spec.Probe) (err error) {
+func (w *world) ask(ctx context.Context, p *process, _ *spec.Probe) (err error) {
+	takes := never
+	w.m.do(func() {
+		if b := w.bodies[p.PID]; b != nil {
+			takes = b.temper.answersIn
+		}
+	})
+	answer := make(<-chan time.Time)
+	if takes != never {
+		answer = time.After(takes)
+	}
+	select {
+	case <-answer:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	w.m.do(func() {
 		b := w.bodies[p.PID]
 		switch {
@@ -224,7 +242,7 @@ func (w *world) become(t temper) {
 				w.in(t.obeysIn, b, func() { w.end(b, ending{0, "exit code 0"}) })
 			}
 		}
-		b.temper.endsReady = false
+		b.temper.endsReady, b.temper.answersIn = false, t.answersIn
 	}
 }
 
@@ -265,5 +283,6 @@ func (w *world) Records() map[string]string { return maps.Clone(w.records) }
 func (w *world) Revision() int64            { return w.revision }
 func (w *world) Ack(keeper.Child) error     { return nil }
 func (w *world) Notify(string) error        { return nil }
+func (w *world) Alive() error               { return nil }
 func (w *world) Ready() error               { return nil }
 func (w *world) Fail(string) error          { return nil }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/keeper"
 )
 
@@ -24,4 +25,12 @@ func (c *cli) spawn(ctx context.Context) (bool, error) {
 		}
 	}
 	return false, failed(c.home.Log()+" may say more", "cannot start the daemon: %v", err)
+}
+
+func (c *cli) noteBegun() { c.note("started the daemon on %s", c.home) }
+
+// runsAlready refuses a second daemon on a home.
+func (c *cli) runsAlready(command string, ping control.Ping) error {
+	return failed("nekoctl "+command+" without --no-daemon adds apps to it; nekoctl kill ends it",
+		"a daemon runs on %s already (pid %d)", c.home, ping.Keeper)
 }

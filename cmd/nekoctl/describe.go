@@ -115,7 +115,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		{"stop", stops(app.Spec)},
 		{"runs as", rights(app.Spec)},
 		{"depends on", needs(app.Spec)},
-		{"startup", asked(app.Spec.Startup)},
+		{"startup", startup(app.Spec.Startup)},
 		{"readiness", asked(app.Spec.Readiness)},
 		{"watched by", watches(app.Spec)},
 		{"spare", zeroless(app.Spec.Spare)},
@@ -298,7 +298,25 @@ func asked(p *spec.Probe) string {
 	if p == nil {
 		return ""
 	}
-	return fmt.Sprintf("%s every %v, which may fail %d times in a row, each within %v", p, p.Interval.D(), p.Failures-1, p.Timeout.D())
+	times := ""
+	switch n := p.Failures - 1; n {
+	case 0:
+	case 1:
+		times = ", which may fail once in a row"
+	default:
+		times = fmt.Sprintf(", which may fail %d times in a row", n)
+	}
+	return fmt.Sprintf("%s every %v%s, each within %v", p, p.Interval.D(), times, p.Timeout.D())
+}
+
+// startup is asked until it passes, however often it fails.
+func startup(p *spec.Probe) string {
+	if p == nil {
+		return ""
+	}
+	once := *p
+	once.Failures = 1
+	return asked(&once)
 }
 
 // needs are the apps that must have come to something first.

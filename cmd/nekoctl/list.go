@@ -22,7 +22,8 @@ Also: ls, l, ps, status
 
 Options:
     --json  print JSON: a list of objects with id, name, slot, pid, state,
-            restarts, uptime_ms, memory_bytes, cpu_percent, listeners
+            restarts, uptime_ms, memory_bytes, cpu_percent, listeners,
+            and of some: reason, unready
 
 States are launching, online, stopping, stopped, errored (it crashed too often
 and is not started again) and waiting restart. The column ↺ counts restarts.
@@ -70,7 +71,7 @@ func (c *cli) listCommand() *cobra.Command {
 	return cmd
 }
 
-// list shows processes as a table, and below it why some are not online.
+// list shows processes as a table, and below it why some are not online, or not ready.
 func (c *cli) list(list []control.Process) {
 	columns := []column{
 		{title: "id", right: true}, {title: "name"}, {title: "slot", right: true}, {title: "pid", right: true}, {title: "state"},
@@ -90,6 +91,9 @@ func (c *cli) list(list []control.Process) {
 	for _, p := range list {
 		if p.Reason != "" {
 			fmt.Fprintf(c.out, "%s:%d %s: %s\n", p.Name, p.Slot, c.out.paint(stateColor(p.State), string(p.State)), printable(p.Reason))
+		}
+		if p.Unready != "" {
+			fmt.Fprintf(c.out, "%s:%d not ready: %s\n", p.Name, p.Slot, printable(p.Unready))
 		}
 	}
 }

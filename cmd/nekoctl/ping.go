@@ -47,7 +47,7 @@ func (c *cli) pingCommand() *cobra.Command {
 				p.Warnings = append(p.Warnings, p.UpgradeFailed)
 			}
 			for _, w := range p.Warnings {
-				fmt.Fprintln(c.err, c.err.paint(yellow, "warning:")+" "+printable(w))
+				c.warn("%s", w)
 			}
 			if p.Version != version() && !c.quiet {
 				c.hint("this nekoctl is %s", version())

@@ -20,6 +20,7 @@ type cli struct {
 	out, err terminal
 	quiet    bool
 	home     home.Dir
+	machine  machine // on which startup installs units
 }
 
 const rootHelp = `nekoctl runs servers: one worker per CPU core, restarted when they crash,
@@ -40,6 +41,10 @@ Commands:
     list        show all processes
     describe    show all about one app
     logs        show what apps print, as they print it
+    save        save the list of apps
+    resurrect   start what was saved
+    startup     have systemd start what was saved, at each boot
+    unstartup   undo startup
     ping        say who runs
     upgrade     replace the daemon by another nekoctl; apps serve on
     kill        stop every app and the daemon
@@ -85,7 +90,7 @@ const environmentHelp = `Environment:
 
 // run is nekoctl with these arguments; it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
-	c := &cli{out: newTerminal(stdout), err: newTerminal(stderr)}
+	c := &cli{out: newTerminal(stdout), err: newTerminal(stderr), machine: thisMachine()}
 	root := c.command()
 	root.SetArgs(args)
 	err := root.Execute()
@@ -131,7 +136,8 @@ func (c *cli) command() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
-		c.listCommand(), c.describeCommand(), c.logsCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
+		c.listCommand(), c.describeCommand(), c.logsCommand(),
+		c.saveCommand(), c.resurrectCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(),
 	)
 	root.SetHelpCommand(helpCommand())

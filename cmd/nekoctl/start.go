@@ -154,8 +154,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 		return err
 	}
 	if up && f.noDaemon {
-		return failed("nekoctl start without --no-daemon adds apps to it; nekoctl kill ends it",
-			"a daemon runs on %s already (pid %d)", c.home, ping.Keeper)
+		return c.runsAlready("start", ping)
 	}
 	if up && len(args) == 1 && !f.any && cmd.ArgsLenAtDash() < 0 {
 		if known, err := c.startKnown(cmd, client, args[0]); known || err != nil {
@@ -181,7 +180,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 			return err
 		}
 		if up = !begun; begun {
-			c.note("started the daemon on %s", c.home)
+			c.noteBegun()
 		}
 	}
 	done, err := c.carryOut("started", func(step func(control.Progress)) (control.Done, error) {

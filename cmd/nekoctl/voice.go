@@ -149,6 +149,10 @@ func (c *cli) hint(format string, args ...any) {
 	fmt.Fprintln(c.err, c.err.paint(cyan, "hint:")+" "+printable(fmt.Sprintf(format, args...)))
 }
 
+func (c *cli) warn(format string, args ...any) {
+	fmt.Fprintln(c.err, c.err.paint(yellow, "warning:")+" "+printable(fmt.Sprintf(format, args...)))
+}
+
 // say is a line about what was done: --quiet leaves it out.
 func (c *cli) say(format string, args ...any) {
 	if !c.quiet {

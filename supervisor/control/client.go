@@ -54,11 +54,22 @@ func (c *Client) App(ctx context.Context, name string) (AppDetail, error) {
 	return a, c.get(ctx, "/v1/apps/"+url.PathEscape(name), &a)
 }
 
+// Specs are all apps with what they are started with, in the order of their start.
+func (c *Client) Specs(ctx context.Context) ([]Saved, error) {
+	var list []Saved
+	return list, c.get(ctx, "/v1/specs", &list)
+}
+
 // Start starts apps. Like all that follow it calls progress, if that is not
 // nil, for each step, and returns when the command has ended; an error that the
 // master reports is an [*Error].
 func (c *Client) Start(ctx context.Context, r StartRequest, progress func(Progress)) (Done, error) {
 	return c.post(ctx, "/v1/start", r, progress)
+}
+
+// Resurrect brings up apps that were saved.
+func (c *Client) Resurrect(ctx context.Context, r ResurrectRequest, progress func(Progress)) (Done, error) {
+	return c.post(ctx, "/v1/resurrect", r, progress)
 }
 
 // Command is one of the commands that take targets: "stop", "restart",

@@ -4,7 +4,9 @@
 //	GET  /v1/ping                       Ping
 //	GET  /v1/processes                  []Process, ordered by id
 //	GET  /v1/apps/{name}                AppDetail
+//	GET  /v1/specs                      []Saved, in the order of their start
 //	POST /v1/start    StartRequest      a stream of Event
+//	POST /v1/resurrect ResurrectRequest "
 //	POST /v1/stop     TargetRequest     "
 //	POST /v1/restart  TargetRequest     "
 //	POST /v1/reload   TargetRequest     "
@@ -69,6 +71,9 @@ type Process struct {
 	Listeners   []string `json:"listeners"`    // "http://…" is not known; "127.0.0.1:4000", "unix:/path"
 	// Reason says why the slot is not online, in a sentence; "" if it is.
 	Reason string `json:"reason,omitempty"`
+	// Unready is what the readiness probe of a slot that is online has against its
+	// process: it gets no new connections where others are ready.
+	Unready string `json:"unready,omitempty"`
 }
 
 // AppDetail is what describe shows.
@@ -82,12 +87,11 @@ type AppDetail struct {
 // ProcessExtra is a Process with what list has no room for.
 type ProcessExtra struct {
 	Process
-	Unready    string    `json:"unready,omitempty"` // what its readiness probe has against it
-	Status     string    `json:"status,omitempty"`  // the last STATUS= it sent
+	Status     string    `json:"status,omitempty"` // the last STATUS= it sent
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	OutLog     string    `json:"out_log"`
 	ErrLog     string    `json:"err_log"`
-	Lost       []Lost    `json:"lost,omitempty"` // from the logs, as they cannot be written
+	Lost       []Lost    `json:"lost,omitempty"`      // from the logs, as they cannot be written
 	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
 	LastExitAt time.Time `json:"last_exit_at,omitzero"`
 	// Starting, Spare, StandIn and Draining are the pids of a successor that is
@@ -119,6 +123,20 @@ type StartRequest struct {
 	// Targets are apps that are known, to be started as they are, beside Apps or in
 	// their place.
 	Targets []string `json:"targets,omitempty"`
+}
+
+// Saved is an app as `nekoctl save` keeps it: all that it is to be started with,
+// its secrets and the number that it was scaled to among that.
+type Saved struct {
+	App     spec.App `json:"app"`
+	Stopped bool     `json:"stopped,omitempty"` // by a command, as a whole
+}
+
+// ResurrectRequest brings up what was saved. What was stopped is there again as
+// stopped; an app that is known stays as it is, and is started if it is not to be
+// stopped; one that cannot be started keeps none of the others from it.
+type ResurrectRequest struct {
+	Apps []Saved `json:"apps"`
 }
 
 // TargetRequest names what a command is about: names of apps, ids of processes,

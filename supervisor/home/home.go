@@ -23,6 +23,7 @@ func (d Dir) Lock() string    { return filepath.Join(string(d), "neko.lock") }  
 func (d Dir) PID() string     { return filepath.Join(string(d), "neko.pid") }    // the keeper's
 func (d Dir) Log() string     { return filepath.Join(string(d), "neko.log") }    // the daemon's own
 func (d Dir) State() string   { return filepath.Join(string(d), "state.json") }  // what keeper and master know, for when both are killed
+func (d Dir) Dump() string    { return filepath.Join(string(d), "dump.json") }   // what `nekoctl save` has kept
 func (d Dir) Logs() string    { return filepath.Join(string(d), "logs") }        // the workers'
 
 // OutLog and ErrLog are the files that a slot's processes print to, or, for slot

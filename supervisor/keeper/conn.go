@@ -231,6 +231,10 @@ func (c *Conn) Notify(state string) error {
 	return c.link.send(packet{verb: "NOTIFY", body: state})
 }
 
+// Alive says that the master does not stand still. Once it has it must go on to, at
+// every [Beat].
+func (c *Conn) Alive() error { return c.link.send(packet{verb: "ALIVE"}) }
+
 // Ready tells whoever started the daemon that it serves commands.
 func (c *Conn) Ready() error { return c.link.send(packet{verb: "READY"}) }
 

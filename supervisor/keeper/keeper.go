@@ -58,6 +58,8 @@ type keeper struct {
 	ended    bool // STOP or FAIL came
 	code     int
 	upgrade  upgrade
+	watchdog time.Duration // within which the service manager wants to hear of us; 0: never
+	looks    *time.Ticker
 }
 
 type master struct {
@@ -65,6 +67,8 @@ type master struct {
 	link    *link
 	outbox  *outbox
 	packets <-chan packet // nil once all that it sent is read
+	aliveAt time.Time     // when it last said that it is alive; zero: it never has
+	late    bool          // at the last look it had not for too long
 }
 
 // Run is the keeper; it returns the exit code of the process when the daemon
@@ -88,6 +92,9 @@ func Run(h home.Dir, o Options) int {
 	}
 	if o.ExitWith != "" {
 		k.records["exit-with"] = o.ExitWith
+	}
+	if err := k.takeGiven(); err != nil {
+		return k.fail(err.Error())
 	}
 	return k.keep(h)
 }
@@ -118,6 +125,9 @@ func (k *keeper) heed() {
 // one already.
 func (k *keeper) keep(h home.Dir) int {
 	k.home = h
+	k.watchdog = watchdogInterval()
+	k.looks = time.NewTicker(k.lookEvery())
+	defer k.looks.Stop()
 	defer os.Remove(h.PID())
 	if err := writePID(h); err != nil {
 		if !k.served {
@@ -368,6 +378,8 @@ func (k *keeper) serve() {
 			k.signal(s)
 		case <-k.upgrade.proven:
 			k.renew()
+		case <-k.looks.C:
+			k.look()
 		}
 	}
 }
@@ -382,6 +394,8 @@ func (k *keeper) wait(d time.Duration) {
 			return
 		case s := <-k.signals:
 			k.signal(s)
+		case <-k.looks.C:
+			k.look()
 		}
 	}
 }
@@ -424,10 +438,14 @@ func (k *keeper) handle(p packet) {
 	case "PUT":
 		k.drop(name)
 		k.files[name] = p.files
+		store(name, p.files)
 	case "SET":
 		k.drop(name)
 		k.records[name] = p.body
 	case "DEL":
+		if _, held := k.files[name]; held {
+			unstore(name)
+		}
 		k.drop(name)
 	case "ACK":
 		acked := p.child()
@@ -436,6 +454,10 @@ func (k *keeper) handle(p packet) {
 				k.exits = append(k.exits[:i], k.exits[i+1:]...)
 				break
 			}
+		}
+	case "ALIVE":
+		if m := k.master; m != nil {
+			m.aliveAt, m.late = time.Now(), false
 		}
 	case "NOTIFY":
 		if err := notifyManager(p.body); err != nil {
@@ -486,21 +508,6 @@ func (k *keeper) drop(name string) {
 	closeAll(k.files[name])
 	delete(k.files, name)
 	delete(k.records, name)
-}
-
-// notifyManager is sd_notify(3).
-func notifyManager(state string) error {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return nil
-	}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	// unix.SockaddrUnix reads a leading @ as an abstract name, as sd_notify does.
-	return unix.Sendto(fd, []byte(state), unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: path})
 }
 
 // Describe says how a process ended: "exit code 1", "signal: killed".

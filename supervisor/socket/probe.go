@@ -15,8 +15,8 @@ import (
 // this machine can send one, and from an address that nothing else uses.
 const probeNet = 127<<24 | 65<<16
 
-// ErrNotAddressable says that no connection can be sent to one slot of a group:
-// the group is not reached over IPv4, or is blind, or the slot has no socket.
+// ErrNotAddressable says that no connection can be sent to one slot of a group that
+// has several: the group is not reached over IPv4, or the slot has no socket.
 var ErrNotAddressable = errors.New("no connection can be sent to it alone")
 
 // Probe is the way to the socket of one slot, whatever the steering says. It is a
@@ -25,20 +25,36 @@ var ErrNotAddressable = errors.New("no connection can be sent to it alone")
 type Probe struct {
 	network, address string
 	source           netip.Addr // invalid: any
-	ours             bool       // a socket of a group
+	Leads            Leads
 }
+
+// Leads says who may accept a connection.
+type Leads string
+
+const (
+	Elsewhere Leads = ""           // whoever listens there
+	ToOne     Leads = "one slot"   // any process that has its socket
+	ToAll     Leads = "all slots"  // they have one socket
+	Anywhere  Leads = "any socket" // one of theirs, and nobody knows which
+)
 
 // To is the way to any address.
 func To(address string) Probe { return Probe{network: "tcp", address: address} }
 
-// OfSlot says whether it is the way to the socket of a slot, or of all slots.
-func (p Probe) OfSlot() bool { return p.ours }
-
-// Probe is the way to the socket of a slot; in a shared group and to a unix
-// socket, which all slots have together, that of any connection.
+// Probe is the way to the socket of a slot; in a shared group, to a unix socket,
+// which all slots have together, and in a blind group that of any connection.
 func (g *Group) Probe(slot int) (Probe, error) {
-	if g.shared {
-		return Probe{network: g.Network, address: g.Address, ours: true}, nil
+	any := Probe{network: g.Network, address: g.Address}
+	switch {
+	case g.shared:
+		any.Leads = ToAll
+		return any, nil
+	case len(g.fds) == 1 && slot == 0:
+		any.Leads = ToOne
+		return any, nil
+	case g.blind && g.FD(slot) >= 0:
+		any.Leads = Anywhere
+		return any, nil
 	}
 	host, port, err := g.reached(slot)
 	if err != nil {
@@ -47,7 +63,7 @@ func (g *Group) Probe(slot int) (Probe, error) {
 	n := probeNet + uint32(slot)
 	return Probe{
 		network: "tcp4",
-		ours:    true,
+		Leads:   ToOne,
 		address: net.JoinHostPort(host.String(), strconv.Itoa(port)),
 		source:  netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}),
 	}, nil
@@ -55,7 +71,7 @@ func (g *Group) Probe(slot int) (Probe, error) {
 
 // reached is where a slot's socket is reached over IPv4 from this machine.
 func (g *Group) reached(slot int) (host netip.Addr, port int, err error) {
-	if g.FD(slot) < 0 || g.blind {
+	if g.FD(slot) < 0 {
 		return host, 0, ErrNotAddressable
 	}
 	bound, err := unix.Getsockname(g.FD(slot))

@@ -133,6 +133,15 @@ func (a *App) Check() error {
 	return errs
 }
 
+// CheckValues is [App.Check] without the file system and the system's users, for
+// an app that need not be able to run.
+func (a *App) CheckValues() error {
+	if errs := a.checkValues(); len(errs) > 0 {
+		return errs
+	}
+	return nil
+}
+
 // checkValues is Check without the file system.
 func (a *App) checkValues() (errs Errors) {
 	add := func(key string, err *Error) {

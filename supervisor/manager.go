@@ -1,0 +1,194 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/keeper"
+	"github.com/nekoctl/neko/supervisor/socket"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// What a master has to do with a service manager goes by way of the keeper, which
+// is the main process: states and status lines, and sockets that the manager has
+// handed over (keeper/manager.go).
+
+// beat says that this master does not stand still, and what there is to say of the
+// daemon.
+func (m *master) beat() {
+	tick := time.NewTicker(keeper.Beat)
+	defer tick.Stop()
+	for {
+		m.do(func() {
+			m.kept("life", m.conn.Alive())
+			if status := m.statusLine(); status != m.status {
+				m.status = status
+				m.tellManager("STATUS=" + status)
+			}
+			if m.transition {
+				m.tellManager(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (5 * keeper.Beat).Microseconds()))
+			}
+		})
+		select {
+		case <-tick.C:
+		case <-m.ended:
+			return
+		}
+	}
+}
+
+func (m *master) tellManager(lines ...string) {
+	if err := m.conn.Notify(strings.Join(lines, "\n")); err != nil && !m.keeperGone {
+		m.log("tell the service manager: %v", err)
+	}
+}
+
+// statusLine is what `systemctl status` shows.
+func (m *master) statusLine() string {
+	all, online := 0, 0
+	for _, s := range m.slots() {
+		if all++; s.state == control.Online {
+			online++
+		}
+	}
+	return fmt.Sprintf("%d apps, %d of %d processes online", len(m.order), online, all)
+}
+
+// reloading tells the manager that a reload begins, and done that it has ended.
+func (m *master) reloading() (done func(err error)) {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // cannot fail for this clock
+	m.do(func() {
+		m.transition = true
+		m.tellManager("RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000))
+	})
+	return func(err error) {
+		m.do(func() {
+			m.transition = false
+			m.status = m.statusLine()
+			if err != nil {
+				line, _, _ := strings.Cut(err.Error(), "\n")
+				m.status += "; the reload failed: " + line
+			}
+			m.tellManager("READY=1", "STATUS="+m.status)
+		})
+	}
+}
+
+// takeGiven are the sockets that the service manager has for an app's listener, at
+// most n. They are the caller's now.
+func (m *master) takeGiven(app string, index int, l spec.Listener, n int) (fds []int) {
+	var left []keeper.Given
+	for _, g := range m.given {
+		var ours bool
+		if g.Stored() {
+			ours = strings.HasPrefix(g.Name, fmt.Sprintf("socket/%s/%d/", app, index)) && (sameAddress(g.FD, l) || strings.HasSuffix(l.Address, ":0"))
+		} else {
+			ours = sameAddress(g.FD, l)
+		}
+		if !ours || len(fds) == n {
+			left = append(left, g)
+			continue
+		}
+		fds = append(fds, g.FD)
+		m.withdraw(g.Key)
+		m.warn(g.Key, "")
+	}
+	m.given = left
+	return fds
+}
+
+// sortGiven brings stored sockets into the order of their slots.
+func sortGiven(list []keeper.Given) {
+	slot := func(g keeper.Given) int {
+		n, _ := strconv.Atoi(g.Name[strings.LastIndexByte(g.Name, '/')+1:])
+		return n
+	}
+	slices.SortStableFunc(list, func(a, b keeper.Given) int { return slot(a) - slot(b) })
+}
+
+// sameAddress says whether a socket is bound to the address of a listener.
+func sameAddress(fd int, l spec.Listener) bool {
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	var ip netip.Addr
+	var port int
+	switch a := bound.(type) {
+	case *unix.SockaddrUnix:
+		return l.Network == "unix" && a.Name == l.Address
+	case *unix.SockaddrInet4:
+		ip, port = netip.AddrFrom4(a.Addr), a.Port
+	case *unix.SockaddrInet6:
+		ip, port = netip.AddrFrom16(a.Addr), a.Port
+	}
+	host, want, found := cutLast(l.Address, ":")
+	if !found || l.Network != "tcp" || want != strconv.Itoa(port) {
+		return false
+	}
+	if host == "" {
+		return ip.IsUnspecified() && ip.Is6()
+	}
+	wanted, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && wanted == ip
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// openGroup opens a listener's sockets for n slots, those first that the service
+// manager has.
+func (m *master) openGroup(app string, index int, l spec.Listener, n int, shared bool) (*socket.Group, error) {
+	if shared || l.Network == "unix" {
+		n = min(n, 1)
+	}
+	fds := m.takeGiven(app, index, l, n)
+	if len(fds) == 0 {
+		return socket.Open(l.Network, l.Address, n, shared)
+	}
+	reuse, _ := unix.GetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	if n > 1 && reuse == 0 {
+		closeAll(fds)
+		return nil, failure("write ReusePort=yes in the socket unit, or balance: shared for the app",
+			"the service manager's socket for %s can be one process's only", l.Address)
+	}
+	g, err := socket.Adopt(l.Network, l.Address, shared, fds)
+	if err == nil {
+		err = g.Grow(n)
+	}
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+// endGiven is about the sockets that no app has taken when all are started: those
+// that an earlier life of the daemon had stored go, others may be wanted later.
+func (m *master) endGiven() {
+	var left []keeper.Given
+	for _, g := range m.given {
+		if !g.Stored() {
+			left = append(left, g)
+			m.warn(g.Key, fmt.Sprintf("the service manager's socket %s is of no app here", g.Name))
+			continue
+		}
+		_ = unix.Shutdown(g.FD, unix.SHUT_RD)
+		unix.Close(g.FD)
+		m.withdraw(g.Key)
+		m.tellManager("FDSTOREREMOVE=1", "FDNAME="+g.Name)
+	}
+	m.given = left
+}
