@@ -153,7 +153,6 @@ func (m *master) newSlot(a *app, index int) *slot {
 	id := slices.Index(used, false)
 	return &slot{
 		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped,
-		logs: m.logFiles(a.name, index),
 	}
 }
 

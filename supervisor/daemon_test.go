@@ -45,6 +45,8 @@ func TestMain(m *testing.M) {
 			os.Exit(supervisor.CheckMain("test"))
 		case supervisor.ExecMode:
 			os.Exit(supervisor.ExecMain(os.Args[2:]))
+		case supervisor.CompressMode:
+			os.Exit(supervisor.CompressMain(os.Args[2:]))
 		case "worker":
 			worker(os.Args[2:])
 		case "say":

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
@@ -146,52 +145,6 @@ func (m *master) usePipes(p *process, ours []int, fresh bool) {
 		p.gate = os.NewFile(uintptr(ours[2]), "gate")
 	}
 	m.pump(p, ours[0], ours[1], fresh)
-}
-
-// pump moves a process's output into the files of its slot. While it is not
-// ready its last lines are remembered, to be shown if it never gets there.
-func (m *master) pump(p *process, out, errRead int, fresh bool) {
-	for i, fd := range []int{out, errRead} {
-		var sink *logs.Prefixed
-		if m.console != nil {
-			sink = m.console.Prefixed(p.slot.String() + " | ")
-		}
-		var tail *logs.Tail
-		if fresh {
-			tail = p.tails[i]
-		}
-		pump, err := logs.Start(fd, p.slot.logs[i], copies(sink, tail))
-		if err != nil {
-			m.log("log of %s: %v", p.slot, err)
-			continue
-		}
-		p.pumps[i], p.consoles[i] = pump, sink
-	}
-	m.piped[p.pipesName()] = p
-	m.printing.Add(1)
-	go func() { // a grandchild may hold the pipes longer than the process lives
-		for _, pump := range p.pumps {
-			if pump != nil {
-				<-pump.Done()
-			}
-		}
-		m.printing.Done()
-		m.post(func() { m.forget(p) })
-	}()
-}
-
-// copies is where a copy of the output goes: the console, the memory of last
-// lines, both or (nil) nowhere.
-func copies(console *logs.Prefixed, tail *logs.Tail) io.Writer {
-	switch {
-	case console != nil && tail != nil:
-		return io.MultiWriter(tail, console)
-	case console != nil:
-		return console
-	case tail != nil:
-		return tail
-	}
-	return nil
 }
 
 // forget drops the keeper's hold on a process's pipes.

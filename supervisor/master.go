@@ -49,10 +49,10 @@ type master struct {
 	notify    notifySocket
 	notifyAll notifySocket // for workers of other users; without a name: not open
 	null      *os.File
-	polls     *poll.Poller   // pidfds
-	console   *logs.Shared   // standard output of a foreground daemon, else nil
-	printing  sync.WaitGroup // of the processes whose output is not at its end
-	asking    sync.WaitGroup // questions of probes that are under way
+	polls     *poll.Poller    // pidfds
+	consoles  [2]*logs.Shared // standard output and error of a foreground daemon, else nil
+	printing  sync.WaitGroup  // of the processes whose output is not at its end
+	asking    sync.WaitGroup  // questions of probes that are under way
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -188,7 +188,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	if foreground {
-		m.console = logs.NewShared(os.Stdout)
+		m.consoles = [2]*logs.Shared{logs.NewShared(os.Stdout), logs.NewShared(os.Stderr)}
 	}
 	m.given = in.Given()
 	sortGiven(m.given)
@@ -204,6 +204,8 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	go m.sample()
+	go m.keepLosses()
+	go m.tidyLogs()
 	go m.beat()
 	go m.watchGrant()
 	if m.stopping {
@@ -338,7 +340,11 @@ func (m *master) keeperSays(event any) {
 		case unix.SIGHUP:
 			go m.hangup()
 		case unix.SIGUSR1:
-			m.reopenLogs()
+			go func() {
+				if err := m.reopenLogs(); err != nil {
+					m.log("reopen the logs: %v", err)
+				}
+			}()
 		case unix.SIGUSR2:
 			go func() {
 				if err := m.upgrade("", 0); err != nil {
@@ -384,27 +390,11 @@ func (m *master) finishLogs() {
 	case <-printed:
 	case <-time.After(time.Second):
 	}
-	if m.console != nil {
-		m.console.Flush()
-	}
-}
-
-// reopenLogs lets pumps open their files anew, by name.
-func (m *master) reopenLogs() {
-	for _, file := range m.files {
-		go file.Close() // it waits for a line's end
-	}
-}
-
-// logFiles are where the processes of a slot print to.
-func (m *master) logFiles(app string, slot int) (files [2]*logs.File) {
-	for i, path := range []string{m.home.OutLog(app, slot), m.home.ErrLog(app, slot)} {
-		if m.files[path] == nil {
-			m.files[path] = logs.NewFile(path)
+	for _, console := range m.consoles {
+		if console != nil {
+			console.Flush()
 		}
-		files[i] = m.files[path]
 	}
-	return files
 }
 
 // settleAll lets every touched slot take its next step, until none is left.

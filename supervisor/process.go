@@ -43,7 +43,6 @@ type process struct {
 	deadline  *time.Timer
 	tails     [2]*logs.Tail // the last lines of out and err while it starts
 	pumps     [2]*logs.Pump
-	consoles  [2]*logs.Prefixed
 	usage     usage
 
 	heavySince time.Time // it has more memory than it may have; zero: it has not

@@ -173,6 +173,7 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	for _, p := range begun {
 		m.adoptBegun(in, p)
 	}
+	m.adoptLosses(in)
 	m.adoptPipes(in)
 	for _, e := range in.Exits {
 		m.keeperSays(e)
@@ -267,8 +268,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		a.groups, a.deposited = nil, nil // the app is stopped
 	}
 	for i := 0; ; i++ {
-		s := &slot{app: a, index: i, spec: a.spec, want: stop, state: control.Stopped,
-			logs: m.logFiles(name, i), steered: true}
+		s := &slot{app: a, index: i, spec: a.spec, want: stop, state: control.Stopped, steered: true}
 		var sr slotRecord
 		if !m.parse(in, s.recordName(), &sr) {
 			break
@@ -445,10 +445,10 @@ func (m *master) adoptPipes(in *keeper.Inheritance) {
 			index, _ := strconv.Atoi(parts[2])
 			a := m.apps[parts[1]]
 			if a == nil || index >= len(a.slots) {
-				gone := &slot{app: &app{name: parts[1]}, index: index, logs: m.logFiles(parts[1], index)}
+				gone := &slot{app: &app{name: parts[1]}, index: index}
 				p = &process{launch: launch, slot: gone, tails: newTails()}
 			} else {
-				p = &process{launch: launch, slot: a.slots[index], tails: newTails()}
+				p = &process{launch: launch, slot: a.slots[index], spec: a.slots[index].spec, tails: newTails()}
 			}
 		}
 		m.usePipes(p, fds, !p.ready)

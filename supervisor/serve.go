@@ -81,6 +81,8 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		return q.Targets, notes, err
 	}))
 	mux.HandleFunc("POST /v1/delete", target(m.delete))
+	mux.HandleFunc("POST /v1/flush", target(func(_ reporter, targets []string) error { return m.flush(targets) }))
+	mux.HandleFunc("POST /v1/reopen", target(func(reporter, []string) error { return m.reopenLogs() }))
 	mux.HandleFunc("POST /v1/scale", command(m, func(r reporter, q control.ScaleRequest) ([]string, []string, error) {
 		return []string{q.Name}, nil, m.scale(r, q.Name, q.Instances)
 	}))
@@ -285,16 +287,17 @@ func (m *master) serveApp(w http.ResponseWriter, r *http.Request) {
 		d = control.AppDetail{Name: a.name, Spec: *a.spec, URL: announceURL(a), Processes: []control.ProcessExtra{}}
 		d.Spec.Env = hideSecrets(a.spec.Env)
 		for _, s := range list[0].slots() {
-			d.Processes = append(d.Processes, s.showAll(m.home))
+			d.Processes = append(d.Processes, m.showAll(s))
 		}
 	})
 	answer(w, http.StatusOK, d)
 }
 
-func (s *slot) showAll(h home.Dir) control.ProcessExtra {
+func (m *master) showAll(s *slot) control.ProcessExtra {
+	paths := m.logPaths(s.spec, s)
 	v := control.ProcessExtra{
 		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt,
-		OutLog: h.OutLog(s.app.name, s.index), ErrLog: h.ErrLog(s.app.name, s.index),
+		OutLog: paths[0], ErrLog: paths[1], Lost: m.showLost(paths),
 	}
 	if s.serving != nil {
 		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
-	"github.com/nekoctl/neko/supervisor/logs"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -67,8 +66,7 @@ type slot struct {
 	attempts      int      // launches that have failed since the slot was told to run
 	victim        *process // the last of them, nil if it could not even be forked
 
-	logs     [2]*logs.File // out, err
-	recorded slotRecord    // as the keeper has it
+	recorded slotRecord // as the keeper has it
 
 	inherited []processRecord // while a new master takes over
 }
@@ -262,9 +260,9 @@ func (m *master) serve(p *process) {
 	s := p.slot
 	p.tookOver = true
 	p.cancelDeadline()
-	for i, pump := range p.pumps {
+	for _, pump := range p.pumps {
 		if pump != nil {
-			pump.Copy(copies(p.consoles[i], nil))
+			pump.Copy(nil)
 		}
 	}
 	s.serving, s.spec = p, p.spec

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/nekoctl/neko/supervisor/logs"
 )
 
 // A follower prints what is appended to the logs of a folder. It looks instead
@@ -23,29 +24,39 @@ type follower struct {
 	wanted func(logName) bool
 	past   func(logName) bool  // of an app that is no more: only what comes; nil: none
 	files  map[string]*logFile // by name
+	style  lineStyle
+	match  func([]byte) bool // lines that are shown; nil: all
 }
 
 const lookEvery = 100 * time.Millisecond
 
 // logFile is a file that is read as it grows.
 type logFile struct {
+	logName
+	path   string // links followed
 	file   *os.File
 	info   fs.FileInfo
 	offset int64
 	rest   []byte // of a line that has no end yet
-	prefix string
+	latest string // the file that was put aside of it last; they sort
 }
 
 // longestLine is how much of a line is held back until its end has come.
 const longestLine = 64 << 10
 
-// begin prints the last lines of each file, the files that grew last coming
-// last. The beginning of a line counts as a line.
-func (f *follower) begin(lines int) error {
+// begin prints the last lines of each log, those of all logs in the order of their
+// times; of the logs of one second those that grew last come last.
+func (f *follower) begin(query logs.Query) error {
 	names, err := f.names()
 	if err != nil {
 		return err
 	}
+	type shown struct {
+		*logFile
+		logs.Line
+	}
+	var all []shown
+	var open []*logFile
 	for _, name := range names {
 		l, err := f.open(name)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -54,17 +65,30 @@ func (f *follower) begin(lines int) error {
 		if err != nil {
 			return err
 		}
-		n, _ := parseLogName(name)
-		if f.past != nil && f.past(n) {
+		open = append(open, l)
+	}
+	slices.SortStableFunc(open, func(a, b *logFile) int { return a.info.ModTime().Compare(b.info.ModTime()) })
+	for _, l := range open {
+		if f.past != nil && f.past(l.logName) {
 			l.offset = l.info.Size()
-		} else if l.offset, err = lastLines(l.file, l.info.Size(), lines); err != nil {
+			continue
+		}
+		lines, offset, err := logs.Past(l.path, query)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		l.offset = offset
+		for _, line := range lines {
+			all = append(all, shown{l, line})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b shown) int { return a.At.Compare(b.At) })
+	for _, line := range all {
+		if err := f.print(line.logFile, line.At, line.Text); err != nil {
 			return err
 		}
 	}
-	names = slices.DeleteFunc(names, func(name string) bool { return f.files[name] == nil })
-	slices.SortStableFunc(names, func(a, b string) int { return f.files[a].info.ModTime().Compare(f.files[b].info.ModTime()) })
-	for _, name := range names {
-		l := f.files[name]
+	for _, l := range open {
 		if err := f.read(l); err != nil {
 			return err
 		}
@@ -104,11 +128,15 @@ func (f *follower) look() error {
 			continue // between two names: the next look finds it
 		}
 		if l != nil && !os.SameFile(l.info, info) {
-			// Rotated: to its end first, then on in the new one.
+			// Rotated: to its end first, then what else was put aside since, then on in
+			// the new one.
 			if err := f.read(l); err != nil {
 				return err
 			}
 			if err := f.flush(l); err != nil {
+				return err
+			}
+			if err := f.readAside(l); err != nil {
 				return err
 			}
 			l.file.Close()
@@ -143,15 +171,12 @@ func (f *follower) look() error {
 func (f *follower) names() (names []string, err error) {
 	entries, err := os.ReadDir(f.dir)
 	for _, entry := range entries {
-		if l, ok := parseLogName(entry.Name()); ok && f.wanted(l) && entry.Type().IsRegular() {
+		if l, ok := parseLogName(entry.Name()); ok && f.wanted(l) && (entry.Type().IsRegular() || entry.Type() == fs.ModeSymlink) {
 			names = append(names, entry.Name())
 		}
 	}
 	return names, err
 }
-
-// colors of the apps' names.
-var prefixColors = []color{"36", "32", "35", "34", "33", "96", "92", "95"}
 
 func (f *follower) open(name string) (*logFile, error) {
 	file, err := os.Open(filepath.Join(f.dir, name))
@@ -163,18 +188,33 @@ func (f *follower) open(name string) (*logFile, error) {
 		file.Close()
 		return nil, err
 	}
-	n, _ := parseLogName(name)
-	sum := 0
-	for _, c := range n.app {
-		sum += int(c)
+	l := &logFile{path: filepath.Join(f.dir, name), file: file, info: info}
+	l.logName, _ = parseLogName(name)
+	if to, err := filepath.EvalSymlinks(l.path); err == nil {
+		l.path = to
 	}
-	paint := prefixColors[sum%len(prefixColors)]
-	if n.err {
-		paint = red
+	if aside, err := logs.Aside(l.path); err == nil && len(aside) > 0 {
+		l.latest = aside[len(aside)-1]
 	}
-	l := &logFile{file: file, info: info, prefix: f.out.paint(paint, fmt.Sprintf("%s:%d |", n.app, n.slot)) + " "}
 	f.files[name] = l
 	return l, nil
+}
+
+// readAside prints files that came and were put aside between two looks. The first
+// that is new is the one that was read last.
+func (f *follower) readAside(l *logFile) error {
+	aside, err := logs.Aside(l.path)
+	if err != nil {
+		return err
+	}
+	aside = slices.DeleteFunc(aside, func(name string) bool { return name <= l.latest || name == l.latest+".gz" })
+	for _, name := range aside[min(1, len(aside)):] {
+		err := logs.Each(name, func(text []byte) error { return f.come(l, text) })
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // read prints the whole lines that came.
@@ -184,17 +224,15 @@ func (f *follower) read(l *logFile) error {
 		n, err := l.file.ReadAt(buffer, l.offset)
 		l.offset += int64(n)
 		l.rest = append(l.rest, buffer[:n]...)
-		var text []byte
 		for {
 			line, rest, found := bytes.Cut(l.rest, []byte("\n"))
 			if !found {
 				break
 			}
-			text = append(append(append(text, l.prefix...), line...), '\n')
+			if err := f.come(l, line); err != nil {
+				return err
+			}
 			l.rest = rest
-		}
-		if _, err := f.out.Write(text); err != nil {
-			return err
 		}
 		if len(l.rest) > longestLine {
 			if err := f.flush(l); err != nil {
@@ -210,37 +248,20 @@ func (f *follower) read(l *logFile) error {
 	}
 }
 
+// come is a line that has just come.
+func (f *follower) come(l *logFile, text []byte) error {
+	if f.match != nil && !f.match(text) {
+		return nil
+	}
+	return f.print(l, time.Now(), text)
+}
+
 // flush prints the beginning of a line whose end may never come.
 func (f *follower) flush(l *logFile) error {
 	if len(l.rest) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(f.out, "%s%s\n", l.prefix, l.rest)
+	rest := l.rest
 	l.rest = nil
-	return err
-}
-
-// lastLines is where the last n lines of a file of this size begin.
-func lastLines(file io.ReaderAt, size int64, n int) (int64, error) {
-	const block = 64 << 10
-	buffer := make([]byte, block)
-	if n == 0 {
-		return size, nil
-	}
-	for end := size; end > 0; {
-		start := max(0, end-block)
-		b := buffer[:end-start]
-		if _, err := file.ReadAt(b, start); err != nil && err != io.EOF {
-			return 0, err
-		}
-		for i := len(b) - 1; i >= 0; i-- {
-			if b[i] == '\n' && start+int64(i)+1 < size {
-				if n--; n == 0 {
-					return start + int64(i) + 1, nil
-				}
-			}
-		}
-		end = start
-	}
-	return 0, nil
+	return f.come(l, rest)
 }

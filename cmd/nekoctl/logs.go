@@ -12,11 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/logs"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-const logsHelp = `Show the last lines that apps printed, and go on with what they print now.
-Works while the daemon is down, too: it reads the files in $NEKO_HOME/logs.
+const logsHelp = `Show the last lines that apps printed, those of all apps in the order of their
+times, and go on with what they print now. Works while the daemon is down, too:
+it reads the files, also those that were put aside by rotation.
 
 Usage:
     nekoctl logs [NAME | ID ...] [OPTIONS]
@@ -25,21 +27,32 @@ Without a name: all apps that there are. Name one that was deleted to see what
 it printed.
 
 Options:
-    -n, --lines N   begin with the last N lines of each file (15)
-        --out       standard output only
-        --err       standard error only
-        --nostream  print the last lines and end
+    -n, --lines N      begin with the last N lines of each log (15; all, with
+                       --since)
+        --since TIME   only what was printed since: 10m, 2h, 1d (ago), 15:04,
+                       "2026-01-31 15:04"
+        --grep REGEXP  only lines that match
+        --out          standard output only
+        --err          standard error only
+        --nostream     print the last lines and end
+        --timestamp    with the time of each line; of lines without a date it is
+                       known to the second
+        --raw          without the names of the apps
+        --json         an object for each line
 
 Examples:
     $ nekoctl logs
     $ nekoctl logs web --err
-    $ nekoctl logs web --lines 200 --nostream | grep timeout
+    $ nekoctl logs --since 10m --grep 'timeout|refused' --nostream
+    $ nekoctl logs web --lines 200 --nostream --raw > web.txt
 `
 
 func (c *cli) logsCommand() *cobra.Command {
 	var (
 		lines               int
+		from, pattern       string
 		out, errs, noFollow bool
+		style               lineStyle
 	)
 	cmd := &cobra.Command{
 		Use:               "logs",
@@ -50,6 +63,19 @@ func (c *cli) logsCommand() *cobra.Command {
 			if lines < 0 || lines > 1_000_000 {
 				return misuse("logs", "--lines: expected a number from 0 to 1000000, not %q", strconv.Itoa(lines))
 			}
+			query := logs.Query{Last: lines}
+			var err error
+			if query.Match, err = grep(pattern); err != nil {
+				return misuse("logs", "--grep: %v", err)
+			}
+			if from != "" {
+				if query.Since, err = since(from, time.Now()); err != nil {
+					return misuse("logs", "--since: %v", err)
+				}
+				if !cmd.Flags().Changed("lines") {
+					query.Last = 1_000_000
+				}
+			}
 			if err := c.findHome(); err != nil {
 				return err
 			}
@@ -57,14 +83,14 @@ func (c *cli) logsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f := &follower{dir: c.home.Logs(), out: c.out, files: map[string]*logFile{}}
+			f := &follower{dir: c.home.Logs(), out: c.out, files: map[string]*logFile{}, style: style, match: query.Match}
 			f.wanted = func(l logName) bool {
 				return want(l) && (out == errs || l.err == errs)
 			}
 			if len(args) == 0 {
 				f.past = c.pastApps(cmd.Context())
 			}
-			if err := f.begin(lines); err != nil {
+			if err := f.begin(query); err != nil {
 				return err
 			}
 			if noFollow {
@@ -74,9 +100,14 @@ func (c *cli) logsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVarP(&lines, "lines", "n", 15, "")
+	cmd.Flags().StringVar(&from, "since", "", "")
+	cmd.Flags().StringVar(&pattern, "grep", "", "")
 	cmd.Flags().BoolVar(&out, "out", false, "")
 	cmd.Flags().BoolVar(&errs, "err", false, "")
 	cmd.Flags().BoolVar(&noFollow, "nostream", false, "")
+	cmd.Flags().BoolVar(&style.timestamp, "timestamp", false, "")
+	cmd.Flags().BoolVar(&style.raw, "raw", false, "")
+	cmd.Flags().BoolVar(&style.json, "json", false, "")
 	return cmd
 }
 
@@ -146,7 +177,9 @@ func (c *cli) wantedLogs(ctx context.Context, targets []string) (func(logName) b
 		}
 		apps[target] = true
 	}
-	return func(l logName) bool { return apps[l.app] || slots[logName{app: l.app, slot: l.slot}] }, nil
+	return func(l logName) bool {
+		return apps[l.app] || slots[logName{app: l.app, slot: l.slot}]
+	}, nil
 }
 
 // logName is what the name of a log file says.
@@ -156,24 +189,23 @@ type logName struct {
 	slot int
 }
 
-// parseLogName reads NAME-out-SLOT.log and NAME-error-SLOT.log.
+// parseLogName reads NAME-out-SLOT.log and NAME-error-SLOT.log, or without a slot
+// (-1) what all slots of an app print to.
 func parseLogName(file string) (l logName, ok bool) {
 	rest, ok := strings.CutSuffix(file, ".log")
 	if !ok {
 		return l, false
 	}
-	i := strings.LastIndexByte(rest, '-')
-	if i < 0 || !isNumber(rest[i+1:]) {
-		return l, false
+	l.slot = -1
+	if i := strings.LastIndexByte(rest, '-'); i >= 0 && isNumber(rest[i+1:]) {
+		l.slot, _ = strconv.Atoi(rest[i+1:])
+		rest = rest[:i]
 	}
-	l.slot, _ = strconv.Atoi(rest[i+1:])
-	if app, ok := strings.CutSuffix(rest[:i], "-out"); ok && app != "" {
-		l.app = app
-		return l, true
+	for _, stream := range []string{"-out", "-error"} {
+		if app, ok := strings.CutSuffix(rest, stream); ok && app != "" {
+			l.app, l.err = app, stream == "-error"
+			return l, true
+		}
 	}
-	if app, ok := strings.CutSuffix(rest[:i], "-error"); ok && app != "" {
-		l.app, l.err = app, true
-		return l, true
-	}
-	return l, false
+	return logName{}, false
 }

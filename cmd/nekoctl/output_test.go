@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/logs"
 )
 
 // Every flag and every alias is in the help, and every help has an example.
@@ -220,7 +221,7 @@ func TestFollow(t *testing.T) {
 	add(file, "one\ntwo\nthree\nhal")
 	var out lockedBuffer
 	f := &follower{dir: dir, out: terminal{Writer: &out}, files: map[string]*logFile{}, wanted: func(l logName) bool { return l.app == "web" }}
-	if err := f.begin(2); err != nil {
+	if err := f.begin(logs.Query{Last: 2}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -271,11 +272,11 @@ func TestFollow(t *testing.T) {
 func TestLastLines(t *testing.T) {
 	text := strings.Repeat("a line\n", 50_000)
 	for n, want := range map[int]int64{0: 350_000, 1: 349_993, 3: 349_979, 20_000: 210_000, 50_000: 0, 60_000: 0} {
-		if got, err := lastLines(strings.NewReader(text), int64(len(text)), n); err != nil || got != want {
+		if got, err := logs.LastLines(strings.NewReader(text), int64(len(text)), n); err != nil || got != want {
 			t.Errorf("%d: %d, %v; want %d", n, got, err, want)
 		}
 	}
-	if got, _ := lastLines(strings.NewReader("no end"), 6, 1); got != 0 {
+	if got, _ := logs.LastLines(strings.NewReader("no end"), 6, 1); got != 0 {
 		t.Error(got)
 	}
 }
@@ -283,7 +284,7 @@ func TestLastLines(t *testing.T) {
 func TestParseLogName(t *testing.T) {
 	for in, want := range map[string]logName{
 		"web-out-0.log": {"web", false, 0}, "web-error-12.log": {"web", true, 12}, "a-out-1-error-2.log": {"a-out-1", true, 2},
-		"web-out-0.log.1": {}, "web-0.log": {}, "-out-0.log": {}, "web-out-.log": {}, "neko.log": {},
+		"web-out.log": {"web", false, -1}, "web-out-0.log.1": {}, "web-0.log": {}, "-out-0.log": {}, "web-out-.log": {}, "neko.log": {},
 	} {
 		if got, ok := parseLogName(in); got != want || ok != (want != logName{}) {
 			t.Errorf("%s: %+v", in, got)

@@ -41,6 +41,8 @@ Commands:
     list        show all processes
     describe    show all about one app
     logs        show what apps print, as they print it
+    flush       empty the logs
+    reloadLogs  open the logs anew, after others have renamed them
     save        save the list of apps
     resurrect   start what was saved
     startup     have systemd start what was saved, at each boot
@@ -136,7 +138,7 @@ func (c *cli) command() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
-		c.listCommand(), c.describeCommand(), c.logsCommand(),
+		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
 		c.saveCommand(), c.resurrectCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(),
 	)

@@ -11,6 +11,8 @@
 //	POST /v1/restart  TargetRequest     "
 //	POST /v1/reload   TargetRequest     "
 //	POST /v1/delete   TargetRequest     "
+//	POST /v1/flush    TargetRequest     ": empties logs
+//	POST /v1/reopen   TargetRequest     ": opens all logs anew; targets are not looked at
 //	POST /v1/scale    ScaleRequest      "
 //	POST /v1/upgrade  UpgradeRequest    ": then another master answers
 //	POST /v1/kill     (no body)         ": stops every app and the daemon
@@ -89,6 +91,7 @@ type ProcessExtra struct {
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	OutLog     string    `json:"out_log"`
 	ErrLog     string    `json:"err_log"`
+	Lost       []Lost    `json:"lost,omitempty"`      // from the logs, as they cannot be written
 	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
 	LastExitAt time.Time `json:"last_exit_at,omitzero"`
 	// Starting, Spare, StandIn and Draining are the pids of a successor that is
@@ -99,6 +102,14 @@ type ProcessExtra struct {
 	Spare    int   `json:"spare,omitempty"`
 	StandIn  int   `json:"stand_in,omitempty"`
 	Draining []int `json:"draining,omitempty"`
+}
+
+// Lost is output that a log does not have, and does not tell of yet.
+type Lost struct {
+	Path   string `json:"path"`
+	Bytes  int64  `json:"bytes"`
+	Lines  int64  `json:"lines"`
+	Reason string `json:"reason"`
 }
 
 // StartRequest starts apps, all or (if one of them cannot be checked) none. An

@@ -26,13 +26,17 @@ func (d Dir) State() string   { return filepath.Join(string(d), "state.json") } 
 func (d Dir) Dump() string    { return filepath.Join(string(d), "dump.json") }   // what `nekoctl save` has kept
 func (d Dir) Logs() string    { return filepath.Join(string(d), "logs") }        // the workers'
 
-// OutLog and ErrLog are the files that a slot's processes print to.
-func (d Dir) OutLog(app string, slot int) string {
-	return filepath.Join(d.Logs(), fmt.Sprintf("%s-out-%d.log", app, slot))
-}
+// OutLog and ErrLog are the files that a slot's processes print to, or, for slot
+// -1, those of all slots of an app.
+func (d Dir) OutLog(app string, slot int) string { return d.log(app+"-out", slot) }
 
-func (d Dir) ErrLog(app string, slot int) string {
-	return filepath.Join(d.Logs(), fmt.Sprintf("%s-error-%d.log", app, slot))
+func (d Dir) ErrLog(app string, slot int) string { return d.log(app+"-error", slot) }
+
+func (d Dir) log(name string, slot int) string {
+	if slot >= 0 {
+		name += fmt.Sprintf("-%d", slot)
+	}
+	return filepath.Join(d.Logs(), name+".log")
 }
 
 // places are where a home can be without a home folder of the user, which a

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -12,37 +13,64 @@ import (
 )
 
 const (
-	// chunk is the most that is moved at once, and the size that pipes are asked
-	// to have.
+	// chunk is the most that is moved at once, and the size to which the pipe of a
+	// talkative process grows.
 	chunk = 1 << 20
 	// batch is how long a pump lets a talkative worker fill its pipe before it
 	// moves the next chunk: it saves most of the CPU time of 200,000 lines.
 	batch = 2 * time.Millisecond
-	// patience is how long a pump may hold a file in the middle of a line before
-	// another process may write.
-	patience = 50 * time.Millisecond
+	// another is after how long an unfinished line is looked at again, should the
+	// kernel not tell that there is more of it.
+	another = time.Second
 )
 
 // A Pump moves one pipe into one file until all its writers are gone.
 type Pump struct {
-	pipe *os.File
-	file *File
-	sink atomic.Pointer[io.Writer]
-	done chan struct{}
+	pipe    *os.File
+	inode   uint64 // of the pipe
+	file    *File
+	form    *Form    // how lines are rewritten; nil: not at all
+	console *Console // where they go as well, or nil
+	merged  bool
+	sink    atomic.Pointer[io.Writer]
+	done    chan struct{}
+
+	capacity int       // of the pipe
+	partial  int       // bytes at its head that are no whole line yet
+	lookedAt time.Time // when that was seen
+	seen     int       // bytes at its head that the sink has had already
+	shown    int       // and the console
 }
 
-// Start begins to move. The pump owns pipe, the read end, and closes it. What
-// passes is copied to sink, if there is one.
-func Start(pipe int, file *File, sink io.Writer) (*Pump, error) {
+// Options are what may happen to lines on their way.
+type Options struct {
+	Form    *Form     // nil: they stay as they are
+	Console *Console  // lines are shown there as well; nil: nowhere
+	Merged  bool      // others will write to the same file all the time
+	Sink    io.Writer // gets a copy of all that comes, as it comes; may be nil
+}
+
+// Start begins to move. The pump owns pipe, the read end, and closes it.
+func Start(pipe int, file *File, o Options) (*Pump, error) {
 	if err := unix.SetNonblock(pipe, true); err != nil {
 		return nil, err
 	}
-	p := &Pump{pipe: os.NewFile(uintptr(pipe), "log pipe"), file: file, done: make(chan struct{})}
-	p.Copy(sink)
+	var s unix.Stat_t
+	if err := unix.Fstat(pipe, &s); err != nil {
+		return nil, err
+	}
+	p := &Pump{
+		pipe: os.NewFile(uintptr(pipe), "log pipe"), inode: s.Ino, file: file,
+		form: o.Form, console: o.Console, merged: o.Merged, done: make(chan struct{}),
+	}
+	p.Copy(o.Sink)
 	raw, err := p.pipe.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
+	file.mu.Lock()
+	file.form = o.Form
+	file.mu.Unlock()
 	file.pumps.Add(1)
 	go p.run(raw)
 	return p, nil
@@ -54,12 +82,10 @@ func Pipe() (read, write int, err error) {
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
 		return -1, -1, err
 	}
-	// Over the user's limit the kernel keeps the size it has, which is good enough.
-	_, _ = unix.FcntlInt(uintptr(ends[0]), unix.F_SETPIPE_SZ, chunk)
 	return ends[0], ends[1], unix.SetNonblock(ends[0], true)
 }
 
-// Copy changes where a copy of what passes goes; nil: nowhere.
+// Copy changes where a copy of what comes goes; nil: nowhere.
 func (p *Pump) Copy(sink io.Writer) {
 	if sink == nil {
 		p.sink.Store(nil)
@@ -85,117 +111,212 @@ func (p *Pump) Done() <-chan struct{} { return p.done }
 
 func (p *Pump) run(raw syscall.RawConn) {
 	defer close(p.done)
-	defer func() {
-		if p.file.pumps.Add(-1) == 0 {
-			p.file.Close()
-		}
-	}()
+	defer p.file.leave(p)
 	defer p.pipe.Close()
-	holding := false
-	var until time.Time
-	release := func() {
-		if holding {
-			<-p.file.turn
-			holding = false
-		}
-	}
-	defer release()
-	for {
-		if !holding && !p.readable(raw) {
-			return
-		}
-		if !holding {
-			p.file.turn <- struct{}{}
-			holding, until = true, time.Now().Add(patience)
-		}
+	for p.readable(raw) {
 		var n int
 		var err error
-		deadline := p.pipe.SetReadDeadline(until)
 		waitErr := raw.Read(func(fd uintptr) bool {
-			n, err = p.move(int(fd))
+			n, err = p.step(int(fd))
 			return err != unix.EAGAIN
 		})
-		if deadline != nil {
-			return // closed
-		}
-		if waitErr != nil { // the line's end does not come
-			release()
-			if !errors.Is(waitErr, os.ErrDeadlineExceeded) {
-				return
-			}
+		switch {
+		case errors.Is(waitErr, os.ErrDeadlineExceeded): // the end of a line does not come
 			continue
-		}
-		if err != nil || n == 0 {
+		case waitErr != nil, err != nil, n == 0:
 			return
-		}
-		if !p.file.midLine() {
-			release()
-			if n < chunk/2 {
-				time.Sleep(batch)
-			}
+		case n < chunk/2:
+			time.Sleep(batch)
 		}
 	}
 }
 
-// readable waits without a deadline until there is something, or the end.
+// readable waits until there is something, or the end. From then on there is a
+// deadline, for what is there may be less than a line.
 func (p *Pump) readable(raw syscall.RawConn) bool {
 	if p.pipe.SetReadDeadline(time.Time{}) != nil {
 		return false
 	}
-	return raw.Read(func(fd uintptr) bool {
+	err := raw.Read(func(fd uintptr) bool {
 		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(poll, 0)
 		return err == nil && n > 0
-	}) == nil
+	})
+	return err == nil && p.pipe.SetReadDeadline(time.Now().Add(another)) == nil
 }
 
-// move moves a chunk, and copies it to the sink if there is one: tee(2) first,
-// so that a master killed here has lost nothing of the file.
-func (p *Pump) move(pipe int) (int, error) {
-	sink := p.sink.Load()
-	if sink == nil {
-		return p.file.moveFrom(pipe, chunk)
+// step moves what can be moved. EAGAIN: nothing, until more has come.
+func (p *Pump) step(pipe int) (n int, err error) {
+	if p.whole() || p.sink.Load() != nil {
+		n, err = p.stepLines(pipe)
+	} else {
+		n, err = p.file.move(p, pipe, chunk)
 	}
-	copied, err := copyAhead(pipe)
-	switch {
-	case err != nil && err != unix.EAGAIN:
-		return p.file.moveFrom(pipe, chunk) // no descriptors left: the worker is not to suffer
-	case err != nil || len(copied) == 0:
+	if err != nil && err != unix.EAGAIN && n == 0 {
+		n, err = p.file.move(p, pipe, chunk) // no descriptors left: the worker is not to suffer
+	}
+	p.seen, p.shown = max(0, p.seen-n), max(0, p.shown-n)
+	if n > 0 {
+		p.partial = 0
+	}
+	if n >= peekSize/2 {
+		p.grow(pipe)
+	}
+	return n, err
+}
+
+// whole says that only whole lines may leave the pipe: they are rewritten, or
+// shown, or others write to the same file.
+func (p *Pump) whole() bool {
+	return p.form != nil || p.console != nil || p.merged && !p.file.null || p.file.pumps.Load() > 1 && !p.file.null
+}
+
+// grow makes the pipe a large one. Over the user's limit the kernel keeps the
+// size it has, which is good enough.
+func (p *Pump) grow(pipe int) {
+	if p.capacity >= chunk {
+		return
+	}
+	var err error
+	if p.capacity, err = unix.FcntlInt(uintptr(pipe), unix.F_SETPIPE_SZ, chunk); err != nil {
+		p.capacity, _ = unix.FcntlInt(uintptr(pipe), unix.F_GETPIPE_SZ, 0)
+	}
+}
+
+// stepLines looks at what is in the pipe, and then moves it.
+func (p *Pump) stepLines(pipe int) (int, error) {
+	if p.tooEarly(pipe) {
+		return 0, unix.EAGAIN
+	}
+	g, err := p.look(pipe)
+	if err != nil || g.n == 0 {
 		return 0, err
 	}
-	for moved := 0; moved < len(copied); {
-		n, err := p.file.moveFrom(pipe, len(copied)-moved)
+	if len(g.shown) > 0 {
+		p.console.write(g.shown)
+		p.shown = g.n
+	}
+	if g.text != nil && !g.begins {
+		return p.file.write(p, pipe, g.text, g.n)
+	}
+	if g.begins {
+		if err := p.file.begin(p, g.text); err != nil {
+			return p.file.move(p, pipe, g.n)
+		}
+	}
+	if g.claims {
+		p.file.claim(p)
+	}
+	for moved := 0; moved < g.n; {
+		n, err := p.file.move(p, pipe, g.n-moved)
 		if err != nil {
 			return moved, err
 		}
 		moved += n
 	}
-	_, _ = (*sink).Write(copied) // a sink is for looking on; the file has it
-	return len(copied), nil
+	return g.n, nil
 }
 
-// copyAhead is what the pipe holds, at most 64 KiB of it, left in the pipe.
-func copyAhead(pipe int) ([]byte, error) {
-	var scratch [2]int
-	if err := unix.Pipe2(scratch[:], unix.O_CLOEXEC); err != nil {
-		return nil, err
+// tooEarly spares a line that comes byte by byte from being looked at for each.
+func (p *Pump) tooEarly(pipe int) bool {
+	if p.partial < peekSize/4 || time.Since(p.lookedAt) > another/10 {
+		return false
 	}
-	defer unix.Close(scratch[0])
-	n, err := unix.Tee(pipe, scratch[1], 64<<10, unix.SPLICE_F_NONBLOCK)
-	unix.Close(scratch[1])
-	if err != nil || n == 0 {
-		return nil, err
+	n, ended := waiting(pipe)
+	return n < 2*p.partial && !ended && n < p.capacity/2
+}
+
+// a glance is what is to be done with the next n bytes of a pipe.
+type glance struct {
+	n      int
+	shown  []byte // what the console gets
+	text   []byte // what they become in the file; nil: they stay as they are
+	begins bool   // text is only put before them, at the beginning of a long line
+	claims bool   // they are the beginning of a line that goes on
+}
+
+func (p *Pump) look(pipe int) (g glance, err error) {
+	whole := p.whole()
+	goesOn := whole && (p.form == nil || p.form.Type != JSON) && p.file.goesOn(p)
+	s := takeScratch() // who has it waits for no file
+	defer s.give()
+	text, err := s.peek(pipe, peekSize)
+	if err != nil || len(text) == 0 {
+		return g, err
 	}
-	buf := make([]byte, n)
-	for read := 0; read < len(buf); {
-		n, err := unix.Read(scratch[0], buf[read:])
-		if err == unix.EINTR {
-			continue
+	p.copy(text)
+	now := time.Now()
+	if goesOn { // up to the line's end, as it is
+		if g.n = bytes.IndexByte(text, '\n') + 1; g.n == 0 {
+			g.n = len(text)
 		}
-		if err != nil {
-			return nil, err
-		}
-		read += n
+		p.show(&g, text, now)
+		return g, nil
 	}
-	return buf, nil
+	g.n = bytes.LastIndexByte(text, '\n') + 1
+	long := false
+	if g.n == 0 && whole {
+		if text, long, err = p.unfinished(pipe, s, text); err != nil {
+			return g, err
+		}
+		g.n = bytes.LastIndexByte(text, '\n') + 1
+	}
+	if g.n == 0 || !whole {
+		g.n = len(text)
+	}
+	p.show(&g, text, now)
+	switch {
+	case p.form == nil:
+		g.claims = long
+	case !long:
+		g.text = p.form.lines(nil, text[:g.n], now)
+	case p.form.Type == JSON:
+		g.n = wholeRunes(text[:g.n])
+		g.text = p.form.piece(nil, text[:g.n], now)
+	default:
+		g.text, g.begins = p.form.date(nil, now), true
+	}
+	return g, nil
+}
+
+// unfinished is about the beginning of a line: it is EAGAIN until its end is in
+// the pipe, or there will be none, or it has become long.
+func (p *Pump) unfinished(pipe int, s *scratch, text []byte) (all []byte, long bool, err error) {
+	p.capacity = max(p.capacity, peekSize)
+	there, ended := waiting(pipe)
+	if there > p.capacity/4 {
+		p.grow(pipe)
+	}
+	if there > len(text) {
+		if text, err = s.peek(pipe, longLine); err != nil {
+			return nil, false, err
+		}
+		p.copy(text)
+		if bytes.IndexByte(text, '\n') >= 0 {
+			return text, false, nil
+		}
+	}
+	switch {
+	case ended && there <= len(text):
+		return text, false, nil
+	case len(text) >= min(longLine, p.capacity/2) || there > len(text):
+		return text, true, nil
+	}
+	p.partial, p.lookedAt = len(text), time.Now()
+	return nil, false, unix.EAGAIN
+}
+
+// show makes ready what the console has not had.
+func (p *Pump) show(g *glance, text []byte, now time.Time) {
+	if p.console != nil && g.n > p.shown {
+		g.shown = p.console.lines(text[p.shown:g.n], now)
+	}
+}
+
+// copy gives the sink what it has not had.
+func (p *Pump) copy(text []byte) {
+	if sink := p.sink.Load(); sink != nil && len(text) > p.seen {
+		_, _ = (*sink).Write(text[p.seen:]) // it is for looking on; the file has it
+		p.seen = len(text)
+	}
 }

@@ -23,7 +23,7 @@ func newWorker(t *testing.T, file *File) worker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pump, err := Start(read, file, nil)
+	pump, err := Start(read, file, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +199,7 @@ func TestWhatIsInThePipeWhenAMasterDiesIsWrittenByTheNext(t *testing.T) {
 		t.Fatal(err)
 	}
 	unix.Close(write)
-	pump, err := Start(read, NewFile(path), nil)
+	pump, err := Start(read, NewFile(path), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestASinkSeesWhatTheFileGets(t *testing.T) {
 		t.Fatal(err)
 	}
 	tail := &Tail{}
-	pump, err := Start(read, file, tail)
+	pump, err := Start(read, file, Options{Sink: tail})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,11 +11,10 @@ import (
 func TestAConsoleThatNobodyReadsBlocksNobodyAndConfesses(t *testing.T) {
 	read, write := io.Pipe() // without room: a write waits for its reader
 	console := NewShared(write)
-	worker := console.Prefixed("api:0 | ")
-	line := []byte(strings.Repeat("x", 100) + "\n")
+	line := []byte("api:0 | " + strings.Repeat("x", 100) + "\n")
 	began := time.Now()
 	for range 1000 {
-		if _, err := worker.Write(line); err != nil {
+		if _, err := console.Write(line); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -30,7 +29,7 @@ func TestAConsoleThatNobodyReadsBlocksNobodyAndConfesses(t *testing.T) {
 		_, _ = io.Copy(&seen, read)
 	}()
 	console.Flush()
-	if _, err := worker.Write([]byte("somebody reads again\n")); err != nil {
+	if _, err := console.Write([]byte("api:0 | somebody reads again\n")); err != nil {
 		t.Fatal(err)
 	}
 	console.Flush()

@@ -1,7 +1,6 @@
 package logs
 
 import (
-	"bytes"
 	"strings"
 	"sync"
 )
@@ -38,34 +37,4 @@ func (t *Tail) Lines() []string {
 	}
 	lines := strings.Split(text, "\n")
 	return lines[max(0, len(lines)-tailLines):]
-}
-
-// Prefixed writes whole lines, each with a prefix, to a writer that others use
-// too. A line that grows beyond 64 KiB is written in pieces.
-type Prefixed struct {
-	out     *Shared
-	prefix  string
-	partial []byte
-}
-
-// Prefixed is a writer of lines that begin with prefix. It has one user.
-func (s *Shared) Prefixed(prefix string) *Prefixed { return &Prefixed{out: s, prefix: prefix} }
-
-func (p *Prefixed) Write(text []byte) (int, error) {
-	var whole bytes.Buffer
-	p.partial = append(p.partial, text...)
-	for {
-		line, rest, found := bytes.Cut(p.partial, []byte("\n"))
-		if !found && len(p.partial) < 64<<10 {
-			break
-		}
-		whole.WriteString(p.prefix)
-		whole.Write(line)
-		whole.WriteByte('\n')
-		p.partial = rest
-	}
-	if whole.Len() > 0 {
-		_, _ = p.out.Write(whole.Bytes())
-	}
-	return len(text), nil
 }
