@@ -186,7 +186,7 @@ func TestStartupRefusesWhatCannotWorkAndLeavesNothing(t *testing.T) {
 
 // What the daemon needs of systemd is said in one place.
 func TestUnitOfStartupIsOneThatSystemdUnderstands(t *testing.T) {
-	for _, key := range []string{"Type", "KillMode", "Restart", "TimeoutStopSec"} {
+	for _, key := range []string{"Type", "KillMode", "Restart", "OOMPolicy"} {
 		if !strings.Contains(configs.Unit, "\n"+key+"=") {
 			t.Errorf("configs/systemd/neko.service has no %s", key)
 		}
