@@ -257,8 +257,8 @@ func (c *cli) startup(ctx context.Context, u *unit, f startupFlags) error {
 		c.say("wrote %s", i.File)
 	}
 	if err := c.carryOutSteps(ctx, i, f.json); err != nil {
-		if !there {
-			_ = os.Remove(u.file) // nothing stays half done
+		if !there && os.Remove(u.file) == nil && !f.json { // nothing stays half done
+			c.note("removed %s again", u.file)
 		}
 		return err
 	}
@@ -283,10 +283,11 @@ func (c *cli) whatNext(ctx context.Context, u *unit) {
 	if !u.system && !exists(filepath.Join(c.machine.root, "/var/lib/systemd/linger", u.user)) {
 		c.hint("it starts when %s logs in, and ends when %s has logged out; at boot with: loginctl enable-linger", u.user, u.user)
 	}
+	start := u.systemctl("start", u.name)
 	if _, err := control.NewClient(u.home.Control()).Ping(ctx); err == nil {
-		c.note("what runs now is not systemd's until the next boot, or: nekoctl save && nekoctl kill && %s", u.systemctl("start", u.name))
+		c.note("what runs now becomes systemd's at the next boot; or now, as %s: nekoctl save && nekoctl kill, and then: %s", u.user, start)
 	} else {
-		c.note("start it now with: %s", u.systemctl("start", u.name))
+		c.note("start it now with: %s", start)
 	}
 }
 

@@ -168,7 +168,7 @@ func TestStartupRefusesWhatCannotWorkAndLeavesNothing(t *testing.T) {
 	refused("there is no user nosuchuser", "startup", "-u", "nosuchuser")
 	refused(`systemd is all that startup knows, and here is "upstart"`, "startup", "upstart")
 	b.breaks = "daemon-reload"
-	refused("error: systemctl daemon-reload: exit status 1\n  | Failed to connect to bus\n  | second line\n", "startup")
+	refused("removed "+filepath.Dir(unit)+"/neko-root.service again\nerror: systemctl daemon-reload: exit status 1\n  | Failed to connect to bus\n  | second line\n", "startup")
 	b.stranger = errors.New("permission denied")
 	refused("nobody cannot run ", "startup", "-u", "nobody")
 	b.stranger = nil
@@ -186,7 +186,7 @@ func TestStartupRefusesWhatCannotWorkAndLeavesNothing(t *testing.T) {
 
 // What the daemon needs of systemd is said in one place.
 func TestUnitOfStartupIsOneThatSystemdUnderstands(t *testing.T) {
-	for _, key := range []string{"Type", "KillMode", "Restart", "TimeoutStopSec"} {
+	for _, key := range []string{"Type", "KillMode", "Restart", "OOMPolicy"} {
 		if !strings.Contains(configs.Unit, "\n"+key+"=") {
 			t.Errorf("configs/systemd/neko.service has no %s", key)
 		}

@@ -26,7 +26,9 @@ const unitMark = "# Written by nekoctl startup"
 // lifeKeys are those by which systemd leads the daemon's life. They are as in
 // configs/systemd/neko.service. What that unit takes from apps for safety is not
 // taken here: they are to be what they were in the shell that started them.
-var lifeKeys = []string{"Type", "NotifyAccess", "TimeoutStartSec", "TimeoutStopSec", "WatchdogSec", "FileDescriptorStoreMax",
+//
+// Its bounds of start and stop are not taken either: they fit apps that are known.
+var lifeKeys = []string{"Type", "NotifyAccess", "WatchdogSec", "FileDescriptorStoreMax",
 	"KillMode", "Restart", "RestartSec", "OOMPolicy", "LimitNOFILE"}
 
 func (u *unit) text() string {
@@ -51,6 +53,9 @@ func (u *unit) text() string {
 	line("Environment", unitWord("NEKO_HOME="+string(u.home)))
 	line("ExecStart", unitWord(u.program)+" resurrect --no-daemon")
 	line("ExecReload", unitWord(u.program)+" reload all")
+	b.WriteString("# Each app has bounds of its own: listen_timeout, drain_timeout, kill_timeout. A\n# task that others wait for may take its time.\n")
+	line("TimeoutStartSec", "infinity")
+	line("TimeoutStopSec", "5min")
 	for key, value := range assignments("[Service]") {
 		if slices.Contains(lifeKeys, key) {
 			line(key, value)
