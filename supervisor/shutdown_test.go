@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
-	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -220,7 +219,7 @@ func TestAStaleRunFolderIsEmptied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.eventually("the home is free", func() bool { return !there(string(d.home.PID())) })
+	d.hasEnded()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -229,9 +228,7 @@ func TestAStaleRunFolderIsEmptied(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if d.keeper, err = keeper.Spawn(d.home); err != nil {
-		t.Fatal(err)
-	}
+	d.spawn()
 	d.start(app("api", 1))
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("%v, %v", left, err)

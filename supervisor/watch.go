@@ -182,20 +182,20 @@ func (l *lookout) look(r *root) (changed bool) {
 		r.info = nil
 		l.drop(r.folder)
 		return false
-	case r.info != nil && os.SameFile(info, r.info):
+	// A new one may have the inode of the old one, whose watch has gone with it.
+	case r.info != nil && os.SameFile(info, r.info) && l.watched[r.folder]:
 		return false
 	}
 	l.drop(r.folder)
 	r.info = info
 	if r.folder != r.path {
-		l.add(r.folder)
-		return true
+		return l.add(r.folder)
 	}
 	if l.isHome(r.folder) {
 		l.warn(r.folder + " is the daemon's own home: it is not watched")
 	}
 	l.addTree(r.folder)
-	return true
+	return l.watched[r.folder]
 }
 
 // addTree watches a folder and those in it. Symlinks are not followed.
