@@ -16,7 +16,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench clean
+.PHONY: help build run test lint fuzz chaos bench systemd clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,11 @@ chaos: ## the whole matrix of docs/guarantees.md, half an hour; root for all of 
 
 bench: build ## start, crash, memory, and what clients lose, each beside PM2; needs node and npm
 	$(GO) run ./scripts/bench -bin bin
+
+# RELEASE=trixie tries systemd 257.
+RELEASE ?= bookworm
+systemd: build ## the units under a real systemd, in a container; root, debootstrap, systemd-nspawn
+	scripts/systemd/try $(RELEASE)
 
 clean: ## remove bin/
 	rm -rf bin

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -258,6 +259,7 @@ func TestForegroundEndsWhenAllTasksAreDone(t *testing.T) {
 		if code := f.wait(); code != want {
 			t.Errorf("exit code %d, and not %d", code, want)
 		}
+		slices.Sort(f.stdout) // lines of two processes come as they are read
 		if out := strings.Join(f.stdout, "; "); (out == "first:0 | 1; second:0 | 2") != (want == 0) {
 			t.Errorf("standard output is %q", out)
 		}

@@ -84,26 +84,43 @@ func (m *master) reloading() (done func(err error)) {
 }
 
 // takeGiven are the sockets that the service manager has for an app's listener, at
-// most n. They are the caller's now.
-func (m *master) takeGiven(app string, index int, l spec.Listener, n int) (fds []int) {
+// most n. Those that were stored are the caller's now; of one that the manager
+// listens on itself it is a duplicate, and lent.
+func (m *master) takeGiven(app string, index int, l spec.Listener, n int) (fds []int, lent bool) {
+	for _, g := range m.given {
+		if !g.Stored() && sameAddress(g.FD, l) {
+			fd, err := unix.FcntlInt(uintptr(g.FD), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				m.log("the service manager's socket for %s: %v", l.Address, err)
+				return nil, false
+			}
+			m.warn(g.Key, "")
+			return []int{fd}, true
+		}
+	}
 	var left []keeper.Given
 	for _, g := range m.given {
-		var ours bool
-		if g.Stored() {
-			ours = strings.HasPrefix(g.Name, fmt.Sprintf("socket/%s/%d/", app, index)) && (sameAddress(g.FD, l) || strings.HasSuffix(l.Address, ":0"))
-		} else {
-			ours = sameAddress(g.FD, l)
-		}
+		ours := g.Stored() && strings.HasPrefix(g.Name, fmt.Sprintf("socket/%s/%d/", app, index)) &&
+			(sameAddress(g.FD, l) || strings.HasSuffix(l.Address, ":0"))
 		if !ours || len(fds) == n {
 			left = append(left, g)
 			continue
 		}
 		fds = append(fds, g.FD)
 		m.withdraw(g.Key)
-		m.warn(g.Key, "")
 	}
 	m.given = left
-	return fds
+	return fds, false
+}
+
+// lent are the listeners whose first socket is the service manager's as well.
+func (a *app) lent() (list []int) {
+	for i, g := range a.groups {
+		if g.Lent() {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 // sortGiven brings stored sockets into the order of their slots.
@@ -155,24 +172,29 @@ func (m *master) openGroup(app string, index int, l spec.Listener, n int, shared
 	if shared || l.Network == "unix" {
 		n = min(n, 1)
 	}
-	fds := m.takeGiven(app, index, l, n)
+	fds, lent := m.takeGiven(app, index, l, n)
 	if len(fds) == 0 {
 		return socket.Open(l.Network, l.Address, n, shared)
 	}
-	reuse, _ := unix.GetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_REUSEPORT)
-	if n > 1 && reuse == 0 {
-		closeAll(fds)
-		return nil, failure("write ReusePort=yes in the socket unit, or balance: shared for the app",
-			"the service manager's socket for %s can be one process's only", l.Address)
-	}
 	g, err := socket.Adopt(l.Network, l.Address, shared, fds)
+	if lent {
+		g.SetLent()
+	}
 	if err == nil {
 		err = g.Grow(n)
 	}
-	if err != nil {
-		return nil, errors.Join(err, g.Close())
+	if err == nil {
+		return g, nil
 	}
-	return g, nil
+	if lent && errors.Is(err, unix.EADDRINUSE) || errors.As(err, new(*socket.InUseError)) {
+		// The kernel wants ReusePort=yes, and that both sockets are one user's.
+		err = failure("write balance: shared for the app; ReusePort=yes in the socket unit does where the daemon is root, too",
+			"the service manager's socket for %s can be one process's only", l.Address)
+	}
+	if closeErr := g.Close(); closeErr != nil {
+		m.log("close %s: %v", l.Address, closeErr)
+	}
+	return nil, err
 }
 
 // endGiven is about the sockets that no app has taken when all are started: those
@@ -182,6 +204,11 @@ func (m *master) endGiven() {
 	for _, g := range m.given {
 		if !g.Stored() {
 			left = append(left, g)
+			if slices.ContainsFunc(m.order, func(name string) bool {
+				return slices.ContainsFunc(m.apps[name].spec.Listen, func(l spec.Listener) bool { return sameAddress(g.FD, l) })
+			}) {
+				continue
+			}
 			m.warn(g.Key, fmt.Sprintf("the service manager's socket %s is of no app here", g.Name))
 			continue
 		}

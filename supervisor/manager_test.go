@@ -95,7 +95,6 @@ func TestSocketsOfTheServiceManagerAreUsed(t *testing.T) {
 			if got := f.told(); got != "READY=1" {
 				t.Fatalf("told %q", got)
 			}
-			file.Close()
 			if _, err := early.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
 				t.Fatal(err)
 			}
@@ -110,6 +109,15 @@ func TestSocketsOfTheServiceManagerAreUsed(t *testing.T) {
 			f.killMaster()
 			f.command("reload", "api")
 			get(t, address)
+			// The service manager goes on to listen, whatever becomes of the app here.
+			f.command("stop", "api")
+			late, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatalf("its socket was shut down: %v", err)
+			}
+			defer late.Close()
+			f.command("restart", "api")
+			get(t, address)
 		})
 	}
 }
@@ -123,7 +131,7 @@ func TestASocketOfTheServiceManagerForOneProcessIsRefusedToMany(t *testing.T) {
 	if code := f.wait(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	if text := strings.Join(f.stderr, "\n"); !strings.Contains(text, "hint: write ReusePort=yes in the socket unit, or balance: shared") {
+	if text := strings.Join(f.stderr, "\n"); !strings.Contains(text, "hint: write balance: shared for the app") {
 		t.Errorf("%s", text)
 	}
 }

@@ -78,9 +78,10 @@ type master struct {
 	leaves        bool                // there will be: this one ends
 	piped         map[string]*process // whose pipes are not at their ends, by their names
 	keeperGone    bool
-	given         []keeper.Given // sockets of the service manager that no app has
-	transition    bool           // the service manager waits until all is up, reloaded or down
-	status        string         // that it was told last
+	given         []keeper.Given       // sockets of the service manager that no app has
+	transition    bool                 // the service manager waits until all is up, reloaded or down
+	status        string               // that it was told last
+	losses        map[string]logs.Loss // of output, as the keeper has them on record
 	warnings      map[string]string
 	saver         saver
 	files         map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
@@ -141,7 +142,7 @@ func newMaster(conn holder) *master {
 		signals: make(chan os.Signal, 16),
 		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, warnings: map[string]string{},
-		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{},
+		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
 	}
 }
 

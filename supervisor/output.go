@@ -251,10 +251,10 @@ const lossesRecord = "lost/"
 // missing in a log, and what is missing is to be said there, even if nobody prints
 // to it any more.
 func (m *master) keepLosses() {
-	recorded := map[string]logs.Loss{}
 	for {
 		var silent []*logs.File
 		m.do(func() {
+			recorded := m.losses
 			for path, file := range m.files {
 				loss := file.Lost()
 				if loss == recorded[path] {
@@ -295,7 +295,7 @@ func (m *master) adoptLosses(in *keeper.Inheritance) {
 			m.files[path] = logs.NewFile(path)
 		}
 		m.files[path].Miss(loss)
-		m.withdraw(name)
+		m.losses[path] = m.files[path].Lost()
 	}
 }
 

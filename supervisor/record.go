@@ -27,6 +27,7 @@ type appRecord struct {
 	Order int       `json:"order"` // among the apps
 	Spec  *spec.App `json:"spec"`
 	Size  int       `json:"size"`
+	Lent  []int     `json:"lent,omitempty"`  // the listeners whose first socket is the service manager's
 	Blind bool      `json:"blind,omitempty"` // its sockets cannot be steered
 	Grant grant     `json:"grant,omitzero"`
 	// RunDir is where its processes have been told that their run folder is.
@@ -79,7 +80,7 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
-	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Grant: a.grant, Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
+	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Grant: a.grant, Lent: a.lent(), Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
 	if reflect.DeepEqual(r, a.recorded) {
 		return
 	}
@@ -257,6 +258,9 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		}
 		if r.Blind {
 			g.StayBlind()
+		}
+		if slices.Contains(r.Lent, i) {
+			g.SetLent()
 		}
 		if g.Blind() {
 			m.warn("blind "+name, fmt.Sprintf("a worker of %s ended while there was no daemon, and its socket with it: new connections cannot be kept from a single worker until %s is stopped and started again", name, name))

@@ -28,6 +28,7 @@ type Group struct {
 	shared  bool   // one socket for all slots
 	fds     []int
 
+	lent     bool              // the first socket is somebody else's, too: see Lent
 	blind    bool              // the kernel's order is unknown: nothing can be steered
 	live     []int             // the slots that Steer named last; none: all
 	attached []unix.SockFilter // the program that steers; nil if it is not known
@@ -370,13 +371,23 @@ func deafen(fd int) error {
 	return err
 }
 
+// SetLent says that the first socket is the service manager's as well, which goes on
+// to listen on it: Close lets go of it and does not shut it down.
+func (g *Group) SetLent() { g.lent = true }
+
+// Lent says whether it is.
+func (g *Group) Lent() bool { return g.lent }
+
 // Close ends the group and removes the file of a unix socket.
 func (g *Group) Close() error {
 	var errs []error
-	for _, fd := range g.fds {
-		errs = append(errs, unix.Shutdown(fd, unix.SHUT_RD), unix.Close(fd))
+	for i, fd := range g.fds {
+		if !(i == 0 && g.lent) {
+			errs = append(errs, unix.Shutdown(fd, unix.SHUT_RD))
+		}
+		errs = append(errs, unix.Close(fd))
 	}
-	if g.Network == "unix" && len(g.fds) > 0 {
+	if g.Network == "unix" && len(g.fds) > 0 && !g.lent {
 		errs = append(errs, os.Remove(g.Address))
 	}
 	g.fds, g.attached = nil, nil
