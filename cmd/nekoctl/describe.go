@@ -146,6 +146,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"last exit", lastExit(p)},
 			{"out log", p.OutLog},
 			{"error log", p.ErrLog},
+			{"lost", lost(p.Lost)},
 		}
 		if p.PID != 0 {
 			facts[1][1] = uptime(time.Duration(p.UptimeMS)*time.Millisecond) + date(", since", p.StartedAt)
@@ -291,6 +292,15 @@ func limit(s spec.Size) string {
 		return ""
 	}
 	return size(int64(s))
+}
+
+// lost is what logs do not have, and do not tell of yet.
+func lost(list []control.Lost) string {
+	var parts []string
+	for _, l := range list {
+		parts = append(parts, fmt.Sprintf("%d bytes of output, as %s cannot be written: %s", l.Bytes, l.Path, l.Reason))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // asked is how often a probe asks what.

@@ -54,7 +54,7 @@ func (b *bench) measurements() []measurement {
 		single(figure{Name: "memory of a worker: bare worker", Unit: "MiB", Note: "a Node server, cluster mode"}, workerMemory(bareApp, clusterApp)),
 		single(figure{Name: "memory of a worker: neko-api", Unit: "MiB", Note: "a Node server, cluster mode"}, workerMemory(apiApp, clusterApp)),
 	}
-	list = append(list, many())
+	list = append(list, many(), lines())
 	for _, i := range incidents() {
 		list = append(list, i.measurement())
 	}
