@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -67,7 +68,15 @@ func (f *follower) begin(query logs.Query) error {
 		}
 		open = append(open, l)
 	}
-	slices.SortStableFunc(open, func(a, b *logFile) int { return a.info.ModTime().Compare(b.info.ModTime()) })
+	slices.SortStableFunc(open, func(a, b *logFile) int {
+		errors := func(l *logFile) int { // come last of what was written in one instant
+			if l.err {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(a.info.ModTime().Compare(b.info.ModTime()), cmp.Compare(a.app, b.app), a.slot-b.slot, errors(a)-errors(b))
+	})
 	for _, l := range open {
 		if f.past != nil && f.past(l.logName) {
 			l.offset = l.info.Size()

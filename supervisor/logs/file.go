@@ -240,6 +240,7 @@ func (f *File) lose(pipe, n int, err error) (int, error) {
 		fmt.Fprintf(os.Stderr, "neko: log %s: %v; output is being lost\n", f.Path, err)
 	}
 	f.miss(Loss{int64(lost), int64(lines), err.Error()})
+	f.ended() // with a line that is half in the file nobody goes on: what is missing is told there
 	return lost, discardErr
 }
 
