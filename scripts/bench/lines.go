@@ -83,7 +83,7 @@ func (s *side) untilKept(name string, n int) int {
 
 func (s *side) keepLines() (spent float64, err error) {
 	gate := filepath.Join(s.home, "gate")
-	if err := s.startShell("talker", "while [ ! -e "+gate+" ]; do sleep 0.05; done; seq 200000; exec sleep 1000"); err != nil {
+	if err := s.startShell("talker", "while [ ! -e "+gate+" ]; do sleep 0.05; done; i=0; while [ $i -lt 200000 ]; do echo a line of some length, as programs print them: $i; i=$((i+1)); done; exec sleep 1000"); err != nil {
 		return 0, err
 	}
 	pids, err := s.daemon(s)

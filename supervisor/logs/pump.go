@@ -19,6 +19,10 @@ const (
 	// batch is how long a pump lets a talkative worker fill its pipe before it
 	// moves the next chunk: it saves most of the CPU time of 200,000 lines.
 	batch = 2 * time.Millisecond
+	// longestBatch is how long that becomes for one that goes on and on, if its pipe
+	// is large enough not to make it wait.
+	longestBatch = 20 * time.Millisecond
+	talkative    = 4 << 10 // bytes in a batch
 	// another is after how long an unfinished line is looked at again, should the
 	// kernel not tell that there is more of it.
 	another = time.Second
@@ -113,6 +117,7 @@ func (p *Pump) run(raw syscall.RawConn) {
 	defer close(p.done)
 	defer p.file.leave(p)
 	defer p.pipe.Close()
+	wait := batch
 	for p.readable(raw) {
 		var n int
 		var err error
@@ -126,7 +131,10 @@ func (p *Pump) run(raw syscall.RawConn) {
 		case waitErr != nil, err != nil, n == 0:
 			return
 		case n < chunk/2:
-			time.Sleep(batch)
+			if wait = min(2*wait, longestBatch); n < talkative || p.capacity < chunk {
+				wait = batch
+			}
+			time.Sleep(wait)
 		}
 	}
 }
@@ -159,7 +167,7 @@ func (p *Pump) step(pipe int) (n int, err error) {
 	if n > 0 {
 		p.partial = 0
 	}
-	if n >= peekSize/2 {
+	if n >= peekSize/4 {
 		p.grow(pipe)
 	}
 	return n, err
