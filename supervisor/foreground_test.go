@@ -149,6 +149,19 @@ func (f *foreground) hears() string {
 	return string(buf[:n])
 }
 
+// says adds to what the service manager hears.
+func (f *foreground) says(state string) {
+	f.t.Helper()
+	conn, err := net.Dial("unixgram", f.notify.LocalAddr().String())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(state)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // wait returns the exit code.
 func (f *foreground) wait() int {
 	f.output.Wait()

@@ -33,7 +33,7 @@ func (m *master) beat() {
 				m.status = status
 				m.tellManager("STATUS=" + status)
 			}
-			if m.transition {
+			if m.transitions > 0 || m.stopping {
 				m.tellManager(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (5 * keeper.Beat).Microseconds()))
 			}
 		})
@@ -59,7 +59,11 @@ func (m *master) statusLine() string {
 			online++
 		}
 	}
-	return fmt.Sprintf("%d apps, %d of %d processes online", len(m.order), online, all)
+	line := fmt.Sprintf("%d apps, %d of %d processes online", len(m.order), online, all)
+	if m.reloadFailed != "" {
+		line += "; the reload failed: " + m.reloadFailed
+	}
+	return line
 }
 
 // reloading tells the manager that a reload begins, and done that it has ended.
@@ -67,20 +71,27 @@ func (m *master) reloading() (done func(err error)) {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // cannot fail for this clock
 	m.do(func() {
-		m.transition = true
+		m.transitions++
 		m.tellManager("RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000))
 	})
 	return func(err error) {
 		m.do(func() {
-			m.transition = false
-			m.status = m.statusLine()
 			if err != nil {
-				line, _, _ := strings.Cut(err.Error(), "\n")
-				m.status += "; the reload failed: " + line
+				m.reloadFailed, _, _ = strings.Cut(err.Error(), "\n")
 			}
-			m.tellManager("READY=1", "STATUS="+m.status)
+			m.settled()
 		})
 	}
+}
+
+// settled is the end of what the service manager waits for. It takes READY=1 for the
+// end of all, and so that is said at the last, and not in a daemon that stops.
+func (m *master) settled() {
+	if m.transitions--; m.transitions > 0 || m.stopping {
+		return
+	}
+	m.status = m.statusLine()
+	m.tellManager("READY=1", "STATUS="+m.status)
 }
 
 // takeGiven are the sockets that the service manager has for an app's listener, at
@@ -212,7 +223,10 @@ func (m *master) endGiven() {
 			m.warn(g.Key, fmt.Sprintf("the service manager's socket %s is of no app here", g.Name))
 			continue
 		}
-		_ = unix.Shutdown(g.FD, unix.SHUT_RD)
+		// The socket of a unit may have been stored besides; that one is in service.
+		if !slices.ContainsFunc(m.given, func(o keeper.Given) bool { return !o.Stored() && keeper.SameSocket(o.FD, g.FD) }) {
+			_ = unix.Shutdown(g.FD, unix.SHUT_RD)
+		}
 		unix.Close(g.FD)
 		m.withdraw(g.Key)
 		m.tellManager("FDSTOREREMOVE=1", "FDNAME="+g.Name)

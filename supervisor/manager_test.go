@@ -3,6 +3,7 @@ package supervisor_test
 import (
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -171,5 +172,149 @@ func TestStoredSocketsComeBack(t *testing.T) {
 	if conn, err := net.Dial("tcp", goneAddress); err == nil {
 		conn.Close()
 		t.Error("the socket of an app that is gone is still open")
+	}
+}
+
+// A socket of the service manager's must not be stored with it besides: the next
+// daemon would have it twice, and shut it down as what is left over.
+func TestASocketThatTheServiceManagerListensOnIsNotStored(t *testing.T) {
+	t.Parallel()
+	file, address := listening(t, false, "127.0.0.1:0")
+	lent, own := web("lent", 1), web("own", 1)
+	lent.Listen[0].Address = address
+	f := newManaged(t, []string{"LISTEN_FDNAMES=neko.socket"}, []*os.File{file}, lent, own)
+	var stored []string
+	for {
+		state, name, _ := strings.Cut(f.hears(), "\n")
+		if state == "READY=1" {
+			break
+		}
+		if state == "FDSTORE=1" {
+			stored = append(stored, name)
+		}
+	}
+	if got, want := strings.Join(stored, " "), "FDNAME=socket/own/0/0"; got != want {
+		t.Errorf("stored is %q, and not %q", got, want)
+	}
+}
+
+// Should it be stored all the same, that one is not what is left over.
+func TestASocketThatIsGivenTwiceServesOn(t *testing.T) {
+	t.Parallel()
+	file, address := listening(t, false, "127.0.0.1:0")
+	a := web("api", 2)
+	a.Listen[0].Address, a.Balance = address, spec.BalanceShared
+	f := newManaged(t, []string{"LISTEN_FDNAMES=neko.socket:socket/api/0/0"}, []*os.File{file, file}, a)
+	if got := f.told(); got != "READY=1" {
+		t.Fatalf("told %q", got)
+	}
+	get(t, address)
+}
+
+func TestAUnixSocketOfTheServiceManagerIsUsed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "api.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := l.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close(); l.Close() })
+	a := web("api", 2)
+	a.Listen[0].Network, a.Listen[0].Address = "unix", path
+	f := newManaged(t, nil, []*os.File{file}, a)
+	if got := f.told(); got != "READY=1" {
+		t.Fatalf("told %q", got)
+	}
+	answers := func() {
+		t.Helper()
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(make([]byte, 100)); n == 0 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	}
+	answers()
+	f.command("stop", "api")
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the service manager's socket has lost its file: %v", err)
+	}
+	f.command("restart", "api")
+	answers()
+}
+
+// The reason stays in the status for as long as no reload has gone well.
+func TestTheServiceManagerIsToldWhyAReloadFailed(t *testing.T) {
+	t.Parallel()
+	ill := filepath.Join(t.TempDir(), "ill")
+	a := web("api", 2)
+	a.Env["DIE_IF"] = ill
+	f := newManaged(t, nil, nil, a)
+	if got := f.told(); got != "READY=1" {
+		t.Fatalf("told %q", got)
+	}
+	if err := os.WriteFile(ill, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kill(t, f.keeper, syscall.SIGHUP)
+	statusWith := func(text string) string {
+		for {
+			if _, status, _ := strings.Cut("\n"+f.hears(), "\nSTATUS="); strings.Contains(status, text) {
+				return status
+			}
+			if t.Failed() {
+				return ""
+			}
+		}
+	}
+	const failed = "1 apps, 2 of 2 processes online; the reload failed: api:0: the new process"
+	if got := statusWith("the reload failed"); !strings.HasPrefix(got, failed) {
+		t.Errorf("the status is %q", got)
+	}
+	f.command("stop", "api")
+	if got := statusWith("0 of 2"); !strings.Contains(got, "the reload failed") {
+		t.Errorf("then it is %q", got)
+	}
+	if err := os.Remove(ill); err != nil {
+		t.Fatal(err)
+	}
+	f.command("restart", "api")
+	f.command("reload", "api")
+	if got := statusWith("2 of 2 processes online"); strings.Contains(got, "the reload failed") {
+		t.Errorf("and after one that went well %q", got)
+	}
+}
+
+// A service manager takes READY=1 for the end of whatever was under way.
+func TestAReloadThatIsCutOffByAStopIsNotReady(t *testing.T) {
+	t.Parallel()
+	a, open := gated(t, "api")
+	f := newManaged(t, nil, nil, a)
+	f.awaken()
+	f.until("launching", func(l []control.Process) bool { return states(l) == "api:0 launching" })
+	kill(t, f.keeper, syscall.SIGHUP)
+	if got := f.told(); got != "RELOADING=1" {
+		t.Fatalf("told %q", got)
+	}
+	kill(t, f.keeper, syscall.SIGTERM)
+	if got := f.told(); got != "STOPPING=1" {
+		t.Errorf("told %q", got)
+	}
+	open()
+	if code := f.wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	f.says("END=1")
+	if got := f.told(); got != "END=1" {
+		t.Errorf("told %q after STOPPING=1", got)
 	}
 }

@@ -79,8 +79,9 @@ type master struct {
 	piped         map[string]*process // whose pipes are not at their ends, by their names
 	keeperGone    bool
 	given         []keeper.Given       // sockets of the service manager that no app has
-	transition    bool                 // the service manager waits until all is up, reloaded or down
+	transitions   int                  // for which the service manager waits: the start, reloads
 	status        string               // that it was told last
+	reloadFailed  string               // why, if none has gone well since
 	losses        map[string]logs.Loss // of output, as the keeper has them on record
 	warnings      map[string]string
 	saver         saver
@@ -220,7 +221,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 			m.log("%s", upgrade)
 		}
 	}
-	m.transition = foreground && booted == ""
+	m.transitions++ // until announce
 	go func() {
 		if foreground && booted == "" {
 			booted = m.boot(boot)
@@ -247,11 +248,7 @@ func (m *master) announce() {
 	if err := m.conn.Ready(); err != nil {
 		m.log("tell the keeper: %v", err)
 	}
-	m.do(func() {
-		m.transition = false
-		m.status = m.statusLine()
-		m.tellManager("READY=1", "STATUS="+m.status)
-	})
+	m.do(m.settled)
 }
 
 // loop owns the state until the daemon ends, or this master. Events are what the

@@ -18,6 +18,9 @@ func (m *master) reload(r reporter, targets []string) (notes []string, err error
 		m.do(func() { notes = append(notes, more...) })
 		return err
 	})
+	if err == nil {
+		m.do(func() { m.reloadFailed = "" })
+	}
 	return notes, err
 }
 

@@ -116,7 +116,6 @@ func (m *master) shutdown(why string) {
 		m.stopping = true
 		m.log("stopping: %s", why)
 		m.kept("stopping", m.conn.Set("stopping", "1"))
-		m.transition = true
 		m.tellManager("STOPPING=1")
 		m.stopInOrder()
 	})

@@ -438,7 +438,7 @@ func (k *keeper) handle(p packet) {
 	case "PUT":
 		k.drop(name)
 		k.files[name] = p.files
-		store(name, p.files)
+		k.store(name, p.files)
 	case "SET":
 		k.drop(name)
 		k.records[name] = p.body

@@ -67,11 +67,28 @@ func tellManager(state string, fds ...int) {
 	}
 }
 
-// store has the service manager keep a listening socket, too.
-func store(name string, fds []int) {
-	if strings.HasPrefix(name, stored) && len(fds) == 1 {
+// store has the service manager keep a listening socket, too. One that it listens on
+// itself it has anyway, and would give twice.
+func (k *keeper) store(name string, fds []int) {
+	if strings.HasPrefix(name, stored) && len(fds) == 1 && !k.lent(fds[0]) {
 		tellManager("FDSTORE=1\nFDNAME="+name, fds[0])
 	}
+}
+
+// lent says whether a socket is one that the service manager listens on.
+func (k *keeper) lent(fd int) bool {
+	for key, fds := range k.files {
+		if isGiven(key) && !strings.HasPrefix(k.records[key+"/name"], stored) && SameSocket(fd, fds[0]) {
+			return true
+		}
+	}
+	return false
+}
+
+// SameSocket says whether two descriptors are of one socket.
+func SameSocket(a, b int) bool {
+	var one, other unix.Stat_t
+	return unix.Fstat(a, &one) == nil && unix.Fstat(b, &other) == nil && one.Dev == other.Dev && one.Ino == other.Ino
 }
 
 func unstore(name string) {

@@ -29,6 +29,7 @@ type Group struct {
 	fds     []int
 
 	lent     bool              // the first socket is somebody else's, too: see Lent
+	alone    bool              // and no other can be beside it, so that there is nothing to steer
 	blind    bool              // the kernel's order is unknown: nothing can be steered
 	live     []int             // the slots that Steer named last; none: all
 	attached []unix.SockFilter // the program that steers; nil if it is not known
@@ -83,7 +84,7 @@ func Adopt(network, address string, shared bool, fds []int) (*Group, error) {
 }
 
 // Steerable says whether connections can be kept from a single slot.
-func (g *Group) Steerable() bool { return !g.shared && !g.blind }
+func (g *Group) Steerable() bool { return !g.shared && !g.blind && !g.alone }
 
 // Blind says that a group with a socket for each slot cannot be steered, as one
 // of them was lost. Opened anew it can.
@@ -373,7 +374,13 @@ func deafen(fd int) error {
 
 // SetLent says that the first socket is the service manager's as well, which goes on
 // to listen on it: Close lets go of it and does not shut it down.
-func (g *Group) SetLent() { g.lent = true }
+func (g *Group) SetLent() {
+	g.lent = true
+	if len(g.fds) > 0 {
+		reuse, err := unix.GetsockoptInt(g.fds[0], unix.SOL_SOCKET, unix.SO_REUSEPORT)
+		g.alone = err == nil && reuse == 0
+	}
+}
 
 // Lent says whether it is.
 func (g *Group) Lent() bool { return g.lent }

@@ -239,3 +239,30 @@ func TestShareable(t *testing.T) {
 		}
 	}
 }
+
+// A service manager's socket without SO_REUSEPORT makes no group in the kernel.
+func TestALentSocketThatIsAloneIsNotSteered(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	fd, err := unix.FcntlInt(file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := Adopt("tcp", l.Addr().String(), false, []int{fd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	g.SetLent()
+	if err := g.Steer([]int{0}); g.Steerable() || err != nil {
+		t.Errorf("steerable is %v, and steering it: %v", g.Steerable(), err)
+	}
+}
