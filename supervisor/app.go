@@ -40,6 +40,7 @@ func socketsName(app string, group, index int) string {
 
 // listen opens the sockets for n slots; all or none.
 func (m *master) listen(a *app, n int) error {
+	defer m.withdrawTaken()
 	if len(a.groups) == 0 {
 		var groups []*socket.Group
 		for i, l := range a.spec.Listen {

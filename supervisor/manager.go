@@ -95,8 +95,9 @@ func (m *master) settled() {
 }
 
 // takeGiven are the sockets that the service manager has for an app's listener, at
-// most n. Those that were stored are the caller's now; of one that the manager
-// listens on itself it is a duplicate, and lent.
+// most n, in slot order; the caller owns them. If the first is one that the manager
+// listens on itself, it is a duplicate, and lent. Once they are deposited,
+// withdrawTaken is due.
 func (m *master) takeGiven(app string, index int, l spec.Listener, n int) (fds []int, lent bool) {
 	for _, g := range m.given {
 		if !g.Stored() && sameAddress(g.FD, l) {
@@ -106,22 +107,31 @@ func (m *master) takeGiven(app string, index int, l spec.Listener, n int) (fds [
 				return nil, false
 			}
 			m.warn(g.Key, "")
-			return []int{fd}, true
+			fds, lent = []int{fd}, true
+			break
 		}
 	}
 	var left []keeper.Given
 	for _, g := range m.given {
 		ours := g.Stored() && strings.HasPrefix(g.Name, fmt.Sprintf("socket/%s/%d/", app, index)) &&
 			(sameAddress(g.FD, l) || strings.HasSuffix(l.Address, ":0"))
-		if !ours || len(fds) == n {
+		if !ours || len(fds) == n || lent && keeper.SameSocket(g.FD, fds[0]) {
 			left = append(left, g)
 			continue
 		}
 		fds = append(fds, g.FD)
-		m.withdraw(g.Key)
+		m.taken = append(m.taken, g.Key)
 	}
 	m.given = left
-	return fds, false
+	return fds, lent
+}
+
+// withdrawTaken is for when the keeper has what was taken as the app's.
+func (m *master) withdrawTaken() {
+	for _, key := range m.taken {
+		m.withdraw(key)
+	}
+	m.taken = nil
 }
 
 // lent are the listeners whose first socket is the service manager's as well.
@@ -229,7 +239,6 @@ func (m *master) endGiven() {
 		}
 		unix.Close(g.FD)
 		m.withdraw(g.Key)
-		m.tellManager("FDSTOREREMOVE=1", "FDNAME="+g.Name)
 	}
 	m.given = left
 }

@@ -211,6 +211,79 @@ func TestASocketThatIsGivenTwiceServesOn(t *testing.T) {
 	get(t, address)
 }
 
+// Of a group whose first socket is the service manager's the others were stored, and
+// what has queued on them is served.
+func TestTheSocketsBesideALentOneComeBack(t *testing.T) {
+	t.Parallel()
+	own, address := listening(t, true, "127.0.0.1:0")
+	second, _ := listening(t, true, address)
+	var early []net.Conn
+	for range 32 { // enough for both
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		early = append(early, conn)
+	}
+	a := web("api", 2)
+	a.Listen[0].Address = address
+	f := newManaged(t, []string{"LISTEN_FDNAMES=neko.socket:socket/api/0/1"}, []*os.File{own, second}, a)
+	if got := f.told(); got != "READY=1" {
+		t.Fatalf("told %q", got)
+	}
+	second.Close()
+	for i, conn := range early {
+		if _, err := conn.Write([]byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(make([]byte, 100)); n == 0 || err != nil {
+			t.Errorf("connection %d got %d bytes, %v", i, n, err)
+		}
+	}
+	if got := slotsThatAnswer(t, address); got != "01" {
+		t.Errorf("answers come from slots %s", got)
+	}
+	f.command("stop", "api")
+	late, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatalf("the service manager's socket was shut down: %v", err)
+	}
+	late.Close()
+}
+
+// A name in the store is that of the socket that has it now, and not of one that an
+// earlier life of the daemon had on another address.
+func TestAStoredSocketOfAnotherAddressGivesUpItsName(t *testing.T) {
+	t.Parallel()
+	old, oldAddress := listening(t, true, "127.0.0.1:0")
+	a := web("api", 1)
+	a.Listen[0].Network, a.Listen[0].Address = "unix", filepath.Join(t.TempDir(), "api.sock")
+	f := newManaged(t, []string{"LISTEN_FDNAMES=socket/api/0/0", "WATCHDOG_USEC=300000"}, []*os.File{old}, a)
+	old.Close()
+	stored := false
+	for ready, heard := false, ""; !ready || heard != "WATCHDOG=1"; { // all that belongs to the start is said by then
+		heard = strings.ReplaceAll(f.hears(), "\n", " ")
+		switch {
+		case heard == "FDSTORE=1 FDNAME=socket/api/0/0":
+			stored = true
+		case heard == "FDSTOREREMOVE=1 FDNAME=socket/api/0/0":
+			stored = false
+		case strings.HasPrefix(heard, "READY=1"):
+			ready = true
+		case heard == "":
+			t.FailNow()
+		}
+	}
+	if !stored {
+		t.Error("the socket that serves is not in the store")
+	}
+	if conn, err := net.Dial("tcp", oldAddress); err == nil {
+		conn.Close()
+		t.Error("the socket of the address before is still open")
+	}
+}
+
 func TestAUnixSocketOfTheServiceManagerIsUsed(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "api.sock")

@@ -79,6 +79,7 @@ type master struct {
 	piped         map[string]*process // whose pipes are not at their ends, by their names
 	keeperGone    bool
 	given         []keeper.Given       // sockets of the service manager that no app has
+	taken         []string             // those that an app has, and is not deposited with yet
 	transitions   int                  // for which the service manager waits: the start, reloads
 	status        string               // that it was told last
 	reloadFailed  string               // why, if none has gone well since

@@ -443,7 +443,9 @@ func (k *keeper) handle(p packet) {
 		k.drop(name)
 		k.records[name] = p.body
 	case "DEL":
-		if _, held := k.files[name]; held {
+		if isGiven(name) {
+			k.letGo(name)
+		} else if _, held := k.files[name]; held {
 			unstore(name)
 		}
 		k.drop(name)

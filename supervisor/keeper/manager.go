@@ -130,6 +130,25 @@ func (k *keeper) takeGiven() error {
 	return nil
 }
 
+// letGo is about a socket that the service manager had stored, and that is given no
+// more: it leaves the store. FDSTOREREMOVE takes all of a name, and what has that name
+// now may be another socket, or this one may have another name: it is all stored anew
+// then. Of a socket that it has the manager closes the second.
+func (k *keeper) letGo(given string) {
+	name, files := k.records[given+"/name"], k.files[given]
+	delete(k.records, given+"/name")
+	if !strings.HasPrefix(name, stored) || len(files) != 1 {
+		return
+	}
+	if now := k.files[name]; len(now) == 1 && SameSocket(now[0], files[0]) && !k.lent(files[0]) {
+		return
+	}
+	unstore(name)
+	for name, files := range k.files {
+		k.store(name, files)
+	}
+}
+
 // watchdogInterval is how often the service manager must hear WATCHDOG=1, 0: never.
 func watchdogInterval() time.Duration {
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
