@@ -45,6 +45,11 @@ type App struct {
 	Env map[string]string `json:"env"`
 	// Instances is the number of slots, or [Max].
 	Instances int `json:"instances"`
+	// Node is how a program of Node's is run; Command[0] is node then.
+	Node NodeMode `json:"node,omitempty"`
+	// ShutdownWithMessage says that the message 'shutdown', and no signal, tells a
+	// program of Node's to finish.
+	ShutdownWithMessage bool `json:"shutdown_with_message,omitempty"`
 	// Listen are the sockets that the master opens and the processes inherit,
 	// in the order of their descriptors from 3 on.
 	Listen []Listener `json:"listen,omitempty"`
@@ -152,6 +157,20 @@ type App struct {
 	// Source is the file that the app came from, "" for the command line.
 	Source string `json:"source,omitempty"`
 }
+
+// NodeMode is how a program of Node's is run.
+type NodeMode string
+
+const (
+	// NodeNone is a program of another make, or one of Node's that takes what
+	// the worker contract gives.
+	NodeNone NodeMode = ""
+	// NodeFork gives it an IPC channel (process.send), and lets it listen by itself.
+	NodeFork NodeMode = "fork"
+	// NodeCluster makes it a worker of Node's cluster module: it gets its sockets
+	// from the master, over its channel.
+	NodeCluster NodeMode = "cluster"
+)
 
 // Type says what an app's processes are for.
 type Type string
