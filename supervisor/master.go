@@ -156,7 +156,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if m.null, err = os.Open(os.DevNull); err != nil {
 		return err
 	}
-	if m.polls, err = poll.New(); err != nil {
+	if m.polls, err = poll.Shared(); err != nil {
 		return err
 	}
 	m.grant = granted()

@@ -43,15 +43,10 @@ func (m *master) pump(p *process, out, errRead int, fresh bool) {
 	}
 	m.piped[p.pipesName()] = p
 	m.printing.Add(1)
-	go func() { // a grandchild may hold the pipes longer than the process lives
-		for _, pump := range p.pumps {
-			if pump != nil {
-				<-pump.Done()
-			}
-		}
+	logs.AllDone(p.pumps[:], func() { // a grandchild may hold the pipes longer than the process lives
 		m.printing.Done()
 		m.post(func() { m.forget(p) })
-	}()
+	})
 }
 
 // form is how the lines of a process are rewritten, nil: not at all.

@@ -2,14 +2,15 @@ package logs
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/poll"
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 
 // A Pump moves one pipe into one file until all its writers are gone.
 type Pump struct {
-	pipe    *os.File
+	pipe    int
 	inode   uint64 // of the pipe
 	file    *File
 	form    *Form    // how lines are rewritten; nil: not at all
@@ -38,12 +39,19 @@ type Pump struct {
 	merged  bool
 	sink    atomic.Pointer[io.Writer]
 	done    chan struct{}
+	poller  *poll.Poller
 
-	capacity int       // of the pipe
-	partial  int       // bytes at its head that are no whole line yet
-	lookedAt time.Time // when that was seen
-	seen     int       // bytes at its head that the sink has had already
-	shown    int       // and the console
+	mu     sync.Mutex
+	closed bool   // the pipe
+	then   func() // runs when it is done
+
+	more     chan struct{} // tells of more of an unfinished line; nil: there is none
+	line     int32         // and is watched by this
+	capacity int           // of the pipe
+	partial  int           // bytes at its head that are no whole line yet
+	lookedAt time.Time     // when that was seen
+	seen     int           // bytes at its head that the sink has had already
+	shown    int           // and the console
 }
 
 // Options are what may happen to lines on their way.
@@ -63,20 +71,20 @@ func Start(pipe int, file *File, o Options) (*Pump, error) {
 	if err := unix.Fstat(pipe, &s); err != nil {
 		return nil, err
 	}
-	p := &Pump{
-		pipe: os.NewFile(uintptr(pipe), "log pipe"), inode: s.Ino, file: file,
-		form: o.Form, console: o.Console, merged: o.Merged, done: make(chan struct{}),
-	}
-	p.Copy(o.Sink)
-	raw, err := p.pipe.SyscallConn()
+	poller, err := poll.Shared()
 	if err != nil {
 		return nil, err
 	}
+	p := &Pump{
+		pipe: pipe, inode: s.Ino, file: file, poller: poller,
+		form: o.Form, console: o.Console, merged: o.Merged, done: make(chan struct{}),
+	}
+	p.Copy(o.Sink)
 	file.mu.Lock()
 	file.form = o.Form
 	file.mu.Unlock()
 	file.pumps.Add(1)
-	go p.run(raw)
+	p.rest()
 	return p, nil
 }
 
@@ -101,34 +109,29 @@ func (p *Pump) Copy(sink io.Writer) {
 // Dup is another descriptor of the pipe, which the caller owns. It fails with
 // os.ErrClosed when the pipe is at its end.
 func (p *Pump) Dup() (fd int, err error) {
-	raw, err := p.pipe.SyscallConn()
-	if err != nil {
-		return -1, err
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return -1, os.ErrClosed
 	}
-	var dupErr error
-	err = raw.Control(func(own uintptr) { fd, dupErr = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) })
-	return fd, errors.Join(err, dupErr)
+	return unix.FcntlInt(uintptr(p.pipe), unix.F_DUPFD_CLOEXEC, 0)
 }
 
 // Done is closed when the pipe is at its end and everything is in the file.
 func (p *Pump) Done() <-chan struct{} { return p.done }
 
-func (p *Pump) run(raw syscall.RawConn) {
-	defer close(p.done)
-	defer p.file.leave(p)
-	defer p.pipe.Close()
-	wait := batch
-	for p.readable(raw) {
-		var n int
-		var err error
-		waitErr := raw.Read(func(fd uintptr) bool {
-			n, err = p.step(int(fd))
-			return err != unix.EAGAIN
-		})
+// run moves what comes, until the pipe is empty or at its end. It takes a goroutine
+// only as long. The kernel is not asked to tell of more while a talkative process fills
+// its pipe: it would do so at every write, which costs more than the lines do.
+func (p *Pump) run() {
+	for wait := batch; ; {
+		n, err := p.step(p.pipe)
 		switch {
-		case errors.Is(waitErr, os.ErrDeadlineExceeded): // the end of a line does not come
-			continue
-		case waitErr != nil, err != nil, n == 0:
+		case err == unix.EAGAIN:
+			p.rest()
+			return
+		case err != nil, n == 0:
+			p.end()
 			return
 		case n < chunk/2:
 			if wait = min(2*wait, longestBatch); n < talkative || p.capacity < chunk {
@@ -139,18 +142,94 @@ func (p *Pump) run(raw syscall.RawConn) {
 	}
 }
 
-// readable waits until there is something, or the end. From then on there is a
-// deadline, for what is there may be less than a line.
-func (p *Pump) readable(raw syscall.RawConn) bool {
-	if p.pipe.SetReadDeadline(time.Time{}) != nil {
-		return false
+// rest waits without a goroutine until something comes, or the end.
+func (p *Pump) rest() {
+	if p.partial == 0 {
+		p.leaveLine()
+		if _, err := p.poller.Await(p.pipe, func() { go p.run() }); err != nil {
+			time.AfterFunc(longestBatch, p.run) // no memory; it is tried again
+		}
+		return
 	}
-	err := raw.Read(func(fd uintptr) bool {
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(poll, 0)
-		return err == nil && n > 0
-	})
-	return err == nil && p.pipe.SetReadDeadline(time.Now().Add(another)) == nil
+	// There is something, but no whole line: only more of it is of interest.
+	if p.more == nil {
+		more := make(chan struct{}, 1)
+		line, err := p.poller.Watch(p.pipe, func() {
+			select {
+			case more <- struct{}{}:
+			default:
+			}
+		})
+		if err != nil {
+			time.AfterFunc(longestBatch, p.run)
+			return
+		}
+		p.more, p.line = more, line
+	}
+	go func() {
+		late := time.NewTimer(another)
+		defer late.Stop()
+		select {
+		case <-p.more:
+		case <-late.C:
+		}
+		p.run()
+	}()
+}
+
+// leaveLine is for when there is no unfinished line any more.
+func (p *Pump) leaveLine() {
+	if p.more != nil {
+		p.poller.Forget(p.line)
+		p.more = nil
+	}
+}
+
+// end is when everything is in the file.
+func (p *Pump) end() {
+	p.leaveLine()
+	p.mu.Lock()
+	unix.Close(p.pipe)
+	p.closed = true
+	p.mu.Unlock()
+	p.file.leave(p)
+	close(p.done)
+	p.mu.Lock()
+	then := p.then
+	p.mu.Unlock()
+	if then != nil {
+		then()
+	}
+}
+
+// AllDone runs f, in a goroutine of its own, when all pumps are done; nil ones are.
+func AllDone(pumps []*Pump, f func()) {
+	left := new(atomic.Int32)
+	left.Store(1)
+	end := func() {
+		if left.Add(-1) == 0 {
+			go f()
+		}
+	}
+	for _, p := range pumps {
+		if p != nil {
+			left.Add(1)
+			p.atEnd(end)
+		}
+	}
+	end()
+}
+
+// atEnd runs f once when the pump is done.
+func (p *Pump) atEnd(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.done:
+		f()
+	default:
+		p.then = f
+	}
 }
 
 // step moves what can be moved. EAGAIN: nothing, until more has come.

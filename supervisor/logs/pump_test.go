@@ -260,3 +260,34 @@ func TestASinkSeesWhatTheFileGets(t *testing.T) {
 		t.Errorf("the file has %d lines, want 100", n)
 	}
 }
+
+func TestAllPumpsAreDoneWhenTheLastPipeIsAtItsEnd(t *testing.T) {
+	var pumps []*Pump
+	var writers []*os.File
+	for range 3 {
+		read, write, err := Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pump, err := Start(read, NewFile(filepath.Join(t.TempDir(), "out.log")), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pumps, writers = append(pumps, pump), append(writers, os.NewFile(uintptr(write), "pipe"))
+	}
+	done := make(chan struct{})
+	AllDone(append(pumps, nil), func() { close(done) })
+	for i, w := range writers {
+		select {
+		case <-done:
+			t.Error("done, and there are pipes that are open")
+		default:
+		}
+		w.Close()
+		<-pumps[i].Done()
+	}
+	<-done
+	again := make(chan struct{})
+	AllDone(pumps, func() { close(again) }) // though they are already
+	<-again
+}

@@ -20,9 +20,13 @@ type Poller struct {
 }
 
 type wait struct {
-	fd   int
-	then func()
+	fd    int
+	then  func()
+	again bool
 }
+
+// Shared is the one of this process.
+var Shared = sync.OnceValues(New)
 
 // New starts a poller, which never ends.
 func New() (*Poller, error) {
@@ -44,6 +48,16 @@ func New() (*Poller, error) {
 // Await runs then once, in the poller's goroutine, when fd can be read. It is not to
 // be closed before that, unless Forget is told what Await has returned.
 func (p *Poller) Await(fd int, then func()) (id int32, err error) {
+	return p.add(fd, unix.EPOLLONESHOT, wait{fd, then, false})
+}
+
+// Watch runs then, in the poller's goroutine, when fd can be read, and each time that
+// more has come, until Forget is told what it has returned.
+func (p *Poller) Watch(fd int, then func()) (id int32, err error) {
+	return p.add(fd, unix.EPOLLET, wait{fd, then, true})
+}
+
+func (p *Poller) add(fd int, mode uint32, w wait) (id int32, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.last = max(p.last+1, 1); ; p.last = max(p.last+1, 1) {
@@ -51,22 +65,22 @@ func (p *Poller) Await(fd int, then func()) (id int32, err error) {
 			break
 		}
 	}
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: p.last}
+	event := unix.EpollEvent{Events: unix.EPOLLIN | mode, Fd: p.last}
 	if err := unix.EpollCtl(p.epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 		return 0, err
 	}
-	p.waits[p.last] = wait{fd, then}
+	p.waits[p.last] = w
 	return p.last, nil
 }
 
 // Forget waits no longer. It goes before the descriptor is closed.
-func (p *Poller) Forget(id int32) { p.take(id) }
+func (p *Poller) Forget(id int32) { p.take(id, true) }
 
-func (p *Poller) take(id int32) (then func()) {
+func (p *Poller) take(id int32, last bool) (then func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w, ok := p.waits[id]
-	if ok {
+	if ok && (last || !w.again) {
 		delete(p.waits, id)
 		// Others may hold the same pipe, so that a close would not do it.
 		_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, w.fd, nil)
@@ -89,7 +103,7 @@ func (p *Poller) run() {
 			return
 		}
 		for _, event := range events[:n] {
-			if then := p.take(event.Fd); then != nil {
+			if then := p.take(event.Fd, false); then != nil {
 				then()
 			}
 		}

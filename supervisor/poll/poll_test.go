@@ -76,3 +76,34 @@ func TestWhatIsForgottenIsNotToldOfThoughItsNumberIsAnothers(t *testing.T) {
 		t.Error("it is not told of when it is awaited again")
 	}
 }
+
+func TestWhatIsWatchedIsToldOfAgain(t *testing.T) {
+	p := newPoller(t)
+	read, write := pipe(t)
+	told := make(chan struct{})
+	id, err := p.Watch(int(read.Fd()), func() { told <- struct{}{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // nobody reads what is in the pipe
+		if _, err := write.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		<-told
+	}
+	p.Forget(id)
+	if _, err := write.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	other, more := pipe(t) // what comes next shows that nothing was told of that
+	next := make(chan struct{})
+	if _, err := p.Await(int(other.Fd()), func() { close(next) }); err != nil {
+		t.Fatal(err)
+	}
+	more.Close()
+	select {
+	case <-next:
+	case <-told:
+		t.Error("told of what was forgotten")
+	}
+}
