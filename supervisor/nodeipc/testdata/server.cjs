@@ -1,13 +1,13 @@
 'use strict'
 // A server of the kind that is its first argument. What it is to wait for comes
-// as the message 'go'; any other message it sends back.
+// as the message 'go', and 'drains' it sends back.
 const { readFileSync } = require('node:fs')
 const [kind, how = ''] = process.argv.slice(2)
 
 const waiting = []
 process.on('message', (message) => {
-  if (message !== 'go') process.send(message)
-  else for (const go of waiting.splice(0)) go()
+  if (message === 'drains') process.send(message)
+  if (message === 'go') for (const go of waiting.splice(0)) go()
 })
 const go = () => new Promise((resolve) => {
   waiting.push(resolve)
@@ -73,7 +73,6 @@ function make() {
       const { WebSocketServer } = require(process.env.WS)
       new WebSocketServer({ server }).on('connection', (socket) => {
         socket.on('message', (data) => socket.send(data))
-        socket.on('close', (code) => process.send(`closed ${code}`))
       })
       return server
     }
@@ -86,5 +85,4 @@ server.listen(process.env.SOCKET || 0, process.env.SOCKET ? undefined : '127.0.0
 
 if (how === 'closes') process.on('SIGINT', () => server.close((error) => process.exit(error ? 1 : 0)))
 if (how === 'event') process.on('SIGINT', () => server.on('close', () => process.exit(3)).close())
-if (how === 'ends') process.on('SIGINT', () => process.send('SIGINT', () => process.exit(4)))
 if (how === 'message') process.on('message', (message) => { if (message === 'shutdown') process.exit(5) })
