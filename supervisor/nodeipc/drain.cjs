@@ -1,0 +1,225 @@
+'use strict'
+// Ends a Node program so that no client notices. Node itself cannot:
+// server.close() cuts idle keep-alive connections, whose clients may be writing,
+// and answers the busy ones as if they had a future.
+//
+// It is loaded before the program (node --require) and does nothing until the
+// supervisor says over the IPC channel
+//
+//   {"cmd":"NODE_NEKO","act":"drain","soft":MS,"hard":MS,"end":"signal"|"message"}
+//
+// Then servers accept no more, and answers say Connection: close. At soft, idle
+// connections are closed; at hard, all are. When no server has a connection any
+// more the program is told to end: by its own SIGINT handler or its handler of
+// the message 'shutdown', and without one it exits with 0.
+
+const net = require('node:net')
+
+const loaded = Symbol.for('neko.drain')
+const sweepEvery = 500 // ms: how often idle connections are looked for after soft
+const lastWords = 500 // ms: what clients have at hard to close by themselves
+const goingAway = Buffer.from([0x88, 2, 1001 >> 8, 1001 & 255]) // a WebSocket's close frame
+
+// What the program starts by process.execArgv (child_process.fork, cluster) is
+// its own affair.
+for (let i = process.execArgv.length; i-- > 1;) {
+  if (process.execArgv[i] === __filename && /^(-r|--require)$/.test(process.execArgv[i - 1])) process.execArgv.splice(i - 1, 2)
+}
+
+// Living has what is not destroyed, and keeps nothing alive that the program
+// has forgotten. The objects get no listener for it.
+class Living {
+  refs = []
+  limit = 1024
+
+  add(thing, server) {
+    if (this.refs.length >= this.limit) {
+      this.refs = this.refs.filter(({ ref }) => ref.deref()?.destroyed === false)
+      this.limit = 2 * this.refs.length + 1024
+    }
+    this.refs.push({ ref: new WeakRef(thing), server })
+  }
+
+  each(visit) {
+    for (const { ref, server } of this.refs) {
+      const thing = ref.deref()
+      if (thing?.destroyed === false) quietly(() => visit(thing, server))
+    }
+  }
+}
+
+// quietly keeps from the program what goes wrong here.
+function quietly(act) {
+  try { act() } catch {}
+}
+
+// Worker threads load it too: they have no channel, and asking for it throws.
+if (require('node:worker_threads').isMainThread && process.channel && !net.Server[loaded]) {
+  Object.defineProperty(net.Server, loaded, { value: true })
+  quietly(install)
+}
+
+function install() {
+  const servers = new Set() // that listen, or have connections left
+  const ours = new WeakSet() // servers that were closed here
+  const sockets = new Living()
+  const sessions = new Living() // of HTTP/2
+  const upgraded = new WeakMap() // socket: is it a WebSocket?
+  const responses = new WeakMap() // socket: the last response that is not sent yet
+  const told = new WeakSet() // responses that say Connection: close because of us
+  const read = new WeakMap() // socket: how many bytes it had read when it was last seen idle
+  const messageListeners = process.listenerCount('message') // the cluster module's own
+  let draining = null
+
+  // Whatever happens to a server is an event of it: this is the one place where
+  // TLS sockets, HTTP/2 sessions and upgrades can be seen, and adding listeners
+  // would not do, as a server with one for 'upgrade' acts differently.
+  const { emit, close } = net.Server.prototype
+  define('emit', function (event, first, second) {
+    switch (event) {
+      case 'listening':
+        servers.add(this)
+        if (draining) process.nextTick(stop, this)
+        break
+      case 'close':
+        if (servers.delete(this) && draining) setImmediate(whenDrained)
+        break
+      case 'connection':
+      case 'secureConnection':
+        quietly(() => sockets.add(first, this))
+        break
+      case 'session':
+        quietly(() => { sessions.add(first, this); if (draining) retire(first) })
+        break
+      case 'connect':
+      case 'upgrade':
+        quietly(() => upgraded.set(second, /\bwebsocket\b/i.test(first.headers.upgrade)))
+    }
+    return emit.apply(this, arguments)
+  })
+
+  function define(name, value) {
+    Object.defineProperty(net.Server.prototype, name, { value, writable: true, configurable: true })
+  }
+
+  const { subscribe } = require('node:diagnostics_channel')
+  subscribe('http.server.request.start', ({ response, socket }) => {
+    if (draining) {
+      // Behind Connection: close no request is answered, so only the last of
+      // those that were sent at once says so.
+      const before = responses.get(socket)
+      if (before && told.has(before)) before.shouldKeepAlive = true
+      sayClose(response)
+    }
+    responses.set(socket, response)
+  })
+  subscribe('http.server.response.finish', ({ request, response, socket }) => {
+    if (responses.get(socket) === response) responses.delete(socket)
+    // The rest of a body that nobody waited for would be answered with a reset,
+    // which can overtake the answer. The client closes.
+    if (draining && !request.complete && told.has(response)) response._last = false
+  })
+
+  process.on('internalMessage', (message) => {
+    if (message?.cmd === 'NODE_NEKO' && message.act === 'drain' && !draining) quietly(() => drain(message))
+  })
+
+  function drain({ soft = 6000, hard = 10000, end = 'signal' }) {
+    const { worker } = require('node:cluster')
+    draining = { since: performance.now(), end, worker, exitedAfterDisconnect: worker?.exitedAfterDisconnect }
+    draining.sweep = setTimeout(sweep, Math.min(soft, hard))
+    draining.cut = setTimeout(cut, hard)
+    // A cluster worker whose channel closes exits at once, unless it was about to.
+    if (worker) worker.exitedAfterDisconnect = true
+    // A program that closes its servers at the end is not told that they were closed already.
+    define('close', function (callback) {
+      if (!ours.has(this) || typeof callback !== 'function') return close.apply(this, arguments)
+      this.once('close', () => callback())
+      return close.call(this)
+    })
+    servers.forEach(stop)
+    sockets.each((socket) => { if (responses.has(socket)) sayClose(responses.get(socket)) })
+    sockets.each(closeIfIdle) // none is closed yet, but how much each has read is noted
+    sessions.each(retire)
+    setImmediate(whenDrained)
+  }
+
+  // stop has a server accept no more; http's own close would also cut connections.
+  function stop(server) {
+    if (!server.listening) return
+    ours.add(server)
+    quietly(() => close.call(server))
+  }
+
+  function sayClose(response) {
+    if (response.headersSent || !response.shouldKeepAlive) return
+    response.shouldKeepAlive = false
+    told.add(response)
+  }
+
+  // retire ends an HTTP/2 session in two steps: a first GOAWAY lets in what the
+  // client sends before it has read it, and the answer to a ping shows that it has.
+  function retire(session) {
+    session.goaway(0, 2 ** 31 - 1)
+    session.ping(() => quietly(() => session.close()))
+  }
+
+  function sweep() {
+    sessions.each((session) => session.close())
+    // What a server has promised in Keep-Alive: timeout= is kept.
+    const passed = performance.now() - draining.since
+    sockets.each((socket, server) => { if (passed >= (server.keepAliveTimeout || 0)) closeIfIdle(socket, server) })
+    draining.sweep = setTimeout(sweep, sweepEvery)
+  }
+
+  // closeIfIdle closes an HTTP/1 connection without a response under way that has
+  // read nothing since it was last looked at.
+  function closeIfIdle(socket, server) {
+    if (responses.has(socket) || upgraded.has(socket)) return
+    if (handshakes(socket, server) ? socket.bytesRead > 0 : socket.alpnProtocol === 'h2' || !server.closeIdleConnections) return
+    if (read.get(socket) === socket.bytesRead) socket.destroySoon()
+    read.set(socket, socket.bytesRead)
+  }
+
+  // handshakes says whether a socket is the one below a TLS socket, which has
+  // none above it as long as it has read nothing.
+  function handshakes(socket, server) {
+    return !!server.setSecureContext && !socket.encrypted
+  }
+
+  // cut ends what still lives at the hard deadline.
+  function cut() {
+    clearTimeout(draining.sweep)
+    sessions.each((session) => session.destroy())
+    sockets.each((socket, server) => {
+      if (socket.alpnProtocol === 'h2' || handshakes(socket, server)) return
+      socket.on('error', () => {}) // of a program that writes on
+      if (upgraded.get(socket)) socket.write(goingAway)
+      socket.end()
+    })
+    draining.cut = setTimeout(() => {
+      sockets.each((socket) => socket.destroy())
+      setImmediate(finish)
+    }, lastWords)
+  }
+
+  function whenDrained() {
+    if (servers.size === 0) finish()
+  }
+
+  function finish() {
+    if (draining.done) return
+    draining.done = true
+    const { end, worker, sweep, cut } = draining
+    clearTimeout(sweep)
+    clearTimeout(cut)
+    if (worker && process.connected) worker.exitedAfterDisconnect = draining.exitedAfterDisconnect
+    if (end === 'message' && (process.listenerCount('message') > messageListeners || worker?.listenerCount('message'))) {
+      process.emit('message', 'shutdown')
+    } else if (end !== 'message' && process.listenerCount('SIGINT')) {
+      process.emit('SIGINT', 'SIGINT', 2)
+    } else {
+      process.exit(0)
+    }
+  }
+}

@@ -1,0 +1,2 @@
+process.send('runs')
+setInterval(() => {}, 1000)
