@@ -16,7 +16,8 @@ type app struct {
 	spec   *spec.App       // what start, restart and reload use
 	size   int             // slots that are wanted
 	grant  grant           // that its processes were sized by, at the last look
-	groups []*socket.Group // in the order of spec.Listen; none while stopped
+	groups []*socket.Group // in the order of spec.Listen, then of asked; none while stopped
+	asked  []askedListener // of Node's cluster mode
 	slots  []*slot         // by index; those from size on are about to go
 	busy   chan struct{}   // held by the one command that works on the app
 
@@ -55,7 +56,10 @@ func (m *master) listen(a *app, n int) error {
 		}
 		a.groups = groups
 	}
-	for _, g := range a.groups {
+	for i, g := range a.groups {
+		if i >= len(a.spec.Listen) && g.Len() == 0 {
+			continue // nobody asks for it any more
+		}
 		if err := g.Grow(n); err != nil {
 			return err
 		}
@@ -91,7 +95,7 @@ func (m *master) closeSockets(a *app) {
 			m.log("close %s: %v", g.Address, err)
 		}
 	}
-	a.groups = nil
+	a.groups, a.asked = nil, nil
 	m.warn("blind "+a.name, "")
 	m.warn("probes "+a.name, "")
 	if m.apps[a.name] == a {

@@ -35,7 +35,7 @@ type orders struct {
 // ordersFor a process; it is looked up anew for each whom its user is.
 func ordersFor(p *process) (o orders, err error) {
 	app := p.spec
-	o = orders{ListenPID: app.ListenPID && len(p.slot.app.groups) > 0, Rlimits: app.Rlimits, Nice: app.Nice}
+	o = orders{ListenPID: app.ListenPID && len(p.slot.app.groups) > 0 && !p.clustered(), Rlimits: app.Rlimits, Nice: app.Nice}
 	if bits, ok := app.UmaskBits(); ok {
 		o.Umask = &bits
 	}

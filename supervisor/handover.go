@@ -231,5 +231,12 @@ func (m *master) estate() (keeper.Estate, error) {
 			e.Files[name] = fds
 		}
 	}
+	for name, p := range m.lines {
+		fd, err := p.channel.Dup()
+		if err != nil {
+			return e, err
+		}
+		e.Files[name] = []int{fd}
+	}
 	return e, nil
 }

@@ -49,32 +49,59 @@ func (m *master) launch(p *process) (err error) {
 func (n native) fork(p *process) (err error) {
 	m, s, app := n.master, p.slot, p.spec
 	pipes := &pipes{}
+	var line *ends
 	defer func() {
 		pipes.closeWorkers()
-		if err != nil {
-			pipes.closeOurs()
-			m.forget(p)
+		if line != nil {
+			unix.Close(line.theirs)
+		}
+		if err == nil {
+			return
+		}
+		pipes.closeOurs()
+		m.forget(p)
+		if line != nil {
+			unix.Close(line.ours)
+			m.withdraw(p.channelName())
 		}
 	}()
 	path, err := app.Program()
 	if err != nil {
 		return err
 	}
-	if err := pipes.open(s.spare == p); err != nil {
+	if err := pipes.open(s.spare == p && !p.clustered()); err != nil {
+		return err
+	}
+	if line, err = m.openChannel(p); err != nil {
 		return err
 	}
 	m.kept(p.pipesName(), m.conn.Put(p.pipesName(), pipes.ours...))
 	m.record(s)
 
-	files := []uintptr{m.null.Fd()}
+	input := m.input(p)
+	if input >= 0 {
+		defer unix.Close(input)
+	} else {
+		input = int(m.null.Fd())
+	}
+	files := []uintptr{uintptr(input)}
 	for _, fd := range pipes.workers[:2] {
 		files = append(files, uintptr(fd))
 	}
-	for _, g := range s.app.groups {
-		files = append(files, uintptr(g.FD(s.index)))
+	if !p.clustered() {
+		for _, g := range s.app.groups {
+			files = append(files, uintptr(g.FD(s.index)))
+		}
 	}
-	argv := app.Command
 	env := m.environment(p)
+	argv, err := m.command(p)
+	if err != nil {
+		return err
+	}
+	if line != nil {
+		env = append(env, p.variables(len(files))...)
+		files = append(files, uintptr(line.theirs), uintptr(line.ours))
+	}
 	if gate := pipes.workers[2:]; len(gate) > 0 {
 		env = append(env, fmt.Sprintf("NEKO_SPARE_FD=%d", len(files)))
 		files = append(files, uintptr(gate[0]))
@@ -102,6 +129,9 @@ func (n native) fork(p *process) (err error) {
 	p.Start, _ = keeper.StartTime(p.PID)
 	m.record(s) // at once: a new master can find one process without a record, and not two
 	m.usePipes(p, pipes.ours, true)
+	if line != nil {
+		m.useChannel(p, line.ours, false)
+	}
 	p.pidfd = openPidfd(pidfd)
 	m.atEnd(p, func() { m.reap(p) })
 	return nil
@@ -145,6 +175,26 @@ func (m *master) usePipes(p *process, ours []int, fresh bool) {
 		p.gate = os.NewFile(uintptr(ours[2]), "gate")
 	}
 	m.pump(p, ours[0], ours[1], fresh)
+}
+
+// input is standard input: a pipe that the process has open for writing, too, so that
+// it never ends, whoever is killed, and takes no descriptor of ours. Who has something
+// to say opens it by way of /proc. -1: there is none, and a task, which may read all
+// that there is, gets none.
+func (m *master) input(p *process) int {
+	if p.spec.Type == spec.Task {
+		return -1
+	}
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return -1
+	}
+	defer closeAll(ends[:])
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", ends[0]), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
 }
 
 // forget drops the keeper's hold on a process's pipes.
@@ -227,7 +277,7 @@ func (m *master) environment(p *process) []string {
 	if app.Watchdog > 0 {
 		env["WATCHDOG_USEC"] = strconv.FormatInt(app.Watchdog.D().Microseconds(), 10)
 	}
-	if len(s.app.groups) > 0 {
+	if len(s.app.groups) > 0 && !p.clustered() {
 		env["LISTEN_FDS"] = strconv.Itoa(len(s.app.groups))
 		var names []string
 		for _, l := range app.Listen {

@@ -135,6 +135,14 @@ func sender(oob []byte) (pid int, ok bool) {
 	return pid, ok
 }
 
+// saysReady is READY=1.
+func (m *master) saysReady(p *process) {
+	if p.saidReady = true; !p.probed() || p.passed {
+		m.becameReady(p)
+	}
+	m.touch(p.slot)
+}
+
 // heard carries out what a process, or a child in its group, has said.
 func (m *master) heard(pid, group int, text string) {
 	p := m.processes[pid]
@@ -149,10 +157,7 @@ func (m *master) heard(pid, group int, text string) {
 		switch key {
 		case "READY":
 			if value == "1" {
-				if p.saidReady = true; !p.probed() || p.passed {
-					m.becameReady(p)
-				}
-				m.touch(p.slot)
+				m.saysReady(p)
 			}
 		case "STOPPING":
 			if value == "1" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
+	"github.com/nekoctl/neko/supervisor/nodeipc"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -44,6 +45,10 @@ type process struct {
 	tails     [2]*logs.Tail // the last lines of out and err while it starts
 	pumps     [2]*logs.Pump
 	usage     usage
+
+	channel   *nodeipc.Channel // of a program of Node's; nil: there is none
+	lineInode []uint64         // of our end
+	handles   []handle         // what it listens on, or wants to
 
 	heavySince time.Time // it has more memory than it may have; zero: it has not
 }
@@ -210,9 +215,7 @@ func (m *master) leave(p *process) {
 	// The record goes first: a second signal from the next master would make
 	// many programs drop what they serve.
 	m.letGo(p)
-	if err := m.system.signal(p, p.spec.Signal()); err != nil {
-		m.log("signal pid %d of %s: %v", p.PID, p.slot, err)
-	}
+	m.tellToLeave(p)
 	m.giveTime(p, false)
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // firstSteps is how long a program of which nothing else is known must have run
@@ -36,6 +38,10 @@ func (m *master) awaitReady(p *process) {
 		return
 	}
 	if p.spec.WaitReady {
+		return
+	}
+	if p.clustered() {
+		m.awaitListening(p)
 		return
 	}
 	if len(p.spec.Listen) == 0 {
@@ -67,8 +73,14 @@ func (p *process) awaited() string {
 	switch {
 	case p.probed() && !p.passed:
 		return p.awaitedPass()
+	case p.spec.WaitReady && p.spec.Node != spec.NodeNone:
+		return "say process.send('ready')"
 	case p.spec.WaitReady:
 		return "say READY=1"
+	case p.clustered() && len(p.slot.app.groups) > 0:
+		return "listen on " + p.slot.app.listeners()[0].String()
+	case p.clustered():
+		return ""
 	case len(p.spec.Listen) > 0:
 		return "accept on " + p.spec.Listen[0].String() + " or say READY=1"
 	}

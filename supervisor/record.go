@@ -24,12 +24,13 @@ import (
 
 // appRecord is "app/NAME".
 type appRecord struct {
-	Order int       `json:"order"` // among the apps
-	Spec  *spec.App `json:"spec"`
-	Size  int       `json:"size"`
-	Lent  []int     `json:"lent,omitempty"`  // the listeners whose first socket is the service manager's
-	Blind bool      `json:"blind,omitempty"` // its sockets cannot be steered
-	Grant grant     `json:"grant,omitzero"`
+	Order int             `json:"order"` // among the apps
+	Spec  *spec.App       `json:"spec"`
+	Size  int             `json:"size"`
+	Asked []askedListener `json:"asked,omitempty"` // in Node's cluster mode
+	Lent  []int           `json:"lent,omitempty"`  // the listeners whose first socket is the service manager's
+	Blind bool            `json:"blind,omitempty"` // its sockets cannot be steered
+	Grant grant           `json:"grant,omitzero"`
 	// RunDir is where its processes have been told that their run folder is.
 	RunDir string `json:"run_dir,omitempty"`
 }
@@ -62,6 +63,7 @@ type processRecord struct {
 	Ready     bool      `json:"ready,omitempty"`      // though it may not serve yet
 	SaidReady bool      `json:"said_ready,omitempty"` // though its probes may not have passed
 	Unready   string    `json:"unready,omitempty"`    // what its readiness probe has against it, though it serves
+	Handles   []handle  `json:"handles,omitempty"`    // in Node's cluster mode
 }
 
 type role string
@@ -80,7 +82,7 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
-	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Grant: a.grant, Lent: a.lent(), Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
+	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Asked: slices.Clone(a.asked), Grant: a.grant, Lent: a.lent(), Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
 	if reflect.DeepEqual(r, a.recorded) {
 		return
 	}
@@ -98,7 +100,7 @@ func (m *master) record(s *slot) {
 		if p != nil {
 			pr := processRecord{
 				Launch: p.launch, PID: p.PID, Start: p.Start, StartedAt: p.startedAt, Role: as, As: p.as,
-				Ready: p.ready, SaidReady: p.saidReady && !p.ready,
+				Ready: p.ready, SaidReady: p.saidReady && !p.ready, Handles: slices.Clone(p.handles),
 			}
 			if as == serving {
 				pr.Unready = p.unready
@@ -123,7 +125,13 @@ func (m *master) record(s *slot) {
 func (r slotRecord) same(other slotRecord) bool {
 	a, b := r.Processes, other.Processes
 	r.Processes, other.Processes = nil, nil
-	return slices.Equal(a, b) && reflect.DeepEqual(r, other)
+	return slices.EqualFunc(a, b, processRecord.same) && reflect.DeepEqual(r, other)
+}
+
+func (r processRecord) same(other processRecord) bool {
+	a, b := r.Handles, other.Handles
+	r.Handles, other.Handles = nil, nil
+	return reflect.DeepEqual(r, other) && (len(a)+len(b) == 0 || reflect.DeepEqual(a, b))
 }
 
 func (m *master) deposit(name string, record any) {
@@ -176,6 +184,7 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	}
 	m.adoptLosses(in)
 	m.adoptPipes(in)
+	m.adoptChannels(in)
 	for _, e := range in.Exits {
 		m.keeperSays(e)
 	}
@@ -250,7 +259,8 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		a.grant = m.grant
 	}
 	a.toldStopping = a.isToldStopping()
-	for i, l := range r.Spec.Listen {
+	a.asked = r.Asked
+	for i, l := range a.listeners() {
 		fds := takeSockets(in, name, i)
 		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)
 		if err != nil {
@@ -269,7 +279,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		a.deposited = append(a.deposited, len(fds))
 	}
 	if !slices.ContainsFunc(a.groups, func(g *socket.Group) bool { return g.Len() > 0 }) {
-		a.groups, a.deposited = nil, nil // the app is stopped
+		a.groups, a.asked, a.deposited = nil, nil, nil // the app is stopped, or has not asked yet
 	}
 	for i := 0; ; i++ {
 		s := &slot{app: a, index: i, spec: a.spec, want: stop, state: control.Stopped, steered: true}
@@ -313,6 +323,7 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 			Child: keeper.Child{PID: r.PID, Start: r.Start}, launch: r.Launch, slot: s, as: r.As, spec: s.spec,
 			startedAt: r.StartedAt, tails: newTails(),
 			ready: r.Role == serving || r.Ready, saidReady: r.SaidReady, unready: r.Unready, tookOver: r.Role == serving, leaving: r.Role == leaving,
+			handles: r.Handles,
 		}
 		p.watchdog.every = s.spec.Watchdog.D()
 		m.lastLaunch = max(m.lastLaunch, r.Launch)

@@ -134,7 +134,7 @@ func (s *state) find() found {
 			switch {
 			case !there:
 				err = errors.New("nobody has it")
-			case strings.HasPrefix(name, "socket/"):
+			case !strings.HasPrefix(name, "pipes/"):
 				fd, err = end.duplicate()
 			default:
 				fd, err = end.reopen(i)

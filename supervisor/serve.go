@@ -261,6 +261,9 @@ func (s *slot) show() control.Process {
 		v.Unready = s.serving.unready
 	}
 	for _, g := range s.app.groups {
+		if g.Len() == 0 {
+			continue
+		}
 		if g.Network == "unix" {
 			v.Listeners = append(v.Listeners, "unix:"+g.Address)
 		} else {

@@ -251,6 +251,7 @@ func (m *master) takeOver(p *process) {
 			s.backoff.streak = 0
 		}
 		m.leave(predecessor)
+		m.steer(s.app)
 		m.tell(s, fmt.Sprintf("pid %d took over from pid %d", p.PID, predecessor.PID))
 	}
 }
@@ -311,6 +312,7 @@ func (m *master) exited(p *process, end ending) {
 	p.watchdog.stop()
 	m.stopAsking(p)
 	p.closeGate()
+	m.hangUp(p, nil)
 	if p.pidfd != nil {
 		m.polls.Forget(p.watch)
 		p.pidfd.Close()

@@ -10,6 +10,9 @@ import "time"
 
 // open lets a spare through its gate. If that fails the gate stays what it is.
 func (p *process) open() error {
+	if p.clustered() {
+		return p.letIn()
+	}
 	if p.gate == nil {
 		return nil
 	}

@@ -141,6 +141,9 @@ func (m *master) state() *state {
 	for name, p := range m.piped {
 		s.Inodes[name] = p.inodes
 	}
+	for name, p := range m.lines {
+		s.Inodes[name] = p.lineInode
+	}
 	return s
 }
 

@@ -40,8 +40,8 @@ func (a *app) live() (live []int) {
 // these have changed.
 func (m *master) steer(a *app) {
 	live := a.live()
-	for _, g := range a.groups {
-		if err := g.Steer(live); err != nil {
+	for i, g := range a.groups {
+		if err := g.Steer(a.liveFor(i, live)); err != nil {
 			m.log("%v", err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +24,7 @@ const backlog = 4096
 
 // Group is one listening address of an app. It is not safe for concurrent use.
 type Group struct {
-	Network string // "tcp", "unix"
+	Network string // "tcp", "tcp6" (IPv6 alone), "unix", "udp", "udp6"
 	Address string // as bound: the kernel's port instead of 0
 	shared  bool   // one socket for all slots
 	fds     []int
@@ -36,10 +37,12 @@ type Group struct {
 }
 
 // Open binds the address and listens with n sockets, or with one if shared.
-// Unix sockets are always shared.
+// Unix sockets are always shared, and those of UDP: packets of one sender that the
+// kernel spreads by a hash would change their worker with the number of sockets.
 func Open(network, address string, n int, shared bool) (*Group, error) {
-	g := &Group{Network: network, Address: address, shared: shared || network == "unix"}
-	if network == "tcp" {
+	g := &Group{Network: network, Address: address}
+	g.shared = shared || !g.isTCP()
+	if g.isTCP() {
 		if err := g.checkFree(); err != nil {
 			return nil, err
 		}
@@ -58,13 +61,14 @@ func Open(network, address string, n int, shared bool) (*Group, error) {
 // An fd of -1 is a slot whose socket is lost. It gets another, but the kernel has
 // moved sockets into the gap, nobody knows in which order: the group is blind.
 func Adopt(network, address string, shared bool, fds []int) (*Group, error) {
-	g := &Group{Network: network, Address: address, shared: shared || network == "unix"}
+	g := &Group{Network: network, Address: address}
+	g.shared = shared || !g.isTCP()
 	first := slices.IndexFunc(fds, func(fd int) bool { return fd >= 0 })
 	if first < 0 {
 		return g, nil
 	}
 	g.fds = fds
-	if network != "tcp" {
+	if network == "unix" {
 		return g, nil
 	}
 	if err := g.readAddress(fds[first]); err != nil || !slices.Contains(fds, -1) {
@@ -82,6 +86,8 @@ func Adopt(network, address string, shared bool, fds []int) (*Group, error) {
 	}
 	return g, unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
 }
+
+func (g *Group) isTCP() bool { return strings.HasPrefix(g.Network, "tcp") }
 
 // Steerable says whether connections can be kept from a single slot.
 func (g *Group) Steerable() bool { return !g.shared && !g.blind && !g.alone }
@@ -108,6 +114,11 @@ func (g *Group) checkFree() error {
 	defer unix.Close(fd)
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
+	}
+	if g.Network == "tcp6" {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return err
+		}
 	}
 	err = unix.Bind(fd, addr)
 	if err == nil {
@@ -177,18 +188,24 @@ func (g *Group) listen() (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	kind := unix.SOCK_STREAM
+	if !g.isTCP() {
+		kind = unix.SOCK_DGRAM
+	}
 	// Blocking, as systemd passes sockets: a worker that wants it otherwise says so.
-	fd, err := unix.Socket(domain, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
-	err = errors.Join(
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
-	)
+	if g.isTCP() { // others could have an address of UDP's, too
+		err = errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+		)
+	}
 	if err == nil && domain == unix.AF_INET6 {
 		only := 1
-		if ip := addr.(*unix.SockaddrInet6); ip.Addr == [16]byte{} {
+		if ip := addr.(*unix.SockaddrInet6); ip.Addr == [16]byte{} && !strings.HasSuffix(g.Network, "6") {
 			only = 0 // "::" and "" serve IPv4 as well
 		}
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only)
@@ -196,7 +213,7 @@ func (g *Group) listen() (int, error) {
 	if err == nil {
 		err = unix.Bind(fd, addr)
 	}
-	if err == nil {
+	if err == nil && g.isTCP() {
 		err = unix.Listen(fd, backlog)
 	}
 	if err == nil && len(g.fds) == 0 {
@@ -337,7 +354,12 @@ func (g *Group) FDs() []int { return g.fds }
 
 // Relisten restores what a worker may have changed on the description that it
 // shares with the master: Node sets the backlog to 511.
-func (g *Group) Relisten(i int) error { return unix.Listen(g.FD(i), backlog) }
+func (g *Group) Relisten(i int) error {
+	if fd := g.FD(i); fd >= 0 && (g.isTCP() || g.Network == "unix") {
+		return unix.Listen(fd, backlog)
+	}
+	return nil
+}
 
 // Shrink closes the last socket. It is shut down first, for a descriptor that
 // leaked into a process somewhere would keep it in the group, and new
@@ -389,7 +411,7 @@ func (g *Group) Lent() bool { return g.lent }
 func (g *Group) Close() error {
 	var errs []error
 	for i, fd := range g.fds {
-		if !(i == 0 && g.lent) {
+		if !(i == 0 && g.lent) && (g.isTCP() || g.Network == "unix") {
 			errs = append(errs, unix.Shutdown(fd, unix.SHUT_RD))
 		}
 		errs = append(errs, unix.Close(fd))

@@ -22,7 +22,7 @@ func (g *Group) Steer(live []int) error {
 // attach makes the steering that of the live slots and of the sockets that there
 // are. It costs a system call where these have changed.
 func (g *Group) attach() error {
-	if !g.Steerable() || g.Network != "tcp" || len(g.fds) == 0 {
+	if !g.Steerable() || len(g.fds) == 0 {
 		return nil
 	}
 	live := slices.DeleteFunc(slices.Clone(g.live), func(slot int) bool { return slot >= len(g.fds) })
@@ -90,7 +90,7 @@ func steering(live []int, slots int) []unix.SockFilter {
 // Queued is the number of connections that wait in the accept queue of slot i.
 // Handshakes under way are not among them.
 func (g *Group) Queued(i int) (int, error) {
-	if g.Network != "tcp" {
+	if !g.isTCP() {
 		return 0, nil
 	}
 	info, err := unix.GetsockoptTCPInfo(g.FD(i), unix.IPPROTO_TCP, unix.TCP_INFO)

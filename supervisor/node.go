@@ -1,0 +1,345 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/keeper"
+	"github.com/nekoctl/neko/supervisor/nodeipc"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// A program of Node's has an IPC channel (package nodeipc). In cluster mode it asks on
+// it for its sockets, and says when it listens; when it is to go it is told there, and
+// drain.cjs, which it has loaded, ends it without losing a request.
+//
+// The channel must outlive this master, and its keeper: a cluster worker whose channel
+// closes ends at once. So the keeper has a descriptor of our end, and so has the
+// process itself, which Node passes on to nobody.
+
+// silence is how long a program in cluster mode must have run that listens nowhere to be
+// taken for one that will not.
+const silence = 3 * time.Second
+
+// straggling is how long a process may take, from its first listener on, to listen
+// wherever its predecessor does.
+const straggling = time.Second
+
+// ends are those of the channel of a process of Node's while it is started.
+type ends struct{ ours, theirs int }
+
+func (p *process) channelName() string {
+	return fmt.Sprintf("ipc/%s/%d/%d", p.slot.app.name, p.slot.index, p.launch)
+}
+
+// clustered says that p gets its sockets by its channel.
+func (p *process) clustered() bool { return p.spec != nil && p.spec.Node == spec.NodeCluster }
+
+// openChannel makes the channel of a process that is about to be started.
+func (m *master) openChannel(p *process) (e *ends, err error) {
+	if p.spec.Node == spec.NodeNone {
+		return nil, nil
+	}
+	ours, theirs, err := nodeipc.Pair()
+	if err != nil {
+		return nil, fmt.Errorf("channel: %w", err)
+	}
+	m.kept(p.channelName(), m.conn.Put(p.channelName(), ours))
+	return &ends{ours, theirs}, nil
+}
+
+// command is p's, with what a program of Node's loads before it starts.
+func (m *master) command(p *process) (argv []string, err error) {
+	argv = p.spec.Command
+	if p.spec.Node == spec.NodeNone {
+		return argv, nil
+	}
+	script, err := m.drainScript(p.slot.app)
+	if err != nil {
+		return nil, fmt.Errorf("write what a Node program loads: %w", err)
+	}
+	return slices.Insert(slices.Clone(argv), 1, "--require", script), nil
+}
+
+// drainScript is the path of drain.cjs, beside the run folders, where every user may
+// read it. Its name has its version: what has loaded another may still fork.
+func (m *master) drainScript(a *app) (string, error) {
+	folder := string(m.home)
+	if a.runDir != "" {
+		folder = filepath.Dir(a.runDir)
+	}
+	path := filepath.Join(folder, nodeipc.DrainName)
+	if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Size() == int64(len(nodeipc.Drain)) {
+		return path, nil
+	}
+	file, err := os.CreateTemp(folder, "."+nodeipc.DrainName)
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(nodeipc.Drain)
+	err = errors.Join(err, file.Chmod(0o644), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		os.Remove(file.Name())
+	}
+	return path, err
+}
+
+// variables are those by which Node finds the channel, of which the process has the end
+// at fd.
+func (p *process) variables(fd int) []string {
+	list := []string{fmt.Sprintf("NODE_CHANNEL_FD=%d", fd), "NODE_CHANNEL_SERIALIZATION_MODE=json"}
+	if p.clustered() {
+		list = append(list, "NODE_UNIQUE_ID="+strconv.FormatInt(p.launch, 10))
+	}
+	return list
+}
+
+// useChannel takes over our end and hears the process by it.
+func (m *master) useChannel(p *process, fd int, resume bool) {
+	p.lineInode = inodes(fd)
+	channel, err := nodeipc.Open(fd, resume)
+	if err != nil {
+		m.log("channel of %s: %v", p.slot, err)
+		return
+	}
+	p.channel = channel
+	m.lines[p.channelName()] = p
+	go func() {
+		for {
+			message, err := channel.Read()
+			heard := false
+			m.do(func() {
+				heard = p.channel == channel
+				switch {
+				case !heard:
+				case err == nil:
+					m.hear(p, message)
+				default:
+					m.hangUp(p, err)
+				}
+			})
+			if !heard || err != nil {
+				return
+			}
+		}
+	}()
+}
+
+// hangUp ends our side of a channel.
+func (m *master) hangUp(p *process, why error) {
+	if p.channel == nil {
+		return
+	}
+	if why != nil && !errors.Is(why, io.EOF) && !errors.Is(why, net.ErrClosed) && !errors.Is(why, unix.ECONNRESET) {
+		m.log("pid %d of %s is not heard any more: %v", p.PID, p.slot, why)
+	}
+	if err := p.channel.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		m.log("close the channel of %s: %v", p.slot, err)
+	}
+	p.channel = nil
+	delete(m.lines, p.channelName())
+	m.withdraw(p.channelName())
+}
+
+// hear carries out what a process has said on its channel.
+func (m *master) hear(p *process, message nodeipc.Message) {
+	if !message.IsCluster() {
+		if message.Command == "" {
+			m.hearProgram(p, message.Text)
+		}
+		return
+	}
+	switch message.Act {
+	case "queryServer":
+		m.heedQuery(p, message)
+	case "listening":
+		for i, h := range p.handles {
+			if h.Awaits == 0 && h.means(message.Query) {
+				p.handles[i].Listens = true
+			}
+		}
+		m.listens(p)
+	case "close":
+		p.handles = slices.DeleteFunc(p.handles, func(h handle) bool { return h.Key == message.Key })
+		m.record(p.slot)
+		m.steer(p.slot.app)
+		m.dropUnused(p.slot.app)
+	default: // online, exitedAfterDisconnect
+		if message.Seq > 0 {
+			m.send(p, p.channel.Acknowledge(message.Seq))
+		}
+	}
+}
+
+// send reports what could not be sent. Who has ended need not be told.
+func (m *master) send(p *process, err error) {
+	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
+		m.log("tell pid %d of %s: %v", p.PID, p.slot, err)
+	}
+}
+
+// means says whether a process that listens speaks of h. Where it left the port to the
+// kernel it says which it became.
+func (h handle) means(q nodeipc.Query) bool {
+	a, b := h.Query, q
+	host := func(q nodeipc.Query) string {
+		if q.Address == nil {
+			return ""
+		}
+		return *q.Address
+	}
+	return a.Index == b.Index && host(a) == host(b) && fmt.Sprint(a.AddressType) == fmt.Sprint(b.AddressType) && (a.Port == b.Port || a.Port == 0)
+}
+
+// heedQuery answers a process that wants to listen. A spare is answered when it is to
+// serve: until then it has started, and accepts nothing.
+func (m *master) heedQuery(p *process, message nodeipc.Message) {
+	a, q := p.slot.app, message.Query
+	group, err := m.askFor(a, q)
+	key := fmt.Sprintf("%s %d", keyOf(q), q.Index)
+	twice := func(h handle) bool { return h.Group == group && h.Awaits != message.Seq }
+	if err == nil && slices.ContainsFunc(p.handles, twice) {
+		err = unix.EADDRINUSE
+	}
+	if err == nil && a.groups[group].FD(p.slot.index) < 0 {
+		err = unix.EADDRNOTAVAIL
+	}
+	if err != nil {
+		m.log("%s: pid %d cannot listen on %s: %v", p.slot, p.PID, keyOf(q), err)
+		m.send(p, p.channel.Refuse(message.Seq, key, errnoOf(err)))
+		return
+	}
+	h := handle{Key: key, Group: group, Query: q, Awaits: message.Seq}
+	p.handles = append(slices.DeleteFunc(p.handles, func(h handle) bool { return h.Key == key }), h)
+	if p.slot.spare == p {
+		m.record(p.slot)
+		m.becameReady(p)
+		return
+	}
+	m.record(p.slot)
+	m.send(p, p.letIn())
+	m.record(p.slot)
+	m.steer(a)
+}
+
+func keyOf(q nodeipc.Query) string {
+	if network, address, ok := q.Listener(); ok {
+		return network + ":" + address
+	}
+	return fmt.Sprintf("port %d of type %v", q.Port, q.AddressType)
+}
+
+// letIn gives p the sockets that it awaits.
+func (p *process) letIn() error {
+	if p.channel == nil {
+		return net.ErrClosed
+	}
+	for i, h := range p.handles {
+		if h.Awaits == 0 {
+			continue
+		}
+		if err := p.channel.Grant(h.Awaits, h.Key, p.slot.app.groups[h.Group].FD(p.slot.index)); err != nil {
+			return err
+		}
+		p.handles[i].Awaits = 0
+	}
+	return nil
+}
+
+// listens is when p has begun to listen somewhere: it is ready if that is wherever its
+// predecessor does, or a little later.
+func (m *master) listens(p *process) {
+	m.record(p.slot)
+	if p.ready || p.probed() || p.spec.WaitReady {
+		return
+	}
+	if before := p.slot.serving; before != nil && before != p {
+		for _, h := range before.handles {
+			if !slices.ContainsFunc(p.handles, func(own handle) bool { return own.Group == h.Group && own.Listens }) {
+				time.AfterFunc(straggling, func() { m.post(func() { m.becameReady(p) }) })
+				return
+			}
+		}
+	}
+	m.becameReady(p)
+}
+
+// awaitListening is awaitReady for cluster mode: what comes is heard. Where nobody has
+// listened yet it may be a program that does not.
+func (m *master) awaitListening(p *process) {
+	if len(p.slot.app.groups) > 0 {
+		return
+	}
+	time.AfterFunc(min(silence, p.spec.ListenTimeout.D()*9/10), func() {
+		m.post(func() {
+			if len(p.handles) == 0 && m.processes[p.PID] == p {
+				m.becameReady(p)
+			}
+		})
+	})
+}
+
+// tellToLeave tells p to finish what it serves and go: one of Node's that runs by its
+// channel, any other by its signal.
+func (m *master) tellToLeave(p *process) {
+	if p.channel != nil && p.ready {
+		if err := p.channel.Drain(p.drain()); err == nil {
+			return
+		}
+	}
+	if err := m.system.signal(p, p.spec.Signal()); err != nil {
+		m.log("signal pid %d of %s: %v", p.PID, p.slot, err)
+	}
+}
+
+// drain is how p is to end. What has a successor, or a socket of ours in which new
+// connections can wait, leaves idle connections open for a while; in fork mode every
+// moment of it is one in which nobody can connect.
+func (p *process) drain() nodeipc.DrainOrder {
+	hard := p.spec.DrainTimeout.D()
+	d := nodeipc.DrainOrder{Hard: int(hard.Milliseconds()), End: nodeipc.EndSignal}
+	if p.clustered() {
+		d.Soft = int(min(hard*4/5, softDeadline).Milliseconds())
+	}
+	if p.spec.ShutdownWithMessage {
+		d.End = nodeipc.EndMessage
+	}
+	return d
+}
+
+// softDeadline is until when idle connections are left open at the most, as package
+// worker has it.
+const softDeadline = 10 * time.Second
+
+// adoptChannels goes on hearing what the processes of an earlier master say, and lets
+// go of the channels of those that have ended.
+func (m *master) adoptChannels(in *keeper.Inheritance) {
+	byName := map[string]*process{}
+	for _, p := range m.processes {
+		byName[p.channelName()] = p
+	}
+	for _, name := range names(in, "ipc/") {
+		fds, p := in.Files[name], byName[name]
+		if len(fds) != 1 || p == nil {
+			closeAll(fds)
+			m.withdraw(name)
+			continue
+		}
+		m.useChannel(p, fds[0], true)
+		if p.slot.spare != p {
+			m.send(p, p.letIn()) // the last master may not have come so far
+		}
+	}
+}
