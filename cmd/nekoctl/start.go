@@ -31,7 +31,8 @@ An app that runs already stays as it is; one whose settings have changed is
 reloaded into the new ones; one that was stopped is started.
 
 Options:
-    -i, --instances N      number of processes, or max: one for each CPU
+    -i, --instances N      number of processes, max: one for each CPU, or -1: one
+                           fewer; makes a program of Node's a cluster
         --name NAME        name of the app; that of the program or script if
                            not given
         --listen ADDRESS   a socket to listen on, which the processes inherit:
@@ -48,11 +49,22 @@ Options:
         --exit-with NAME   with --no-daemon: end when a process of this app has
                            ended, with its exit code; it is not restarted
 
+What runs the program:
+        --interpreter PROGRAM   what runs its file, if not what its first line or
+                                its ending says: python3.12, node@20; none
+        --interpreter-args ARGS
+                                what goes between the two; also: --node-args
+        --exec-mode MODE        of Node's programs: cluster, where the daemon has
+                                their sockets, or fork; -x is fork
+
 Starting and stopping:
         --wait-ready            ready is only what says READY=1 (sd_notify)
         --listen-timeout TIME   how long a process may take to become ready
         --shutdown-delay TIME   how long it serves on before it is told to stop
         --kill-timeout TIME     how long it may be late before it is killed
+        --shutdown-with-message
+                                the message 'shutdown', and no signal, tells a
+                                program of Node's to finish
 
 When a process ends:
         --no-autorestart        it is not started again
@@ -77,14 +89,18 @@ Restarts of another kind:
 A TIME is 500ms, 1.5s, 2m or a number of milliseconds. docs/configuration.md
 has the defaults, and what only a neko.yaml can say.
 
-COMMAND is a program on PATH, a path, or a quoted command line. The processes
-get the environment of this shell, over it --env-file, over it --env.
+COMMAND is a program on PATH, a file, or a quoted command line; a shell runs what
+only a shell understands. The processes get the environment of this shell, over
+it --env-file, over it --env.
 
 Examples:
     $ nekoctl start                              # what is in ./neko.yaml
     $ nekoctl start ./server -i max --listen 8080
     $ nekoctl start python3 --name hello -- -m http.server 8000
-    $ nekoctl start "node server.js" --name web --env NODE_ENV=production
+    $ nekoctl start server.js -i max --env NODE_ENV=production
+    $ nekoctl start app.py --interpreter python3.12 -- --port 8000
+    $ nekoctl start "npm run serve" -i 4 --name web
+    $ nekoctl start "cc hello.c; ./a.out"
     $ nekoctl start --no-daemon neko.yaml
 `
 
@@ -327,7 +343,10 @@ func (f startFlags) apply(app *spec.App, run spec.Run, opts spec.Options) error 
 	if err := f.keys.apply(app, &run); err != nil {
 		return err
 	}
-	if f.executeCommand { // PM2's
+	if f.executeCommand {
+		if run.ExecMode == string(spec.NodeCluster) {
+			return misuse("start", "-x is --exec-mode fork, and here is --exec-mode cluster")
+		}
 		run.ExecMode = string(spec.NodeFork)
 	}
 	if len(f.listen) > 0 {
