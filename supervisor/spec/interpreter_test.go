@@ -46,6 +46,7 @@ func TestAFileIsRunByWhatItsEndingOrItsFirstLineSays(t *testing.T) {
 		"server.js": "serve()\n", "server.mjs": "", "server.cjs": "", "app.py": "", "app.rb": "", "run.sh": "", "app.pl": "", "app.jar": "", "app.php": "",
 		"www": "#!/usr/bin/env node\n", "www.strict": "#!/usr/bin/env -S node --use-strict\n", "shebang.js": "#!/bin/sh\n", "bare": "", "own": program,
 		"node_modules/next/dist/bin/next": "#!/usr/bin/env node\n",
+		"node_modules/.bin/tool":          program, "node_modules/.bin/web": "#!/usr/bin/env node\n", ".venv/bin/gunicorn": program,
 		"node_modules/.bin/shim": "#!/bin/sh\nbasedir=$(dirname \"$0\")\nif [ -x \"$basedir/node\" ]; then\n" +
 			"  exec \"$basedir/node\"  \"$basedir/../next/dist/bin/next\" \"$@\"\nelse\n  exec node  \"$basedir/../next/dist/bin/next\" \"$@\"\nfi\n",
 	}
@@ -84,6 +85,9 @@ func TestAFileIsRunByWhatItsEndingOrItsFirstLineSays(t *testing.T) {
 		"command: node server.js, interpreter_args: [--inspect]": "node --inspect server.js (fork)",
 		"command: server, node_args: --inspect":                  "1:46: interpreter_args: server is run without an interpreter that could get them | say by what it is run with interpreter; what npm and its like start gets them by NODE_OPTIONS in env",
 		"command: server.js, script: app.py":                     "1:46: script: there is a command already, which is the same | leave one of them out",
+		"command: tool --x":                                      "DIR/node_modules/.bin/tool --x",
+		"command: web start":                                     "node DIR/node_modules/.bin/web start (fork)",
+		"command: gunicorn a:app":                                "DIR/.venv/bin/gunicorn a:app",
 		"command: A=1 B=two server":                              "server",
 		"command: A=1 node server.js":                            "node server.js (fork)",
 	} {

@@ -14,7 +14,8 @@ type nodeVersion []int
 
 func parseNodeVersion(s string) nodeVersion {
 	var v nodeVersion
-	for part := range strings.SplitSeq(strings.TrimPrefix(strings.TrimSpace(s), "v"), ".") {
+	s, _, _ = strings.Cut(strings.TrimPrefix(strings.TrimSpace(s), "v"), "-") // a nightly's
+	for part := range strings.SplitSeq(s, ".") {
 		n, err := strconv.ParseUint(part, 10, 31)
 		if err != nil || len(v) == 3 {
 			return nil
@@ -43,9 +44,9 @@ func (a *App) nvm() string {
 	return dir
 }
 
-// installed is the node of the newest version that nvm has installed of those that
+// nodeIn is the node of the newest version that nvm has installed of those that
 // want stands for: 20, v20.11.1, lts/iron, lts/*, node, or another of nvm's aliases.
-func installed(nvm, want string) string {
+func nodeIn(nvm, want string) string {
 	for range 8 { // an alias of an alias
 		if parseNodeVersion(want) != nil || !filepath.IsLocal(want) {
 			break
@@ -115,7 +116,7 @@ func (r *resolver) pinned() string {
 	if nvm == "" || file == "" {
 		return ""
 	}
-	program := installed(nvm, version)
+	program := nodeIn(nvm, version)
 	if program == "" {
 		r.note("%s asks for Node %s, which nvm has not installed: it runs with the node on PATH", file, clip(version))
 		return ""
@@ -132,7 +133,7 @@ func (r *resolver) nodeOf(version string) (string, *Error) {
 		return "", &Error{Key: "interpreter", Message: fmt.Sprintf("node@%s is a version of nvm's, and there is no nvm in $NVM_DIR or ~/.nvm", clip(version)),
 			Hint: "install nvm, or give the path of a node"}
 	}
-	file := installed(nvm, version)
+	file := nodeIn(nvm, version)
 	if file == "" {
 		return "", &Error{Key: "interpreter", Message: fmt.Sprintf("nvm has not installed Node %s", clip(version)), Hint: "nvm install " + clip(version)}
 	}

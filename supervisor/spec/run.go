@@ -140,7 +140,7 @@ func (r *resolver) shell(line string) *Error {
 		with = "bash"
 	}
 	r.Command = []string{with, "-c", execLast(line)}
-	if len(main) > 0 && (r.ExecMode == string(NodeCluster) || r.Counted && r.Instances != 1 && (isNode(main[0]) || slices.Contains(managers, main[0]))) {
+	if len(main) > 0 && (r.ExecMode == string(NodeCluster) || r.Counted && r.Instances != 1 && len(r.Listen) == 0 && (isNode(main[0]) || slices.Contains(managers, main[0]))) {
 		r.forked("a shell runs it")
 	}
 	return r.finish()
@@ -185,7 +185,7 @@ func (r *resolver) byItself(words []string) *Error {
 	bang, ending := shebangOf(file), filepath.Ext(file)
 	executable := unix.Faccessat(unix.AT_FDCWD, file, unix.X_OK, unix.AT_EACCESS) == nil
 	switch {
-	case ending == ".py" && len(bang) == 1 && !filepath.IsAbs(bang[0]) && r.python() != "":
+	case ending == ".py" && len(bang) == 1 && strings.HasPrefix(bang[0], "python") && r.python() != "": // env python3
 		return r.byEnding(file, args)
 	case len(bang) > 0 && !executable:
 		if filepath.IsAbs(bang[0]) && !isFile(bang[0]) || !filepath.IsAbs(bang[0]) && r.look(bang[0]) == "" {
@@ -278,10 +278,19 @@ func (r *resolver) finish() *Error {
 		return &Error{Key: "shutdown_with_message", Message: "only a program of Node's that runs in cluster or fork mode gets messages"}
 	}
 	// Else what it prints comes in blocks of some KiB, and the last of it never.
-	if _, said := r.Env["PYTHONUNBUFFERED"]; !said && strings.HasPrefix(name, "python") {
+	if _, said := r.Env["PYTHONUNBUFFERED"]; !said && (strings.HasPrefix(name, "python") || r.ofPython()) {
 		r.Env["PYTHONUNBUFFERED"] = "1"
 	}
 	return nil
+}
+
+// ofPython says that the command is a script that Python runs, as gunicorn is.
+func (r *resolver) ofPython() bool {
+	if r.opts.NamesOnly {
+		return false
+	}
+	bang := shebangOf(r.look(r.Command[0]))
+	return len(bang) > 0 && strings.HasPrefix(filepath.Base(bang[0]), "python")
 }
 
 // takeArgs are the arguments for the interpreter, which has been found.
@@ -301,13 +310,28 @@ func (r *resolver) find(name string) string {
 	if isFile(here) {
 		return here
 	}
+	return r.installed(name)
+}
+
+// installed is a program that has been installed for the app's folder alone, and is
+// not on PATH: in node_modules, or in a virtualenv.
+func (r *resolver) installed(name string) string {
+	folders := []string{filepath.Join(r.Cwd, "venv", "bin"), filepath.Join(r.Cwd, ".venv", "bin")}
+	for dir := range above(r.Cwd) {
+		folders = append(folders, filepath.Join(dir, "node_modules", ".bin"))
+	}
+	for _, dir := range folders {
+		if file := filepath.Join(dir, name); !strings.ContainsRune(name, '/') && isFile(file) {
+			return file
+		}
+	}
 	return ""
 }
 
 // findOr is the word for a command that is run as it is.
 func (r *resolver) findOr(name string) string {
-	if here := r.absolute(name); r.Script && isFile(here) {
-		return here
+	if file := r.find(name); file != "" && file != r.look(name) {
+		return file
 	}
 	return name
 }
@@ -330,6 +354,10 @@ func (r *resolver) absolute(file string) string {
 // forked tells that what was to be a cluster is none.
 func (r *resolver) forked(why string) {
 	r.noted = true
+	if r.ExecMode == "" && len(r.Listen) > 0 {
+		r.note("what it starts may not get the sockets of listen: %s", why)
+		return
+	}
 	r.note("it runs in fork mode, where each process listens by itself: %s", why)
 }
 

@@ -72,8 +72,8 @@ func nodeScript(file string) (script string, args []string) {
 		return real, words[1:]
 	case base == "sh" && filepath.Base(filepath.Dir(file)) == ".bin":
 		for _, m := range shimmed.FindAllSubmatch(head(file, 16<<10), -1) {
-			behind := filepath.Join(filepath.Dir(file), string(m[1]))
-			if words := shebangOf(behind); len(words) > 0 && isNode(filepath.Base(words[0])) {
+			behind, err := filepath.EvalSymlinks(filepath.Join(filepath.Dir(file), string(m[1])))
+			if words := shebangOf(behind); err == nil && len(words) > 0 && isNode(filepath.Base(words[0])) {
 				return behind, words[1:]
 			}
 		}
