@@ -63,7 +63,7 @@ func TestExampleIsOneThatNekoUnderstands(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for _, program := range []string{"neko-api", "shop"} {
+	for _, program := range []string{"neko-api", "shop", "node", "site.js"} {
 		if err := os.WriteFile(filepath.Join(dir, program), []byte("#!/bin/sh\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestExampleIsOneThatNekoUnderstands(t *testing.T) {
 		}
 	}
 	apps := read(above + "\n" + strings.Join(lines, ""))
-	if len(apps) != 3 {
+	if len(apps) != 4 {
 		t.Fatalf("with the comments taken away: %+v", apps)
 	}
 	shop := apps[1]
@@ -209,7 +209,7 @@ func TestSchemaAllowsWhatTheDocumentsShow(t *testing.T) {
 func TestSchemaAndParserAgree(t *testing.T) {
 	schema := compiled(t)
 	for text, good := range map[string]bool{
-		`instances: max`: true, `instances: 4`: true, `instances: 0`: false, `instances: many`: false,
+		`instances: max`: true, `instances: 4`: true, `instances: 0`: true, `instances: -1`: true, `instances: -2000`: false, `instances: many`: false,
 		`listen: 4000`: true, `listen: [":80", 81]`: true, `listen: {http: ":80"}`: true, `listen: [[80]]`: false,
 		`drain_timeout: 1.5s`: true, `drain_timeout: 1500`: true, `drain_timeout: soon`: false, `drain_timeout: -1`: false,
 		`max_memory_restart: 300M`: true, `max_memory_restart: 1.5GiB`: true, `max_memory_restart: lots`: false,
@@ -224,6 +224,9 @@ func TestSchemaAndParserAgree(t *testing.T) {
 		`rlimits: {nofile: "1024:65536"}`: true, `rlimits: {core: unlimited}`: true, `rlimits: {nofile: few}`: false, `rlimits: {files: 1}`: false,
 		`nice: -5`: true, `nice: 20`: false, `pin: true`: true, `pin: "yes"`: false, `pins: true`: false,
 		`stop_signal: INT`: true, `stop_signal: 2`: true, `stop_signal: stop it`: false,
+		`args: --port 80`: true, `args: [a, 1]`: true, `args: {a: 1}`: false, `interpreter: none`: true, `interpreter: [node]`: false,
+		`node_args: --inspect`: true, `interpreter_args: [--inspect]`: true, `exec_mode: cluster_mode`: true, `exec_mode: threads`: false,
+		`shutdown_with_message: false`: true, `shutdown_with_message: 1`: false, `script: ./b.js`: false, // beside a command
 		`type: service`: true, `type: cron`: false, `env: {A: 1, B: two}`: true, `env: [A=1]`: false,
 	} {
 		file := "apps: [{name: a, command: ./a}, {name: b, command: ./b, " + text + "}]"

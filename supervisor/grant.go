@@ -8,7 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/cgroup"
-	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // grant is what the machine and the cgroup let the daemon have. It may change while
@@ -62,7 +61,7 @@ func (m *master) watchGrant() {
 				m.grant = seen
 			}
 			for _, name := range m.order {
-				if a := m.apps[name]; a.spec.Instances == spec.Max && a.grant != m.grant {
+				if a := m.apps[name]; a.spec.FollowsCPUs() && a.grant != m.grant {
 					behind = append(behind, a)
 				}
 			}
@@ -77,7 +76,7 @@ func (m *master) watchGrant() {
 // followsGrant says that there is an app that is sized by the grant.
 func (m *master) followsGrant() bool {
 	for _, a := range m.apps {
-		if a.spec.Instances == spec.Max {
+		if a.spec.FollowsCPUs() {
 			return true
 		}
 	}
@@ -109,7 +108,7 @@ func (m *master) regrant(a *app) {
 	var older []*slot
 	var sized grant
 	m.do(func() {
-		if a.spec.Instances != spec.Max { // somebody has scaled it meanwhile
+		if !a.spec.FollowsCPUs() { // somebody has scaled it meanwhile
 			return
 		}
 		sized = m.grant

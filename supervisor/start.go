@@ -297,10 +297,7 @@ func advice(app *spec.App, output []string) string {
 }
 
 func (m *master) instances(app *spec.App) int {
-	if app.Instances == spec.Max {
-		return m.grant.CPUs
-	}
-	return app.Instances
+	return min(app.Slots(m.grant.CPUs), spec.MaxInstances)
 }
 
 // sameSpec compares what a person has chosen.

@@ -106,6 +106,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		{"cwd", app.Spec.Cwd},
 		{"from", app.Spec.Source},
 		{"instances", instances(app.Spec.Instances)},
+		{"exec mode", string(app.Spec.Node)},
 		{"listen", listeners(app.Spec.Listen)},
 		{"url", app.URL},
 		{"balance", string(app.Spec.Balance)},
@@ -196,8 +197,11 @@ func date(word string, t time.Time) string {
 }
 
 func instances(n int) string {
-	if n == spec.Max {
+	switch {
+	case n == spec.Max:
 		return "max"
+	case n < 0:
+		return fmt.Sprintf("max%d", n)
 	}
 	return strconv.Itoa(n)
 }

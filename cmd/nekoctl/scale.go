@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -52,11 +53,11 @@ func (c *cli) scaleCommand() *cobra.Command {
 			if strings.HasPrefix(count, "+") || strings.HasPrefix(count, "-") {
 				bare = count[1:]
 			}
-			_, err := spec.ParseInstances(bare)
+			n, err := spec.ParseInstances(bare)
 			switch {
-			case err != nil && isNumber(bare):
-				return &usageError{err.Error(), "nekoctl stop stops an app"}
-			case err != nil || bare == "max" && bare != count:
+			case isNumber(bare) && (err != nil || n == 0):
+				return &usageError{fmt.Sprintf("expected a number from 1 to %d, or max, not %s", spec.MaxInstances, quote(bare)), "nekoctl stop stops an app"}
+			case err != nil || n <= 0 && bare != "max" || bare == "max" && bare != count:
 				return misuse("scale", "expected N, +N, -N or max, not %s", quote(count))
 			}
 			client, err := c.client()

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"context"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -38,6 +42,31 @@ func isScriptedSpec(file string) bool {
 		}
 	}
 	return false
+}
+
+// options are for reading what is to be started now.
+func (c *cli) options() spec.Options {
+	return spec.Options{
+		Environ:     os.Environ(),
+		NodeVersion: nodeVersions(),
+		Note:        func(text string) { c.note("%s", text) },
+	}
+}
+
+// nodeVersions asks each node for its version once.
+func nodeVersions() func(node string) string {
+	known := map[string]string{}
+	return func(node string) string {
+		version, asked := known[node]
+		if !asked {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			out, _ := exec.CommandContext(ctx, node, "--version").Output() // who does not answer is of no known version
+			version = string(out)
+			known[node] = version
+		}
+		return version
+	}
 }
 
 func readSpec(file string, opts spec.Options) ([]spec.App, error) {

@@ -31,7 +31,8 @@ An app that runs already stays as it is; one whose settings have changed is
 reloaded into the new ones; one that was stopped is started.
 
 Options:
-    -i, --instances N      number of processes, or max: one for each CPU
+    -i, --instances N      number of processes, max: one for each CPU, or -1: one
+                           fewer; makes a program of Node's a cluster
         --name NAME        name of the app; that of the program or script if
                            not given
         --listen ADDRESS   a socket to listen on, which the processes inherit:
@@ -48,11 +49,22 @@ Options:
         --exit-with NAME   with --no-daemon: end when a process of this app has
                            ended, with its exit code; it is not restarted
 
+What runs the program:
+        --interpreter PROGRAM   what runs its file, if not what its first line or
+                                its ending says: python3.12, node@20; none
+        --interpreter-args ARGS
+                                what goes between the two; also: --node-args
+        --exec-mode MODE        of Node's programs: cluster, where the daemon has
+                                their sockets, or fork; -x is fork
+
 Starting and stopping:
         --wait-ready            ready is only what says READY=1 (sd_notify)
         --listen-timeout TIME   how long a process may take to become ready
         --shutdown-delay TIME   how long it serves on before it is told to stop
         --kill-timeout TIME     how long it may be late before it is killed
+        --shutdown-with-message
+                                the message 'shutdown', and no signal, tells a
+                                program of Node's to finish
 
 When a process ends:
         --no-autorestart        it is not started again
@@ -77,14 +89,18 @@ Restarts of another kind:
 A TIME is 500ms, 1.5s, 2m or a number of milliseconds. docs/configuration.md
 has the defaults, and what only a neko.yaml can say.
 
-COMMAND is a program on PATH, a path, or a quoted command line. The processes
-get the environment of this shell, over it --env-file, over it --env.
+COMMAND is a program on PATH, a file, or a quoted command line; a shell runs what
+only a shell understands. The processes get the environment of this shell, over
+it --env-file, over it --env.
 
 Examples:
     $ nekoctl start                              # what is in ./neko.yaml
     $ nekoctl start ./server -i max --listen 8080
     $ nekoctl start python3 --name hello -- -m http.server 8000
-    $ nekoctl start "node server.js" --name web --env NODE_ENV=production
+    $ nekoctl start server.js -i max --env NODE_ENV=production
+    $ nekoctl start app.py --interpreter python3.12 -- --port 8000
+    $ nekoctl start "npm run serve" -i 4 --name web
+    $ nekoctl start "cc hello.c; ./a.out"
     $ nekoctl start --no-daemon neko.yaml
 `
 
@@ -94,6 +110,7 @@ type startFlags struct {
 	exitWith                 string
 	listen, env, envFile     []string
 	waitReady, noDaemon, any bool
+	executeCommand           bool
 	noAutorestart            bool
 	keys                     keyValues
 }
@@ -113,7 +130,7 @@ func (c *cli) startCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "wait-ready", "no-autorestart"} {
+			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "wait-ready", "no-autorestart", "execute-command"} {
 				flag := cmd.Flags().Lookup(name)
 				f.any = f.any || flag.Changed
 				if flag.Changed && flag.Value.String() == "" { // an unset variable of a script
@@ -136,6 +153,7 @@ func (c *cli) startCommand() *cobra.Command {
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "")
 	flags.BoolVar(&f.waitReady, "wait-ready", false, "")
 	flags.BoolVar(&f.noAutorestart, "no-autorestart", false, "")
+	flags.BoolVarP(&f.executeCommand, "execute-command", "x", false, "")
 	flags.BoolVar(&f.noDaemon, "no-daemon", false, "")
 	flags.StringVar(&f.exitWith, "exit-with", "", "")
 	f.keys = addKeyFlags(flags)
@@ -161,7 +179,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 			return err
 		}
 	}
-	apps, err := whatToStart(f, args)
+	apps, err := c.whatToStart(f, args)
 	if err != nil {
 		return err
 	}
@@ -264,7 +282,7 @@ func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string
 }
 
 // whatToStart are the apps that a command line means, complete and checked.
-func whatToStart(f startFlags, args []string) ([]spec.App, error) {
+func (c *cli) whatToStart(f startFlags, args []string) ([]spec.App, error) {
 	if len(args) > 0 && isSpecFile(args[0]) || len(args) == 0 && !f.any && fileHere() != "" {
 		file := fileHere()
 		if len(args) > 0 {
@@ -276,24 +294,22 @@ func whatToStart(f startFlags, args []string) ([]spec.App, error) {
 		if len(args) > 1 {
 			return nil, misuse("start", "arguments go with a command, not with %s", file)
 		}
-		return readSpec(file, spec.Options{Environ: os.Environ()})
+		return readSpec(file, c.options())
 	}
-	app := spec.Defaults()
+	app, run := spec.Defaults(), spec.Run{}
 	if len(args) > 0 {
 		if strings.TrimSpace(args[0]) == "" {
 			return nil, misuse("start", "the command is empty")
 		}
-		app.Command = args
-		if words, err := spec.Words(args[0]); strings.ContainsAny(args[0], " \t") && !exists(args[0]) {
-			if err != nil {
-				return nil, err
-			}
-			app.Command = append(words, args[1:]...)
+		if run.Args = args[1:]; exists(args[0]) || exists(filepath.Join(f.cwd, args[0])) {
+			run.Words = args[:1]
+		} else {
+			run.Line = args[0]
 		}
 	} else if err := api(&app, f); err != nil {
 		return nil, err
 	}
-	if err := f.apply(&app); err != nil {
+	if err := f.apply(&app, run, c.options()); err != nil {
 		return nil, err
 	}
 	err := app.Check()
@@ -303,8 +319,9 @@ func whatToStart(f startFlags, args []string) ([]spec.App, error) {
 	return []spec.App{app}, err
 }
 
-// apply completes app with the flags.
-func (f startFlags) apply(app *spec.App) error {
+// apply completes app with the flags, and with what run makes of it if it has no
+// command.
+func (f startFlags) apply(app *spec.App, run spec.Run, opts spec.Options) error {
 	here, err := os.Getwd()
 	if err != nil {
 		return err
@@ -313,15 +330,24 @@ func (f startFlags) apply(app *spec.App) error {
 		if app.Instances, err = spec.ParseInstances(f.instances); err != nil {
 			return misusedFlag("--instances", err)
 		}
+		run.Counted = true
 	}
 	if f.name != "" {
 		app.Name = f.name
 	}
-	app.Cwd = f.cwd
+	if app.Cwd = f.cwd; !filepath.IsAbs(app.Cwd) {
+		app.Cwd = filepath.Join(here, app.Cwd)
+	}
 	app.WaitReady = app.WaitReady || f.waitReady
 	app.Autorestart = app.Autorestart && !f.noAutorestart
-	if err := f.keys.apply(app); err != nil {
+	if err := f.keys.apply(app, &run); err != nil {
 		return err
+	}
+	if f.executeCommand {
+		if run.ExecMode == string(spec.NodeCluster) {
+			return misuse("start", "-x is --exec-mode fork, and here is --exec-mode cluster")
+		}
+		run.ExecMode = string(spec.NodeFork)
 	}
 	if len(f.listen) > 0 {
 		app.Listen = nil
@@ -353,6 +379,14 @@ func (f startFlags) apply(app *spec.App) error {
 			return misusedFlag("--env", err)
 		}
 		app.Env[key] = value
+	}
+	if app.Command == nil {
+		err := app.Resolve(run, opts)
+		if e, ok := errors.AsType[*spec.Error](err); ok && f.keys.flagOf(e.Key) != "" {
+			return misusedFlag("--"+f.keys.flagOf(e.Key), e)
+		} else if ok {
+			return spec.Errors{e}
+		}
 	}
 	app.Complete(here)
 	return nil

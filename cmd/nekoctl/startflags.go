@@ -13,6 +13,7 @@ import (
 type keyFlag struct {
 	name, key string
 	list      bool // it can be repeated
+	bare      bool // it is true without a value
 }
 
 var keyFlags = []keyFlag{
@@ -24,7 +25,7 @@ var keyFlags = []keyFlag{
 	{name: "cron-restart", key: "cron_restart"},
 	{name: "cron", key: "cron_restart"},
 	{name: "max-memory-restart", key: "max_memory_restart"},
-	{name: "watch", key: "watch", list: true},
+	{name: "watch", key: "watch", list: true, bare: true},
 	{name: "ignore-watch", key: "ignore_watch", list: true},
 	{name: "watch-delay", key: "watch_delay"},
 	{name: "listen-timeout", key: "listen_timeout"},
@@ -32,6 +33,11 @@ var keyFlags = []keyFlag{
 	{name: "shutdown-delay", key: "shutdown_delay"},
 	{name: "uid", key: "uid"},
 	{name: "gid", key: "gid"},
+	{name: "interpreter", key: "interpreter"},
+	{name: "interpreter-args", key: "interpreter_args", list: true},
+	{name: "node-args", key: "interpreter_args", list: true},
+	{name: "exec-mode", key: "exec_mode"},
+	{name: "shutdown-with-message", key: "shutdown_with_message", bare: true},
 }
 
 // keyValues are the values of these flags, by their names.
@@ -41,8 +47,10 @@ func addKeyFlags(flags *pflag.FlagSet) keyValues {
 	values := keyValues{}
 	for _, f := range keyFlags {
 		values[f.name] = flags.StringArray(f.name, nil, "")
+		if f.bare {
+			flags.Lookup(f.name).NoOptDefVal = "true"
+		}
 	}
-	flags.Lookup("watch").NoOptDefVal = "true"
 	return values
 }
 
@@ -50,8 +58,8 @@ func (values keyValues) any() bool {
 	return slices.ContainsFunc(keyFlags, func(f keyFlag) bool { return len(*values[f.name]) > 0 })
 }
 
-// apply sets the keys of app that flags were given for.
-func (values keyValues) apply(app *spec.App) error {
+// apply sets the keys of app and run that flags were given for.
+func (values keyValues) apply(app *spec.App, run *spec.Run) error {
 	for _, f := range keyFlags {
 		given := *values[f.name]
 		switch {
@@ -59,6 +67,8 @@ func (values keyValues) apply(app *spec.App) error {
 			continue
 		case slices.Contains(given, ""): // an unset variable of a script
 			return misuse("start", "--%s: there is no value", f.name)
+		case f.key == "interpreter_args": // a line, or several of them
+			given = []string{strings.Join(given, " ")}
 		case f.key == "stop_exit_codes":
 			given = strings.Split(strings.Join(given, ","), ",")
 		case !f.list:
@@ -70,7 +80,7 @@ func (values keyValues) apply(app *spec.App) error {
 				}
 			}
 		}
-		if err := app.Set(f.key, given...); err != nil {
+		if err := spec.Set(app, run, f.key, given...); err != nil {
 			return misusedFlag("--"+f.name, err)
 		}
 	}

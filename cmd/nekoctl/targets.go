@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strings"
 
@@ -93,7 +92,7 @@ func (c *cli) reloadCommand() *cobra.Command {
 			if len(args) > 1 {
 				return false, misuse("reload", "reload takes one file, and nothing beside it")
 			}
-			apps, err := readSpec(arg, spec.Options{Environ: os.Environ()})
+			apps, err := readSpec(arg, c.options())
 			if err != nil {
 				return false, err
 			}

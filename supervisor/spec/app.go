@@ -12,7 +12,8 @@ import (
 )
 
 // Max as [App.Instances] means one instance for each CPU that the cgroup
-// grants; the master resolves it when the app starts.
+// grants, and a number below it so many fewer, but one at least; the master
+// resolves it when the app starts.
 const Max = 0
 
 // Balance says how new connections find a worker.
@@ -43,7 +44,7 @@ type App struct {
 	// Env is the whole environment of the processes, without what the worker
 	// contract adds (NEKO_*, LISTEN_*, NOTIFY_SOCKET).
 	Env map[string]string `json:"env"`
-	// Instances is the number of slots, or [Max].
+	// Instances is the number of slots, [Max], or -N: N fewer than that.
 	Instances int `json:"instances"`
 	// Node is how a program of Node's is run; Command[0] is node then.
 	Node NodeMode `json:"node,omitempty"`
@@ -300,6 +301,17 @@ func (a *App) ShareEnv(other *App) {
 		a.Env = other.Env
 	}
 }
+
+// Slots is Instances where so many CPUs are granted.
+func (a *App) Slots(cpus int) int {
+	if a.Instances > 0 {
+		return a.Instances
+	}
+	return max(cpus+a.Instances, 1)
+}
+
+// FollowsCPUs says that the number of CPUs decides on the number of slots.
+func (a *App) FollowsCPUs() bool { return a.Instances <= Max }
 
 // D is d as the standard library's type.
 func (d Duration) D() time.Duration { return time.Duration(d) }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -41,11 +40,7 @@ func (a *App) Complete(base string) {
 	}
 	if len(a.Command) > 0 {
 		if a.Name == "" {
-			a.Name = nameFrom(a.Command[0])
-			// Many an app is a `node server.js`; two of them are not one "node".
-			if len(a.Command) > 1 && interpreters[filepath.Ext(a.Command[1])] != "" {
-				a.Name = nameFrom(a.Command[1])
-			}
+			a.Name = nameOf(a.Command)
 		}
 		a.Command[0] = a.program(a.Command[0])
 	}
@@ -162,8 +157,11 @@ func (a *App) checkValues() (errs Errors) {
 			break
 		}
 	}
-	if a.Instances != Max && (a.Instances < 1 || a.Instances > MaxInstances) {
+	if a.Instances < -MaxInstances || a.Instances > MaxInstances {
 		add("instances", &Error{Message: expected(instancesForm, strconv.Itoa(a.Instances))})
+	}
+	if a.Node != NodeNone && a.Node != NodeFork && a.Node != NodeCluster {
+		add("exec_mode", &Error{Message: expected(execModes, string(a.Node))})
 	}
 	if a.Balance != BalanceSlots && a.Balance != BalanceShared {
 		add("balance", &Error{Message: expected("slots or shared", string(a.Balance))})
@@ -311,10 +309,6 @@ func (a *App) checkFiles() (errs Errors) {
 	return nil
 }
 
-// interpreters of files that people give as a command.
-var interpreters = map[string]string{".js": "node", ".mjs": "node", ".cjs": "node", ".py": "python3", ".rb": "ruby",
-	".sh": "sh", ".php": "php", ".pl": "perl", ".jar": "java -jar", ".go": "go run"}
-
 func checkProgram(file string) *Error {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -335,8 +329,8 @@ func checkProgram(file string) *Error {
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, file, unix.X_OK, unix.AT_EACCESS); err != nil {
 		e := &Error{Message: file + ": not executable", Hint: "chmod +x " + file}
-		if with := interpreters[filepath.Ext(file)]; with != "" {
-			e.Hint += "; or name the program that runs it: " + with + " " + file
+		if filepath.Ext(file) == ".go" {
+			e.Hint = "go build it, and give the path of what that makes"
 		}
 		return e
 	}
@@ -346,13 +340,7 @@ func checkProgram(file string) *Error {
 // checkShebang looks for the interpreter of a script: without it the kernel
 // says "no such file" of a file that is there.
 func checkShebang(file string) *Error {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil // a program may be executable and not readable
-	}
-	defer f.Close()
-	head, _ := io.ReadAll(io.LimitReader(f, 256))
-	line, ok := bytes.CutPrefix(head, []byte("#!"))
+	line, ok := bytes.CutPrefix(head(file, 256), []byte("#!"))
 	if !ok {
 		return nil
 	}

@@ -21,6 +21,11 @@ type Options struct {
 	// programs are there. For commands that only want to know which apps a file
 	// is about.
 	NamesOnly bool
+	// NodeVersion asks a program node for its version, as `node --version` prints it;
+	// nil: no version is known.
+	NodeVersion func(node string) string
+	// Note is told what is worth to be known about how an app is run; nil: nobody.
+	Note func(text string)
 }
 
 // The most of everything that one file may have.
@@ -91,14 +96,12 @@ type parser struct {
 // draft is an app on its way: what the file says, before it is completed.
 type draft struct {
 	App
+	Run
 	node     *yaml.Node
 	at       map[string]*yaml.Node // where each key's value is
 	settings map[string]string     // env
 	envFiles []*yaml.Node
 	needs    []*yaml.Node // where each of DependsOn is
-
-	script, interpreter string // PM2's
-	args                []string
 }
 
 func (p *parser) fail(n *yaml.Node, key, message, hint string) {
@@ -281,12 +284,16 @@ func (p *parser) app(n *yaml.Node) *draft {
 	d.Cwd = p.base
 	before := len(p.errs)
 	if !p.each(n, "an app", func(k, v *yaml.Node) {
+		name := k.Value
+		if meant := pm2Aliases[name]; p.pm2 && meant != "" {
+			name = meant
+		}
 		for _, known := range p.keys {
-			if known.name == k.Value {
+			if known.name == name {
 				v = p.follow(v)
-				d.at[k.Value], p.key = v, k.Value
+				d.at[name], p.key = v, name
 				if isNull(v) {
-					p.fail(v, k.Value, k.Value+": there is no value", "")
+					p.fail(v, name, k.Value+": there is no value", "")
 					return
 				}
 				known.read(p, d, v)
@@ -300,9 +307,6 @@ func (p *parser) app(n *yaml.Node) *draft {
 		p.unknown(k, keysOf(p.keys), hint)
 	}) {
 		return nil
-	}
-	if p.pm2 {
-		p.fromPM2(d)
 	}
 	d.Env = p.environment(d)
 	if !filepath.IsAbs(d.Cwd) {
@@ -320,10 +324,14 @@ func (p *parser) app(n *yaml.Node) *draft {
 	if d.Type == Task && d.at["autorestart"] == nil {
 		d.Autorestart = false
 	}
+	resolved := p.resolve(d, before)
 	d.Complete(p.base)
 	failed := map[string]bool{} // what is wrong is said already; the check would say it again
 	for _, e := range p.errs[before:] {
 		failed[e.Key] = true
+	}
+	if !resolved {
+		failed["command"] = true
 	}
 	errs := d.checkValues()
 	if !p.opts.NamesOnly && !failed["command"] && !failed["cwd"] && !failed["env"] && !failed["env_file"] {
@@ -334,22 +342,59 @@ func (p *parser) app(n *yaml.Node) *draft {
 		if failed[e.Key] || e.Key == "name" && d.Name == "" && failed["command"] {
 			continue // a name would have come from the command
 		}
-		at := d.at[e.Key]
-		if e.Key == "command" && p.pm2 {
-			if at = d.at["script"]; failed["script"] || failed["args"] || failed["interpreter"] || failed["instances"] {
-				continue
-			}
-		}
-		if at == nil {
-			at = n
-		}
-		e.Pos = Pos{p.file, at.Line, at.Column}
-		if e.Key != "command" && e.Key != "cwd" && e.Key != "name" {
-			e.Message = e.Key + ": " + e.Message
-		}
+		e.Pos, e.Message = p.placeOf(d, e.Key), withKey(e.Key, e.Message)
 		p.add(e)
 	}
 	return d
+}
+
+// resolve finds out how the app is run, false if it cannot and has said so; errors from
+// before on are the app's.
+func (p *parser) resolve(d *draft, before int) bool {
+	command, script := d.at["command"], d.at["script"]
+	switch {
+	case command != nil && script != nil:
+		p.fail(script, "script", "script: there is a command already, which is the same", "leave one of them out")
+		return false
+	case command == nil && script == nil:
+		return true // the check says it, unless a key was misspelt
+	}
+	needed := []string{"command", "script", "args", "interpreter", "interpreter_args", "node_args", "exec_mode", "cwd", "env", "env_file", "listen"}
+	for _, e := range p.errs[before:] {
+		if slices.Contains(needed, e.Key) {
+			return false
+		}
+	}
+	err := d.Resolve(d.Run, p.opts)
+	e, failed := errors.AsType[*Error](err)
+	if failed {
+		e.Pos = p.placeOf(d, e.Key)
+		e.Message = withKey(e.Key, e.Message)
+		p.add(e)
+	}
+	return !failed
+}
+
+// placeOf is where a key of an app has its value, or where the app begins.
+func (p *parser) placeOf(d *draft, key string) Pos {
+	at := d.at[key]
+	for _, other := range [][2]string{{"command", "script"}, {"interpreter_args", "node_args"}} {
+		if at == nil && key == other[0] {
+			at = d.at[other[1]]
+		}
+	}
+	if at == nil {
+		at = d.node
+	}
+	return Pos{p.file, at.Line, at.Column}
+}
+
+// withKey names the key that a message is about, where it does not say so itself.
+func withKey(key, message string) string {
+	if slices.Contains([]string{"command", "script", "cwd", "name"}, key) {
+		return message
+	}
+	return key + ": " + message
 }
 
 // environment puts together all that an app's environment comes from.

@@ -93,11 +93,12 @@ apps:
 // Every error says where it is, which key it is about and what was expected.
 func TestParseErrors(t *testing.T) {
 	dir := write(t, map[string]string{
-		"ok":       "#!/bin/sh\n",
-		"plain.js": "console.log(1)\n",
-		"lost":     "#!/usr/bin/no-such-interpreter\n",
-		"crlf":     "#!/bin/sh\r\n",
-		"bad.env":  "A=1\nnonsense\n",
+		"ok":      "#!/bin/sh\n",
+		"plain":   "console.log(1)\n",
+		"main.go": "package main\n",
+		"lost":    "#!/usr/bin/no-such-interpreter\n",
+		"crlf":    "#!/bin/sh\r\n",
+		"bad.env": "A=1\nnonsense\n",
 	})
 	t.Chdir(dir)
 	for _, test := range []struct{ name, text, want string }{
@@ -105,7 +106,7 @@ func TestParseErrors(t *testing.T) {
 			`neko.yaml:4:5: unknown key "instnces" | did you mean "instances"?`},
 		{"unknown key by dashes", "apps: [{name: a, command: ./ok, wait-ready: true}]",
 			`neko.yaml:1:33: unknown key "wait-ready" | did you mean "wait_ready"?`},
-		{"key of another tool", "apps: [{name: a, script: ./ok}]", "neko.yaml:1:18: unknown key \"script\" | did you mean \"command\"?"},
+		{"key of another tool", "apps: [{name: a, cmd: ./ok}]", "neko.yaml:1:18: unknown key \"cmd\" | did you mean \"command\"?"},
 		{"unknown top key", "app: []\n", `neko.yaml:1:1: unknown key "app" | did you mean "apps"?`},
 		{"cycle", "apps:\n- {name: a, command: ./ok, depends_on: b}\n- {name: b, command: ./ok, depends_on: [c]}\n- {name: c, command: ./ok, depends_on: {b: started}}",
 			`neko.yaml:3:40: depends_on: a cycle: b → c → b | none of them could be the first`},
@@ -127,10 +128,10 @@ func TestParseErrors(t *testing.T) {
 		{"user", "apps: [{name: a, command: ./ok, uid: nobody-of-this-name}]", `neko.yaml:1:38: uid: there is no user "nobody-of-this-name"`},
 		{"watched", "apps: [{name: a, command: ./ok, watch: [gone]}]", `neko.yaml:1:40: watch: DIR/gone: no such file`},
 		{"key far from all", "apps: [{name: a, command: ./ok, zzz: 1}]", `neko.yaml:1:33: unknown key "zzz" | https://github.com/nekoctl/neko/blob/main/docs/configuration.md has all keys`},
-		{"all errors at once", "apps:\n- name: all\n  command: ./ok\n- name: 12\n  command: ./ok\n  instances: 0\n  balance: x\n",
+		{"all errors at once", "apps:\n- name: all\n  command: ./ok\n- name: 12\n  command: ./ok\n  instances: no\n  balance: x\n",
 			"neko.yaml:2:9: \"all\" cannot be a name: it means every app\n" +
 				"neko.yaml:4:9: \"12\" cannot be a name: a number means the id of a process\n" +
-				"neko.yaml:6:14: instances: expected a number from 1 to 1024, or max, not \"0\" | max is one for each CPU\n" +
+				"neko.yaml:6:14: instances: expected a number from 1 to 1024, or max, not \"no\" | max is one for each CPU, -1 one fewer\n" +
 				"neko.yaml:7:12: balance: expected slots or shared, not \"x\""},
 		{"number as a name", "apps: [{name: 12, command: ./ok}]", `neko.yaml:1:15: "12" cannot be a name: a number means the id of a process`},
 		{"slash in a name", "apps: [{name: a/b, command: ./ok}]", `neko.yaml:1:15: "a/b" cannot be a name | a name has letters, digits, dots, dashes, underscores`},
@@ -150,16 +151,16 @@ func TestParseErrors(t *testing.T) {
 		{"no program", "apps: [{name: a, command: ./okk}]", `neko.yaml:1:27: DIR/okk: no such file | there is DIR/ok`},
 		{"not on PATH", "apps: [{name: a, command: no-such-program}]",
 			`neko.yaml:1:27: there is no program "no-such-program" on PATH, nor a file of that name in DIR | give the path of the program, or check PATH`},
-		{"not executable", "apps: [{name: a, command: plain.js}]",
-			`neko.yaml:1:27: DIR/plain.js: not executable | chmod +x DIR/plain.js; or name the program that runs it: node DIR/plain.js`},
+		{"not executable", "apps: [{name: a, command: plain}]", `neko.yaml:1:27: DIR/plain: not executable | chmod +x DIR/plain`},
+		{"a program's source", "apps: [{name: a, command: main.go}]", `neko.yaml:1:27: DIR/main.go: not executable | go build it, and give the path of what that makes`},
 		{"a folder", "apps: [{name: a, command: ./}]", `neko.yaml:1:27: DIR is a folder, not a program`},
 		{"no interpreter", "apps: [{name: a, command: ./lost}]", `neko.yaml:1:27: DIR/lost: its first line names /usr/bin/no-such-interpreter, and there is no such file`},
 		{"CR LF", "apps: [{name: a, command: ./crlf}]", `neko.yaml:1:27: DIR/crlf: its first line ends with CR LF, which no interpreter is found by | sed -i 's/\r$//' DIR/crlf`},
 		{"no cwd", "apps: [{name: a, command: ./ok, cwd: no/where}]", `neko.yaml:1:38: DIR/no/where: no such file | cwd is the folder in which the processes start`},
-		{"a shell's line", "apps: [{name: a, command: './ok && ./ok'}]",
-			`neko.yaml:1:27: command: & has a meaning in a shell only, and none runs here | for a shell write: sh -c '…'; for the character itself put it in single quotes: '&'`},
-		{"a variable", `apps: [{name: a, command: './ok "$HOME"'}]`,
-			`neko.yaml:1:27: command: $ has a meaning in a shell only, and none runs here | for a shell write: sh -c '…'; for the character itself put it in single quotes: '$'`},
+		{"a shell's line beside args", "apps: [{name: a, command: './ok && ./ok', args: x}]",
+			`neko.yaml:1:49: args: a shell runs the line ./ok && ./ok | write all of it into the line; or one program alone, without what only a shell knows`},
+		{"a variable in args", `apps: [{name: a, command: ./ok, args: $HOME}]`,
+			`neko.yaml:1:39: args: $ has a meaning in a shell only, and none runs here | for a shell write: sh -c '…'; for the character itself put it in single quotes: '$'`},
 		{"open quote", `apps: [{name: a, command: "./ok 'x"}]`, `neko.yaml:1:27: command: the ' quote is not closed`},
 		{"no command", "apps: [{name: a}]", `neko.yaml:1:8: there is no command to run`},
 		{"no value", "apps:\n- name: a\n  command:\n", `neko.yaml:3:11: command: there is no value`},
@@ -221,13 +222,17 @@ func TestParseDotenvError(t *testing.T) {
 }
 
 func TestParsePM2(t *testing.T) {
-	dir := write(t, map[string]string{"server": "#!/bin/sh\n", "srv.py": "print()\n"})
+	dir := write(t, map[string]string{"server": "#!/bin/sh\n", "srv.py": "print()\n", "app.js": "", "bin/node": "#!/bin/sh\n", "bin/npm": "#!/usr/bin/env node\n"})
 	t.Chdir(dir)
-	environ := Options{Environ: []string{"PATH=/bin:/usr/bin"}}
+	environ := Options{Environ: []string{"PATH=" + dir + "/bin:/bin:/usr/bin"}}
 	apps, err := Parse("ecosystem.config.json", []byte(`{
 	"apps": [
 		{"name": "web", "script": "server", "args": "--port 80", "instances": 0, "env": {"A": 1}},
-		{"script": "./server", "args": ["a b"], "interpreter": "sh"}
+		{"script": "./server", "args": ["a b"], "interpreter": "sh"},
+		{"script": "app.js", "instances": "max", "exec_mode": "cluster_mode", "node_args": "--inspect", "shutdown_with_message": true},
+		{"name": "fork", "exec": "./app.js", "interpreterArgs": ["--inspect"]},
+		{"name": "npm", "script": "npm", "args": "start"},
+		{"name": "line", "cmd": "cc hello.c; ./a.out"}
 	]
 }`), environ)
 	if err != nil {
@@ -236,12 +241,24 @@ func TestParsePM2(t *testing.T) {
 	if a := apps[0]; !reflect.DeepEqual(a.Command, []string{dir + "/server", "--port", "80"}) || a.Instances != Max || a.Env["A"] != "1" {
 		t.Errorf("%+v", a)
 	}
-	if a := apps[1]; !reflect.DeepEqual(a.Command, []string{"sh", "./server", "a b"}) || a.Name != "server" {
+	if a := apps[1]; !reflect.DeepEqual(a.Command, []string{"sh", dir + "/server", "a b"}) || a.Name != "server" {
 		t.Errorf("%+v", a)
 	}
-	_, err = Parse("ecosystem.config.yaml", []byte("apps:\n- script: ./server\n  watch: true\n- script: app.js\n  instances: max\n"), environ)
-	want := `ecosystem.config.yaml:3:3: unknown key "watch" | of PM2's keys neko reads name, script, args, interpreter, cwd, instances, env so far; for the others write a neko.yaml
-ecosystem.config.yaml:5:14: instances: PM2 would run this Node program in cluster mode, which neko cannot do yet | start one instance, or write a neko.yaml for a program that takes inherited sockets`
+	if a := apps[2]; !reflect.DeepEqual(a.Command, []string{"node", "--inspect", dir + "/app.js"}) || a.Node != NodeCluster || a.Name != "app" || !a.ShutdownWithMessage {
+		t.Errorf("%+v", a)
+	}
+	if a := apps[3]; !reflect.DeepEqual(a.Command, apps[2].Command) || a.Node != NodeFork {
+		t.Errorf("%+v", a)
+	}
+	if a := apps[4]; !reflect.DeepEqual(a.Command, []string{"npm", "start"}) || a.Node != NodeNone {
+		t.Errorf("%+v", a)
+	}
+	if a := apps[5]; a.Command[1] != "-c" || a.Command[2] != "cc hello.c; exec ./a.out" {
+		t.Errorf("%+v", a)
+	}
+	_, err = Parse("ecosystem.config.yaml", []byte("apps:\n- script: ./server\n  watch: true\n- name: none\n"), environ)
+	want := `ecosystem.config.yaml:3:3: unknown key "watch" | of PM2's keys neko reads name, script, args, interpreter, node_args, exec_mode, cwd, instances, shutdown_with_message, env so far; for the others write a neko.yaml
+ecosystem.config.yaml:4:3: there is no command to run`
 	if got := show(err); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}

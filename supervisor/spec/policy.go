@@ -164,7 +164,8 @@ func (a *App) checkPolicy(add func(key string, err *Error)) {
 			key string
 			has bool
 		}{{"listen", len(a.Listen) > 0}, {"spare", a.Spare > 0}, {"watchdog", a.Watchdog > 0}, {"liveness", a.Liveness != nil},
-			{"readiness", a.Readiness != nil}, {"startup", a.Startup != nil}, {"instances", a.Instances != 1}, {"wait_ready", a.WaitReady}} {
+			{"readiness", a.Readiness != nil}, {"startup", a.Startup != nil}, {"instances", a.Instances != 1}, {"wait_ready", a.WaitReady},
+			{"exec_mode", a.Node == NodeCluster}} {
 			if not.has {
 				add(not.key, &Error{Message: "a task does its work and ends; this is for a service"})
 			}

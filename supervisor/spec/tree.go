@@ -86,7 +86,7 @@ func (p *parser) merge(n *yaml.Node, done map[string]*yaml.Node, depth int, do f
 }
 
 // synonyms are what other tools call a key.
-var synonyms = map[string]string{"cmd": "command", "script": "command", "exec": "command", "args": "command", "port": "listen", "ports": "listen",
+var synonyms = map[string]string{"cmd": "command", "exec": "script", "exec_interpreter": "interpreter", "nodeargs": "node_args", "port": "listen", "ports": "listen",
 	"workers": "instances", "replicas": "instances", "scale": "instances", "directory": "cwd", "working_dir": "cwd", "environment": "env", "services": "apps"}
 
 func (p *parser) unknown(k *yaml.Node, known []string, hint string) {

@@ -9,7 +9,50 @@ import (
 	"time"
 )
 
-func (p *parser) command(d *draft, v *yaml.Node) { d.Command = p.words(v, "command") }
+// command is taken apart when all that it depends on is known: see app.
+func (p *parser) command(d *draft, v *yaml.Node) {
+	if v.Kind != yaml.ScalarNode {
+		d.Words = p.texts(v, "command", "a command line or a list of words")
+		return
+	}
+	if d.Line = v.Value; strings.TrimSpace(v.Value) == "" {
+		p.fail(v, "command", "command: there is no command to run", "")
+	}
+}
+
+func (p *parser) script(d *draft, v *yaml.Node) {
+	if p.text(v, "the path of a program, or a command line", &d.Line) {
+		d.Run.Script = true
+	}
+}
+
+func (p *parser) args(d *draft, v *yaml.Node) { d.Args = p.listOrLine(v) }
+
+func (p *parser) interpreterArgs(d *draft, v *yaml.Node) { d.InterpreterArgs = p.listOrLine(v) }
+
+// listOrLine are arguments, of which there may be none.
+func (p *parser) listOrLine(v *yaml.Node) (words []string) {
+	if v.Kind != yaml.ScalarNode {
+		return p.texts(v, p.key, "the arguments or a list of them")
+	}
+	words, err := Words(v.Value)
+	if err != nil {
+		p.failValue(v, p.key, err)
+	}
+	return words
+}
+
+const execModes = "cluster or fork"
+
+// execMode is as PM2 writes it, too: cluster_mode.
+func (p *parser) execMode(d *draft, v *yaml.Node) {
+	mode := ""
+	if p.text(v, execModes, &mode) {
+		if d.ExecMode = strings.TrimSuffix(mode, "_mode"); d.ExecMode != string(NodeCluster) && d.ExecMode != string(NodeFork) {
+			p.fail(v, p.key, p.key+": "+expected(execModes, mode), "")
+		}
+	}
+}
 
 // words is a command line, or a list of its words.
 func (p *parser) words(v *yaml.Node, key string) []string {
@@ -55,20 +98,16 @@ func (p *parser) envFile(d *draft, v *yaml.Node) {
 
 const instancesForm = "a number from 1 to 1024, or max"
 
-// ParseInstances reads a number of instances or "max".
+// ParseInstances reads a number of instances, "max", or -N for N fewer than that.
 func ParseInstances(s string) (int, error) {
 	if s == "max" {
 		return Max, nil
 	}
 	n, err := strconv.Atoi(s)
-	if err == nil && n >= 1 && n <= MaxInstances {
+	if err == nil && n >= -MaxInstances && n <= MaxInstances { // 0 is PM2's other way to write max
 		return n, nil
 	}
-	e := &Error{Key: "instances", Message: expected(instancesForm, s)}
-	if err == nil && n <= 0 {
-		e.Hint = "max is one for each CPU"
-	}
-	return 0, e
+	return 0, &Error{Key: "instances", Message: expected(instancesForm, s), Hint: "max is one for each CPU, -1 one fewer"}
 }
 
 func (p *parser) instances(d *draft, v *yaml.Node) {
@@ -80,7 +119,7 @@ func (p *parser) instances(d *draft, v *yaml.Node) {
 	if err != nil {
 		p.failValue(v, "instances", err)
 	}
-	d.Instances = n
+	d.Instances, d.Counted = n, true
 }
 
 // listen waits for cwd: see app.
