@@ -88,6 +88,7 @@ func (m *master) atEnd(p *process, f func()) {
 		m.log("pid %d of %s cannot be watched: the kernel has no pidfd", p.PID, p.slot)
 		return
 	}
+	m.polls.Forget(p.watch) // since the keeper has gone another end is awaited
 	var err error
 	if p.watch, err = m.polls.Await(int(p.pidfd.Fd()), func() { m.post(f) }); err != nil {
 		m.log("pid %d of %s cannot be watched: %v", p.PID, p.slot, err)
