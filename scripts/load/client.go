@@ -3,6 +3,7 @@ package load
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -114,6 +115,9 @@ func (c *client) exchange(deadline time.Time) error {
 			return &Error{kindOf(err, KindOther), fmt.Errorf("connect: %w", err)}
 		}
 		c.run.rec.connection()
+		if c.run.secure {
+			conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+		}
 		c.conn, c.used = conn, 0
 		c.in.Reset(conn)
 	}

@@ -46,7 +46,7 @@ const (
 
 // Config says what to send, how, and for how long. Only URL is required.
 type Config struct {
-	// URL is http://host:port/path?query.
+	// URL is http://host:port/path?query, or https://… then no certificate is checked.
 	URL string
 	// Address is where to connect to if not to URL's host: "host:port" or
 	// "unix:/path".
@@ -107,6 +107,7 @@ type Run struct {
 	cfg     Config
 	network string
 	address string
+	secure  bool // https
 	request []byte
 	first   int // so many bytes of request are sent at once, the rest after SlowFor
 	rec     recorder
@@ -200,8 +201,11 @@ func (r *Run) prepare(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if u.Scheme != "http" || u.Host == "" {
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return fmt.Errorf("url %q is not http://host…", cfg.URL)
+	}
+	if r.secure = u.Scheme == "https"; r.secure && cfg.LookBeforeReuse {
+		return errors.New("within TLS nobody can look whether a connection is closed")
 	}
 	switch cfg.Mode {
 	case "":
@@ -258,7 +262,9 @@ func target(ctx context.Context, address string, u *url.URL) (network, addr stri
 		return "unix", path, nil
 	}
 	host, port := u.Hostname(), u.Port()
-	if port == "" {
+	if port == "" && u.Scheme == "https" {
+		port = "443"
+	} else if port == "" {
 		port = "80"
 	}
 	if address != "" {

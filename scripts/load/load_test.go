@@ -444,9 +444,22 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
+func TestHTTPS(t *testing.T) {
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") }))
+	for _, mode := range []Mode{NewConnection, KeepAlive, Slow} {
+		if r := do(t, Config{URL: srv.URL, Mode: mode, Requests: 6, SlowFor: time.Millisecond}); r.Failed() {
+			t.Error(r)
+		}
+	}
+	srv.Close()
+	if r := do(t, Config{URL: srv.URL, Requests: 3}); r.Errors[KindRefused] != 3 {
+		t.Error(r)
+	}
+}
+
 func TestBadConfig(t *testing.T) {
 	for _, cfg := range []Config{
-		{}, {URL: "https://127.0.0.1/"}, {URL: "http://127.0.0.1", Mode: "fast"}, {URL: "http://127.0.0.1", Clients: -1},
+		{}, {URL: "ftp://127.0.0.1/"}, {URL: "https://127.0.0.1/", LookBeforeReuse: true}, {URL: "http://127.0.0.1", Mode: "fast"}, {URL: "http://127.0.0.1", Clients: -1},
 		{URL: "http://127.0.0.1", Address: "nowhere"},
 		{URL: "http://127.0.0.1", Mode: Slow, SlowFor: time.Second, Timeout: time.Second},
 	} {
