@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -13,13 +14,14 @@ import (
 // app is a spec with its sockets and its slots. Only the loop touches it.
 type app struct {
 	name   string
-	spec   *spec.App       // what start, restart and reload use
-	size   int             // slots that are wanted
-	grant  grant           // that its processes were sized by, at the last look
-	groups []*socket.Group // in the order of spec.Listen, then of asked; none while stopped
-	asked  []askedListener // of Node's cluster mode
-	slots  []*slot         // by index; those from size on are about to go
-	busy   chan struct{}   // held by the one command that works on the app
+	spec   *spec.App               // what start, restart and reload use
+	size   int                     // slots that are wanted
+	grant  grant                   // that its processes were sized by, at the last look
+	groups []*socket.Group         // in the order of spec.Listen, then of asked; none while stopped
+	asked  []askedListener         // of Node's cluster mode
+	data   map[int]json.RawMessage // by groups: what those who listen there have in common
+	slots  []*slot                 // by index; those from size on are about to go
+	busy   chan struct{}           // held by the one command that works on the app
 
 	reporters []reporter // of commands that look on
 
@@ -95,7 +97,7 @@ func (m *master) closeSockets(a *app) {
 			m.log("close %s: %v", g.Address, err)
 		}
 	}
-	a.groups, a.asked = nil, nil
+	a.groups, a.asked, a.data = nil, nil, nil
 	m.warn("blind "+a.name, "")
 	m.warn("probes "+a.name, "")
 	if m.apps[a.name] == a {

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"runtime"
@@ -20,8 +21,12 @@ import (
 // processes have asked for. These are opened for all slots with the first that asks,
 // and stay until the app stops, or no process has them any more.
 
-// maxAsked bounds how many addresses an app may ask for.
-const maxAsked = 256
+// maxAsked bounds how many addresses an app may ask for, and maxData what all who
+// listen on one have in common.
+const (
+	maxAsked = 256
+	maxData  = 1 << 10
+)
 
 // askedListener is an address that processes of an app have asked for.
 type askedListener struct {
@@ -86,6 +91,18 @@ func (m *master) askFor(a *app, q nodeipc.Query) (group int, err error) {
 	m.recordApp(a)
 	m.depositSockets(a)
 	return len(a.spec.Listen) + hole, nil
+}
+
+// share makes data what all have in common who listen on a group, if the first of them
+// says so: what a TLS session's ticket was sealed with by one is opened by any.
+func (a *app) share(group int, data json.RawMessage) {
+	if _, known := a.data[group]; known || data == nil || string(data) == "null" {
+		return
+	}
+	if a.data == nil {
+		a.data = map[int]json.RawMessage{}
+	}
+	a.data[group] = data
 }
 
 // wanted is what was asked for that has become l.
@@ -159,7 +176,9 @@ func (m *master) dropUnused(a *app) {
 		if err := a.groups[group].Close(); err != nil {
 			m.log("close %s: %v", a.groups[group].Address, err)
 		}
+		delete(a.data, group)
 	}
+	m.recordApp(a)
 	m.depositSockets(a)
 }
 

@@ -207,7 +207,10 @@ func (h handle) means(q nodeipc.Query) bool {
 // serve: until then it has started, and accepts nothing.
 func (m *master) heedQuery(p *process, message nodeipc.Message) {
 	a, q := p.slot.app, message.Query
-	group, err := m.askFor(a, q)
+	group, err := 0, error(unix.E2BIG)
+	if len(message.Data) <= maxData {
+		group, err = m.askFor(a, q)
+	}
 	key := fmt.Sprintf("%s %d", keyOf(q), q.Index)
 	twice := func(h handle) bool { return h.Group == group && h.Awaits != message.Seq }
 	if err == nil && slices.ContainsFunc(p.handles, twice) {
@@ -218,9 +221,10 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 	}
 	if err != nil {
 		m.log("%s: pid %d cannot listen on %s: %v", p.slot, p.PID, keyOf(q), err)
-		m.send(p, p.channel.Refuse(message.Seq, key, errnoOf(err)))
+		m.send(p, p.channel.Refuse(message.Seq, key, message.Data, errnoOf(err)))
 		return
 	}
+	a.share(group, message.Data)
 	h := handle{Key: key, Group: group, Query: q, Awaits: message.Seq}
 	p.handles = append(slices.DeleteFunc(p.handles, func(h handle) bool { return h.Key == key }), h)
 	if p.slot.spare == p {
@@ -229,6 +233,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 		return
 	}
 	m.record(p.slot)
+	m.recordApp(a)
 	m.send(p, p.letIn())
 	m.record(p.slot)
 	m.steer(a)
@@ -250,7 +255,7 @@ func (p *process) letIn() error {
 		if h.Awaits == 0 {
 			continue
 		}
-		if err := p.channel.Grant(h.Awaits, h.Key, p.slot.app.groups[h.Group].FD(p.slot.index)); err != nil {
+		if err := p.channel.Grant(h.Awaits, h.Key, p.slot.app.data[h.Group], p.slot.app.groups[h.Group].FD(p.slot.index)); err != nil {
 			return err
 		}
 		p.handles[i].Awaits = 0

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -24,13 +25,14 @@ import (
 
 // appRecord is "app/NAME".
 type appRecord struct {
-	Order int             `json:"order"` // among the apps
-	Spec  *spec.App       `json:"spec"`
-	Size  int             `json:"size"`
-	Asked []askedListener `json:"asked,omitempty"` // in Node's cluster mode
-	Lent  []int           `json:"lent,omitempty"`  // the listeners whose first socket is the service manager's
-	Blind bool            `json:"blind,omitempty"` // its sockets cannot be steered
-	Grant grant           `json:"grant,omitzero"`
+	Order int                     `json:"order"` // among the apps
+	Spec  *spec.App               `json:"spec"`
+	Size  int                     `json:"size"`
+	Asked []askedListener         `json:"asked,omitempty"` // in Node's cluster mode
+	Data  map[int]json.RawMessage `json:"data,omitempty"`  // by listeners: what those who listen there have in common
+	Lent  []int                   `json:"lent,omitempty"`  // the listeners whose first socket is the service manager's
+	Blind bool                    `json:"blind,omitempty"` // its sockets cannot be steered
+	Grant grant                   `json:"grant,omitzero"`
 	// RunDir is where its processes have been told that their run folder is.
 	RunDir string `json:"run_dir,omitempty"`
 }
@@ -82,7 +84,7 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
-	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Asked: slices.Clone(a.asked), Grant: a.grant, Lent: a.lent(), Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
+	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Asked: slices.Clone(a.asked), Data: maps.Clone(a.data), Grant: a.grant, Lent: a.lent(), Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
 	if reflect.DeepEqual(r, a.recorded) {
 		return
 	}
@@ -259,7 +261,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		a.grant = m.grant
 	}
 	a.toldStopping = a.isToldStopping()
-	a.asked = r.Asked
+	a.asked, a.data = r.Asked, r.Data
 	for i, l := range a.listeners() {
 		fds := takeSockets(in, name, i)
 		g, err := socket.Adopt(l.Network, l.Address, r.Spec.Balance == spec.BalanceShared, fds)
@@ -279,7 +281,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		a.deposited = append(a.deposited, len(fds))
 	}
 	if !slices.ContainsFunc(a.groups, func(g *socket.Group) bool { return g.Len() > 0 }) {
-		a.groups, a.asked, a.deposited = nil, nil, nil // the app is stopped, or has not asked yet
+		a.groups, a.asked, a.data, a.deposited = nil, nil, nil, nil // the app is stopped, or has not asked yet
 	}
 	for i := 0; ; i++ {
 		s := &slot{app: a, index: i, spec: a.spec, want: stop, state: control.Stopped, steered: true}

@@ -27,8 +27,9 @@ type Message struct {
 	Seq     int             // to be answered by this
 	Text    json.RawMessage // of the program: any JSON value
 
-	Query Query  // of queryServer
-	Key   string // of close and listening: the handle that is meant
+	Query Query           // of queryServer
+	Data  json.RawMessage // of queryServer: what all who listen there are to have in common
+	Key   string          // of close and listening: the handle that is meant
 }
 
 // Query is what a program wants to listen on.
@@ -58,16 +59,17 @@ func parse(line []byte) (m Message, err error) {
 		return m, fmt.Errorf("a message that is no JSON: %.80q", line)
 	}
 	var head struct {
-		Command any    `json:"cmd"`
-		Act     string `json:"act"`
-		Seq     int    `json:"seq"`
-		Key     string `json:"key"`
+		Command any             `json:"cmd"`
+		Act     string          `json:"act"`
+		Seq     int             `json:"seq"`
+		Key     string          `json:"key"`
+		Data    json.RawMessage `json:"data"`
 		Query
 	}
 	if bytes.HasPrefix(line, []byte("{")) && bytes.Contains(line, []byte(`"NODE_`)) {
 		if json.Unmarshal(line, &head) == nil {
 			if name, ok := head.Command.(string); ok && strings.HasPrefix(name, "NODE_") {
-				return Message{Command: name, Act: head.Act, Seq: head.Seq, Key: head.Key, Query: head.Query}, nil
+				return Message{Command: name, Act: head.Act, Seq: head.Seq, Key: head.Key, Query: head.Query, Data: bytes.Clone(head.Data)}, nil
 			}
 		}
 	}
@@ -113,22 +115,23 @@ func (q Query) Listener() (network, address string, ok bool) {
 
 // answer is to a message of the cluster module.
 type answer struct {
-	Command string `json:"cmd"`
-	ACK     int    `json:"ack"`
-	Errno   int    `json:"errno"`
-	Key     string `json:"key,omitempty"`
-	Data    any    `json:"data"`
+	Command string          `json:"cmd"`
+	ACK     int             `json:"ack"`
+	Errno   int             `json:"errno"`
+	Key     string          `json:"key,omitempty"`
+	Data    json.RawMessage `json:"data"`
 }
 
 // Grant answers a query with a socket. No two handles that a process has at a time may
-// be of the same key.
-func (c *Channel) Grant(seq int, key string, fd int) error {
-	return c.SendHandle(answer{Command: cluster, ACK: seq, Key: key}, fd)
+// be of the same key. Data is that of the first query for this socket, whoever's: a TLS
+// server's has the keys of session tickets, and one that got none back would fail.
+func (c *Channel) Grant(seq int, key string, data json.RawMessage, fd int) error {
+	return c.SendHandle(answer{Command: cluster, ACK: seq, Key: key, Data: data}, fd)
 }
 
 // Refuse answers a query with what listen(2) or bind(2) would have said.
-func (c *Channel) Refuse(seq int, key string, why syscall.Errno) error {
-	return c.Send(answer{Command: cluster, ACK: seq, Key: key, Errno: -int(why)})
+func (c *Channel) Refuse(seq int, key string, data json.RawMessage, why syscall.Errno) error {
+	return c.Send(answer{Command: cluster, ACK: seq, Key: key, Data: data, Errno: -int(why)})
 }
 
 // Acknowledge answers what wants no more than an answer, exitedAfterDisconnect say.
