@@ -64,11 +64,13 @@ func parse(line []byte) (m Message, err error) {
 		Seq     int             `json:"seq"`
 		Key     string          `json:"key"`
 		Data    json.RawMessage `json:"data"`
+		Port    json.RawMessage `json:"port"` // of a datagram socket it may be a string
 		Query
 	}
 	if bytes.HasPrefix(line, []byte("{")) && bytes.Contains(line, []byte(`"NODE_`)) {
 		if json.Unmarshal(line, &head) == nil {
 			if name, ok := head.Command.(string); ok && strings.HasPrefix(name, "NODE_") {
+				head.Query.Port, _ = strconv.Atoi(strings.Trim(string(head.Port), `"`))
 				return Message{Command: name, Act: head.Act, Seq: head.Seq, Key: head.Key, Query: head.Query, Data: bytes.Clone(head.Data)}, nil
 			}
 		}
