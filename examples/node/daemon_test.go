@@ -236,12 +236,22 @@ func (a *app) prints(kind string, slot int, text string, times int) {
 // waitFor looks until something is so.
 func (a *app) waitFor(what string, is func() bool) {
 	a.t.Helper()
+	defer func() {
+		if a.t.Failed() {
+			list, err := a.try("describe", "app")
+			a.t.Logf("%s%v", list, err)
+		}
+	}()
+	waitFor(a.t, what, is)
+}
+
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); !is(); <-tick.C {
+	for end := time.Now().Add(patience); !is(); <-tick.C {
 		if time.Now().After(end) {
-			list, err := a.try("describe", "app")
-			a.t.Fatalf("waited 30 s for this: %s\n%s%v", what, list, err)
+			t.Fatalf("waited %v for this: %s", patience, what)
 		}
 	}
 }
