@@ -318,7 +318,7 @@ func TestHTTP2FinishesItsStreamsAndSendsTheClientElsewhere(t *testing.T) {
 				}()
 				p.says("waits")
 			}
-			p.drain(near, far)
+			p.drain(far, far)
 			p.send("go")
 			for range cap(slow) {
 				if got := <-slow; got != "HTTP/2.0 slow <nil>" {
@@ -328,6 +328,49 @@ func TestHTTP2FinishesItsStreamsAndSendsTheClientElsewhere(t *testing.T) {
 			p.ends(0)
 		})
 	}
+}
+
+// http2Hello is with what a client of HTTP/2 begins, and no settings.
+const http2Hello = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+// http2Request is a GET of http://neko/ on a stream below 128.
+func http2Request(stream byte) string {
+	return "\x00\x00\x09\x01\x05\x00\x00\x00" + string(rune(stream)) + "\x82\x86\x84\x41\x04neko"
+}
+
+func TestARequestThatCrossesTheEndOfAnHTTP2SessionIsToBeSentElsewhere(t *testing.T) {
+	t.Parallel()
+	p, c := serve(t, "h2c")
+	c.write(http2Hello)
+	c.write(http2Request(1))
+	for kind, body := c.frame(); kind != 0 || string(body) != "hello"; kind, body = c.frame() {
+	}
+	p.drain(far, far)
+	c.write(http2Request(3))
+	var last []byte
+	for kind := byte(0); kind != 7; { // GOAWAY
+		kind, last = c.frame()
+	}
+	if last[3] != 1 {
+		t.Errorf("the last stream that is answered is %d, and not 1", last[3])
+	}
+	if _, err := io.Copy(io.Discard, c.in); err != nil {
+		t.Errorf("the end is %v", err) // a reset could overtake what came before
+	}
+	c.Close()
+	p.ends(0)
+}
+
+func TestAFreshHTTP2SessionIsAnsweredOnce(t *testing.T) {
+	t.Parallel()
+	p, c := serve(t, "h2c")
+	c.frame() // SETTINGS: it has been accepted
+	p.drain(far, far)
+	c.write(http2Hello + http2Request(1))
+	for kind, body := c.frame(); kind != 0 || string(body) != "hello"; kind, body = c.frame() {
+	}
+	c.Close()
+	p.ends(0)
 }
 
 func TestAPlainConnectionLivesUntilItEndsOrTheHardDeadline(t *testing.T) {
