@@ -53,7 +53,7 @@ func (m *master) askFor(a *app, q nodeipc.Query) (group int, err error) {
 	if !ok {
 		return 0, unix.EINVAL
 	}
-	if network == "unix" && !strings.HasPrefix(address, "/") {
+	if network == "unix" && !strings.HasPrefix(address, "/") && !strings.HasPrefix(address, "@") {
 		return 0, unix.EINVAL // Node has made it absolute
 	}
 	want := askedListener{Listener: spec.Listener{Network: network, Address: address}, Port0: q.Port == 0}
@@ -139,11 +139,13 @@ func (m *master) openAsked(a *app, want askedListener) (g *socket.Group, err err
 }
 
 // errnoOf is what a program would have got from bind or listen.
-func errnoOf(err error) syscall.Errno {
+func errnoOf(q nodeipc.Query, err error) syscall.Errno {
 	var errno syscall.Errno
 	switch {
 	case errors.As(err, new(*socket.InUseError)):
 		return unix.EADDRINUSE
+	case q.Port < 0 && errors.Is(err, unix.ENOENT):
+		return unix.EACCES // as libuv has it
 	case errors.As(err, &errno):
 		return errno
 	case errors.Is(err, os.ErrPermission):

@@ -221,7 +221,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 	}
 	if err != nil {
 		m.log("%s: pid %d cannot listen on %s: %v", p.slot, p.PID, keyOf(q), err)
-		m.send(p, p.channel.Refuse(message.Seq, key, message.Data, errnoOf(err)))
+		m.send(p, p.channel.Refuse(message.Seq, key, message.Data, errnoOf(q, err)))
 		return
 	}
 	a.share(group, message.Data)

@@ -83,14 +83,18 @@ func (m Message) IsCluster() bool { return m.Command == cluster }
 
 // Listener says what a query is about, in the words of Go's package net: tcp, tcp6
 // (IPv6 and nothing else), unix, or udp and udp6; and an address for it, where no host
-// is all of both families. ok is false for what no listener can be made of.
+// is all of both families, and @ begins the name of a unix socket that has no file. ok is false for what no listener can be made of.
 func (q Query) Listener() (network, address string, ok bool) {
 	const ipv6Only = 1 // UV_TCP_IPV6ONLY, UV_UDP_IPV6ONLY
 	host := ""
 	if q.Address != nil {
 		host = *q.Address
 	}
-	if q.FD != nil && *q.FD >= 0 || q.Port > 65535 || strings.ContainsRune(host, 0) {
+	folder, name, abstract := strings.Cut(host, "\x00")
+	if abstract && q.Port < 0 && strings.HasSuffix(folder, "/") {
+		host, abstract = "@"+name, false // Node has taken it for a file's name
+	}
+	if q.FD != nil && *q.FD >= 0 || q.Port > 65535 || abstract {
 		return "", "", false
 	}
 	if q.Port < 0 {

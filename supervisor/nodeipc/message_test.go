@@ -13,6 +13,8 @@ func TestAQueryIsReadAsNodeWritesIt(t *testing.T) {
 		`{"cmd":"NODE_CLUSTER","act":"queryServer","address":"0.0.0.0","port":"3000","addressType":"udp4","fd":-1,"flags":0}`:   "udp 0.0.0.0:3000", // bind('3000')
 		`{"cmd":"NODE_CLUSTER","act":"queryServer","address":"127.0.0.1","port":70000,"addressType":4}`:                         "",
 		`{"cmd":"NODE_CLUSTER","act":"queryServer","address":null,"port":null,"addressType":4,"fd":3}`:                          "",
+		`{"cmd":"NODE_CLUSTER","act":"queryServer","address":"/srv/app/\u0000web","port":-1,"addressType":-1}`:                  "unix @web",
+		`{"cmd":"NODE_CLUSTER","act":"queryServer","address":"/srv/app\u0000web","port":-1,"addressType":-1}`:                   "",
 		`{"cmd":"NODE_CLUSTER","act":"queryServer","address":"","port":-1,"addressType":-1}`:                                    "",
 		`{"cmd":"NODE_CLUSTER","act":"queryServer","address":"127.0.0.1","port":3000,"addressType":"carrier pigeon","fd":null}`: "",
 	} {

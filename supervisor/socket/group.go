@@ -245,7 +245,8 @@ func (g *Group) readAddress(fd int) error {
 	return nil
 }
 
-// listenUnix replaces a socket file that nobody listens on any more.
+// listenUnix replaces a socket file that nobody listens on any more. A name that
+// begins with @ is no file's.
 func listenUnix(path string) (int, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -255,9 +256,12 @@ func listenUnix(path string) (int, error) {
 	err = unix.Bind(fd, addr)
 	if errors.Is(err, unix.EADDRINUSE) {
 		unix.Close(fd)
+		if path[0] == '@' {
+			return -1, &InUseError{Address: path}
+		}
 		info, statErr := os.Lstat(path)
 		if statErr != nil || info.Mode().Type() != os.ModeSocket {
-			return -1, fmt.Errorf("listen on %s: there is a file that is no socket", path)
+			return -1, fmt.Errorf("listen on %s: there is a file that is no socket: %w", path, unix.EADDRINUSE)
 		}
 		if !abandoned(addr) {
 			return -1, &InUseError{Address: path}
@@ -416,7 +420,7 @@ func (g *Group) Close() error {
 		}
 		errs = append(errs, unix.Close(fd))
 	}
-	if g.Network == "unix" && len(g.fds) > 0 && !g.lent {
+	if g.Network == "unix" && len(g.fds) > 0 && !g.lent && g.Address[0] != '@' {
 		errs = append(errs, os.Remove(g.Address))
 	}
 	g.fds, g.attached = nil, nil
