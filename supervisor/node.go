@@ -126,11 +126,13 @@ func (m *master) useChannel(p *process, fd int, resume bool) {
 				case !heard:
 				case err == nil:
 					m.hear(p, message)
+				case errors.Is(err, nodeipc.ErrTooLong):
+					m.sendsTooMuch(p, err)
 				default:
 					m.hangUp(p, err)
 				}
 			})
-			if !heard || err != nil {
+			if !heard || err != nil && !errors.Is(err, nodeipc.ErrTooLong) {
 				return
 			}
 		}
@@ -151,6 +153,14 @@ func (m *master) hangUp(p *process, why error) {
 	p.channel = nil
 	delete(m.lines, p.channelName())
 	m.withdraw(p.channelName())
+}
+
+// sendsTooMuch says so once for each process: some send such messages all the time.
+func (m *master) sendsTooMuch(p *process, err error) {
+	if !p.sentTooMuch {
+		p.sentTooMuch = true
+		m.log("%s: pid %d: %v, and is passed over", p.slot, p.PID, err)
+	}
 }
 
 // hear carries out what a process has said on its channel.
@@ -287,7 +297,11 @@ func (m *master) awaitListening(p *process) {
 	if len(p.slot.app.groups) > 0 {
 		return
 	}
-	time.AfterFunc(min(silence, p.spec.ListenTimeout.D()*9/10), func() {
+	wait := min(silence, p.spec.ListenTimeout.D()*9/10)
+	if before := p.slot.serving; before != nil && before != p && len(before.handles) == 0 {
+		wait = min(firstSteps, p.spec.MinUptime.D()) // it does not either
+	}
+	time.AfterFunc(wait, func() {
 		m.post(func() {
 			if len(p.handles) == 0 && m.processes[p.PID] == p {
 				m.becameReady(p)

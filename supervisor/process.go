@@ -50,6 +50,8 @@ type process struct {
 	lineInode []uint64         // of our end
 	handles   []handle         // what it listens on, or wants to
 
+	sentTooMuch bool // a message that was too long, and it was told of
+
 	heavySince time.Time // it has more memory than it may have; zero: it has not
 }
 

@@ -36,8 +36,9 @@ const (
 	longestPeek = 64 << 10
 )
 
-// ErrTooLong says that a program has sent a message that no memory is spent on, and
-// ErrStuck that it has not read for so long that there is no more room.
+// ErrTooLong says that a program has sent a message that no memory is spent on: it is
+// passed over, and others come. ErrStuck says that it has not read for so long that there is no more
+// room.
 var (
 	ErrTooLong = fmt.Errorf("a message is longer than %d MiB", longest>>20)
 	ErrStuck   = errors.New("the process does not read its messages")
@@ -153,39 +154,45 @@ func (c *Channel) Read() (Message, error) {
 
 // line is the next, with its end. It stays in the socket until the next call, unless
 // it is a very long one.
-func (c *Channel) line() (line []byte, err error) {
+func (c *Channel) line() ([]byte, error) {
 	if err := c.consume(); err != nil {
 		return nil, err
 	}
 	var begun []byte // of a long one
+	length := 0      // of that, though more than longest is not kept
 	for {
-		n, err := c.peek(len(line))
+		n, err := c.peek()
 		if err != nil {
 			return nil, err
 		}
-		line = c.buf[:n]
+		line := c.buf[:n]
 		if end := bytes.IndexByte(line, '\n'); end >= 0 {
 			c.read = end + 1
+			if length+end > longest {
+				return nil, ErrTooLong
+			}
 			return append(begun, line[:end+1]...), nil
 		}
-		switch {
-		case n < len(c.buf): // more is to come
-		case n < longestPeek:
+		if n == len(c.buf) && n < longestPeek {
 			c.buf = make([]byte, min(4*n, longestPeek))
-		case len(begun)+n > longest:
-			return nil, ErrTooLong
-		default:
-			begun, c.read = append(begun, line...), n
-			if err := c.consume(); err != nil {
-				return nil, err
-			}
-			line = nil
+			continue
+		}
+		// It is long, or the kernel would have taken it in one piece. Who sends it may
+		// wait for room in the socket, which what is left in it takes.
+		if length += n; length > longest {
+			begun = nil
+		} else {
+			begun = append(begun, line...)
+		}
+		c.read = n
+		if err := c.consume(); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// peek waits until there is more in the socket than that, or the end.
-func (c *Channel) peek(more int) (n int, err error) {
+// peek waits until there is something in the socket, or the end.
+func (c *Channel) peek() (n int, err error) {
 	waitErr := c.raw.Read(func(fd uintptr) bool {
 		for {
 			n, _, err = unix.Recvfrom(int(fd), c.buf, unix.MSG_PEEK)
@@ -193,7 +200,7 @@ func (c *Channel) peek(more int) (n int, err error) {
 				break
 			}
 		}
-		return err != unix.EAGAIN && (err != nil || n == 0 || n > more || n == len(c.buf))
+		return err != unix.EAGAIN
 	})
 	switch {
 	case waitErr != nil:
