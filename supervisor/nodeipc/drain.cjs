@@ -126,7 +126,7 @@ function install() {
 
   function drain({ soft = 6000, hard = 10000, end = 'signal' }) {
     const { worker } = require('node:cluster')
-    draining = { since: performance.now(), end, worker, exitedAfterDisconnect: worker?.exitedAfterDisconnect }
+    draining = { since: performance.now(), hard, end, worker, exitedAfterDisconnect: worker?.exitedAfterDisconnect }
     draining.sweep = setTimeout(sweep, Math.min(soft, hard))
     draining.cut = setTimeout(cut, hard)
     // A cluster worker whose channel closes exits at once, unless it was about to.
@@ -138,6 +138,7 @@ function install() {
       return close.call(this)
     })
     servers.forEach(stop)
+    servers.forEach(forgetIfUnused)
     sockets.each((socket) => { if (responses.has(socket)) sayClose(responses.get(socket)) })
     sockets.each(closeIfIdle) // none is closed yet, but how much each has read is noted
     sessions.each(retire)
@@ -209,6 +210,23 @@ function install() {
     if (servers.size === 0) finish()
   }
 
+  // forgetIfUnused is about a server that does not listen and has no connections:
+  // that of a primary, say, from which the cluster module has taken the socket.
+  function forgetIfUnused(server) {
+    server.getConnections((_, count) => {
+      if (count === 0 && !server.listening && servers.delete(server)) setImmediate(whenDrained)
+    })
+  }
+
+  // exit has the workers of a program that is a primary finish first.
+  function exit() {
+    const cluster = require('node:cluster')
+    const left = draining.since + draining.hard - performance.now()
+    if (left <= 0 || !Object.keys(cluster.workers ?? {}).length) process.exit(0)
+    setTimeout(() => process.exit(0), left)
+    quietly(() => cluster.disconnect(() => process.exit(0)))
+  }
+
   function finish() {
     if (draining.done) return
     draining.done = true
@@ -221,7 +239,7 @@ function install() {
     } else if (end !== 'message' && process.listenerCount('SIGINT')) {
       process.emit('SIGINT', 'SIGINT', 2)
     } else {
-      process.exit(0)
+      exit()
     }
   }
 }
