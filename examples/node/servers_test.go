@@ -25,7 +25,8 @@ var servers = []struct {
 	{"fastify/server.js", "http"},
 	{"koa/server.js", "http"},
 	{"esm/server.mjs", "http"},
-	{"typescript/server.ts", "http"}, // without a compiler from Node 22.18 on, by tsx before
+	{"own-cluster/server.js", "http"}, // which takes itself for a worker then
+	{"typescript/server.ts", "http"},  // without a compiler from Node 22.18 on, by tsx before
 }
 
 func TestAServerIsReloadedUnderLoadAndLosesNothing(t *testing.T) {
