@@ -46,18 +46,6 @@ func (c *conn) reads(want string) {
 	}
 }
 
-// answers reads an answer of HTTP/1 whose body begins so.
-func (c *conn) answers(want string) {
-	c.t.Helper()
-	r, err := http.ReadResponse(c.in, nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	if body, err := io.ReadAll(r.Body); err != nil || !strings.HasPrefix(string(body), want) {
-		c.t.Fatalf("%q, %v", body, err)
-	}
-}
-
 // webSocket opens a WebSocket.
 func webSocket(t *testing.T, address string) *conn {
 	t.Helper()
