@@ -27,7 +27,13 @@ func TestServersListenAndFailAsUnderNodesOwnPrimary(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				want := underPrimary(t, n, program, surroundings(t))
+				want, ok := underPrimary(t, n, program, surroundings(t))
+				if !ok { // a second refusal is too much for workers of Node 22.23 (ERR_INTERNAL_ASSERTION)
+					want, ok = underPrimary(t, nodeOnPath(t), program, surroundings(t))
+				}
+				if !ok {
+					t.Fatal("a worker of Node's own primary has ended")
+				}
 				a := prepare(t, n, filepath.Dir(program))
 				a.env = append(a.env, surroundings(t)...)
 				a.start(filepath.Base(program))
@@ -81,12 +87,11 @@ func port(t *testing.T) net.Listener {
 	return l
 }
 
-// underPrimary is what two workers of Node's own primary print.
-func underPrimary(t *testing.T, n node, program string, env []string) [2]string {
+// underPrimary is what two workers of Node's own primary print; not ok if one has ended.
+func underPrimary(t *testing.T, n node, program string, env []string) (want [2]string, ok bool) {
 	t.Helper()
 	cmd := exec.Command(n.program(), "testdata/primary.cjs", program)
 	cmd.Env = append(os.Environ(), env...)
-	cmd.Stderr = t.Output()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -111,10 +116,7 @@ func underPrimary(t *testing.T, n node, program string, env []string) [2]string 
 			done++
 		}
 	}
-	if done < len(printed) {
-		t.Fatalf("Node's primary has printed %q", printed)
-	}
-	return [2]string{comparable(printed[0]), comparable(printed[1])}
+	return [2]string{comparable(printed[0]), comparable(printed[1])}, done == len(printed)
 }
 
 // comparable leaves out numbers that are others each time.

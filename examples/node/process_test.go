@@ -157,7 +157,7 @@ func TestOptionsOfNodeReachTheWorkers(t *testing.T) {
 			t.Error(got)
 		}
 		var limit int
-		if _, err := fmt.Sscanf(got[strings.Index(got, `"limit"`):], `"limit":%d`, &limit); err != nil || limit > 200 {
+		if _, err := fmt.Sscanf(got[strings.Index(got, `"limit"`):], `"limit":%d`, &limit); err != nil || limit > 400 {
 			t.Errorf("%d MiB, %v", limit, err)
 		}
 		a.stops()

@@ -9,6 +9,7 @@ for (let i = 0; i < 2; i++) {
   const worker = cluster.fork({ NODE_APP_INSTANCE: i })
   createInterface({ input: worker.process.stdout }).on('line', (line) => console.log(`${i} ${line}`))
   worker.process.stderr.pipe(process.stderr)
+  worker.on('exit', () => process.exit())
 }
 process.stdin.on('end', () => {
   for (const worker of Object.values(cluster.workers)) worker.process.kill('SIGKILL')
