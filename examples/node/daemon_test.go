@@ -211,9 +211,15 @@ func (a *app) drained() {
 // stops stops the app: each process drains and ends with 0.
 func (a *app) stops() {
 	a.t.Helper()
+	a.stopsWith("exit code 0")
+}
+
+// stopsWith is stops of a program that says something else at its end.
+func (a *app) stopsWith(exit string) {
+	a.t.Helper()
 	a.nekoctl("stop", "app")
 	for _, p := range a.describe().Processes {
-		if p.State != control.Stopped || p.LastExit != "exit code 0" {
+		if p.State != control.Stopped || p.LastExit != exit {
 			a.t.Errorf("slot %d is %s after a stop, its last process ended with %s", p.Slot, p.State, p.LastExit)
 		}
 	}
