@@ -7,7 +7,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/nekoctl/neko/scripts/load"
 )
 
 // The kernel chooses a port once: all workers get it, and those that come after them.
@@ -109,6 +112,27 @@ func TestAPortThatWorkersShareByThemselvesIsReloadedToo(t *testing.T) {
 		}
 		if list := a.list()[0].Listeners; slices.Contains(list, free.Addr().String()) {
 			t.Errorf("the supervisor listens on %v", list)
+		}
+		a.stops()
+	})
+}
+
+// Other workers have the connections meanwhile.
+func TestAWorkerMayStopListeningForAWhile(t *testing.T) {
+	eachNode(t, func(t *testing.T, n node) {
+		a := start(t, n, "testdata/process/pauses.cjs")
+		run, err := load.Start(t.Context(), load.Config{URL: "http://" + a.address() + "/", Clients: 2 * clients})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 5 {
+			a.gets("/pause")
+			a.waitFor("a worker has paused", func() bool {
+				return strings.Count(a.log("out", 0)+a.log("out", 1), "listens again") > i
+			})
+		}
+		if report := run.Stop(); report.Failed() {
+			t.Error(report)
 		}
 		a.stops()
 	})
