@@ -10,8 +10,8 @@
 //
 // Then servers accept no more, and answers say Connection: close. At soft, idle
 // connections are closed; at hard, all are. When no server has a connection any
-// more the program is told to end: by its own SIGINT handler or its handler of
-// the message 'shutdown', and without one it exits with 0.
+// more the program is told to end: by its own handler of SIGINT or else SIGTERM, or
+// its handler of the message 'shutdown', and without one it exits with 0.
 
 const net = require('node:net')
 
@@ -238,6 +238,8 @@ function install() {
       process.emit('message', 'shutdown')
     } else if (end !== 'message' && process.listenerCount('SIGINT')) {
       process.emit('SIGINT', 'SIGINT', 2)
+    } else if (end !== 'message' && process.listenerCount('SIGTERM')) {
+      process.emit('SIGTERM', 'SIGTERM', 15)
     } else {
       exit()
     }

@@ -451,6 +451,7 @@ func TestAProgramEndsItsOwnWay(t *testing.T) {
 		{"", "signal", 0},
 		{"closes", "signal", 0}, // its server.close(callback) is told of no error
 		{"event", "signal", 3},
+		{"terminates", "signal", 15}, // it does not listen for SIGINT
 		{"message", "message", 5},
 	} {
 		t.Run(c.how+" "+c.end, func(t *testing.T) {

@@ -84,5 +84,6 @@ server.keepAliveTimeout = Number(process.env.KEEP_ALIVE || 0)
 server.listen(process.env.SOCKET || 0, process.env.SOCKET ? undefined : '127.0.0.1')
 
 if (how === 'closes') process.on('SIGINT', () => server.close((error) => process.exit(error ? 1 : 0)))
+if (how === 'terminates') process.on('SIGTERM', (name, number) => process.exit(number))
 if (how === 'event') process.on('SIGINT', () => server.on('close', () => process.exit(3)).close())
 if (how === 'message') process.on('message', (message) => { if (message === 'shutdown') process.exit(5) })
