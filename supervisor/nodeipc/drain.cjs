@@ -126,7 +126,7 @@ function install() {
 
   function drain({ soft = 6000, hard = 10000, end = 'signal' }) {
     const { worker } = require('node:cluster')
-    draining = { since: performance.now(), hard, end, worker, exitedAfterDisconnect: worker?.exitedAfterDisconnect }
+    draining = { since: performance.now(), soft, hard, end, worker, exitedAfterDisconnect: worker?.exitedAfterDisconnect }
     draining.sweep = setTimeout(sweep, Math.min(soft, hard))
     draining.cut = setTimeout(cut, hard)
     // A cluster worker whose channel closes exits at once, unless it was about to.
@@ -169,8 +169,9 @@ function install() {
 
   function sweep() {
     sessions.each((session) => session.close())
-    // What a server has promised in Keep-Alive: timeout= is kept.
-    const passed = performance.now() - draining.since
+    // What a server has promised in Keep-Alive: timeout= is kept, unless it is
+    // to be at once, as nobody can connect until it has gone.
+    const passed = draining.soft === 0 ? Infinity : performance.now() - draining.since
     sockets.each((socket, server) => { if (passed >= (server.keepAliveTimeout || 0)) closeIfIdle(socket, server) })
     draining.sweep = setTimeout(sweep, sweepEvery)
   }

@@ -152,7 +152,7 @@ type DrainOrder struct {
 	End  string `json:"end"`  // EndSignal or EndMessage
 }
 
-// How a program that has drained is told to end: as if by SIGINT, or by the message
+// How a program that has drained is told to end: as if by SIGINT or else SIGTERM, or by the message
 // 'shutdown'. One that heeds neither just exits.
 const (
 	EndSignal  = "signal"
