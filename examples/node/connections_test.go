@@ -46,6 +46,24 @@ func (c *conn) reads(want string) {
 	}
 }
 
+// asks makes a request of HTTP/1, whose answer begins so.
+func (c *conn) asks(path, want string) {
+	c.t.Helper()
+	c.write("GET " + path + " HTTP/1.1\r\nHost: neko\r\n\r\n")
+	c.answers(want)
+}
+
+func (c *conn) answers(want string) {
+	c.t.Helper()
+	r, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if body, err := io.ReadAll(r.Body); err != nil || !strings.HasPrefix(string(body), want) {
+		c.t.Fatalf("%q, %v", body, err)
+	}
+}
+
 // webSocket opens a WebSocket.
 func webSocket(t *testing.T, address string) *conn {
 	t.Helper()

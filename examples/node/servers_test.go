@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,39 @@ func TestAServerIsReloadedUnderLoadAndLosesNothing(t *testing.T) {
 				a.stops()
 			})
 		}
+	})
+}
+
+// In fork mode a program has its port by itself, and nobody can connect from its end to
+// its successor's beginning: so what is idle is not waited for.
+func TestAServerInForkModeIsRestartedAtOnceAndFinishesWhatItServes(t *testing.T) {
+	eachNode(t, func(t *testing.T, n node) {
+		a := prepare(t, n, "testdata/process")
+		free := port(t)
+		free.Close()
+		at := free.Addr().String()
+		a.env = append(a.env, "PORT="+at[strings.LastIndexByte(at, ':')+1:])
+		a.start("server.cjs", "--min-uptime", "200ms")
+		waitFor(t, "it listens", func() bool {
+			c, err := net.Dial("tcp", at)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		})
+		idle, busy := connect(t, "tcp", at), connect(t, "tcp", at)
+		idle.asks("/", "hello from ")
+		busy.write("GET /slow HTTP/1.1\r\nHost: neko\r\n\r\n")
+		a.prints("out", 0, "answers slowly", 1)
+		begun := time.Now()
+		if out := a.nekoctl("reload", "app"); !strings.Contains(out, "restarted, not reloaded") {
+			t.Error(out)
+		}
+		if d := time.Since(begun); d > 4*time.Second { // a connection may be idle for 5 s
+			t.Errorf("it took %v", d)
+		}
+		busy.answers("at last")
+		a.stops()
 	})
 }
 

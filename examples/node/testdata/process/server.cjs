@@ -6,6 +6,10 @@ const { Worker } = require('node:worker_threads')
 
 const deeds = {
   '/'() {},
+  '/slow'() {
+    console.log('answers slowly')
+    return new Promise((resolve) => setTimeout(resolve, 500, 'at last'))
+  },
   '/exit'() { process.exit(7) },
   '/throw'() { setImmediate(() => { throw new Error('nobody catches this') }) },
   '/reject'() { Promise.reject(new Error('nobody awaits this')) },
