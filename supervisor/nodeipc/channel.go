@@ -73,7 +73,7 @@ type Channel struct {
 // packet is a line, and what comes with its first byte.
 type packet struct {
 	text []byte
-	file *os.File // nil: nothing
+	fd   int // 0: nothing. No os.File, whose Fd would make a listener block
 }
 
 // Open takes over our end. With resume an earlier master had it: what comes first may
@@ -120,8 +120,8 @@ func (c *Channel) Close() error {
 }
 
 func (p packet) close() {
-	if p.file != nil {
-		p.file.Close()
+	if p.fd > 0 {
+		unix.Close(p.fd)
 	}
 }
 
@@ -235,18 +235,23 @@ func (c *Channel) Send(message any) error {
 	return c.send(packet{text: text})
 }
 
-// SendHandle sends a duplicate of a socket with a message to Node's cluster module. As
+// SendHandle sends a duplicate of a socket with a message to Node's cluster module. It
+// is to be non-blocking: Node takes that for granted, and would wait in accept(2), with
+// all that it serves, for a connection that a sibling has been faster to accept. As
 // Node has room for one handle only, each waits until the one before was received.
 func (c *Channel) SendHandle(message any, fd int) error {
 	text, err := encode(handleMessage{Command: handle, Type: "net.Native", Message: message})
 	if err != nil {
 		return err
 	}
-	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return err
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 1)
 	if err != nil {
 		return err
 	}
-	p := packet{text, os.NewFile(uintptr(own), "handle")}
+	p := packet{text, own}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.inHand {
@@ -305,10 +310,10 @@ func (c *Channel) send(p packet) error {
 }
 
 func (p packet) rights() []byte {
-	if p.file == nil {
+	if p.fd <= 0 {
 		return nil
 	}
-	return unix.UnixRights(int(p.file.Fd()))
+	return unix.UnixRights(p.fd)
 }
 
 func (c *Channel) try(p packet) (n int, err error) {

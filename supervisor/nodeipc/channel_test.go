@@ -44,3 +44,31 @@ func TestAMessageThatIsTooLongIsPassedOver(t *testing.T) {
 		}
 	}
 }
+
+func TestAListenerDoesNotBlockItsProcessHoweverOftenItIsSent(t *testing.T) {
+	ours, theirs, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(theirs)
+	c, err := Open(ours, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(listener)
+	for range 2 {
+		if err := c.Grant(1, "key", nil, listener); err != nil {
+			t.Fatal(err)
+		}
+		flags, err := unix.FcntlInt(uintptr(listener), unix.F_GETFL, 0)
+		if err != nil || flags&unix.O_NONBLOCK == 0 {
+			t.Errorf("flags %o, %v", flags, err)
+		}
+		c.received()
+	}
+}
