@@ -178,13 +178,13 @@ func (m *master) hear(p *process, message nodeipc.Message) {
 		m.dropUnused(p.slot.app)
 	default: // online, exitedAfterDisconnect
 		if message.Seq > 0 {
-			m.send(p, p.channel.Acknowledge(message.Seq))
+			m.sent(p, p.channel.Acknowledge(message.Seq))
 		}
 	}
 }
 
-// send reports what could not be sent. Who has ended need not be told.
-func (m *master) send(p *process, err error) {
+// sent reports what could not be sent. Who has ended need not be told.
+func (m *master) sent(p *process, err error) {
 	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
 		m.log("tell pid %d of %s: %v", p.PID, p.slot, err)
 	}
@@ -218,7 +218,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 	}
 	if err != nil {
 		m.log("%s: pid %d cannot listen on %s: %v", p.slot, p.PID, keyOf(q), err)
-		m.send(p, p.channel.Refuse(message.Seq, key, errnoOf(err)))
+		m.sent(p, p.channel.Refuse(message.Seq, key, errnoOf(err)))
 		return
 	}
 	h := handle{Key: key, Group: group, Query: q, Awaits: message.Seq}
@@ -229,7 +229,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 		return
 	}
 	m.record(p.slot)
-	m.send(p, p.letIn())
+	m.sent(p, p.letIn())
 	m.record(p.slot)
 	m.steer(a)
 }
@@ -339,7 +339,7 @@ func (m *master) adoptChannels(in *keeper.Inheritance) {
 		}
 		m.useChannel(p, fds[0], true)
 		if p.slot.spare != p {
-			m.send(p, p.letIn()) // the last master may not have come so far
+			m.sent(p, p.letIn()) // the last master may not have come so far
 		}
 	}
 }
