@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// runtime is what an example runs on: whether check succeeds tells whether it is
-// there, and the packages of Debian or of npm bring it.
+// runtime is what an example runs on: check succeeds if it is there, and packages
+// of Debian or one of npm bring it.
 type runtime struct {
 	check  string
 	debian []string
@@ -24,7 +24,7 @@ var (
 	python    = runtime{check: "python3 --version", debian: []string{"python3"}}
 	gunicorn  = runtime{check: "gunicorn --version", debian: []string{"gunicorn"}}
 	uvicorn   = runtime{check: "uvicorn --version", debian: []string{"python3-uvicorn", "uvicorn"}}
-	hypercorn = runtime{check: "hypercorn --version", debian: []string{"python3-hypercorn"}}
+	hypercorn = runtime{check: "hypercorn --help", debian: []string{"python3-hypercorn"}}
 	puma      = runtime{check: "puma --version", debian: []string{"ruby", "puma", "ruby-sd-notify"}}
 	php       = runtime{check: "php --version", debian: []string{"php-cli"}}
 	bun       = runtime{check: "bun --version", npm: "bun@1.4.5"}
@@ -40,7 +40,7 @@ func (r runtime) get(t *testing.T) {
 	}
 	how := append([]string{"apt-get", "install", "-y", "--no-install-recommends"}, r.debian...)
 	if r.npm != "" {
-		how = []string{"npm", "install", "--prefix", modules(), "--no-audit", "--no-fund", "--no-save", r.npm}
+		how = []string{"npm", "install", "--prefix", folder(r.npm), "--no-audit", "--no-fund", r.npm}
 	}
 	if os.Getenv("CI") != "true" {
 		t.Skipf("%s does not run here: %s", r.check, strings.Join(how, " "))
@@ -48,9 +48,9 @@ func (r runtime) get(t *testing.T) {
 	installing.Lock()
 	defer installing.Unlock()
 	if r.npm == "" {
-		r.run(t, "apt-get", "update")
+		run(t, "apt-get", "update")
 	}
-	r.run(t, how...)
+	run(t, how...)
 	if !r.there() {
 		t.Fatalf("%s does not run, though %s succeeded", r.check, strings.Join(how, " "))
 	}
@@ -62,7 +62,7 @@ func (r runtime) there() bool {
 	return cmd.Run() == nil
 }
 
-func (r runtime) run(t *testing.T, command ...string) {
+func run(t *testing.T, command ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -76,18 +76,22 @@ func (r runtime) run(t *testing.T, command ...string) {
 // installing lets one installation happen at a time.
 var installing sync.Mutex
 
-// modules is where npm installs to.
-func modules() string {
+// folder is where a package of npm is installed to.
+func folder(npm string) string {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		cache = os.TempDir()
 	}
-	return filepath.Join(cache, "neko-examples")
+	return filepath.Join(cache, "neko-examples", npm)
 }
 
 // environment has the programs that were installed here first on its PATH, and
 // then those of the system: a python3 of another make lacks their packages.
 func environment() []string {
-	path := filepath.Join(modules(), "node_modules", ".bin") + ":/usr/bin:" + os.Getenv("PATH")
-	return append(os.Environ(), "PATH="+path)
+	var path []string
+	for _, r := range []runtime{bun, deno} {
+		path = append(path, filepath.Join(folder(r.npm), "node_modules", ".bin"))
+	}
+	path = append(path, "/usr/bin", os.Getenv("PATH"))
+	return append(os.Environ(), "PATH="+strings.Join(path, ":"))
 }
