@@ -3,6 +3,7 @@ package examples
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,19 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// lookAtSources opens the folders of what is built, so that go test does not show
+// a result from its cache when something in them has changed. It takes notice
+// only while a test runs.
+func lookAtSources(t *testing.T) {
+	t.Helper()
+	for _, folder := range []string{"go", "../cmd/nekoctl", "../supervisor"} {
+		err := filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func build(binary, folder string) error {
 	cmd := exec.Command("go", "build", "-o", binary, folder)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -53,6 +67,7 @@ type daemon struct {
 // place of 127.0.0.1:8000.
 func start(t *testing.T, file, address string) *daemon {
 	t.Helper()
+	lookAtSources(t)
 	dir, err := os.MkdirTemp("", "example") // t.TempDir's paths are too long for a socket
 	if err != nil {
 		t.Fatal(err)
