@@ -3,11 +3,15 @@
 package examples
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,7 +47,7 @@ var examples = []example{
 	{file: "python/uvicorn/neko.yaml", needs: uvicorn},
 	{file: "python/uvicorn/as-it-is.yaml", needs: uvicorn, loses: all},
 	{file: "python/hypercorn/neko.yaml", needs: hypercorn},
-	{file: "python/hypercorn/as-it-is.yaml", needs: hypercorn, loses: kept},
+	{file: "python/hypercorn/as-it-is.yaml", needs: hypercorn, loses: all},
 	{file: "ruby/neko.yaml", needs: puma},
 	{file: "ruby/as-it-is.yaml", needs: puma, loses: kept},
 	{file: "bun/neko.yaml", needs: bun},
@@ -64,6 +68,7 @@ func TestAReloadUnderLoadLosesNothing(t *testing.T) {
 					t.Error(report)
 				}
 			}
+			askWhileItStops(t, d)
 			stopsInOrder(t, d)
 		})
 	}
@@ -157,6 +162,43 @@ func reloadUnderLoad(t *testing.T, d *daemon) (reports []load.Report) {
 		reports = append(reports, run.Stop())
 	}
 	return reports
+}
+
+// askWhileItStops stops the app while a client has an idle connection, on which its
+// next request is answered all the same.
+func askWhileItStops(t *testing.T, d *daemon) {
+	t.Helper()
+	conn, err := net.Dial("tcp", d.list()[0].Listeners[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(time.Minute))
+	in := bufio.NewReader(conn)
+	ask := func() (last bool) {
+		t.Helper()
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: example\r\n\r\n")
+		answer, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		if err != nil || !strings.HasPrefix(string(body), "hello from ") {
+			t.Fatalf("%s: %q, %v", answer.Status, body, err)
+		}
+		return answer.Close
+	}
+	if ask() {
+		return // it keeps no connections
+	}
+	var stop sync.WaitGroup
+	stop.Go(func() { d.nekoctl("stop", "all") })
+	defer stop.Wait()
+	defer conn.Close() // a client that has been told
+	d.waitFor("the app is stopping", func() bool {
+		return !slices.ContainsFunc(d.list(), func(p control.Process) bool { return p.State == control.Online })
+	})
+	ask()
 }
 
 // stopsInOrder stops the app: each process drains and ends with 0.

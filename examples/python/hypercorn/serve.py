@@ -23,11 +23,13 @@ async def announced(scope, receive, send):
 
 async def told_to_stop():
     global draining
+    loop = asyncio.get_running_loop()
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, told.set)
     await told.wait()
     draining = True
+    loop.remove_reader(3)  # accepts no more; hypercorn forgets what it accepts while it stops
     await asyncio.sleep(0.5)  # for answers that have begun and say nothing yet
 
 
