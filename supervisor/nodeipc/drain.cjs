@@ -60,10 +60,18 @@ if (require('node:worker_threads').isMainThread && process.channel && !net.Serve
   quietly(install)
 }
 
-// define replaces a method of all servers: net, tls, http, https and http2 share it.
-function define(method) {
+// define replaces a method; whether it can be enumerated stays as it is.
+function define(prototype, method) {
   const [[name, value]] = Object.entries(method)
-  Object.defineProperty(net.Server.prototype, name, { ...Object.getOwnPropertyDescriptor(net.Server.prototype, name) ?? hidden, value })
+  Object.defineProperty(prototype, name, { ...Object.getOwnPropertyDescriptor(prototype, name) ?? hidden, value })
+}
+
+// closing has Connection: close for what a program says of the connection in
+// headers, an object or a list of names and values.
+function closing(headers) {
+  const value = (name, old) => /^connection$/i.test(name) ? 'close' : old
+  if (!Array.isArray(headers)) return Object.fromEntries(Object.entries(headers).map(([name, old]) => [name, value(name, old)]))
+  return headers.map((old, i) => Array.isArray(old) ? [old[0], value(...old)] : i % 2 ? value(headers[i - 1], old) : old)
 }
 
 function install() {
@@ -82,7 +90,7 @@ function install() {
   // TLS sockets, HTTP/2 sessions and upgrades can be seen, and adding listeners
   // would not do, as a server with one for 'upgrade' acts differently.
   const { emit, close } = net.Server.prototype
-  define({ emit(event, ...args) {
+  define(net.Server.prototype, { emit(event, ...args) {
     switch (event) {
       case 'listening':
         servers.add(this)
@@ -111,7 +119,7 @@ function install() {
       // Behind Connection: close no request is answered, so only the last of
       // those that were sent at once says so.
       const before = responses.get(socket)
-      if (before && told.has(before)) before.shouldKeepAlive = true
+      if (before && told.delete(before)) before.shouldKeepAlive = true
       sayClose(response)
     }
     responses.set(socket, response)
@@ -135,10 +143,20 @@ function install() {
     // A cluster worker whose channel closes exits at once, unless it was about to.
     if (worker) worker.exitedAfterDisconnect = true
     // A program that closes its servers at the end is not told that they were closed already.
-    define({ close(callback) {
+    define(net.Server.prototype, { close(callback) {
       if (!ours.has(this) || typeof callback !== 'function') return close.apply(this, arguments)
       this.once('close', () => callback())
       return close.call(this)
+    } })
+    // Proxies copy Connection: keep-alive into their answers.
+    const { ServerResponse } = require('node:http')
+    const { writeHead } = ServerResponse.prototype
+    define(ServerResponse.prototype, { writeHead(statusCode, ...rest) {
+      if (told.has(this)) {
+        if (this.hasHeader('connection')) this.setHeader('connection', 'close')
+        rest = rest.map((arg) => arg && typeof arg === 'object' ? closing(arg) : arg)
+      }
+      return writeHead.call(this, statusCode, ...rest)
     } })
     servers.forEach(stop)
     sockets.each((socket) => { if (responses.has(socket)) sayClose(responses.get(socket)) })

@@ -47,6 +47,16 @@ async function answer(request, response) {
       response.end(String(size))
       break
     }
+    case '/set': // keep-alive, as proxies do
+      response.setHeader('Connection', 'keep-alive')
+      response.end('kept')
+      break
+    case '/object':
+      response.writeHead(200, 'OK', { connection: 'keep-alive' }).end('kept')
+      break
+    case '/list':
+      response.writeHead(200, ['Connection', 'keep-alive', 'X-Connection', 'keep-alive']).end('kept')
+      break
     case '/listen': // another server, from now on
       make().listen(0, '127.0.0.1', () => response.end('listens'))
       break
