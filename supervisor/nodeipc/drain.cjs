@@ -18,6 +18,7 @@ const net = require('node:net')
 const loaded = Symbol.for('neko.drain')
 const sweepEvery = 500 // ms: how often idle connections are looked for after soft
 const lastWords = 500 // ms: what clients have at hard to close by themselves
+const hidden = { writable: true, configurable: true, enumerable: false }
 const goingAway = Buffer.from([0x88, 2, 1001 >> 8, 1001 & 255]) // a WebSocket's close frame
 
 // What the program starts by process.execArgv (child_process.fork, cluster) is
@@ -59,6 +60,20 @@ if (require('node:worker_threads').isMainThread && process.channel && !net.Serve
   quietly(install)
 }
 
+// define replaces a method; whether it can be enumerated stays as it is.
+function define(prototype, method) {
+  const [[name, value]] = Object.entries(method)
+  Object.defineProperty(prototype, name, { ...Object.getOwnPropertyDescriptor(prototype, name) ?? hidden, value })
+}
+
+// closing has Connection: close for what a program says of the connection in
+// headers, an object or a list of names and values.
+function closing(headers) {
+  const value = (name, old) => /^connection$/i.test(name) ? 'close' : old
+  if (!Array.isArray(headers)) return Object.fromEntries(Object.entries(headers).map(([name, old]) => [name, value(name, old)]))
+  return headers.map((old, i) => Array.isArray(old) ? [old[0], value(...old)] : i % 2 ? value(headers[i - 1], old) : old)
+}
+
 function install() {
   const servers = new Set() // that listen, or have connections left
   const ours = new WeakSet() // servers that were closed here
@@ -75,7 +90,7 @@ function install() {
   // TLS sockets, HTTP/2 sessions and upgrades can be seen, and adding listeners
   // would not do, as a server with one for 'upgrade' acts differently.
   const { emit, close } = net.Server.prototype
-  define('emit', function (event, first, second) {
+  define(net.Server.prototype, { emit(event, ...args) {
     switch (event) {
       case 'listening':
         servers.add(this)
@@ -86,21 +101,17 @@ function install() {
         break
       case 'connection':
       case 'secureConnection':
-        quietly(() => sockets.add(first, this))
+        quietly(() => sockets.add(args[0], this))
         break
       case 'session':
-        quietly(() => { sessions.add(first, this); if (draining) retire(first) })
+        quietly(() => { sessions.add(args[0], this); if (draining) retire(args[0]) })
         break
       case 'connect':
       case 'upgrade':
-        quietly(() => upgraded.set(second, /\bwebsocket\b/i.test(first.headers.upgrade)))
+        quietly(() => upgraded.set(args[1], /\bwebsocket\b/i.test(args[0].headers.upgrade)))
     }
-    return emit.apply(this, arguments)
-  })
-
-  function define(name, value) {
-    Object.defineProperty(net.Server.prototype, name, { value, writable: true, configurable: true })
-  }
+    return emit.call(this, event, ...args)
+  } })
 
   const { subscribe } = require('node:diagnostics_channel')
   subscribe('http.server.request.start', ({ response, socket }) => {
@@ -108,7 +119,7 @@ function install() {
       // Behind Connection: close no request is answered, so only the last of
       // those that were sent at once says so.
       const before = responses.get(socket)
-      if (before && told.has(before)) before.shouldKeepAlive = true
+      if (before && told.delete(before)) before.shouldKeepAlive = true
       sayClose(response)
     }
     responses.set(socket, response)
@@ -132,11 +143,21 @@ function install() {
     // A cluster worker whose channel closes exits at once, unless it was about to.
     if (worker) worker.exitedAfterDisconnect = true
     // A program that closes its servers at the end is not told that they were closed already.
-    define('close', function (callback) {
+    define(net.Server.prototype, { close(callback) {
       if (!ours.has(this) || typeof callback !== 'function') return close.apply(this, arguments)
       this.once('close', () => callback())
       return close.call(this)
-    })
+    } })
+    // Proxies copy Connection: keep-alive into their answers.
+    const { ServerResponse } = require('node:http')
+    const { writeHead } = ServerResponse.prototype
+    define(ServerResponse.prototype, { writeHead(statusCode, ...rest) {
+      if (told.has(this)) {
+        if (this.hasHeader('connection')) this.setHeader('connection', 'close')
+        rest = rest.map((arg) => arg && typeof arg === 'object' ? closing(arg) : arg)
+      }
+      return writeHead.call(this, statusCode, ...rest)
+    } })
     servers.forEach(stop)
     sockets.each((socket) => { if (responses.has(socket)) sayClose(responses.get(socket)) })
     sockets.each(closeIfIdle) // none is closed yet, but how much each has read is noted
@@ -176,7 +197,7 @@ function install() {
   // read nothing since it was last looked at.
   function closeIfIdle(socket, server) {
     if (responses.has(socket) || upgraded.has(socket)) return
-    if (handshakes(socket, server) ? socket.bytesRead > 0 : socket.alpnProtocol === 'h2' || !server.closeIdleConnections) return
+    if (handshakes(socket, server) ? socket.bytesRead > 0 : !speaksHTTP1(socket, server)) return
     if (read.get(socket) === socket.bytesRead) socket.destroySoon()
     read.set(socket, socket.bytesRead)
   }
@@ -185,6 +206,11 @@ function install() {
   // none above it as long as it has read nothing.
   function handshakes(socket, server) {
     return !!server.setSecureContext && !socket.encrypted
+  }
+
+  // speaksHTTP1 knows servers of HTTP/2 (updateSettings), which serve HTTP/1 over TLS alone.
+  function speaksHTTP1(socket, server) {
+    return server.updateSettings ? socket.encrypted && socket.alpnProtocol !== 'h2' : !!server.closeIdleConnections
   }
 
   // cut ends what still lives at the hard deadline.
