@@ -46,8 +46,7 @@ func (r *resolver) byEnding(file string, args []string) *Error {
 		return err
 	case ending == ".py":
 		if python := r.python(); python != "" {
-			r.runBy([]string{python}, file, args)
-			return nil
+			return r.runBy([]string{python}, file, args)
 		}
 		return r.firstOf(with, file, args)
 	default:
@@ -58,9 +57,8 @@ func (r *resolver) byEnding(file string, args []string) *Error {
 // firstOf runs a file by the first of some programs that is there.
 func (r *resolver) firstOf(with []string, file string, args []string) *Error {
 	for _, line := range with {
-		if words := strings.Fields(line); r.look(words[0]) != "" {
-			r.runBy(words, file, args)
-			return nil
+		if words := strings.Fields(line); r.program(words[0]) != "" {
+			return r.runBy(words, file, args)
 		}
 	}
 	e := missing(r.blame("command"), strings.Fields(with[0])[0])
@@ -68,10 +66,25 @@ func (r *resolver) firstOf(with []string, file string, args []string) *Error {
 	return e
 }
 
-// runBy makes the command a file with the program that runs it, which is none of
-// Node's.
-func (r *resolver) runBy(with []string, file string, args []string) {
-	r.Command = slices.Concat(with, r.takeArgs(), []string{file}, args)
+// runBy makes the command a file with the program that runs it. If that is a script of
+// Node's itself, as ts-node is, so is the file.
+func (r *resolver) runBy(with []string, file string, args []string) *Error {
+	program := r.program(with[0])
+	words := slices.Concat(with[1:], r.takeArgs(), []string{file}, args)
+	script, nodeArgs := nodeScript(program)
+	if script == "" {
+		if r.look(with[0]) == "" {
+			with[0] = program
+		}
+		r.Command = append([]string{with[0]}, words...)
+		return nil
+	}
+	node, err := r.node()
+	if err == nil {
+		r.InterpreterArgs = nil
+		r.runNode(node, slices.Concat(nodeArgs, []string{script}, words), filepath.Base(with[0]))
+	}
+	return err
 }
 
 // python is that of the virtualenv in the app's folder, or else of the one that is
@@ -103,10 +116,10 @@ func (r *resolver) typeScript(file string, args []string) *Error {
 		r.runNode(node, append([]string{"--import", loader}, script...), "")
 	case noNode == nil && strips && version.atLeast(22, 6):
 		r.runNode(node, append([]string{"--experimental-strip-types"}, script...), "")
-	case r.look("bun") != "":
-		r.runBy([]string{"bun"}, file, args)
-	case r.look("deno") != "":
-		r.runBy([]string{"deno", "run", "--allow-all"}, file, args)
+	case r.program("bun") != "":
+		return r.runBy([]string{"bun"}, file, args)
+	case r.program("deno") != "":
+		return r.runBy([]string{"deno", "run", "--allow-all"}, file, args)
 	default:
 		what := "nothing is there that runs TypeScript"
 		if len(version) == 3 {
@@ -116,6 +129,11 @@ func (r *resolver) typeScript(file string, args []string) *Error {
 			Hint: "npm install tsx; or install Node 22.18 or later, Bun or Deno"}
 	}
 	return nil
+}
+
+// isTSX says of a command that it is tsx with a file, and none of its other uses.
+func isTSX(words []string) bool {
+	return len(words) > 1 && words[0] == "tsx" && interpreters[filepath.Ext(words[1])] != nil
 }
 
 // tsx is what Node is to import to run TypeScript: the package where the app's folder

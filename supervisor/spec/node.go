@@ -151,7 +151,7 @@ func (r *resolver) toPath(dir string) {
 
 // launchers start the program that they are told to as a child of their own.
 var launchers = strings.Fields(`c8 concurrently cross-env-shell dotenv dotenvx env-cmd forever lerna nest nodemon npm-run-all npm-run-all2 nx nyc
-	pm2 pm2-runtime run-p run-s start-server-and-test ts-node-dev tsnd turbo wait-on`)
+	pm2 pm2-runtime run-p run-s start-server-and-test ts-node-dev tsnd tsx turbo wait-on`)
 
 // starts says why a command of Node's is not itself the program that serves, "" if it
 // is: words are what follows node.

@@ -160,10 +160,10 @@ func (r *resolver) byItself(words []string) *Error {
 		return err
 	case bare && slices.Contains(managers, name) && file != filepath.Join(r.Cwd, name):
 		return r.wrapper(words)
-	case bare && name == "tsx" && len(args) > 0 && r.find(args[0]) != "" && r.tsx(r.find(args[0])) != "":
+	case bare && isTSX(words) && r.tsx(r.absolute(args[0])) != "":
 		node, err := r.node()
 		if err == nil {
-			r.runNode(node, append([]string{"--import", r.tsx(r.find(args[0]))}, args...), "")
+			r.runNode(node, append([]string{"--import", r.tsx(r.absolute(args[0]))}, args...), "")
 		}
 		return err
 	case file == "" && r.Script && bare:
@@ -191,7 +191,7 @@ func (r *resolver) byItself(words []string) *Error {
 		if filepath.IsAbs(bang[0]) && !isFile(bang[0]) || !filepath.IsAbs(bang[0]) && r.look(bang[0]) == "" {
 			return &Error{Key: r.blame("command"), Message: fmt.Sprintf("%s: its first line names %s, and there is no such program", file, clip(bang[0]))}
 		}
-		r.runBy(bang, file, args)
+		return r.runBy(bang, file, args)
 	case len(bang) == 0 && interpreters[ending] != nil:
 		return r.byEnding(file, args)
 	default:
@@ -203,6 +203,9 @@ func (r *resolver) byItself(words []string) *Error {
 // byInterpreter runs a file by the program that was named.
 func (r *resolver) byInterpreter(words []string) *Error {
 	with, err := Words(r.Interpreter)
+	if file := r.absolute(r.Interpreter); isFile(file) { // blanks in its path are no separators
+		with, err = []string{file}, nil
+	}
 	if err != nil || len(with) == 0 {
 		e := &Error{Message: "there is no program"}
 		if err != nil {
@@ -230,7 +233,7 @@ func (r *resolver) byInterpreter(words []string) *Error {
 	}
 	name, version, _ := strings.Cut(with[0], "@")
 	switch {
-	case with[0] == "tsx" && r.tsx(file) != "":
+	case filepath.Base(with[0]) == "tsx" && r.tsx(file) != "":
 		with = []string{"node", "--import", r.tsx(file)}
 	case with[0] == "python" && r.look("python") == "" && r.look("python3") != "":
 		with[0] = "python3"
@@ -253,15 +256,14 @@ func (r *resolver) byInterpreter(words []string) *Error {
 		if with[0] = r.absolute(with[0]); !isFile(with[0]) {
 			return &Error{Key: "interpreter", Message: with[0] + ": no such file", Hint: "a program on PATH is named without a slash, another by its path"}
 		}
-	} else if r.look(with[0]) == "" {
+	} else if r.program(with[0]) == "" {
 		return missing("interpreter", with[0])
 	}
 	if isNode(filepath.Base(with[0])) {
 		r.runNode(with[0], append(with[1:], words...), "")
-	} else {
-		r.Command = slices.Concat(with, r.takeArgs(), words)
+		return nil
 	}
-	return nil
+	return r.runBy(with, words[0], words[1:])
 }
 
 // finish looks whether the app's way of running is what its keys are for.
@@ -334,6 +336,15 @@ func (r *resolver) findOr(name string) string {
 		return file
 	}
 	return name
+}
+
+// program is the file of a program on PATH or installed for the folder, "" if there is
+// none.
+func (r *resolver) program(name string) string {
+	if file := r.look(name); file != "" {
+		return file
+	}
+	return r.installed(name)
 }
 
 // look finds a program on the app's PATH.
