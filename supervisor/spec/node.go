@@ -101,7 +101,7 @@ func (r *resolver) node() (string, *Error) {
 			return name, nil
 		}
 	}
-	return "", &Error{Key: r.blame("command"), Message: `there is no program "node" on PATH`, Hint: "install Node.js, or check PATH"}
+	return "", &Error{Key: r.key(), Message: `there is no program "node" on PATH`, Hint: "install Node.js, or check PATH"}
 }
 
 // pinned is the node of the version that the app's folder asks for, "" if that is not
@@ -166,6 +166,15 @@ func starts(words []string) string {
 		}
 	}
 	return ""
+}
+
+// byNode is runNode with the app's own node.
+func (r *resolver) byNode(words []string, called string) *Error {
+	node, err := r.node()
+	if err == nil {
+		r.runNode(node, words, called)
+	}
+	return err
 }
 
 // runNode makes the command one of Node's: words are what follows node. Called is
