@@ -282,6 +282,9 @@ func stops(app spec.App) string {
 	if app.ShutdownDelay > 0 {
 		list = append(list, fmt.Sprintf("serves on for %v", app.ShutdownDelay.D()))
 	}
+	if app.ShutdownWithMessage {
+		list = append(list, "by the message 'shutdown'")
+	}
 	if app.StopSignal != spec.Defaults().StopSignal {
 		list = append(list, app.StopSignal)
 	}

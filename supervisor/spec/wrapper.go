@@ -69,7 +69,7 @@ func (b *behind) follow(words []string) (why string) {
 		return b.short(name, words[1:])
 	case slices.Contains(managers, name):
 		return b.npx(words[1:])
-	case isNode(name), name == "tsx" && len(words) > 1:
+	case isNode(name), isTSX(words):
 		b.words = words
 	case slices.Contains(launchers, name):
 		return name + " starts the program itself"
@@ -254,7 +254,7 @@ func leadingSettings(words []string, env map[string]string) []string {
 // bin is a program of the packages that are installed.
 func (b *behind) bin(name string, args []string) (why string) {
 	switch {
-	case slices.Contains(launchers, name) || name == "tsx" || name == "cross-env":
+	case slices.Contains(launchers, name) || name == "cross-env":
 		return b.follow(append([]string{name}, args...))
 	case name == "" || strings.ContainsAny(name, "/@"): // npx github:…, npx next@14
 		return clip(name) + " is not looked into"
