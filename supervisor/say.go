@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -167,7 +168,7 @@ func (m *master) runAction(q control.TriggerRequest) (replies []control.Reply, e
 		slices.Sort(known)
 		hint := "the program offers actions by io.action of @pm2/io"
 		if known = slices.Compact(known); len(known) > 0 {
-			hint = fmt.Sprintf("there is %s", known)
+			hint = "there is " + strings.Join(known, ", ")
 		}
 		return nil, failure(hint, "no process has an action %q", q.Action)
 	}
