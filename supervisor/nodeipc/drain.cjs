@@ -23,9 +23,9 @@ const goingAway = Buffer.from([0x88, 2, 1001 >> 8, 1001 & 255]) // a WebSocket's
 
 // What the program starts by process.execArgv (child_process.fork, cluster) is
 // its own affair.
-for (let i = process.execArgv.length; i-- > 1;) {
-  if (process.execArgv[i] === __filename && /^(-r|--require)$/.test(process.execArgv[i - 1])) process.execArgv.splice(i - 1, 2)
-}
+for (let i = process.execArgv.length; i-- > 1;) quietly(() => {
+  if (process.execArgv[i - 1] === '--require' && require.resolve(process.execArgv[i]) === __filename) process.execArgv.splice(i - 1, 2)
+})
 
 // Living has what is not destroyed, and keeps nothing alive that the program
 // has forgotten. The objects get no listener for it.
@@ -67,11 +67,12 @@ function define(prototype, method) {
 }
 
 // closing has Connection: close for what a program says of the connection in
-// headers, an object or a list of names and values.
+// headers: an object, a list of names and values, or a list of pairs of them.
 function closing(headers) {
   const value = (name, old) => /^connection$/i.test(name) ? 'close' : old
-  if (!Array.isArray(headers)) return Object.fromEntries(Object.entries(headers).map(([name, old]) => [name, value(name, old)]))
-  return headers.map((old, i) => Array.isArray(old) ? [old[0], value(...old)] : i % 2 ? value(headers[i - 1], old) : old)
+  const pair = ([name, old]) => [name, value(name, old)]
+  if (!Array.isArray(headers)) return Object.fromEntries(Object.entries(headers).map(pair))
+  return headers.map((old, i) => Array.isArray(old) ? pair(old) : i % 2 ? value(headers[i - 1], old) : old)
 }
 
 function install() {
@@ -142,6 +143,11 @@ function install() {
     draining.cut = setTimeout(cut, hard)
     // A cluster worker whose channel closes exits at once, unless it was about to.
     if (worker) worker.exitedAfterDisconnect = true
+    servers.forEach(stop)
+    sockets.each((socket) => { if (responses.has(socket)) sayClose(responses.get(socket)) })
+    sockets.each(closeIfIdle) // none is closed yet, but how much each has read is noted
+    sessions.each(retire)
+    setImmediate(whenDrained)
     // A program that closes its servers at the end is not told that they were closed already.
     define(net.Server.prototype, { close(callback) {
       if (!ours.has(this) || typeof callback !== 'function') return close.apply(this, arguments)
@@ -158,18 +164,18 @@ function install() {
       }
       return writeHead.call(this, statusCode, ...rest)
     } })
-    servers.forEach(stop)
-    sockets.each((socket) => { if (responses.has(socket)) sayClose(responses.get(socket)) })
-    sockets.each(closeIfIdle) // none is closed yet, but how much each has read is noted
-    sessions.each(retire)
-    setImmediate(whenDrained)
   }
 
   // stop has a server accept no more; http's own close would also cut connections.
   function stop(server) {
-    if (!server.listening) return
-    ours.add(server)
-    quietly(() => close.call(server))
+    if (server.listening) {
+      ours.add(server)
+      quietly(() => close.call(server))
+    } else {
+      // Closed by the program, or one whose socket the cluster module took for its
+      // workers: that will never say that it is closed.
+      server.getConnections((_, n) => { if (n === 0 && servers.delete(server)) whenDrained() })
+    }
   }
 
   function sayClose(response) {
@@ -198,7 +204,7 @@ function install() {
   function closeIfIdle(socket, server) {
     if (responses.has(socket) || upgraded.has(socket)) return
     if (handshakes(socket, server) ? socket.bytesRead > 0 : !speaksHTTP1(socket, server)) return
-    if (read.get(socket) === socket.bytesRead) socket.destroySoon()
+    if (read.has(socket) && read.get(socket) === socket.bytesRead) socket.destroySoon()
     read.set(socket, socket.bytesRead)
   }
 

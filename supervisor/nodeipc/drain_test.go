@@ -224,6 +224,8 @@ func TestABodyThatIsStillArrivingIsReadAndAnswered(t *testing.T) {
 func TestAnAnswerThatDoesNotWaitForTheBodyIsNotOvertakenByAReset(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind string) {
 		p, c := serve(t, kind)
+		c.get("/")
+		c.answer("hello", false)
 		p.drain(far, far)
 		c.write("POST /early HTTP/1.1\r\nHost: neko\r\nContent-Length: 1048576\r\n\r\n")
 		r := c.head(true)
@@ -239,6 +241,8 @@ func TestAnAnswerThatDoesNotWaitForTheBodyIsNotOvertakenByAReset(t *testing.T) {
 func TestAHeadThatArrivesInPiecesIsAnswered(t *testing.T) {
 	t.Parallel()
 	p, c := serve(t, "http")
+	c.get("/")
+	c.answer("hello", false)
 	c.write("GET / HT")
 	p.drain(far, far)
 	c.write("TP/1.1\r\nHost: neko\r\n\r\n")
@@ -369,7 +373,7 @@ func TestAPlainConnectionLivesUntilItEndsOrTheHardDeadline(t *testing.T) {
 	stays := connect(t, "tcp", p.address(), false)
 	ends.reads("hello\n")
 	stays.reads("hello\n")
-	p.drain(near, 4*near)
+	p.drain(near, 10*near)
 	for _, c := range []*client{ends, stays} {
 		c.write("still there?")
 		c.reads("still there?")
@@ -384,7 +388,7 @@ func TestAnUpgradedConnectionIsEndedAtTheHardDeadline(t *testing.T) {
 	p, c := serve(t, "upgrade")
 	c.write("GET / HTTP/1.1\r\nHost: neko\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	c.head(false)
-	p.drain(near, 5*near)
+	p.drain(near, 10*near)
 	c.write("still there?")
 	c.reads("still there?")
 	c.closed()
@@ -409,11 +413,11 @@ func TestAWebSocketIsToldThatTheServerGoesAway(t *testing.T) {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 	c.head(false)
 	begun := time.Now()
-	p.drain(near, 5*near)
+	p.drain(near, 10*near)
 	c.write("\x81\x84\x00\x00\x00\x00neko") // a text, masked with zeros
 	c.reads("\x82\x04neko")
 	c.reads("\x88\x02\x03\xe9") // 1001
-	if d := time.Since(begun); d < 5*near {
+	if d := time.Since(begun); d < 10*near {
 		t.Errorf("it lived for %v", d)
 	}
 	c.write("\x88\x82\x00\x00\x00\x00\x03\xe9")

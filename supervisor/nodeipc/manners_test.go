@@ -30,7 +30,7 @@ func TestReplacementsUnderLoadLoseNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		p.order("replace " + drainMessage(time.Second, far, "signal"))
+		p.order("replace " + drainMessage(2*time.Second, far, "signal"))
 		for kinds := map[string]bool{}; !kinds["exit"]; {
 			e := p.next("")
 			kinds[e.Event] = true
@@ -132,6 +132,14 @@ func TestAnESModuleIsDrainedAsWell(t *testing.T) {
 	c.get("/")
 	c.answer("hello", true)
 	c.closed()
+	p.ends(0)
+}
+
+func TestAProgramThatHasAClusterOfItsOwnHasNothingToWaitFor(t *testing.T) {
+	t.Parallel()
+	p := launch(t, []string{"FORK=1"}, "ownprimary.cjs")
+	p.says("listens")
+	p.tell(far, far, "signal")
 	p.ends(0)
 }
 
