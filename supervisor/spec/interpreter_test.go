@@ -94,11 +94,16 @@ func TestAFileIsRunByWhatItsEndingOrItsFirstLineSays(t *testing.T) {
 		"command: main.ls, interpreter: coffee":                  "node DIR/node_modules/.bin/coffee DIR/main.ls (fork)",
 		"command: ./www, interpreter: ./node_modules/.bin/coffee, node_args: --fast": "node DIR/node_modules/.bin/coffee --fast DIR/www (fork)",
 		"command: ./bare, interpreter: a folder/own":                                 "DIR/a folder/own DIR/bare",
-		"command: tool --x":           "DIR/node_modules/.bin/tool --x",
-		"command: web start":          "node DIR/node_modules/.bin/web start (fork)",
-		"command: gunicorn a:app":     "DIR/.venv/bin/gunicorn a:app",
-		"command: A=1 B=two server":   "server",
-		"command: A=1 node server.js": "node server.js (fork)",
+		"command: tool --x":                                   "DIR/node_modules/.bin/tool --x",
+		"command: web start":                                  "node DIR/node_modules/.bin/web start (fork)",
+		"command: gunicorn a:app":                             "DIR/.venv/bin/gunicorn a:app",
+		"command: A=1 B=two server":                           "server",
+		"command: exec server":                                "server",
+		"command: env server":                                 "server",
+		"command: cross-env A=1 node server.js, instances: 2": "node server.js (cluster)",
+		"command: NEKO_SLOT=1 server":                         "1:8: env: NEKO_SLOT is set by neko itself, for each process",
+		"command: A=1":                                        "1:27: there is no command to run",
+		"command: A=1 node server.js":                         "node server.js (fork)",
 	} {
 		if _, got := how(t, files, keys, ""); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", keys, got, want)

@@ -234,23 +234,6 @@ func scriptCommand(line string) (words []string, env map[string]string, why stri
 	return words, env, ""
 }
 
-// leadingSettings takes NAME=value from the front of a command into env, those of
-// cross-env and env, too.
-func leadingSettings(words []string, env map[string]string) []string {
-	for len(words) > 0 {
-		key, value, ok := strings.Cut(words[0], "=")
-		switch {
-		case ok && isEnvKey(key) && checkSetting(key, value) == nil:
-			env[key] = value
-		case slices.Contains([]string{"cross-env", "env", "exec"}, words[0]):
-		default:
-			return words
-		}
-		words = words[1:]
-	}
-	return nil
-}
-
 // bin is a program of the packages that are installed.
 func (b *behind) bin(name string, args []string) (why string) {
 	switch {

@@ -51,7 +51,7 @@ func TestInClusterModeTheProgramBehindNpmIsRun(t *testing.T) {
 		"npm run py":           fork("app.py is no program of Node's"),
 		"npm run open":         fork(`its script "open" is not understood: node 'a`),
 		"npm run no":           fork(`its script "no" starts nothing: A=1`),
-		"npm run slot":         fork("there is no NEKO_SLOT=1 in node_modules/.bin"),
+		"npm run slot":         "1:8: env: NEKO_SLOT is set by neko itself, for each process",
 		"npm run gone":         fork("there is no gone in node_modules/.bin"),
 		"npm run nowhere":      fork(`DIR/package.json has no script "nowhere"`),
 		"npm --prefix x start": fork("npm --prefix is not looked into"),
@@ -125,9 +125,9 @@ func FuzzPackage(f *testing.F) {
 		if (why == "") == (len(words) == 0) {
 			t.Fatalf("%q: %q, %q", line, words, why)
 		}
-		for key, value := range env {
-			if checkSetting(key, value) != nil {
-				t.Fatalf("%q sets %s=%q", line, key, value)
+		for key := range env {
+			if !isEnvKey(key) {
+				t.Fatalf("%q sets %q", line, key)
 			}
 		}
 	})
