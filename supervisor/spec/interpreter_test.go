@@ -176,6 +176,7 @@ func TestTypeScriptIsRunByWhatIsThere(t *testing.T) {
 	for _, test := range []struct {
 		there, node, script, want string
 	}{
+		{"node " + local, "v20.20.2", "bang.ts", "node --import tsx DIR/sub/bang.ts (fork)"},
 		{"node", "v22.18.0\n", "a.ts", "node DIR/sub/a.ts (fork)"},
 		{"node", "v23.6.0", "a.mts", "node DIR/sub/a.mts (fork)"},
 		{"node " + local, "v23.5.0", "a.ts", "node --import tsx DIR/sub/a.ts (fork)"},
@@ -188,6 +189,9 @@ func TestTypeScriptIsRunByWhatIsThere(t *testing.T) {
 		{"", "", "a.ts", "1:26: DIR/sub/a.ts: nothing is there that runs TypeScript | npm install tsx; or install Node 22.18 or later, Bun or Deno"},
 	} {
 		files := map[string]string{"sub/" + test.script: ""}
+		if test.script == "bang.ts" {
+			files["sub/bang.ts"] = "#!/usr/bin/env node\n"
+		}
 		for _, name := range strings.Fields(test.there) {
 			if !strings.Contains(name, "/") {
 				name = "bin/" + name

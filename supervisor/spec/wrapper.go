@@ -30,7 +30,7 @@ func (r *resolver) wrapper(words []string) *Error {
 		return nil
 	}
 	b := &behind{cwd: r.Cwd, env: map[string]string{}}
-	why := b.follow(words)
+	why := b.follow(append([]string{filepath.Base(words[0])}, words[1:]...))
 	if why == "" && strings.ContainsRune(b.words[0], '/') {
 		file := b.words[0]
 		if !filepath.IsAbs(file) {

@@ -23,6 +23,8 @@ func TestInClusterModeTheProgramBehindNpmIsRun(t *testing.T) {
 	}
 	for command, want := range map[string]string{
 		"npm start":                    "node server.js (cluster)",
+		"bin/npm start":                "node server.js (cluster)",
+		"bin/npm ci":                   "DIR/bin/npm ci\na: it runs in fork mode, where each process listens by itself: npm ci is not looked into",
 		"npm run start":                "node server.js (cluster)",
 		"npm -s run-script env":        "node server.js (cluster)",
 		"npm start -- --port 80 -- x":  "node server.js --port 80 -- x (cluster)",
