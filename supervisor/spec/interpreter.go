@@ -59,7 +59,14 @@ func (r *resolver) byItself(words []string) *Error {
 			}
 		}
 	}
-	if script, nodeArgs := nodeScript(file); script != "" {
+	script, nodeArgs := nodeScript(file)
+	switch {
+	case script == "":
+	case slices.Contains(managers, filepath.Base(name)): // by its path
+		return r.wrapper(words)
+	case isTypeScript(script):
+		return r.typeScript(script, args)
+	default:
 		return r.byNode(slices.Concat(nodeArgs, []string{script}, args), filepath.Base(name))
 	}
 	bang, ending := shebangOf(file), filepath.Ext(file)
@@ -142,7 +149,7 @@ func (r *resolver) blamed(key string, e *Error) *Error {
 func (r *resolver) byEnding(file string, args []string) *Error {
 	ending := filepath.Ext(file)
 	switch with := interpreters[ending]; {
-	case with[0] == "tsx":
+	case isTypeScript(file):
 		return r.typeScript(file, args)
 	case with[0] == "node":
 		return r.byNode(append([]string{file}, args...), "")

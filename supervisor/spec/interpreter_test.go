@@ -94,11 +94,16 @@ func TestAFileIsRunByWhatItsEndingOrItsFirstLineSays(t *testing.T) {
 		"command: main.ls, interpreter: coffee":                  "node DIR/node_modules/.bin/coffee DIR/main.ls (fork)",
 		"command: ./www, interpreter: ./node_modules/.bin/coffee, node_args: --fast": "node DIR/node_modules/.bin/coffee --fast DIR/www (fork)",
 		"command: ./bare, interpreter: a folder/own":                                 "DIR/a folder/own DIR/bare",
-		"command: tool --x":           "DIR/node_modules/.bin/tool --x",
-		"command: web start":          "node DIR/node_modules/.bin/web start (fork)",
-		"command: gunicorn a:app":     "DIR/.venv/bin/gunicorn a:app",
-		"command: A=1 B=two server":   "server",
-		"command: A=1 node server.js": "node server.js (fork)",
+		"command: tool --x":                                   "DIR/node_modules/.bin/tool --x",
+		"command: web start":                                  "node DIR/node_modules/.bin/web start (fork)",
+		"command: gunicorn a:app":                             "DIR/.venv/bin/gunicorn a:app",
+		"command: A=1 B=two server":                           "server",
+		"command: exec server":                                "server",
+		"command: env server":                                 "server",
+		"command: cross-env A=1 node server.js, instances: 2": "node server.js (cluster)",
+		"command: NEKO_SLOT=1 server":                         "1:8: env: NEKO_SLOT is set by neko itself, for each process",
+		"command: A=1":                                        "1:27: there is no command to run",
+		"command: A=1 node server.js":                         "node server.js (fork)",
 	} {
 		if _, got := how(t, files, keys, ""); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", keys, got, want)
@@ -171,6 +176,7 @@ func TestTypeScriptIsRunByWhatIsThere(t *testing.T) {
 	for _, test := range []struct {
 		there, node, script, want string
 	}{
+		{"node " + local, "v20.20.2", "bang.ts", "node --import tsx DIR/sub/bang.ts (fork)"},
 		{"node", "v22.18.0\n", "a.ts", "node DIR/sub/a.ts (fork)"},
 		{"node", "v23.6.0", "a.mts", "node DIR/sub/a.mts (fork)"},
 		{"node " + local, "v23.5.0", "a.ts", "node --import tsx DIR/sub/a.ts (fork)"},
@@ -183,6 +189,9 @@ func TestTypeScriptIsRunByWhatIsThere(t *testing.T) {
 		{"", "", "a.ts", "1:26: DIR/sub/a.ts: nothing is there that runs TypeScript | npm install tsx; or install Node 22.18 or later, Bun or Deno"},
 	} {
 		files := map[string]string{"sub/" + test.script: ""}
+		if test.script == "bang.ts" {
+			files["sub/bang.ts"] = "#!/usr/bin/env node\n"
+		}
 		for _, name := range strings.Fields(test.there) {
 			if !strings.Contains(name, "/") {
 				name = "bin/" + name

@@ -64,7 +64,7 @@ func (r *resolver) resolve() *Error {
 		if shell != 0 {
 			return r.shell(line)
 		}
-		words = r.settings(split)
+		words = leadingSettings(split, r.Env)
 	}
 	if len(words) == 0 || words[0] == "" {
 		return &Error{Key: r.key(), Message: "there is no command to run"}
@@ -100,18 +100,21 @@ func (r *resolver) key() string {
 	return "command"
 }
 
-// settings takes NAME=value from the front of a command line into the environment, as
-// a shell does.
-func (r *resolver) settings(words []string) []string {
-	for len(words) > 1 {
+// leadingSettings takes NAME=value from the front of a command into env, as a shell
+// does, and what else only leads to a program: cross-env, env and exec.
+func leadingSettings(words []string, env map[string]string) []string {
+	for len(words) > 0 {
 		key, value, ok := strings.Cut(words[0], "=")
-		if !ok || !isEnvKey(key) {
-			break
+		switch {
+		case ok && isEnvKey(key):
+			env[key] = value
+		case slices.Contains([]string{"cross-env", "env", "exec"}, words[0]) && len(words) > 1 && !strings.HasPrefix(words[1], "-"):
+		default:
+			return words
 		}
-		r.Env[key] = value
 		words = words[1:]
 	}
-	return words
+	return nil
 }
 
 // finish looks whether the app's way of running is what its keys are for.

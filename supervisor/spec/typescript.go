@@ -35,6 +35,11 @@ func (r *resolver) typeScript(file string, args []string) *Error {
 	return &Error{Key: r.key(), Message: file + ": " + what, Hint: "npm install tsx; or install Node 22.18 or later, Bun or Deno"}
 }
 
+func isTypeScript(file string) bool {
+	with := interpreters[filepath.Ext(file)]
+	return with != nil && with[0] == "tsx"
+}
+
 // isTSX says of a command that it is tsx with a file, and none of its other uses.
 func isTSX(words []string) bool {
 	return len(words) > 1 && words[0] == "tsx" && interpreters[filepath.Ext(words[1])] != nil

@@ -30,7 +30,7 @@ func (r *resolver) wrapper(words []string) *Error {
 		return nil
 	}
 	b := &behind{cwd: r.Cwd, env: map[string]string{}}
-	why := b.follow(words)
+	why := b.follow(append([]string{filepath.Base(words[0])}, words[1:]...))
 	if why == "" && strings.ContainsRune(b.words[0], '/') {
 		file := b.words[0]
 		if !filepath.IsAbs(file) {
@@ -232,23 +232,6 @@ func scriptCommand(line string) (words []string, env map[string]string, why stri
 		return nil, nil, "starts nothing"
 	}
 	return words, env, ""
-}
-
-// leadingSettings takes NAME=value from the front of a command into env, those of
-// cross-env and env, too.
-func leadingSettings(words []string, env map[string]string) []string {
-	for len(words) > 0 {
-		key, value, ok := strings.Cut(words[0], "=")
-		switch {
-		case ok && isEnvKey(key) && checkSetting(key, value) == nil:
-			env[key] = value
-		case slices.Contains([]string{"cross-env", "env", "exec"}, words[0]):
-		default:
-			return words
-		}
-		words = words[1:]
-	}
-	return nil
 }
 
 // bin is a program of the packages that are installed.
