@@ -294,7 +294,7 @@ func (m *master) awaitListening(p *process) {
 // tellToLeave tells p to finish what it serves and go: one of Node's that runs by its
 // channel, any other by its signal.
 func (m *master) tellToLeave(p *process) {
-	if p.channel != nil && p.ready {
+	if p.channel != nil && (p.ready || len(p.handles) > 0) {
 		if err := p.channel.Drain(p.drain()); err == nil {
 			return
 		}

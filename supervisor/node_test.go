@@ -355,7 +355,7 @@ process.on('message', (m) => {
 })
 `))
 	d.until("its metrics are known", func(l []control.Process) bool {
-		return string(l[0].Metrics["hits"]) == `{"value":42,"unit":"n"}` && len(l[1].Actions) == 2
+		return string(l[0].Metrics["hits"]) == `{"value":42,"unit":"n"}` && len(l[0].Actions) == 2 && len(l[1].Actions) == 2
 	})
 	d.killMaster()
 	trigger := func(target, action, parameter string) string {
@@ -405,5 +405,57 @@ require('node:net').createServer().listen(Number(process.env.PORT), '127.0.0.1')
 	text, _ := os.ReadFile(d.home.OutLog("api", 0))
 	if got, want := string(text), fmt.Sprintf("EADDRINUSE bind 127.0.0.1 %d\n", port); got != want {
 		t.Errorf("it printed %q, and not %q", got, want)
+	}
+}
+
+// Each process is asked by way of its own socket, which it has asked for itself.
+func TestANodeProgramIsProbed(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	ill := filepath.Join(t.TempDir(), "ill")
+	a := nodeApp(t, "api", 2, `
+const http = require('node:http')
+const fs = require('node:fs')
+http.createServer((request, response) => {
+  response.statusCode = request.url === '/ready' && fs.existsSync(process.env.ILL + process.env.NODE_APP_INSTANCE) ? 503 : 200
+  response.end(process.env.NODE_APP_INSTANCE)
+}).listen(0, '127.0.0.1')
+`)
+	a.Env["ILL"] = ill
+	a.Readiness = &spec.Probe{HTTP: "/ready", Interval: spec.Duration(20 * time.Millisecond), Timeout: spec.Duration(5 * time.Second), Failures: 1}
+	a.Liveness = &spec.Probe{HTTP: "/live", Interval: spec.Duration(100 * time.Millisecond), Timeout: spec.Duration(2 * time.Second), Failures: 1}
+	list := d.start(a).Processes
+	at := address(t, list)
+	if err := os.WriteFile(ill+"1", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.until("the second is not ready", func(l []control.Process) bool { return l[0].Unready == "" && l[1].Unready != "" })
+	if who := answers(t, at, 20); who["0"] != 20 {
+		t.Errorf("who answers: %v", who)
+	}
+	kill(t, list[0].PID, syscall.SIGSTOP)
+	d.until("the first was found hung", func(l []control.Process) bool {
+		return l[0].PID != list[0].PID && l[0].State == control.Online && l[0].Unready == ""
+	})
+}
+
+func TestANodeProgramWithTooMuchMemoryIsReplaced(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := nodeApp(t, "api", 1, server+`
+if (require('node:fs').existsSync(process.env.FAT)) globalThis.fat = Buffer.alloc(150 << 20, 1)
+`)
+	a.Env["FAT"], a.MaxMemory = filepath.Join(t.TempDir(), "fat"), 150<<20
+	if err := os.WriteFile(a.Env["FAT"], nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := d.start(a).Processes[0]
+	if err := os.Remove(a.Env["FAT"]); err != nil {
+		t.Fatal(err)
+	}
+	stop := hammer(t, "http://"+address(t, []control.Process{p})+"/")
+	d.until("it was replaced", func(l []control.Process) bool { return l[0].PID != p.PID && l[0].State == control.Online })
+	if n, wrong := stop(); len(wrong) > 0 {
+		t.Errorf("%d of %d requests failed: %s", len(wrong), n, wrong[0])
 	}
 }

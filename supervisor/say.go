@@ -140,6 +140,7 @@ func (m *master) runAction(q control.TriggerRequest) (replies []control.Reply, e
 	}
 	t := &trigger{action: q.Action, waits: map[*process]bool{}}
 	var known []string
+	asked := 0
 	m.do(func() {
 		for _, c := range list {
 			for _, s := range c.slots() {
@@ -158,13 +159,13 @@ func (m *master) runAction(q control.TriggerRequest) (replies []control.Reply, e
 				t.waits[p] = true
 			}
 		}
-		m.triggers[t] = true
+		m.triggers[t], asked = true, len(t.waits)
 	})
 	defer m.do(func() { delete(m.triggers, t) })
 	if err != nil {
 		return nil, err
 	}
-	if len(t.waits) == 0 {
+	if asked == 0 {
 		slices.Sort(known)
 		hint := "the program offers actions by io.action of @pm2/io"
 		if known = slices.Compact(known); len(known) > 0 {

@@ -10,10 +10,11 @@
 //
 // Then servers accept no more, and answers say Connection: close. At soft, idle
 // connections are closed; at hard, all are. When no server has a connection any
-// more the program is told to end: by its own SIGINT handler or its handler of
-// the message 'shutdown', and without one it exits with 0.
+// more the program is told to end: by its own handler of SIGINT or SIGTERM, or
+// of the message 'shutdown', and without one it exits with 0.
 
 const net = require('node:net')
+const { constants } = require('node:os')
 
 const loaded = Symbol.for('neko.drain')
 const sweepEvery = 500 // ms: how often idle connections are looked for after soft
@@ -248,8 +249,12 @@ function install() {
     if (worker && process.connected) worker.exitedAfterDisconnect = draining.exitedAfterDisconnect
     if (end === 'message' && (process.listenerCount('message') > messageListeners || worker?.listenerCount('message'))) {
       process.emit('message', 'shutdown')
-    } else if (end !== 'message' && process.listenerCount('SIGINT')) {
-      process.emit('SIGINT', 'SIGINT', 2)
+      return
+    }
+    // PM2 sends SIGINT, and most of the rest SIGTERM: what the program heeds.
+    const signal = end !== 'message' && ['SIGINT', 'SIGTERM'].find((name) => process.listenerCount(name))
+    if (signal) {
+      process.emit(signal, signal, constants.signals[signal])
     } else {
       process.exit(0)
     }
