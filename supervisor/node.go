@@ -30,6 +30,10 @@ import (
 // taken for one that will not.
 const silence = 3 * time.Second
 
+// settling is for how long a process must go on to listen: many look for a port that is
+// free by listening on it for a moment.
+const settling = 10 * time.Millisecond
+
 // straggling is how long a process may take, from its first listener on, to listen
 // wherever its predecessor does.
 const straggling = time.Second
@@ -258,22 +262,28 @@ func (p *process) letIn() error {
 	return nil
 }
 
-// listens is when p has begun to listen somewhere: it is ready if that is wherever its
-// predecessor does, or a little later.
+// listens is when p has begun to listen somewhere: it is ready in a moment if that is
+// wherever its predecessor does, or a little later.
 func (m *master) listens(p *process) {
 	m.record(p.slot)
 	if p.ready || p.probed() || p.spec.WaitReady {
 		return
 	}
+	wait := settling
 	if before := p.slot.serving; before != nil && before != p {
 		for _, h := range before.handles {
 			if !slices.ContainsFunc(p.handles, func(own handle) bool { return own.Group == h.Group && own.Listens }) {
-				time.AfterFunc(straggling, func() { m.post(func() { m.becameReady(p) }) })
-				return
+				wait = straggling
 			}
 		}
 	}
-	m.becameReady(p)
+	time.AfterFunc(wait, func() {
+		m.post(func() {
+			if m.processes[p.PID] == p && slices.ContainsFunc(p.handles, func(h handle) bool { return h.Listens }) {
+				m.becameReady(p)
+			}
+		})
+	})
 }
 
 // awaitListening is awaitReady for cluster mode: what comes is heard. Where nobody has
