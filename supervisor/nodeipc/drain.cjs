@@ -152,7 +152,7 @@ function install() {
     // A program that closes its servers at the end is not told that they were closed already.
     define(net.Server.prototype, { close(callback) {
       if (!ours.has(this) || typeof callback !== 'function') return close.apply(this, arguments)
-      this.once('close', () => callback())
+      this.once('close', callback)
       return close.call(this)
     } })
     // Proxies copy Connection: keep-alive into their answers.
@@ -185,15 +185,14 @@ function install() {
     told.add(response)
   }
 
-  // retire ends an HTTP/2 session in two steps: a first GOAWAY lets in what the
-  // client sends before it has read it, and the answer to a ping shows that it has.
+  // retire lets an HTTP/2 session finish its streams. Its GOAWAY names the last one
+  // that was heard of, so that a client knows which it has to send elsewhere.
+  // (nghttp2 ignores all later ones, whatever number a GOAWAY names.)
   function retire(session) {
-    session.goaway(0, 2 ** 31 - 1)
-    session.ping(() => quietly(() => session.close()))
+    session.close()
   }
 
   function sweep() {
-    sessions.each((session) => session.close())
     // What a server has promised in Keep-Alive: timeout= is kept.
     const passed = performance.now() - draining.since
     sockets.each((socket, server) => { if (passed >= (server.keepAliveTimeout || 0)) closeIfIdle(socket, server) })
