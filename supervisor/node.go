@@ -30,6 +30,10 @@ import (
 // taken for one that will not.
 const silence = 3 * time.Second
 
+// settling is for how long a process must go on to listen: many look for a port that is
+// free by listening on it for a moment.
+const settling = 10 * time.Millisecond
+
 // straggling is how long a process may take, from its first listener on, to listen
 // wherever its predecessor does.
 const straggling = time.Second
@@ -188,13 +192,13 @@ func (m *master) hear(p *process, message nodeipc.Message) {
 		m.dropUnused(p.slot.app)
 	default: // online, exitedAfterDisconnect
 		if message.Seq > 0 {
-			m.send(p, p.channel.Acknowledge(message.Seq))
+			m.sent(p, p.channel.Acknowledge(message.Seq))
 		}
 	}
 }
 
-// send reports what could not be sent. Who has ended need not be told.
-func (m *master) send(p *process, err error) {
+// sent reports what could not be sent. Who has ended need not be told.
+func (m *master) sent(p *process, err error) {
 	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
 		m.log("tell pid %d of %s: %v", p.PID, p.slot, err)
 	}
@@ -231,7 +235,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 	}
 	if err != nil {
 		m.log("%s: pid %d cannot listen on %s: %v", p.slot, p.PID, keyOf(q), err)
-		m.send(p, p.channel.Refuse(message.Seq, key, message.Data, errnoOf(q, err)))
+		m.sent(p, p.channel.Refuse(message.Seq, key, message.Data, errnoOf(q, err)))
 		return
 	}
 	a.share(group, message.Data)
@@ -244,7 +248,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 	}
 	m.record(p.slot)
 	m.recordApp(a)
-	m.send(p, p.letIn())
+	m.sent(p, p.letIn())
 	m.record(p.slot)
 	m.steer(a)
 }
@@ -273,22 +277,28 @@ func (p *process) letIn() error {
 	return nil
 }
 
-// listens is when p has begun to listen somewhere: it is ready if that is wherever its
-// predecessor does, or a little later.
+// listens is when p has begun to listen somewhere: it is ready in a moment if that is
+// wherever its predecessor does, or a little later.
 func (m *master) listens(p *process) {
 	m.record(p.slot)
 	if p.ready || p.probed() || p.spec.WaitReady {
 		return
 	}
+	wait := settling
 	if before := p.slot.serving; before != nil && before != p {
 		for _, h := range before.handles {
 			if !slices.ContainsFunc(p.handles, func(own handle) bool { return own.Group == h.Group && own.Listens }) {
-				time.AfterFunc(straggling, func() { m.post(func() { m.becameReady(p) }) })
-				return
+				wait = straggling
 			}
 		}
 	}
-	m.becameReady(p)
+	time.AfterFunc(wait, func() {
+		m.post(func() {
+			if m.processes[p.PID] == p && slices.ContainsFunc(p.handles, func(h handle) bool { return h.Listens }) {
+				m.becameReady(p)
+			}
+		})
+	})
 }
 
 // awaitListening is awaitReady for cluster mode: what comes is heard. Where nobody has
@@ -313,7 +323,7 @@ func (m *master) awaitListening(p *process) {
 // tellToLeave tells p to finish what it serves and go: one of Node's that runs by its
 // channel, any other by its signal.
 func (m *master) tellToLeave(p *process) {
-	if p.channel != nil && p.ready {
+	if p.channel != nil && (p.ready || len(p.handles) > 0) {
 		if err := p.channel.Drain(p.drain()); err == nil {
 			return
 		}
@@ -358,7 +368,7 @@ func (m *master) adoptChannels(in *keeper.Inheritance) {
 		}
 		m.useChannel(p, fds[0], true)
 		if p.slot.spare != p {
-			m.send(p, p.letIn()) // the last master may not have come so far
+			m.sent(p, p.letIn()) // the last master may not have come so far
 		}
 	}
 }

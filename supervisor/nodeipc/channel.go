@@ -60,6 +60,7 @@ type Channel struct {
 	buf  []byte // what is at the head of the socket, and still in it
 	read int    // bytes of it that the last message took
 	torn bool   // the first line may be the rest of a long one
+	skip bool   // what comes is the rest of a line that was too long
 
 	mu      sync.Mutex
 	queue   []packet // what could not be sent at once, in order
@@ -159,7 +160,6 @@ func (c *Channel) line() ([]byte, error) {
 		return nil, err
 	}
 	var begun []byte // of a long one
-	length := 0      // of that, though more than longest is not kept
 	for {
 		n, err := c.peek()
 		if err != nil {
@@ -168,8 +168,12 @@ func (c *Channel) line() ([]byte, error) {
 		line := c.buf[:n]
 		if end := bytes.IndexByte(line, '\n'); end >= 0 {
 			c.read = end + 1
-			if length+end > longest {
-				return nil, ErrTooLong
+			if c.skip {
+				c.skip = false
+				if err := c.consume(); err != nil {
+					return nil, err
+				}
+				continue
 			}
 			return append(begun, line[:end+1]...), nil
 		}
@@ -179,14 +183,16 @@ func (c *Channel) line() ([]byte, error) {
 		}
 		// It is long, or the kernel would have taken it in one piece. Who sends it may
 		// wait for room in the socket, which what is left in it takes.
-		if length += n; length > longest {
-			begun = nil
-		} else {
+		if !c.skip {
 			begun = append(begun, line...)
 		}
 		c.read = n
 		if err := c.consume(); err != nil {
 			return nil, err
+		}
+		if len(begun) > longest {
+			c.skip = true
+			return nil, ErrTooLong
 		}
 	}
 }

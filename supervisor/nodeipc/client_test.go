@@ -87,21 +87,6 @@ func (c *client) reads(want string) {
 	}
 }
 
-// frame reads a frame of HTTP/2.
-func (c *client) frame() (kind byte, body []byte) {
-	c.t.Helper()
-	head := make([]byte, 9)
-	_, err := io.ReadFull(c.in, head)
-	body = make([]byte, int(head[0])<<16|int(head[1])<<8|int(head[2]))
-	if err == nil {
-		_, err = io.ReadFull(c.in, body)
-	}
-	if err != nil {
-		c.t.Fatal("no frame: ", err)
-	}
-	return head[3], body
-}
-
 // closed waits until the server closes the connection, in order.
 func (c *client) closed() {
 	c.t.Helper()

@@ -10,21 +10,23 @@
 //
 // Then servers accept no more, and answers say Connection: close. At soft, idle
 // connections are closed; at hard, all are. When no server has a connection any
-// more the program is told to end: by its own handler of SIGINT or else SIGTERM, or
-// its handler of the message 'shutdown', and without one it exits with 0.
+// more the program is told to end: by its own handler of SIGINT or SIGTERM, or
+// of the message 'shutdown', and without one it exits with 0.
 
 const net = require('node:net')
+const { constants } = require('node:os')
 
 const loaded = Symbol.for('neko.drain')
 const sweepEvery = 500 // ms: how often idle connections are looked for after soft
 const lastWords = 500 // ms: what clients have at hard to close by themselves
+const hidden = { writable: true, configurable: true, enumerable: false }
 const goingAway = Buffer.from([0x88, 2, 1001 >> 8, 1001 & 255]) // a WebSocket's close frame
 
 // What the program starts by process.execArgv (child_process.fork, cluster) is
 // its own affair.
-for (let i = process.execArgv.length; i-- > 1;) {
-  if (process.execArgv[i] === __filename && /^(-r|--require)$/.test(process.execArgv[i - 1])) process.execArgv.splice(i - 1, 2)
-}
+for (let i = process.execArgv.length; i-- > 1;) quietly(() => {
+  if (process.execArgv[i - 1] === '--require' && require.resolve(process.execArgv[i]) === __filename) process.execArgv.splice(i - 1, 2)
+})
 
 // Living has what is not destroyed, and keeps nothing alive that the program
 // has forgotten. The objects get no listener for it.
@@ -59,6 +61,21 @@ if (require('node:worker_threads').isMainThread && process.channel && !net.Serve
   quietly(install)
 }
 
+// define replaces a method; whether it can be enumerated stays as it is.
+function define(prototype, method) {
+  const [[name, value]] = Object.entries(method)
+  Object.defineProperty(prototype, name, { ...Object.getOwnPropertyDescriptor(prototype, name) ?? hidden, value })
+}
+
+// closing has Connection: close for what a program says of the connection in
+// headers: an object, a list of names and values, or a list of pairs of them.
+function closing(headers) {
+  const value = (name, old) => /^connection$/i.test(name) ? 'close' : old
+  const pair = ([name, old]) => [name, value(name, old)]
+  if (!Array.isArray(headers)) return Object.fromEntries(Object.entries(headers).map(pair))
+  return headers.map((old, i) => Array.isArray(old) ? pair(old) : i % 2 ? value(headers[i - 1], old) : old)
+}
+
 function install() {
   const servers = new Set() // that listen, or have connections left
   const ours = new WeakSet() // servers that were closed here
@@ -75,7 +92,7 @@ function install() {
   // TLS sockets, HTTP/2 sessions and upgrades can be seen, and adding listeners
   // would not do, as a server with one for 'upgrade' acts differently.
   const { emit, close } = net.Server.prototype
-  define('emit', function (event, first, second) {
+  define(net.Server.prototype, { emit(event, ...args) {
     switch (event) {
       case 'listening':
         servers.add(this)
@@ -86,21 +103,17 @@ function install() {
         break
       case 'connection':
       case 'secureConnection':
-        quietly(() => sockets.add(first, this))
+        quietly(() => sockets.add(args[0], this))
         break
       case 'session':
-        quietly(() => { sessions.add(first, this); if (draining) retire(first) })
+        quietly(() => { sessions.add(args[0], this); if (draining) retire(args[0]) })
         break
       case 'connect':
       case 'upgrade':
-        quietly(() => upgraded.set(second, /\bwebsocket\b/i.test(first.headers.upgrade)))
+        quietly(() => upgraded.set(args[1], /\bwebsocket\b/i.test(args[0].headers.upgrade)))
     }
-    return emit.apply(this, arguments)
-  })
-
-  function define(name, value) {
-    Object.defineProperty(net.Server.prototype, name, { value, writable: true, configurable: true })
-  }
+    return emit.call(this, event, ...args)
+  } })
 
   const { subscribe } = require('node:diagnostics_channel')
   subscribe('http.server.request.start', ({ response, socket }) => {
@@ -108,7 +121,7 @@ function install() {
       // Behind Connection: close no request is answered, so only the last of
       // those that were sent at once says so.
       const before = responses.get(socket)
-      if (before && told.has(before)) before.shouldKeepAlive = true
+      if (before && told.delete(before)) before.shouldKeepAlive = true
       sayClose(response)
     }
     responses.set(socket, response)
@@ -131,25 +144,39 @@ function install() {
     draining.cut = setTimeout(cut, hard)
     // A cluster worker whose channel closes exits at once, unless it was about to.
     if (worker) worker.exitedAfterDisconnect = true
-    // A program that closes its servers at the end is not told that they were closed already.
-    define('close', function (callback) {
-      if (!ours.has(this) || typeof callback !== 'function') return close.apply(this, arguments)
-      this.once('close', () => callback())
-      return close.call(this)
-    })
     servers.forEach(stop)
-    servers.forEach(forgetIfUnused)
     sockets.each((socket) => { if (responses.has(socket)) sayClose(responses.get(socket)) })
     sockets.each(closeIfIdle) // none is closed yet, but how much each has read is noted
     sessions.each(retire)
     setImmediate(whenDrained)
+    // A program that closes its servers at the end is not told that they were closed already.
+    define(net.Server.prototype, { close(callback) {
+      if (!ours.has(this) || typeof callback !== 'function') return close.apply(this, arguments)
+      this.once('close', callback)
+      return close.call(this)
+    } })
+    // Proxies copy Connection: keep-alive into their answers.
+    const { ServerResponse } = require('node:http')
+    const { writeHead } = ServerResponse.prototype
+    define(ServerResponse.prototype, { writeHead(statusCode, ...rest) {
+      if (told.has(this)) {
+        if (this.hasHeader('connection')) this.setHeader('connection', 'close')
+        rest = rest.map((arg) => arg && typeof arg === 'object' ? closing(arg) : arg)
+      }
+      return writeHead.call(this, statusCode, ...rest)
+    } })
   }
 
   // stop has a server accept no more; http's own close would also cut connections.
   function stop(server) {
-    if (!server.listening) return
-    ours.add(server)
-    quietly(() => close.call(server))
+    if (server.listening) {
+      ours.add(server)
+      quietly(() => close.call(server))
+    } else {
+      // Closed by the program, or one whose socket the cluster module took for its
+      // workers: that will never say that it is closed.
+      server.getConnections((_, n) => { if (n === 0 && servers.delete(server)) whenDrained() })
+    }
   }
 
   function sayClose(response) {
@@ -158,10 +185,10 @@ function install() {
     told.add(response)
   }
 
-  // retire ends an HTTP/2 session when its streams have ended, and a fresh one after
-  // the first. GOAWAY says which streams are answered; a client sends what has
-  // crossed it once more, elsewhere. There is no letting that in by a GOAWAY
-  // before, as after any GOAWAY Node does not read from an idle session.
+  // retire lets an HTTP/2 session finish its streams. Its GOAWAY names the last one
+  // that was heard of, so that a client knows which it has to send elsewhere.
+  // (nghttp2 ignores all later ones, whatever number a GOAWAY names.) A fresh one
+  // is there for a stream, which it gets.
   function retire(session) {
     if (session.state.lastProcStreamID > 0) session.close()
     else session.once('stream', () => session.close())
@@ -180,8 +207,8 @@ function install() {
   // read nothing since it was last looked at.
   function closeIfIdle(socket, server) {
     if (responses.has(socket) || upgraded.has(socket)) return
-    if (handshakes(socket, server) ? socket.bytesRead > 0 : socket.alpnProtocol === 'h2' || !server.closeIdleConnections) return
-    if (read.get(socket) === socket.bytesRead) socket.destroySoon()
+    if (handshakes(socket, server) ? socket.bytesRead > 0 : !speaksHTTP1(socket, server)) return
+    if (read.has(socket) && read.get(socket) === socket.bytesRead) socket.destroySoon()
     read.set(socket, socket.bytesRead)
   }
 
@@ -189,6 +216,11 @@ function install() {
   // none above it as long as it has read nothing.
   function handshakes(socket, server) {
     return !!server.setSecureContext && !socket.encrypted
+  }
+
+  // speaksHTTP1 knows servers of HTTP/2 (updateSettings), which serve HTTP/1 over TLS alone.
+  function speaksHTTP1(socket, server) {
+    return server.updateSettings ? socket.encrypted && socket.alpnProtocol !== 'h2' : !!server.closeIdleConnections
   }
 
   // cut ends what still lives at the hard deadline.
@@ -211,23 +243,6 @@ function install() {
     if (servers.size === 0) finish()
   }
 
-  // forgetIfUnused is about a server that does not listen and has no connections:
-  // that of a primary, say, from which the cluster module has taken the socket.
-  function forgetIfUnused(server) {
-    server.getConnections((_, count) => {
-      if (count === 0 && !server.listening && servers.delete(server)) setImmediate(whenDrained)
-    })
-  }
-
-  // exit has the workers of a program that is a primary finish first.
-  function exit() {
-    const cluster = require('node:cluster')
-    const left = draining.since + draining.hard - performance.now()
-    if (left <= 0 || !Object.keys(cluster.workers ?? {}).length) process.exit(0)
-    setTimeout(() => process.exit(0), left)
-    quietly(() => cluster.disconnect(() => process.exit(0)))
-  }
-
   function finish() {
     if (draining.done) return
     draining.done = true
@@ -237,12 +252,23 @@ function install() {
     if (worker && process.connected) worker.exitedAfterDisconnect = draining.exitedAfterDisconnect
     if (end === 'message' && (process.listenerCount('message') > messageListeners || worker?.listenerCount('message'))) {
       process.emit('message', 'shutdown')
-    } else if (end !== 'message' && process.listenerCount('SIGINT')) {
-      process.emit('SIGINT', 'SIGINT', 2)
-    } else if (end !== 'message' && process.listenerCount('SIGTERM')) {
-      process.emit('SIGTERM', 'SIGTERM', 15)
+      return
+    }
+    // PM2 sends SIGINT, and most of the rest SIGTERM: what the program heeds.
+    const signal = end !== 'message' && ['SIGINT', 'SIGTERM'].find((name) => process.listenerCount(name))
+    if (signal) {
+      process.emit(signal, signal, constants.signals[signal])
     } else {
       exit()
     }
+  }
+
+  // exit has the workers of a program that is a primary finish first.
+  function exit() {
+    const cluster = require('node:cluster')
+    const left = draining.since + draining.hard - performance.now()
+    if (left <= 0 || !Object.keys(cluster.workers ?? {}).length) process.exit(0)
+    setTimeout(() => process.exit(0), left)
+    quietly(() => cluster.disconnect(() => process.exit(0)))
   }
 }
