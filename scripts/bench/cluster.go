@@ -27,6 +27,14 @@ func spareClusterApp(s *side, instances string) (target, error) {
 	})
 }
 
+// patientClusterApp is clusterApp where a process may take a minute to listen: when many
+// start beside a load they can take longer than either side waits.
+func patientClusterApp(s *side, instances string) (target, error) {
+	return start(s, func(string) []string {
+		return []string{s.b.node, "--name", "app", "-i", instances, "--listen-timeout", "60000"}
+	})
+}
+
 // throughput is how much two workers answer that are never out of work, and what CPU
 // time an answer costs them and the supervisor: on a machine that has other things to
 // do, too, that is the steadier figure. The clients have the same CPUs.

@@ -54,8 +54,8 @@ func incidents() []incident {
 			situation{"the same, cluster mode", drainingClusterApp, "2", reload, nil},
 		}, {
 			"reload of 24 workers", 1, []aspect{errorCount},
-			[]situation{{"Node server, unmodified", clusterApp, "24", command("reload", "app"), none}},
-			situation{cluster, clusterApp, "24", command("reload", "app"), nil},
+			[]situation{{"Node server, unmodified", patientClusterApp, "24", command("reload", "app"), none}},
+			situation{cluster, patientClusterApp, "24", command("reload", "app"), nil},
 		}, {
 			"scale 4 → 2 → 4", 2, []aspect{errorCount},
 			[]situation{{"Node server", drainingApp, "4", scale, none}},
