@@ -41,7 +41,8 @@ func single(f figure, run func(*bench, *figure)) measurement {
 	return measurement{f.Name, []*figure{&f}, func(b *bench) { run(b, &f) }}
 }
 
-func atMost(v float64) *float64 { return &v }
+func atMost(v float64) *float64  { return &v }
+func atLeast(v float64) *float64 { return &v }
 
 func (b *bench) measurements() []measurement {
 	list := []measurement{
@@ -53,8 +54,9 @@ func (b *bench) measurements() []measurement {
 		single(figure{Name: "memory of the supervisor, empty", Unit: "MiB", Goal: atMost(12), Note: "its daemon, empty"}, emptyMemory),
 		single(figure{Name: "memory of a worker: bare worker", Unit: "MiB", Note: "a Node server, cluster mode"}, workerMemory(bareApp, clusterApp)),
 		single(figure{Name: "memory of a worker: neko-api", Unit: "MiB", Note: "a Node server, cluster mode"}, workerMemory(apiApp, clusterApp)),
+		single(figure{Name: "memory of a worker: Node server, unmodified", Unit: "MiB", Note: "the same, cluster mode"}, workerMemory(clusterApp, clusterApp)),
 	}
-	list = append(list, many(), lines())
+	list = append(list, many(), lines(), throughput(), fleet())
 	for _, i := range incidents() {
 		list = append(list, i.measurement())
 	}

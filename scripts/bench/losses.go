@@ -46,12 +46,16 @@ func incidents() []incident {
 	return []incident{
 		{
 			"reload ×3", 1, []aspect{errorCount},
-			[]situation{{"Node server", drainingApp, "2", reload, none}, {"neko-api", apiApp, "2", reload, none}},
+			[]situation{{"Node server", drainingApp, "2", reload, none}, {"Node server, unmodified", clusterApp, "2", reload, none}, {"neko-api", apiApp, "2", reload, none}},
 			situation{cluster, clusterApp, "2", reload, nil},
 		}, {
 			"reload ×3, draining", 1, []aspect{errorCount},
 			[]situation{{"Node server", drainingApp, "2", reload, none}},
 			situation{"the same, cluster mode", drainingClusterApp, "2", reload, nil},
+		}, {
+			"reload of 24 workers", 1, []aspect{errorCount},
+			[]situation{{"Node server, unmodified", patientClusterApp, "24", command("reload", "app"), none}},
+			situation{cluster, patientClusterApp, "24", command("reload", "app"), nil},
 		}, {
 			"scale 4 → 2 → 4", 2, []aspect{errorCount},
 			[]situation{{"Node server", drainingApp, "4", scale, none}},
@@ -71,6 +75,8 @@ func incidents() []incident {
 				{"bare worker with spare", spare(bareApp), "1", killWorker, within(3)},
 				{"Node server", drainingApp, "1", killWorker, none},
 				{"Node server with spare", spare(drainingApp), "1", killWorker, within(3)},
+				{"Node server, unmodified", clusterApp, "1", killWorker, none},
+				{"Node server, unmodified, with spare", spareClusterApp, "1", killWorker, none},
 			},
 			situation{cluster, clusterApp, "1", killWorker, nil},
 		},
@@ -140,9 +146,9 @@ func scale(s *side, _ *watch) error {
 }
 
 // command is the incident that one command of the supervisor is.
-func command(name string) func(*side, *watch) error {
+func command(words ...string) func(*side, *watch) error {
 	return func(s *side, _ *watch) error {
-		_, err := s.run(name)
+		_, err := s.run(words...)
 		return err
 	}
 }

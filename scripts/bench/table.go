@@ -12,9 +12,10 @@ import (
 type figure struct {
 	Name  string   `json:"name"`
 	Unit  string   `json:"unit"`
-	Count bool     `json:"-"`              // the values are whole
-	Goal  *float64 `json:"goal,omitempty"` // at most
-	Note  string   `json:"note,omitempty"` // what PM2 runs for it
+	Count bool     `json:"-"`               // the values are whole
+	Goal  *float64 `json:"goal,omitempty"`  // at most
+	Times *float64 `json:"times,omitempty"` // another goal: at least so many times PM2's
+	Note  string   `json:"note,omitempty"`  // what PM2 runs for it
 	Neko  rounds   `json:"neko"`
 	PM2   rounds   `json:"pm2"`
 
@@ -55,7 +56,7 @@ func printTable(w io.Writer, figures []figure) {
 		if f.Neko.ok() && f.PM2.ok() && f.Neko.Median > 0 {
 			row[3] = fmt.Sprintf("1 : %.3g", f.PM2.Median/f.Neko.Median)
 		}
-		if f.Goal != nil {
+		if f.Goal != nil || f.Times != nil {
 			row[4] = f.goal()
 		}
 		rows = append(rows, row)
@@ -95,8 +96,16 @@ func printTable(w io.Writer, figures []figure) {
 	}
 }
 
-// goal is what neko's median shall be at most; none means none in any round.
+// goal is what neko's median shall be at most, where none means none in any round, or
+// how many times PM2's it shall be at least.
 func (f *figure) goal() string {
+	if f.Times != nil {
+		text := fmt.Sprintf("≥ PM2 × %g", *f.Times)
+		if f.Neko.ok() && f.PM2.ok() && f.Neko.Median < *f.Times*f.PM2.Median {
+			text += " MISSED"
+		}
+		return text
+	}
 	text, missed := fmt.Sprintf("≤ %g %s", *f.Goal, f.Unit), f.Neko.Median > *f.Goal
 	if *f.Goal == 0 {
 		text = "0 " + f.Unit
@@ -106,6 +115,14 @@ func (f *figure) goal() string {
 		text += " MISSED"
 	}
 	return text
+}
+
+// of is the rounds of a side.
+func (f *figure) of(s *side) *rounds {
+	if s.name == "neko" {
+		return &f.Neko
+	}
+	return &f.PM2
 }
 
 func (r *rounds) ok() bool { return r.Error == "" && len(r.Values) > 0 }

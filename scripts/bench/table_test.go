@@ -45,3 +45,18 @@ func TestPSSOfThisProcess(t *testing.T) {
 		t.Error("there is no such process")
 	}
 }
+
+func TestAGoalCanBeSoManyTimesWhatPM2Does(t *testing.T) {
+	f := figure{Name: "answers", Unit: "/s", Times: atLeast(2)}
+	for neko, want := range map[float64]string{4000: "≥ PM2 × 2", 3999: "≥ PM2 × 2 MISSED"} {
+		f.Neko, f.PM2 = rounds{}, rounds{}
+		f.Neko.add(neko, nil)
+		if got := f.goal(); got != "≥ PM2 × 2" {
+			t.Errorf("without PM2: %s", got)
+		}
+		f.PM2.add(2000, nil)
+		if got := f.goal(); got != want {
+			t.Errorf("%v of 2000: %s", neko, got)
+		}
+	}
+}

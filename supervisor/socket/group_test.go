@@ -226,7 +226,7 @@ func TestShareable(t *testing.T) {
 			}
 			bound := l.Addr().(*net.TCPAddr).AddrPort()
 			found := false
-			for _, a := range listening("/proc/self/net") {
+			for _, a := range listening("/proc/thread-self/net") {
 				found = found || a == bound
 			}
 			if !found {

@@ -1,8 +1,10 @@
 package socket
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
@@ -26,7 +28,7 @@ func Holder(address string) string {
 	if err != nil {
 		return ""
 	}
-	found := listening("/proc/net")
+	found := listening("/proc/thread-self/net")
 	maps.DeleteFunc(found, func(_ string, a netip.AddrPort) bool { return a.Port() != uint16(port) })
 	if len(found) == 0 {
 		return ""
@@ -105,23 +107,34 @@ func inode(link string) string {
 // The columns are those of proc(5): sl, local_address, rem_address, st, …, inode
 // as the tenth.
 func listening(net string) map[string]netip.AddrPort {
-	const listen = "0A"
 	found := map[string]netip.AddrPort{}
 	for _, table := range []string{net + "/tcp", net + "/tcp6"} {
-		text, err := os.ReadFile(table)
+		file, err := os.Open(table)
 		if err != nil {
 			continue
 		}
-		for line := range strings.Lines(string(text)) {
-			fields := strings.Fields(line)
-			if len(fields) > 9 && fields[3] == listen {
-				if address, ok := parseAddress(fields[1]); ok {
-					found[fields[9]] = address
-				}
-			}
-		}
+		readListening(file, found)
+		file.Close()
 	}
 	return found
+}
+
+// readListening reads no further than it must: what listens comes first, in old kernels
+// with handshakes in between, and then all connections, of which there can be a hundred
+// thousand.
+func readListening(table io.Reader, found map[string]netip.AddrPort) {
+	const listen, handshake = "0A", "03"
+	lines := bufio.NewScanner(table)
+	lines.Scan() // the columns' names
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 10 || fields[3] != listen && fields[3] != handshake {
+			return
+		}
+		if address, ok := parseAddress(fields[1]); ok && fields[3] == listen {
+			found[fields[9]] = address
+		}
+	}
 }
 
 // parseAddress reads "0100007F:0FA0": words of 32 bits as the machine has them,
