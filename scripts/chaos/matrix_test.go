@@ -30,6 +30,7 @@ type row struct {
 	do        func(s *stage, i int)
 	after     func(s *stage) // while there is load still
 	rest      func(s *stage) // when it has ended
+	wholeOnly bool
 }
 
 var matrix = []row{
@@ -76,31 +77,65 @@ func TestMatrix(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, row := range matrix {
-		if !only.MatchString(row.event) {
-			continue
-		}
-		times := max(row.times[column], 1)
-		title := row.event
-		if times > 1 {
-			title += fmt.Sprintf(" ×%d", times)
-		}
-		ok := t.Run(row.event, func(t *testing.T) {
-			t.Logf("NEKO_CHAOS_SEED=%d", seed)
-			s := setUp(t, newDaemon(t, row.prepare), size, seed, row.instances, row.keys)
-			defer s.finish(title)
-			row.run(s, times)
-		})
-		if len(results) == 0 || results[len(results)-1].row != title { // it has not come to the load
-			note := "skipped"
-			if !ok {
-				note = "not started"
-			}
-			results = append(results, result{row: title, app: note, broken: !ok})
+	found := false
+	for _, c := range casts() {
+		if row := c.row; only.MatchString(c.name()) && !(row.wholeOnly && column == 0) {
+			found = true
+			c.play(t, size, max(row.times[column], 1), seed)
 		}
 	}
-	if len(results) == 0 {
+	if !found {
 		t.Fatalf("no event of the matrix is like %s", only)
+	}
+}
+
+// cast is who an event happens to.
+type cast struct {
+	row
+	kind string // of Node's programs, "" if it is the native ones
+	apps func(*testing.T) []*app
+}
+
+func (c cast) name() string {
+	if c.kind == "" {
+		return c.event
+	}
+	return c.event + ", " + c.kind
+}
+
+// casts are all there are, in the order of the matrix.
+func casts() (all []cast) {
+	for _, row := range matrix {
+		all = append(all, cast{row, "", func(*testing.T) []*app { return native() }})
+	}
+	for _, row := range nodeMatrix {
+		for _, k := range kinds {
+			row.wholeOnly = row.wholeOnly || k.module != ""
+			all = append(all, cast{row, k.name, func(t *testing.T) []*app { return nodeApps(t, k.name, k.module) }})
+		}
+	}
+	return all
+}
+
+// play has the event happen to its cast, and writes the lines of the matrix.
+func (c cast) play(t *testing.T, size size, times int, seed uint64) {
+	title, before := c.event, len(results)
+	if times > 1 {
+		title += fmt.Sprintf(" ×%d", times)
+	}
+	ok := t.Run(c.name(), func(t *testing.T) {
+		t.Logf("NEKO_CHAOS_SEED=%d", seed)
+		apps := c.apps(t)
+		s := setUp(t, newDaemon(t, c.prepare), size, seed, apps, c.instances, c.keys)
+		defer s.finish(title)
+		c.run(s, times)
+	})
+	if len(results) == before { // it has not come to the load
+		note := "skipped"
+		if !ok {
+			note = "not started"
+		}
+		results = append(results, result{row: title, app: note, broken: !ok})
 	}
 }
 
