@@ -1,13 +1,15 @@
 // Package chaos does to a running system what happens to systems, under load,
 // and counts what the clients lose: the real nekoctl and neko-api, as they are
-// shipped, a program of another make, and the project's own load client, which
-// forgives nothing. What may be lost is in docs/guarantees.md.
+// shipped, a program of another make, programs of Node's that know nothing of
+// neko, and the project's own load client, which forgives nothing. What may be
+// lost is in docs/guarantees.md.
 //
 // `go test ./scripts/chaos` does each thing once, `make chaos` the whole matrix,
-// and prints it.
+// and prints it. Of Node's programs the short form has http, and some events.
 //
 //	NEKO_CHAOS=whole      the whole matrix
-//	NEKO_CHAOS_ROW=scale  only rows whose event has this regular expression
+//	NEKO_CHAOS_ROW=scale  only rows whose event has this regular expression; those
+//	                      with Node's programs end with ", http" and so on
 //	NEKO_CHAOS_SEED=N     the choices of an earlier run
 package chaos
 
@@ -30,7 +32,7 @@ type row struct {
 	do        func(s *stage, i int)
 	after     func(s *stage) // while there is load still
 	rest      func(s *stage) // when it has ended
-	wholeOnly bool
+	wholeOnly bool           // it is not in a short run
 }
 
 var matrix = []row{
@@ -117,11 +119,18 @@ func casts() (all []cast) {
 	return all
 }
 
+// slowToNode is how many slow requests are enough where three kinds of programs would
+// wait for them.
+const slowToNode = 2000
+
 // play has the event happen to its cast, and writes the lines of the matrix.
 func (c cast) play(t *testing.T, size size, times int, seed uint64) {
 	title, before := c.event, len(results)
 	if times > 1 {
 		title += fmt.Sprintf(" ×%d", times)
+	}
+	if c.kind != "" {
+		size.requests[2] = min(size.requests[2], slowToNode)
 	}
 	ok := t.Run(c.name(), func(t *testing.T) {
 		t.Logf("NEKO_CHAOS_SEED=%d", seed)
