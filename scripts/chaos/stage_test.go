@@ -85,10 +85,13 @@ func setUp(t *testing.T, d *daemon, size size, seed uint64, apps []*app, n int, 
 	}
 	s := &stage{T: t, daemon: d, size: size, rand: rand.New(rand.NewPCG(seed, 0)), apps: apps}
 	s.nekoctl("start", s.configure(n, keys))
-	list := s.list()
 	for _, a := range s.apps {
-		i := slices.IndexFunc(list, func(p control.Process) bool { return p.Name == a.name })
-		base := "http://" + list[i].Listeners[0] + "/"
+		var where []string
+		s.waitFor(a.name+" listens", func() bool { // Node's may be online before
+			where = a.of(s.list())[0].Listeners
+			return len(where) > 0
+		})
+		base := "http://" + where[0] + "/"
 		a.url, a.livez = base+a.path, base+"livez"
 	}
 	return s
