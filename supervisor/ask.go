@@ -98,6 +98,9 @@ func (n native) way(p *process, question *spec.Probe) (way socket.Probe, path st
 		index := 0
 		if question.TCP != "" {
 			index = slices.IndexFunc(p.spec.Listen, func(l spec.Listener) bool { return l.Name == question.TCP })
+			if index < 0 && p.clustered() { // a port that it has asked for is its own
+				index = p.slot.app.groupOf(question.TCP)
+			}
 		}
 		switch groups := p.slot.app.groups; {
 		case index < 0 && strings.Contains(question.TCP, ":"):

@@ -88,6 +88,13 @@ func (m *master) askFor(a *app, q nodeipc.Query) (group int, err error) {
 	return len(a.spec.Listen) + hole, nil
 }
 
+// groupOf is the group on a port, or on an address; -1: there is none.
+func (a *app) groupOf(address string) int {
+	return slices.IndexFunc(a.groups, func(g *socket.Group) bool {
+		return g.Len() > 0 && (g.Address == address || strings.HasSuffix(g.Address, ":"+address))
+	})
+}
+
 // wanted is what was asked for that has become l.
 func (l askedListener) wanted() askedListener {
 	if l.Port0 {

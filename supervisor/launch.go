@@ -81,6 +81,7 @@ func (n native) fork(p *process) (err error) {
 	input := m.input(p)
 	if input >= 0 {
 		defer unix.Close(input)
+		p.input = inodes(input)[0]
 	} else {
 		input = int(m.null.Fd())
 	}

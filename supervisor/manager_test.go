@@ -341,7 +341,7 @@ func TestTheServiceManagerIsToldWhyAReloadFailed(t *testing.T) {
 	kill(t, f.keeper, syscall.SIGHUP)
 	statusWith := func(text string) string {
 		for {
-			if _, status, _ := strings.Cut("\n"+f.hears(), "\nSTATUS="); strings.Contains(status, text) {
+			if _, status, _ := strings.Cut("\n"+f.hears(), "\nSTATUS="); strings.Contains(status+"\n", text) {
 				return status
 			}
 			if t.Failed() {
@@ -362,9 +362,7 @@ func TestTheServiceManagerIsToldWhyAReloadFailed(t *testing.T) {
 	}
 	f.command("restart", "api")
 	f.command("reload", "api")
-	if got := statusWith("2 of 2 processes online"); strings.Contains(got, "the reload failed") {
-		t.Errorf("and after one that went well %q", got)
-	}
+	statusWith("2 of 2 processes online\n") // after one that went well
 }
 
 // A service manager takes READY=1 for the end of whatever was under way.

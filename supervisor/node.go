@@ -30,6 +30,10 @@ import (
 // taken for one that will not.
 const silence = 3 * time.Second
 
+// settling is for how long a process must go on to listen: many look for a port that is
+// free by listening on it for a moment.
+const settling = 10 * time.Millisecond
+
 // straggling is how long a process may take, from its first listener on, to listen
 // wherever its predecessor does.
 const straggling = time.Second
@@ -178,13 +182,13 @@ func (m *master) hear(p *process, message nodeipc.Message) {
 		m.dropUnused(p.slot.app)
 	default: // online, exitedAfterDisconnect
 		if message.Seq > 0 {
-			m.send(p, p.channel.Acknowledge(message.Seq))
+			m.sent(p, p.channel.Acknowledge(message.Seq))
 		}
 	}
 }
 
-// send reports what could not be sent. Who has ended need not be told.
-func (m *master) send(p *process, err error) {
+// sent reports what could not be sent. Who has ended need not be told.
+func (m *master) sent(p *process, err error) {
 	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
 		m.log("tell pid %d of %s: %v", p.PID, p.slot, err)
 	}
@@ -218,7 +222,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 	}
 	if err != nil {
 		m.log("%s: pid %d cannot listen on %s: %v", p.slot, p.PID, keyOf(q), err)
-		m.send(p, p.channel.Refuse(message.Seq, key, errnoOf(err)))
+		m.sent(p, p.channel.Refuse(message.Seq, key, errnoOf(err)))
 		return
 	}
 	h := handle{Key: key, Group: group, Query: q, Awaits: message.Seq}
@@ -229,7 +233,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 		return
 	}
 	m.record(p.slot)
-	m.send(p, p.letIn())
+	m.sent(p, p.letIn())
 	m.record(p.slot)
 	m.steer(a)
 }
@@ -258,22 +262,28 @@ func (p *process) letIn() error {
 	return nil
 }
 
-// listens is when p has begun to listen somewhere: it is ready if that is wherever its
-// predecessor does, or a little later.
+// listens is when p has begun to listen somewhere: it is ready in a moment if that is
+// wherever its predecessor does, or a little later.
 func (m *master) listens(p *process) {
 	m.record(p.slot)
 	if p.ready || p.probed() || p.spec.WaitReady {
 		return
 	}
+	wait := settling
 	if before := p.slot.serving; before != nil && before != p {
 		for _, h := range before.handles {
 			if !slices.ContainsFunc(p.handles, func(own handle) bool { return own.Group == h.Group && own.Listens }) {
-				time.AfterFunc(straggling, func() { m.post(func() { m.becameReady(p) }) })
-				return
+				wait = straggling
 			}
 		}
 	}
-	m.becameReady(p)
+	time.AfterFunc(wait, func() {
+		m.post(func() {
+			if m.processes[p.PID] == p && slices.ContainsFunc(p.handles, func(h handle) bool { return h.Listens }) {
+				m.becameReady(p)
+			}
+		})
+	})
 }
 
 // awaitListening is awaitReady for cluster mode: what comes is heard. Where nobody has
@@ -294,7 +304,7 @@ func (m *master) awaitListening(p *process) {
 // tellToLeave tells p to finish what it serves and go: one of Node's that runs by its
 // channel, any other by its signal.
 func (m *master) tellToLeave(p *process) {
-	if p.channel != nil && p.ready {
+	if p.channel != nil && (p.ready || len(p.handles) > 0) {
 		if err := p.channel.Drain(p.drain()); err == nil {
 			return
 		}
@@ -339,7 +349,7 @@ func (m *master) adoptChannels(in *keeper.Inheritance) {
 		}
 		m.useChannel(p, fds[0], true)
 		if p.slot.spare != p {
-			m.send(p, p.letIn()) // the last master may not have come so far
+			m.sent(p, p.letIn()) // the last master may not have come so far
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"syscall"
@@ -49,6 +50,9 @@ type process struct {
 	channel   *nodeipc.Channel // of a program of Node's; nil: there is none
 	lineInode []uint64         // of our end
 	handles   []handle         // what it listens on, or wants to
+	metrics   map[string]json.RawMessage
+	actions   []string // of @pm2/io
+	input     uint64   // the inode of its standard input; 0: it has none of ours
 
 	heavySince time.Time // it has more memory than it may have; zero: it has not
 }

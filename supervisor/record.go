@@ -64,6 +64,8 @@ type processRecord struct {
 	SaidReady bool      `json:"said_ready,omitempty"` // though its probes may not have passed
 	Unready   string    `json:"unready,omitempty"`    // what its readiness probe has against it, though it serves
 	Handles   []handle  `json:"handles,omitempty"`    // in Node's cluster mode
+	Actions   []string  `json:"actions,omitempty"`    // of @pm2/io
+	Input     uint64    `json:"input,omitempty"`      // the inode of its standard input
 }
 
 type role string
@@ -101,6 +103,7 @@ func (m *master) record(s *slot) {
 			pr := processRecord{
 				Launch: p.launch, PID: p.PID, Start: p.Start, StartedAt: p.startedAt, Role: as, As: p.as,
 				Ready: p.ready, SaidReady: p.saidReady && !p.ready, Handles: slices.Clone(p.handles),
+				Actions: slices.Clone(p.actions), Input: p.input,
 			}
 			if as == serving {
 				pr.Unready = p.unready
@@ -323,7 +326,7 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 			Child: keeper.Child{PID: r.PID, Start: r.Start}, launch: r.Launch, slot: s, as: r.As, spec: s.spec,
 			startedAt: r.StartedAt, tails: newTails(),
 			ready: r.Role == serving || r.Ready, saidReady: r.SaidReady, unready: r.Unready, tookOver: r.Role == serving, leaving: r.Role == leaving,
-			handles: r.Handles,
+			handles: r.Handles, actions: r.Actions, input: r.Input,
 		}
 		p.watchdog.every = s.spec.Watchdog.D()
 		m.lastLaunch = max(m.lastLaunch, r.Launch)

@@ -86,6 +86,10 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("POST /v1/scale", command(m, func(r reporter, q control.ScaleRequest) ([]string, []string, error) {
 		return []string{q.Name}, nil, m.scale(r, q.Name, q.Instances)
 	}))
+	mux.HandleFunc("POST /v1/send", command(m, func(_ reporter, q control.SendRequest) ([]string, []string, error) {
+		return q.Targets, nil, m.send(q)
+	}))
+	mux.HandleFunc("POST /v1/trigger", m.serveTrigger)
 	mux.HandleFunc("POST /v1/upgrade", command(m, func(r reporter, q control.UpgradeRequest) ([]string, []string, error) {
 		return nil, nil, m.upgrade(q.Program, 1)
 	}))
@@ -195,6 +199,25 @@ func (l ownOnly) Accept() (net.Conn, error) {
 	}
 }
 
+func (m *master) serveTrigger(w http.ResponseWriter, r *http.Request) {
+	var q control.TriggerRequest
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&q); err != nil {
+		answer(w, http.StatusBadRequest, failure("", "the request is not understood: %v", err))
+		return
+	}
+	replies, err := m.runAction(q)
+	event := control.Event{Done: &control.Done{Processes: []control.Process{}, Replies: replies}}
+	if err != nil {
+		var e *control.Error
+		if !errors.As(err, &e) {
+			e = failure("", "%v", err)
+		}
+		e.Replies = replies
+		event = control.Event{Error: e}
+	}
+	answer(w, http.StatusOK, event)
+}
+
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -259,6 +282,7 @@ func (s *slot) show() control.Process {
 	}
 	if s.serving != nil {
 		v.Unready = s.serving.unready
+		v.Metrics, v.Actions = s.serving.saysOfItself()
 	}
 	for _, g := range s.app.groups {
 		if g.Len() == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -140,6 +141,8 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"listening", strings.Join(p.Listeners, ", ")},
 			{"not ready", p.Unready},
 			{"status", p.Status},
+			{"metrics", metrics(p.Process)},
+			{"actions", strings.Join(p.Actions, ", ")},
 			{"starting", zeroless(p.Starting)},
 			{"spare", zeroless(p.Spare)},
 			{"stand-in", zeroless(p.StandIn)},
@@ -161,6 +164,21 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			fmt.Fprintf(c.out, "  %s=%s\n", printable(key), printable(app.Spec.Env[key]))
 		}
 	}
+}
+
+// metrics are what a program of Node's tells by @pm2/io.
+func metrics(p control.Process) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(p.Metrics)) {
+		var m struct {
+			Value any    `json:"value"`
+			Unit  string `json:"unit"`
+		}
+		if json.Unmarshal(p.Metrics[name], &m) == nil && m.Value != nil {
+			list = append(list, strings.TrimSpace(fmt.Sprintf("%s %v %s", name, m.Value, m.Unit)))
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // rights are the keys of an app about whom its processes run as, and with what
@@ -281,6 +299,9 @@ func stops(app spec.App) string {
 	var list []string
 	if app.ShutdownDelay > 0 {
 		list = append(list, fmt.Sprintf("serves on for %v", app.ShutdownDelay.D()))
+	}
+	if app.ShutdownWithMessage {
+		list = append(list, "by the message 'shutdown'")
 	}
 	if app.StopSignal != spec.Defaults().StopSignal {
 		list = append(list, app.StopSignal)

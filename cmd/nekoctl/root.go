@@ -41,6 +41,9 @@ Commands:
     list        show all processes
     describe    show all about one app
     logs        show what apps print, as they print it
+    send        send a line or a message to a process
+    attach      type to a process, and see what it prints
+    trigger     run an action of a Node program
     flush       empty the logs
     reloadLogs  open the logs anew, after others have renamed them
     save        save the list of apps
@@ -138,6 +141,7 @@ func (c *cli) command() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
+		c.sendCommand(), c.attachCommand(), c.triggerCommand(),
 		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
 		c.saveCommand(), c.resurrectCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(),

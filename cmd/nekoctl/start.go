@@ -31,8 +31,8 @@ An app that runs already stays as it is; one whose settings have changed is
 reloaded into the new ones; one that was stopped is started.
 
 Options:
-    -i, --instances N      number of processes, max: one for each CPU, or -1: one
-                           fewer; makes a program of Node's a cluster
+    -i, --instances N      number of processes; max: one for each CPU; -1:
+                           one fewer; makes a program of Node's a cluster
         --name NAME        name of the app; that of the program or script if
                            not given
         --listen ADDRESS   a socket to listen on, which the processes inherit:
@@ -50,12 +50,13 @@ Options:
                            ended, with its exit code; it is not restarted
 
 What runs the program:
-        --interpreter PROGRAM   what runs its file, if not what its first line or
-                                its ending says: python3.12, node@20; none
+        --interpreter PROGRAM   what runs its file, if not what that asks for:
+                                python3.12, node@20; none: nothing does
         --interpreter-args ARGS
                                 what goes between the two; also: --node-args
-        --exec-mode MODE        of Node's programs: cluster, where the daemon has
-                                their sockets, or fork; -x is fork
+        --exec-mode MODE        cluster: the daemon has the sockets of a program
+                                of Node's; fork: it listens by itself
+    -x, --execute-command       the same as --exec-mode fork
 
 Starting and stopping:
         --wait-ready            ready is only what says READY=1 (sd_notify)
@@ -89,9 +90,9 @@ Restarts of another kind:
 A TIME is 500ms, 1.5s, 2m or a number of milliseconds. docs/configuration.md
 has the defaults, and what only a neko.yaml can say.
 
-COMMAND is a program on PATH, a file, or a quoted command line; a shell runs what
-only a shell understands. The processes get the environment of this shell, over
-it --env-file, over it --env.
+COMMAND is a program on PATH, a file, or a quoted command line; what only a
+shell understands is run by one. The processes get the environment of this
+shell, over it --env-file, over it --env.
 
 Examples:
     $ nekoctl start                              # what is in ./neko.yaml

@@ -119,9 +119,14 @@ func casts() (all []cast) {
 	return all
 }
 
-// slowToNode is how many slow requests are enough where three kinds of programs would
-// wait for them.
-const slowToNode = 2000
+// forNode is a size for programs of Node's. Of slow requests fewer are enough, where three
+// kinds of programs would wait for them; and what waits for a process to start
+// waits longer, for that takes Node a second on a machine so busy.
+func (s size) forNode() size {
+	s.requests[2] = min(s.requests[2], 2000)
+	s.soon = 5 * time.Second
+	return s
+}
 
 // play has the event happen to its cast, and writes the lines of the matrix.
 func (c cast) play(t *testing.T, size size, times int, seed uint64) {
@@ -130,7 +135,7 @@ func (c cast) play(t *testing.T, size size, times int, seed uint64) {
 		title += fmt.Sprintf(" ×%d", times)
 	}
 	if c.kind != "" {
-		size.requests[2] = min(size.requests[2], slowToNode)
+		size = size.forNode()
 	}
 	ok := t.Run(c.name(), func(t *testing.T) {
 		t.Logf("NEKO_CHAOS_SEED=%d", seed)

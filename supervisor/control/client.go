@@ -83,6 +83,22 @@ func (c *Client) Scale(ctx context.Context, r ScaleRequest, progress func(Progre
 	return c.post(ctx, "/v1/scale", r, progress)
 }
 
+// Send tells processes something.
+func (c *Client) Send(ctx context.Context, r SendRequest) error {
+	_, err := c.post(ctx, "/v1/send", r, nil)
+	return err
+}
+
+// Trigger runs an action, and returns what has come even if something went wrong.
+func (c *Client) Trigger(ctx context.Context, r TriggerRequest) ([]Reply, error) {
+	done, err := c.post(ctx, "/v1/trigger", r, nil)
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Replies, err
+	}
+	return done.Replies, err
+}
+
 // Upgrade makes the daemon another program. When it returns, the next master is
 // about to answer.
 func (c *Client) Upgrade(ctx context.Context, r UpgradeRequest, progress func(Progress)) (Done, error) {

@@ -14,6 +14,8 @@
 //	POST /v1/flush    TargetRequest     ": empties logs
 //	POST /v1/reopen   TargetRequest     ": opens all logs anew; targets are not looked at
 //	POST /v1/scale    ScaleRequest      "
+//	POST /v1/send     SendRequest       "
+//	POST /v1/trigger  TriggerRequest    "
 //	POST /v1/upgrade  UpgradeRequest    ": then another master answers
 //	POST /v1/kill     (no body)         ": stops every app and the daemon
 //
@@ -23,6 +25,7 @@
 package control
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -74,6 +77,10 @@ type Process struct {
 	// Unready is what the readiness probe of a slot that is online has against its
 	// process: it gets no new connections where others are ready.
 	Unready string `json:"unready,omitempty"`
+	// Metrics and Actions are what a program of Node's offers by @pm2/io; a metric has
+	// value, type, unit and historic.
+	Metrics map[string]json.RawMessage `json:"metrics,omitempty"`
+	Actions []string                   `json:"actions,omitempty"`
 }
 
 // AppDetail is what describe shows.
@@ -151,6 +158,30 @@ type ScaleRequest struct {
 	Instances string `json:"instances"`
 }
 
+// SendRequest tells processes something: Text, as it is, on standard input; or Message,
+// any JSON value, on the channel of a program of Node's.
+type SendRequest struct {
+	Targets []string        `json:"targets"`
+	Text    string          `json:"text,omitempty"`
+	Message json.RawMessage `json:"message,omitempty"`
+}
+
+// TriggerRequest runs an action that programs of Node's offer by @pm2/io, in all
+// processes of the targets that have it.
+type TriggerRequest struct {
+	Targets   []string        `json:"targets"`
+	Action    string          `json:"action"`
+	Parameter json.RawMessage `json:"parameter,omitempty"` // any JSON value
+	TimeoutMS int64           `json:"timeout_ms"`          // for the answers
+}
+
+// Reply is what an action has returned in one process.
+type Reply struct {
+	Name  string          `json:"name"`
+	ID    int             `json:"id"`
+	Value json.RawMessage `json:"value"`
+}
+
 // UpgradeRequest names the program that the daemon is to become: the absolute
 // path of a nekoctl, or "" for what is where its present one was.
 type UpgradeRequest struct {
@@ -180,6 +211,8 @@ type Progress struct {
 // are now.
 type Done struct {
 	Processes []Process `json:"processes"`
+	// Replies are those to a trigger.
+	Replies []Reply `json:"replies,omitempty"`
 	// Notes are lines worth telling: "api is already online".
 	Notes []string `json:"notes,omitempty"`
 }
@@ -190,6 +223,8 @@ type Error struct {
 	Hint    string `json:"hint,omitempty"` // what to do, lower case
 	// Output are the last lines that the failed process printed.
 	Output []string `json:"output,omitempty"`
+	// Replies are those that came to a trigger all the same.
+	Replies []Reply `json:"replies,omitempty"`
 	// Again: nothing was done, and another master is about to answer.
 	Again bool `json:"again,omitempty"`
 }

@@ -11,21 +11,23 @@
 //
 // Then servers accept no more, and answers say Connection: close. At soft, idle
 // connections are closed; at hard, all are. When no server has a connection any
-// more the program is told to end: by its own SIGINT handler or its handler of
-// the message 'shutdown', and without one it exits with 0.
+// more the program is told to end: by its own handler of SIGINT or SIGTERM, or
+// of the message 'shutdown', and without one it exits with 0.
 
 const net = require('node:net')
+const { constants } = require('node:os')
 
 const loaded = Symbol.for('neko.drain')
 const sweepEvery = 500 // ms: how often idle connections are looked for after soft
 const lastWords = 500 // ms: what clients have at hard to close by themselves
+const hidden = { writable: true, configurable: true, enumerable: false }
 const goingAway = Buffer.from([0x88, 2, 1001 >> 8, 1001 & 255]) // a WebSocket's close frame
 
 // What the program starts by process.execArgv (child_process.fork, cluster) is
 // its own affair.
-for (let i = process.execArgv.length; i-- > 1;) {
-  if (process.execArgv[i] === __filename && /^(-r|--require)$/.test(process.execArgv[i - 1])) process.execArgv.splice(i - 1, 2)
-}
+for (let i = process.execArgv.length; i-- > 1;) quietly(() => {
+  if (process.execArgv[i - 1] === '--require' && require.resolve(process.execArgv[i]) === __filename) process.execArgv.splice(i - 1, 2)
+})
 
 // Living has what is not destroyed, and keeps nothing alive that the program
 // has forgotten. The objects get no listener for it.
@@ -83,6 +85,21 @@ if (require('node:worker_threads').isMainThread && process.channel && !net.Serve
   quietly(install)
 }
 
+// define replaces a method; whether it can be enumerated stays as it is.
+function define(prototype, method) {
+  const [[name, value]] = Object.entries(method)
+  Object.defineProperty(prototype, name, { ...Object.getOwnPropertyDescriptor(prototype, name) ?? hidden, value })
+}
+
+// closing has Connection: close for what a program says of the connection in
+// headers: an object, a list of names and values, or a list of pairs of them.
+function closing(headers) {
+  const value = (name, old) => /^connection$/i.test(name) ? 'close' : old
+  const pair = ([name, old]) => [name, value(name, old)]
+  if (!Array.isArray(headers)) return Object.fromEntries(Object.entries(headers).map(pair))
+  return headers.map((old, i) => Array.isArray(old) ? pair(old) : i % 2 ? value(headers[i - 1], old) : old)
+}
+
 function install() {
   const servers = new Set() // that listen, or have connections left
   const ours = new WeakSet() // servers that were closed here
@@ -99,7 +116,7 @@ function install() {
   // TLS sockets, HTTP/2 sessions and upgrades can be seen, and adding listeners
   // would not do, as a server with one for 'upgrade' acts differently.
   const { emit, close } = net.Server.prototype
-  define('emit', function (event, first, second) {
+  define(net.Server.prototype, { emit(event, ...args) {
     switch (event) {
       case 'listening':
         servers.add(this)
@@ -110,21 +127,17 @@ function install() {
         break
       case 'connection':
       case 'secureConnection':
-        quietly(() => sockets.add(first, this))
+        quietly(() => sockets.add(args[0], this))
         break
       case 'session':
-        quietly(() => { sessions.add(first, this); if (draining) retire(first) })
+        quietly(() => { sessions.add(args[0], this); if (draining) retire(args[0]) })
         break
       case 'connect':
       case 'upgrade':
-        quietly(() => upgraded.set(second, /\bwebsocket\b/i.test(first.headers.upgrade)))
+        quietly(() => upgraded.set(args[1], /\bwebsocket\b/i.test(args[0].headers.upgrade)))
     }
-    return emit.apply(this, arguments)
-  })
-
-  function define(name, value) {
-    Object.defineProperty(net.Server.prototype, name, { value, writable: true, configurable: true })
-  }
+    return emit.call(this, event, ...args)
+  } })
 
   const { subscribe } = require('node:diagnostics_channel')
   subscribe('http.server.request.start', ({ response, socket }) => {
@@ -132,7 +145,7 @@ function install() {
       // Behind Connection: close no request is answered, so only the last of
       // those that were sent at once says so.
       const before = responses.get(socket)
-      if (before && told.has(before)) before.shouldKeepAlive = true
+      if (before && told.delete(before)) before.shouldKeepAlive = true
       sayClose(response)
     }
     responses.set(socket, response)
@@ -155,24 +168,39 @@ function install() {
     draining.cut = setTimeout(cut, hard)
     // A cluster worker whose channel closes exits at once, unless it was about to.
     if (worker) worker.exitedAfterDisconnect = true
-    // A program that closes its servers at the end is not told that they were closed already.
-    define('close', function (callback) {
-      if (!ours.has(this) || typeof callback !== 'function') return close.apply(this, arguments)
-      this.once('close', () => callback())
-      return close.call(this)
-    })
     servers.forEach(stop)
     sockets.each((socket) => { if (responses.has(socket)) sayClose(responses.get(socket)) })
     sockets.each(closeIfIdle) // none is closed yet, but how much each has read is noted
     sessions.each(retire)
     setImmediate(whenDrained)
+    // A program that closes its servers at the end is not told that they were closed already.
+    define(net.Server.prototype, { close(callback) {
+      if (!ours.has(this) || typeof callback !== 'function') return close.apply(this, arguments)
+      this.once('close', callback)
+      return close.call(this)
+    } })
+    // Proxies copy Connection: keep-alive into their answers.
+    const { ServerResponse } = require('node:http')
+    const { writeHead } = ServerResponse.prototype
+    define(ServerResponse.prototype, { writeHead(statusCode, ...rest) {
+      if (told.has(this)) {
+        if (this.hasHeader('connection')) this.setHeader('connection', 'close')
+        rest = rest.map((arg) => arg && typeof arg === 'object' ? closing(arg) : arg)
+      }
+      return writeHead.call(this, statusCode, ...rest)
+    } })
   }
 
   // stop has a server accept no more; http's own close would also cut connections.
   function stop(server) {
-    if (!server.listening) return
-    ours.add(server)
-    quietly(() => close.call(server))
+    if (server.listening) {
+      ours.add(server)
+      quietly(() => close.call(server))
+    } else {
+      // Closed by the program, or one whose socket the cluster module took for its
+      // workers: that will never say that it is closed.
+      server.getConnections((_, n) => { if (n === 0 && servers.delete(server)) whenDrained() })
+    }
   }
 
   function sayClose(response) {
@@ -181,15 +209,14 @@ function install() {
     told.add(response)
   }
 
-  // retire ends an HTTP/2 session in two steps: a first GOAWAY lets in what the
-  // client sends before it has read it, and the answer to a ping shows that it has.
+  // retire lets an HTTP/2 session finish its streams. Its GOAWAY names the last one
+  // that was heard of, so that a client knows which it has to send elsewhere.
+  // (nghttp2 ignores all later ones, whatever number a GOAWAY names.)
   function retire(session) {
-    session.goaway(0, 2 ** 31 - 1)
-    session.ping(() => quietly(() => session.close()))
+    session.close()
   }
 
   function sweep() {
-    sessions.each((session) => session.close())
     // What a server has promised in Keep-Alive: timeout= is kept.
     const passed = performance.now() - draining.since
     sockets.each((socket, server) => { if (passed >= (server.keepAliveTimeout || 0)) closeIfIdle(socket, server) })
@@ -200,8 +227,8 @@ function install() {
   // read nothing since it was last looked at.
   function closeIfIdle(socket, server) {
     if (responses.has(socket) || upgraded.has(socket)) return
-    if (handshakes(socket, server) ? socket.bytesRead > 0 : socket.alpnProtocol === 'h2' || !server.closeIdleConnections) return
-    if (read.get(socket) === socket.bytesRead) socket.destroySoon()
+    if (handshakes(socket, server) ? socket.bytesRead > 0 : !speaksHTTP1(socket, server)) return
+    if (read.has(socket) && read.get(socket) === socket.bytesRead) socket.destroySoon()
     read.set(socket, socket.bytesRead)
   }
 
@@ -209,6 +236,11 @@ function install() {
   // none above it as long as it has read nothing.
   function handshakes(socket, server) {
     return !!server.setSecureContext && !socket.encrypted
+  }
+
+  // speaksHTTP1 knows servers of HTTP/2 (updateSettings), which serve HTTP/1 over TLS alone.
+  function speaksHTTP1(socket, server) {
+    return server.updateSettings ? socket.encrypted && socket.alpnProtocol !== 'h2' : !!server.closeIdleConnections
   }
 
   // cut ends what still lives at the hard deadline.
@@ -240,8 +272,12 @@ function install() {
     if (worker && process.connected) worker.exitedAfterDisconnect = draining.exitedAfterDisconnect
     if (end === 'message' && (process.listenerCount('message') > messageListeners || worker?.listenerCount('message'))) {
       process.emit('message', 'shutdown')
-    } else if (end !== 'message' && process.listenerCount('SIGINT')) {
-      process.emit('SIGINT', 'SIGINT', 2)
+      return
+    }
+    // PM2 sends SIGINT, and most of the rest SIGTERM: what the program heeds.
+    const signal = end !== 'message' && ['SIGINT', 'SIGTERM'].find((name) => process.listenerCount(name))
+    if (signal) {
+      process.emit(signal, signal, constants.signals[signal])
     } else {
       process.exit(0)
     }

@@ -1,7 +1,6 @@
 package nodeipc_test
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -116,12 +115,12 @@ func TestAConnectionMayBeIdleForAsLongAsTheServerHasPromised(t *testing.T) {
 	t.Parallel()
 	p := run(t, []string{"KEEP_ALIVE=1500"}, "server.cjs", "http")
 	c := connect(t, "tcp", p.address(), false)
+	asked := time.Now()
 	c.get("/")
 	c.answer("hello", false)
-	answered := time.Now()
 	p.drain(near, far)
 	c.closed()
-	if d := time.Since(answered); d < 1500*time.Millisecond {
+	if d := time.Since(asked); d < 1500*time.Millisecond {
 		t.Errorf("closed after %v", d)
 	}
 	p.ends(0)
@@ -141,6 +140,29 @@ func TestAnAnswerWhoseHeadIsSentIsFinishedAndItsConnectionServesOnUntilSoft(t *t
 		c.closed()
 		p.ends(0)
 	})
+}
+
+func TestAProgramThatSaysKeepAliveItselfIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	p, c := serve(t, "http")
+	held := connect(t, "tcp", p.address(), false)
+	held.get("/slow")
+	p.says("waits")
+	paths := []string{"/set", "/object", "/list"}
+	conns := []*client{c, connect(t, "tcp", p.address(), false), connect(t, "tcp", p.address(), false)}
+	for i, path := range paths {
+		conns[i].get(path)
+		conns[i].answer("kept", false)
+	}
+	p.drain(far, far)
+	for i, path := range paths {
+		conns[i].get(path)
+		conns[i].answer("kept", true)
+		conns[i].closed()
+	}
+	p.send("go")
+	held.answer("slow", true)
+	p.ends(0)
 }
 
 func TestAfterAStreamTheConnectionServesOneMoreRequest(t *testing.T) {
@@ -202,6 +224,8 @@ func TestABodyThatIsStillArrivingIsReadAndAnswered(t *testing.T) {
 func TestAnAnswerThatDoesNotWaitForTheBodyIsNotOvertakenByAReset(t *testing.T) {
 	eachKind(t, func(t *testing.T, kind string) {
 		p, c := serve(t, kind)
+		c.get("/")
+		c.answer("hello", false)
 		p.drain(far, far)
 		c.write("POST /early HTTP/1.1\r\nHost: neko\r\nContent-Length: 1048576\r\n\r\n")
 		r := c.head(true)
@@ -217,6 +241,8 @@ func TestAnAnswerThatDoesNotWaitForTheBodyIsNotOvertakenByAReset(t *testing.T) {
 func TestAHeadThatArrivesInPiecesIsAnswered(t *testing.T) {
 	t.Parallel()
 	p, c := serve(t, "http")
+	c.get("/")
+	c.answer("hello", false)
 	c.write("GET / HT")
 	p.drain(far, far)
 	c.write("TP/1.1\r\nHost: neko\r\n\r\n")
@@ -278,44 +304,36 @@ func TestTheSecondServerOfAProgramAndOneThatIsMadeWhileItDrainsAreDrainedToo(t *
 	p.ends(0)
 }
 
+// http2Client speaks nothing but HTTP/2.
+func http2Client() *http.Client {
+	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: new(http.Protocols)}
+	tr.Protocols.SetHTTP2(true)
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: tr, Timeout: patience}
+}
+
 func TestHTTP2FinishesItsStreamsAndSendsTheClientElsewhere(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{"http2", "h2c"} {
+	for kind, scheme := range map[string]string{"http2": "https", "h2c": "http"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			p := run(t, certificate(t), "server.cjs", kind)
-			tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: new(http.Protocols)}
-			tr.Protocols.SetHTTP2(true)
-			tr.Protocols.SetUnencryptedHTTP2(true)
-			defer tr.CloseIdleConnections()
-			get := func(path string) (string, error) {
-				scheme := "http"
-				if kind == "http2" {
-					scheme = "https"
-				}
-				ctx, cancel := context.WithTimeout(t.Context(), patience)
-				defer cancel()
-				r, err := http.NewRequestWithContext(ctx, "GET", scheme+"://"+p.address()+path, nil)
+			client := http2Client()
+			get := func(path string) string {
+				r, err := client.Get(scheme + "://" + p.address() + path)
 				if err != nil {
-					return "", err
+					return err.Error()
 				}
-				answer, err := tr.RoundTrip(r)
-				if err != nil {
-					return "", err
-				}
-				defer answer.Body.Close()
-				body, err := io.ReadAll(answer.Body)
-				return answer.Proto + " " + string(body), err
+				defer r.Body.Close()
+				body, err := io.ReadAll(r.Body)
+				return fmt.Sprint(r.Proto, " ", string(body), " ", err)
 			}
-			if got, err := get("/"); got != "HTTP/2.0 hello" {
-				t.Fatal(got, err)
+			if got := get("/"); got != "HTTP/2.0 hello <nil>" {
+				t.Fatal(got)
 			}
 			slow := make(chan string, 3)
 			for range cap(slow) {
-				go func() {
-					got, err := get("/slow")
-					slow <- fmt.Sprint(got, " ", err)
-				}()
+				go func() { slow <- get("/slow") }()
 				p.says("waits")
 			}
 			p.drain(near, far)
@@ -325,9 +343,28 @@ func TestHTTP2FinishesItsStreamsAndSendsTheClientElsewhere(t *testing.T) {
 					t.Error(got)
 				}
 			}
-			p.ends(0)
+			p.ends(0) // though the client keeps its connection
 		})
 	}
+}
+
+func TestAnEndlessStreamOfHTTP2LivesUntilTheHardDeadline(t *testing.T) {
+	t.Parallel()
+	p := run(t, nil, "server.cjs", "h2c", "closes")
+	r, err := http2Client().Get("http://" + p.address() + "/endless")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	begun := time.Now()
+	p.drain(near, 3*near)
+	if body, err := io.ReadAll(r.Body); err == nil || string(body) != "first " {
+		t.Fatalf("%q, %v", body, err)
+	}
+	if d := time.Since(begun); d < 3*near {
+		t.Errorf("it lived for %v", d)
+	}
+	p.ends(0)
 }
 
 func TestAPlainConnectionLivesUntilItEndsOrTheHardDeadline(t *testing.T) {
@@ -336,7 +373,7 @@ func TestAPlainConnectionLivesUntilItEndsOrTheHardDeadline(t *testing.T) {
 	stays := connect(t, "tcp", p.address(), false)
 	ends.reads("hello\n")
 	stays.reads("hello\n")
-	p.drain(near, 4*near)
+	p.drain(near, 10*near)
 	for _, c := range []*client{ends, stays} {
 		c.write("still there?")
 		c.reads("still there?")
@@ -351,7 +388,7 @@ func TestAnUpgradedConnectionIsEndedAtTheHardDeadline(t *testing.T) {
 	p, c := serve(t, "upgrade")
 	c.write("GET / HTTP/1.1\r\nHost: neko\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	c.head(false)
-	p.drain(near, 5*near)
+	p.drain(near, 10*near)
 	c.write("still there?")
 	c.reads("still there?")
 	c.closed()
@@ -376,11 +413,11 @@ func TestAWebSocketIsToldThatTheServerGoesAway(t *testing.T) {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 	c.head(false)
 	begun := time.Now()
-	p.drain(near, 5*near)
+	p.drain(near, 10*near)
 	c.write("\x81\x84\x00\x00\x00\x00neko") // a text, masked with zeros
 	c.reads("\x82\x04neko")
 	c.reads("\x88\x02\x03\xe9") // 1001
-	if d := time.Since(begun); d < 5*near {
+	if d := time.Since(begun); d < 10*near {
 		t.Errorf("it lived for %v", d)
 	}
 	c.write("\x88\x82\x00\x00\x00\x00\x03\xe9")

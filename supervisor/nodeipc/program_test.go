@@ -60,11 +60,23 @@ func run(t *testing.T, env []string, script string, args ...string) *program {
 
 func launch(t *testing.T, env []string, script string, args ...string) *program {
 	t.Helper()
-	preload := filepath.Join(t.TempDir(), "drain.cjs")
-	if err := os.WriteFile(preload, nodeipc.Drain, 0o644); err != nil {
+	return launchWith(t, preload(t), env, script, args...)
+}
+
+// preload is the path of the script that is under test.
+func preload(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "drain.cjs")
+	if err := os.WriteFile(path, nodeipc.Drain, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(node(t), append([]string{"testdata/primary.cjs", preload, filepath.Join("testdata", script)}, args...)...)
+	return path
+}
+
+// launchWith starts a program with these preloads, separated by commas.
+func launchWith(t *testing.T, preloads string, env []string, script string, args ...string) *program {
+	t.Helper()
+	cmd := exec.Command(node(t), append([]string{"testdata/primary.cjs", preloads, filepath.Join("testdata", script)}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = t.Output()
 	stdin, err := cmd.StdinPipe()
@@ -100,7 +112,7 @@ func launch(t *testing.T, env []string, script string, args ...string) *program 
 	return p
 }
 
-// next is the next event, which must be of this kind.
+// next is the next event, which must be of this kind, or of any if that is "".
 func (p *program) next(kind string) event {
 	p.t.Helper()
 	select {
@@ -108,7 +120,7 @@ func (p *program) next(kind string) event {
 		if !ok {
 			p.t.Fatalf("no %s: the program has ended", kind)
 		}
-		if e.Event != kind {
+		if e.Event != kind && kind != "" {
 			p.t.Fatalf("%+v, and not %s", e, kind)
 		}
 		return e
@@ -132,7 +144,13 @@ func (p *program) send(message any) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	if _, err := fmt.Fprintf(p.stdin, "%s\n", line); err != nil {
+	p.order(string(line))
+}
+
+// order is a word for the parent, a message for the program if it is JSON.
+func (p *program) order(word string) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.stdin, word); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -147,7 +165,11 @@ func (p *program) drain(soft, hard time.Duration) {
 
 func (p *program) tell(soft, hard time.Duration, end string) {
 	p.t.Helper()
-	p.send(map[string]any{"cmd": "NODE_NEKO", "act": "drain", "soft": soft.Milliseconds(), "hard": hard.Milliseconds(), "end": end})
+	p.order(drainMessage(soft, hard, end))
+}
+
+func drainMessage(soft, hard time.Duration, end string) string {
+	return fmt.Sprintf(`{"cmd":"NODE_NEKO","act":"drain","soft":%d,"hard":%d,"end":%q}`, soft.Milliseconds(), hard.Milliseconds(), end)
 }
 
 // ends waits for the program's end, which must be an exit with this code.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -48,6 +49,27 @@ func TestConfigurationIsDocumented(t *testing.T) {
 	}
 	for key := range documented {
 		t.Errorf("docs/configuration.md has %s, and there is no such key", key)
+	}
+}
+
+// The table of endings is the one that files are run by.
+func TestEndingsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| ending | runs by |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	documented := regexp.MustCompile("`\\.[a-z]+`").FindAllString(table, -1)
+	for ending, with := range interpreters {
+		if !slices.Contains(documented, "`"+ending+"`") || !strings.Contains(table, "`"+with[0]) {
+			t.Errorf("the table has no %s, run by %s", ending, with[0])
+		}
+	}
+	for _, ending := range documented {
+		if interpreters[strings.Trim(ending, "`")] == nil {
+			t.Errorf("the table has %s, which nothing runs", ending)
+		}
 	}
 }
 

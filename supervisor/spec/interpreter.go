@@ -1,12 +1,13 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
-	"iter"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // interpreters are what runs files that people give as a command, by their endings;
@@ -32,22 +33,129 @@ func missing(key, program string) *Error {
 	return &Error{Key: key, Message: fmt.Sprintf("there is no program %q on PATH", clip(program)), Hint: "install " + clip(what) + ", or check PATH"}
 }
 
+// byItself runs a command by what its program is.
+func (r *resolver) byItself(words []string) *Error {
+	name, args := words[0], words[1:]
+	file := r.find(name)
+	if file == "" {
+		if e := checkProgram(r.absolute(name)); r.Script && e != nil {
+			e.Key = "script"
+			return e
+		}
+		if !isNode(name) && !slices.Contains(managers, name) && !isTSX(words) {
+			r.Command = words // of which the check tells
+			return nil
+		}
+	}
+	if file != r.absolute(name) { // it was found by its bare name
+		switch {
+		case isNode(name):
+			return r.byNode(args, "")
+		case slices.Contains(managers, name):
+			return r.wrapper(words)
+		case isTSX(words):
+			if loader := r.tsx(r.absolute(args[0])); loader != "" {
+				return r.byNode(append([]string{"--import", loader}, args...), "")
+			}
+		}
+	}
+	script, nodeArgs := nodeScript(file)
+	switch {
+	case script == "":
+	case slices.Contains(managers, filepath.Base(name)): // by its path
+		return r.wrapper(words)
+	case isTypeScript(script):
+		return r.typeScript(script, args)
+	default:
+		return r.byNode(slices.Concat(nodeArgs, []string{script}, args), filepath.Base(name))
+	}
+	bang, ending := shebangOf(file), filepath.Ext(file)
+	switch {
+	case ending == ".py" && len(bang) == 1 && strings.HasPrefix(bang[0], "python") && r.python() != "": // env python3
+		return r.byEnding(file, args)
+	case len(bang) > 0 && unix.Faccessat(unix.AT_FDCWD, file, unix.X_OK, unix.AT_EACCESS) != nil:
+		if program := r.program(bang[0]); !isFile(program) {
+			return &Error{Key: r.key(), Message: fmt.Sprintf("%s: its first line names %s, and there is no such program", file, clip(bang[0]))}
+		}
+		return r.runBy(bang, file, args)
+	case len(bang) == 0 && interpreters[ending] != nil:
+		return r.byEnding(file, args)
+	}
+	r.Command = append([]string{r.findOr(name)}, args...)
+	return nil
+}
+
+// byInterpreter runs a file by the program that was named.
+func (r *resolver) byInterpreter(words []string) *Error {
+	with, err := Words(r.Interpreter)
+	if file := r.absolute(r.Interpreter); isFile(file) { // blanks in its path are no separators
+		with, err = []string{file}, nil
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.Key = "interpreter"
+		return e
+	}
+	if len(with) == 0 {
+		return &Error{Key: "interpreter", Message: "there is no program"}
+	}
+	words = slices.Clone(words)
+	file := r.find(words[0])
+	if file != "" {
+		words[0] = file
+	} else if len(r.InterpreterArgs) == 0 && len(with) == 1 { // else it may be the value of an option: -m
+		if e := checkProgram(r.absolute(words[0])); e != nil {
+			e.Key = r.key()
+			return e
+		}
+	}
+	name, version, _ := strings.Cut(with[0], "@")
+	switch {
+	case filepath.Base(with[0]) == "tsx" && r.tsx(file) != "":
+		return r.blamed("interpreter", r.byNode(slices.Concat([]string{"--import", r.tsx(file)}, with[1:], words), ""))
+	case with[0] == "node":
+		return r.blamed("interpreter", r.byNode(append(with[1:], words...), ""))
+	case name == "node" && version != "":
+		node, err := r.nodeOf(version)
+		if err == nil {
+			r.runNode(node, append(with[1:], words...), "")
+		}
+		return err
+	case with[0] == "python" && r.look("python") == "" && r.look("python3") != "":
+		with[0] = "python3"
+	}
+	if strings.ContainsRune(with[0], '/') {
+		if with[0] = r.absolute(with[0]); !isFile(with[0]) {
+			return &Error{Key: "interpreter", Message: with[0] + ": no such file", Hint: "a program on PATH is named without a slash, another by its path"}
+		}
+	} else if r.program(with[0]) == "" {
+		return missing("interpreter", with[0])
+	}
+	if isNode(filepath.Base(with[0])) {
+		r.runNode(with[0], append(with[1:], words...), "")
+		return nil
+	}
+	return r.runBy(with, words[0], words[1:])
+}
+
+// blamed is an error of a program that one key has named.
+func (r *resolver) blamed(key string, e *Error) *Error {
+	if e != nil {
+		e.Key = key
+	}
+	return e
+}
+
 // byEnding runs a file by the table.
 func (r *resolver) byEnding(file string, args []string) *Error {
 	ending := filepath.Ext(file)
 	switch with := interpreters[ending]; {
-	case with[0] == "tsx":
+	case isTypeScript(file):
 		return r.typeScript(file, args)
 	case with[0] == "node":
-		node, err := r.node()
-		if err == nil {
-			r.runNode(node, append([]string{file}, args...), "")
-		}
-		return err
+		return r.byNode(append([]string{file}, args...), "")
 	case ending == ".py":
 		if python := r.python(); python != "" {
-			r.runBy([]string{python}, file, args)
-			return nil
+			return r.runBy([]string{python}, file, args)
 		}
 		return r.firstOf(with, file, args)
 	default:
@@ -58,20 +166,30 @@ func (r *resolver) byEnding(file string, args []string) *Error {
 // firstOf runs a file by the first of some programs that is there.
 func (r *resolver) firstOf(with []string, file string, args []string) *Error {
 	for _, line := range with {
-		if words := strings.Fields(line); r.look(words[0]) != "" {
-			r.runBy(words, file, args)
-			return nil
+		if words := strings.Fields(line); r.program(words[0]) != "" {
+			return r.runBy(words, file, args)
 		}
 	}
-	e := missing(r.blame("command"), strings.Fields(with[0])[0])
+	e := missing(r.key(), strings.Fields(with[0])[0])
 	e.Message = file + ": " + e.Message
 	return e
 }
 
-// runBy makes the command a file with the program that runs it, which is none of
-// Node's.
-func (r *resolver) runBy(with []string, file string, args []string) {
-	r.Command = slices.Concat(with, r.takeArgs(), []string{file}, args)
+// runBy makes the command a file with the program that runs it. If that is a script of
+// Node's itself, as ts-node is, so is the file.
+func (r *resolver) runBy(with []string, file string, args []string) *Error {
+	program := r.program(with[0])
+	words := slices.Concat(with[1:], r.takeArgs(), []string{file}, args)
+	script, nodeArgs := nodeScript(program)
+	if script == "" {
+		if r.look(with[0]) == "" {
+			with[0] = program
+		}
+		r.Command = append([]string{with[0]}, words...)
+		return nil
+	}
+	r.InterpreterArgs = nil // they are words
+	return r.byNode(slices.Concat(nodeArgs, []string{script}, words), filepath.Base(with[0]))
 }
 
 // python is that of the virtualenv in the app's folder, or else of the one that is
@@ -83,75 +201,4 @@ func (r *resolver) python() string {
 		}
 	}
 	return ""
-}
-
-// typeScript runs a file by a Node that strips types, by tsx in Node, or by what is
-// there of Bun and Deno.
-func (r *resolver) typeScript(file string, args []string) *Error {
-	script := append([]string{file}, args...)
-	node, noNode := r.node()
-	var version nodeVersion
-	if noNode == nil && r.opts.NodeVersion != nil {
-		version = parseNodeVersion(r.opts.NodeVersion(r.look(node)))
-	}
-	strips := filepath.Ext(file) != ".tsx" // JSX is more than types
-	loader := r.tsx(file)
-	switch {
-	case noNode == nil && strips && version.stripsTypes():
-		r.runNode(node, script, "")
-	case noNode == nil && loader != "":
-		r.runNode(node, append([]string{"--import", loader}, script...), "")
-	case noNode == nil && strips && version.atLeast(22, 6):
-		r.runNode(node, append([]string{"--experimental-strip-types"}, script...), "")
-	case r.look("bun") != "":
-		r.runBy([]string{"bun"}, file, args)
-	case r.look("deno") != "":
-		r.runBy([]string{"deno", "run", "--allow-all"}, file, args)
-	default:
-		what := "nothing is there that runs TypeScript"
-		if len(version) == 3 {
-			what = fmt.Sprintf("Node %d.%d.%d does not run TypeScript", version[0], version[1], version[2])
-		}
-		return &Error{Key: r.blame("command"), Message: file + ": " + what,
-			Hint: "npm install tsx; or install Node 22.18 or later, Bun or Deno"}
-	}
-	return nil
-}
-
-// tsx is what Node is to import to run TypeScript: the package where the app's folder
-// has it, else the file of a global one; "": there is none.
-func (r *resolver) tsx(file string) string {
-	const loader = "dist/loader.mjs"
-	for dir := range above(r.Cwd) {
-		if isFile(filepath.Join(dir, "node_modules", "tsx", loader)) {
-			return "tsx"
-		}
-	}
-	for dir := range above(filepath.Dir(file)) {
-		if found := filepath.Join(dir, "node_modules", "tsx", loader); isFile(found) {
-			return found
-		}
-	}
-	if program := r.look("tsx"); program != "" {
-		if real, err := filepath.EvalSymlinks(program); err == nil {
-			if found := filepath.Join(filepath.Dir(real), "loader.mjs"); isFile(found) {
-				return found
-			}
-		}
-	}
-	return ""
-}
-
-// above are a folder and those that it is in.
-func above(dir string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for yield(dir) && dir != filepath.Dir(dir) {
-			dir = filepath.Dir(dir)
-		}
-	}
-}
-
-func isFolder(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }

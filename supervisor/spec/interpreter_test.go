@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -46,7 +47,8 @@ func TestAFileIsRunByWhatItsEndingOrItsFirstLineSays(t *testing.T) {
 		"server.js": "serve()\n", "server.mjs": "", "server.cjs": "", "app.py": "", "app.rb": "", "run.sh": "", "app.pl": "", "app.jar": "", "app.php": "",
 		"www": "#!/usr/bin/env node\n", "www.strict": "#!/usr/bin/env -S node --use-strict\n", "shebang.js": "#!/bin/sh\n", "bare": "", "own": program,
 		"node_modules/next/dist/bin/next": "#!/usr/bin/env node\n",
-		"node_modules/.bin/tool":          program, "node_modules/.bin/web": "#!/usr/bin/env node\n", ".venv/bin/gunicorn": program,
+		"main.coffee":                     "", "main.ls": "", "node_modules/.bin/coffee": "#!/usr/bin/env node\n", "folder/x": "", "a folder/own": program,
+		"node_modules/.bin/tool": program, "node_modules/.bin/web": "#!/usr/bin/env node\n", ".venv/bin/gunicorn": program,
 		"node_modules/.bin/shim": "#!/bin/sh\nbasedir=$(dirname \"$0\")\nif [ -x \"$basedir/node\" ]; then\n" +
 			"  exec \"$basedir/node\"  \"$basedir/../next/dist/bin/next\" \"$@\"\nelse\n  exec node  \"$basedir/../next/dist/bin/next\" \"$@\"\nfi\n",
 	}
@@ -77,6 +79,9 @@ func TestAFileIsRunByWhatItsEndingOrItsFirstLineSays(t *testing.T) {
 		"command: server.js, interpreter: python3":               "python3 DIR/server.js",
 		"command: ./bare, interpreter: ruby -w":                  "ruby -w DIR/bare",
 		"command: ./bare, interpreter: ./own":                    "DIR/own DIR/bare",
+		"command: ./bare, interpreter: '$X'":                     "1:48: interpreter: $ has a meaning in a shell only, and none runs here | for a shell write: sh -c '…'; for the character itself put it in single quotes: '$'",
+		"command: ./bare, interpreter: ' '":                      "1:48: interpreter: there is no program",
+		"command: ./folder":                                      "1:27: DIR/folder is a folder, not a program",
 		"command: ./bare, interpreter: gone":                     `1:48: interpreter: there is no program "gone" on PATH | install gone, or check PATH`,
 		"command: ./bare, interpreter: ./gone":                   `1:48: interpreter: DIR/gone: no such file | a program on PATH is named without a slash, another by its path`,
 		"command: http.server, interpreter: python3, args: 80":   `1:27: DIR/http.server: no such file | a program on PATH is named without a slash, another by its path`,
@@ -85,14 +90,45 @@ func TestAFileIsRunByWhatItsEndingOrItsFirstLineSays(t *testing.T) {
 		"command: node server.js, interpreter_args: [--inspect]": "node --inspect server.js (fork)",
 		"command: server, node_args: --inspect":                  "1:46: interpreter_args: server is run without an interpreter that could get them | say by what it is run with interpreter; what npm and its like start gets them by NODE_OPTIONS in env",
 		"command: server.js, script: app.py":                     "1:46: script: there is a command already, which is the same | leave one of them out",
-		"command: tool --x":                                      "DIR/node_modules/.bin/tool --x",
-		"command: web start":                                     "node DIR/node_modules/.bin/web start (fork)",
-		"command: gunicorn a:app":                                "DIR/.venv/bin/gunicorn a:app",
-		"command: A=1 B=two server":                              "server",
-		"command: A=1 node server.js":                            "node server.js (fork)",
+		"command: main.coffee, instances: 2":                     "node DIR/node_modules/.bin/coffee DIR/main.coffee (cluster)",
+		"command: main.ls, interpreter: coffee":                  "node DIR/node_modules/.bin/coffee DIR/main.ls (fork)",
+		"command: ./www, interpreter: ./node_modules/.bin/coffee, node_args: --fast": "node DIR/node_modules/.bin/coffee --fast DIR/www (fork)",
+		"command: ./bare, interpreter: a folder/own":                                 "DIR/a folder/own DIR/bare",
+		"command: tool --x":                                   "DIR/node_modules/.bin/tool --x",
+		"command: web start":                                  "node DIR/node_modules/.bin/web start (fork)",
+		"command: gunicorn a:app":                             "DIR/.venv/bin/gunicorn a:app",
+		"command: A=1 B=two server":                           "server",
+		"command: exec server":                                "server",
+		"command: env server":                                 "server",
+		"command: cross-env A=1 node server.js, instances: 2": "node server.js (cluster)",
+		"command: NEKO_SLOT=1 server":                         "1:8: env: NEKO_SLOT is set by neko itself, for each process",
+		"command: A=1":                                        "1:27: there is no command to run",
+		"command: A=1 node server.js":                         "node server.js (fork)",
 	} {
 		if _, got := how(t, files, keys, ""); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", keys, got, want)
+		}
+	}
+}
+
+// A first line counts even where nobody may execute the file.
+func TestAScriptThatIsNotExecutableIsRunByWhatItsFirstLineSays(t *testing.T) {
+	dir := write(t, map[string]string{"bin/ruby": program, "a.rb": "#!/usr/bin/env -S ruby -w\n", "b": "#!/usr/bin/env python9\n", "c": "#!/no/such/sh\n"})
+	for name, want := range map[string]string{
+		"a.rb": "ruby -w DIR/a.rb",
+		"b":    "1:17: DIR/b: its first line names python9, and there is no such program",
+		"c":    "1:17: DIR/c: its first line names /no/such/sh, and there is no such program",
+	} {
+		if err := os.Chmod(filepath.Join(dir, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		apps, err := Parse(dir+"/neko.yaml", []byte("apps: [{script: ./"+name+"}]"), Options{Environ: []string{"PATH=" + dir + "/bin"}})
+		got := strings.TrimPrefix(show(err), dir+"/neko.yaml:")
+		if err == nil {
+			got = strings.Join(apps[0].Command, " ")
+		}
+		if got = strings.ReplaceAll(got, dir, "DIR"); got != want {
+			t.Errorf("%s: %s", name, got)
 		}
 	}
 }
@@ -140,6 +176,7 @@ func TestTypeScriptIsRunByWhatIsThere(t *testing.T) {
 	for _, test := range []struct {
 		there, node, script, want string
 	}{
+		{"node " + local, "v20.20.2", "bang.ts", "node --import tsx DIR/sub/bang.ts (fork)"},
 		{"node", "v22.18.0\n", "a.ts", "node DIR/sub/a.ts (fork)"},
 		{"node", "v23.6.0", "a.mts", "node DIR/sub/a.mts (fork)"},
 		{"node " + local, "v23.5.0", "a.ts", "node --import tsx DIR/sub/a.ts (fork)"},
@@ -152,6 +189,9 @@ func TestTypeScriptIsRunByWhatIsThere(t *testing.T) {
 		{"", "", "a.ts", "1:26: DIR/sub/a.ts: nothing is there that runs TypeScript | npm install tsx; or install Node 22.18 or later, Bun or Deno"},
 	} {
 		files := map[string]string{"sub/" + test.script: ""}
+		if test.script == "bang.ts" {
+			files["sub/bang.ts"] = "#!/usr/bin/env node\n"
+		}
 		for _, name := range strings.Fields(test.there) {
 			if !strings.Contains(name, "/") {
 				name = "bin/" + name
@@ -162,9 +202,18 @@ func TestTypeScriptIsRunByWhatIsThere(t *testing.T) {
 			t.Errorf("%s with %q, Node %s:\n got %s\nwant %s", test.script, test.there, test.node, got, test.want)
 		}
 	}
-	files := map[string]string{"bin/node": program, "a.ts": "", local: ""}
+	dir := write(t, map[string]string{"bin/node": program, "lib/tsx/dist/cli.mjs": "#!/usr/bin/env node\n", "lib/tsx/dist/loader.mjs": "", "a.ts": ""})
+	if err := os.Symlink("../lib/tsx/dist/cli.mjs", dir+"/bin/tsx"); err != nil {
+		t.Fatal(err)
+	}
+	apps, err := Parse(dir+"/neko.yaml", []byte("apps: [{script: a.ts}]"), Options{Environ: []string{"PATH=" + dir + "/bin"}})
+	if err != nil || apps[0].Command[2] != dir+"/lib/tsx/dist/loader.mjs" {
+		t.Errorf("a global tsx: %v, %+v", err, apps)
+	}
+	files := map[string]string{"bin/node": program, "a.ts": "", local: "", "node_modules/.bin/tsx": "#!/usr/bin/env node\n"}
 	for keys, want := range map[string]string{
 		"script: a.ts, interpreter: tsx, instances: 2": "node --import tsx DIR/a.ts (cluster)",
+		"command: tsx watch a.ts, instances: 2":        "node DIR/node_modules/.bin/tsx watch a.ts (fork)\na: it runs in fork mode, where each process listens by itself: tsx starts the program itself",
 		"command: tsx a.ts":                            "node --import tsx a.ts (fork)",
 	} {
 		if _, got := how(t, files, keys, "v24.0.0"); got != want {
@@ -177,7 +226,7 @@ func TestNodeIsOfTheVersionThatTheFolderAsksFor(t *testing.T) {
 	const versions = "home/.nvm/versions/node/"
 	files := map[string]string{"bin/node": program, "server.js": "",
 		versions + "v18.20.4/bin/node": program, versions + "v20.9.0/bin/node": program, versions + "v20.11.1/bin/node": program,
-		"home/.nvm/alias/lts/iron": "v20.9.0\n", "home/.nvm/alias/lts/*": "lts/iron\n", "home/.nvm/alias/mine": "18\n",
+		"home/.nvm/alias/lts/iron": "v20.9.0\n", "home/.nvm/alias/lts/*": "lts/iron\n", "home/.nvm/alias/mine": "18\n", "home/.nvm/alias/loop": "loop",
 	}
 	for asked, want := range map[string]string{
 		"20": "v20.11.1", "v20.9": "v20.9.0", "20.9.0\n": "v20.9.0", "lts/iron": "v20.9.0", "lts/*": "v20.9.0", "node": "v20.11.1", "mine": "v18.20.4",
@@ -193,6 +242,10 @@ func TestNodeIsOfTheVersionThatTheFolderAsksFor(t *testing.T) {
 	if _, got := how(t, files, "script: server.js", ""); got != "node DIR/server.js (fork)\na: DIR/.nvmrc asks for Node 22, which nvm has not installed: it runs with the node on PATH" {
 		t.Error(got)
 	}
+	files[".nvmrc"] = "loop"
+	if _, got := how(t, files, "script: server.js", ""); !strings.Contains(got, "asks for Node loop, which nvm has not installed") {
+		t.Error(got)
+	}
 	delete(files, ".nvmrc")
 	files[".node-version"] = "18"
 	for keys, want := range map[string]string{
@@ -205,6 +258,9 @@ func TestNodeIsOfTheVersionThatTheFolderAsksFor(t *testing.T) {
 		}
 	}
 	if _, got := how(t, map[string]string{"server.js": ""}, "script: server.js, interpreter: node@16", ""); !strings.Contains(got, "there is no nvm") {
+		t.Error(got)
+	}
+	if _, got := how(t, map[string]string{"server.js": ""}, "script: server.js, interpreter: node", ""); got != `1:50: interpreter: there is no program "node" on PATH | install Node.js, or check PATH` {
 		t.Error(got)
 	}
 	if _, got := how(t, map[string]string{"server.js": ""}, "script: server.js", ""); got != `1:26: there is no program "node" on PATH | install Node.js, or check PATH` {
@@ -281,8 +337,8 @@ func FuzzShebang(f *testing.F) {
 	f.Add([]byte("#!/usr/bin/env -S node --a b\nx"))
 	f.Add([]byte("#! /bin/sh -e"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for i, word := range shebang(text) {
-			if word == "" || strings.ContainsAny(word, "\x00\n\r ") || i == 0 && strings.HasPrefix(word, "-") && strings.Contains(string(text), "env") {
+		for _, word := range shebang(text) {
+			if word == "" || strings.ContainsAny(word, "\x00\n\r ") {
 				t.Fatalf("%q: %q", text, word)
 			}
 		}

@@ -101,7 +101,7 @@ func (r *resolver) node() (string, *Error) {
 			return name, nil
 		}
 	}
-	return "", &Error{Key: r.blame("command"), Message: `there is no program "node" on PATH`, Hint: "install Node.js, or check PATH"}
+	return "", &Error{Key: r.key(), Message: `there is no program "node" on PATH`, Hint: "install Node.js, or check PATH"}
 }
 
 // pinned is the node of the version that the app's folder asks for, "" if that is not
@@ -151,7 +151,7 @@ func (r *resolver) toPath(dir string) {
 
 // launchers start the program that they are told to as a child of their own.
 var launchers = strings.Fields(`c8 concurrently cross-env-shell dotenv dotenvx env-cmd forever lerna nest nodemon npm-run-all npm-run-all2 nx nyc
-	pm2 pm2-runtime run-p run-s start-server-and-test ts-node-dev tsnd turbo wait-on`)
+	pm2 pm2-runtime run-p run-s start-server-and-test ts-node-dev tsnd tsx turbo wait-on`)
 
 // starts says why a command of Node's is not itself the program that serves, "" if it
 // is: words are what follows node.
@@ -166,6 +166,15 @@ func starts(words []string) string {
 		}
 	}
 	return ""
+}
+
+// byNode is runNode with the app's own node.
+func (r *resolver) byNode(words []string, called string) *Error {
+	node, err := r.node()
+	if err == nil {
+		r.runNode(node, words, called)
+	}
+	return err
 }
 
 // runNode makes the command one of Node's: words are what follows node. Called is

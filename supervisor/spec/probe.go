@@ -76,7 +76,7 @@ func (a *App) checkProbe(p *Probe) *Error {
 		}
 	case p.HTTP != "" && !isURLPath(p.HTTP):
 		return &Error{Message: expected("a path such as /livez", p.HTTP)}
-	case p.HTTP != "" && len(a.Listen) == 0:
+	case p.HTTP != "" && len(a.Listen) == 0 && a.Node != NodeCluster:
 		return &Error{Message: lacks, Hint: "give it one with listen; or write a URL, http://127.0.0.1:8080" + p.HTTP + " for example"}
 	case p.TCP != "":
 		return a.checkTCP(p.TCP)

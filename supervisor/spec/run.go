@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Run is how an app was told to be run, before it is known by what.
@@ -59,17 +57,17 @@ func (r *resolver) resolve() *Error {
 		split, shell, err := split(line, ofShells)
 		if err != nil {
 			e, _ := errors.AsType[*Error](err)
-			e.Key = r.blame("command")
+			e.Key = r.key()
 			e.Message = e.Key + ": " + e.Message
 			return e
 		}
 		if shell != 0 {
 			return r.shell(line)
 		}
-		words = r.settings(split)
+		words = leadingSettings(split, r.Env)
 	}
 	if len(words) == 0 || words[0] == "" {
-		return &Error{Key: r.blame("command"), Message: "there is no command to run"}
+		return &Error{Key: r.key(), Message: "there is no command to run"}
 	}
 	words = append(words, r.Args...)
 	r.Command = words
@@ -94,172 +92,27 @@ func (r *resolver) resolve() *Error {
 	return r.finish()
 }
 
-// blame is the key to blame for what is to be run: an app of PM2's has a script.
-func (r *resolver) blame(key string) string {
-	if r.Script && key == "command" {
+// key is the one to blame for what is to be run.
+func (r *resolver) key() string {
+	if r.Script {
 		return "script"
 	}
-	return key
+	return "command"
 }
 
-// settings takes NAME=value from the front of a command line into the environment, as
-// a shell does.
-func (r *resolver) settings(words []string) []string {
-	for len(words) > 1 {
+// leadingSettings takes NAME=value from the front of a command into env, as a shell
+// does, and what else only leads to a program: cross-env, env and exec.
+func leadingSettings(words []string, env map[string]string) []string {
+	for len(words) > 0 {
 		key, value, ok := strings.Cut(words[0], "=")
-		if !ok || !isEnvKey(key) {
-			break
+		switch {
+		case ok && isEnvKey(key):
+			env[key] = value
+		case slices.Contains([]string{"cross-env", "env", "exec"}, words[0]) && len(words) > 1 && !strings.HasPrefix(words[1], "-"):
+		default:
+			return words
 		}
-		r.Env[key] = value
 		words = words[1:]
-	}
-	return words
-}
-
-// shell runs a line by a shell.
-func (r *resolver) shell(line string) *Error {
-	main := mainCommand(line)
-	if r.Name == "" {
-		if len(main) > 0 {
-			r.Name = nameOf(main)
-		}
-		if r.Name == "" {
-			r.Name = "sh"
-		}
-	}
-	for _, not := range []struct {
-		key string
-		has bool
-	}{{"args", len(r.Args) > 0}, {"interpreter", r.Interpreter != "" && r.Interpreter != "none"}, {"interpreter_args", len(r.InterpreterArgs) > 0}} {
-		if not.has {
-			return &Error{Key: not.key, Message: "a shell runs the line " + clip(line), Hint: "write all of it into the line; or one program alone, without what only a shell knows"}
-		}
-	}
-	with := "/bin/sh"
-	if !r.opts.NamesOnly && r.look("bash") != "" {
-		with = "bash"
-	}
-	r.Command = []string{with, "-c", execLast(line)}
-	if len(main) > 0 && (r.ExecMode == string(NodeCluster) || r.Counted && r.Instances != 1 && len(r.Listen) == 0 && (isNode(main[0]) || slices.Contains(managers, main[0]))) {
-		r.forked("a shell runs it")
-	}
-	return r.finish()
-}
-
-// byItself runs a command by what its program is.
-func (r *resolver) byItself(words []string) *Error {
-	name, args := words[0], words[1:]
-	bare := !strings.ContainsRune(name, '/')
-	file := r.find(name)
-	switch {
-	case bare && isNode(name) && file != filepath.Join(r.Cwd, name):
-		node, err := r.node()
-		if err == nil {
-			r.runNode(node, args, "")
-		}
-		return err
-	case bare && slices.Contains(managers, name) && file != filepath.Join(r.Cwd, name):
-		return r.wrapper(words)
-	case bare && name == "tsx" && len(args) > 0 && r.find(args[0]) != "" && r.tsx(r.find(args[0])) != "":
-		node, err := r.node()
-		if err == nil {
-			r.runNode(node, append([]string{"--import", r.tsx(r.find(args[0]))}, args...), "")
-		}
-		return err
-	case file == "" && r.Script && bare:
-		if e := checkProgram(r.absolute(name)); e != nil {
-			e.Key = "script"
-			return e
-		}
-	case file == "":
-		r.Command = words // of which the check tells
-		return nil
-	}
-	if script, nodeArgs := nodeScript(file); script != "" {
-		node, err := r.node()
-		if err == nil {
-			r.runNode(node, slices.Concat(nodeArgs, []string{script}, args), filepath.Base(name))
-		}
-		return err
-	}
-	bang, ending := shebangOf(file), filepath.Ext(file)
-	executable := unix.Faccessat(unix.AT_FDCWD, file, unix.X_OK, unix.AT_EACCESS) == nil
-	switch {
-	case ending == ".py" && len(bang) == 1 && strings.HasPrefix(bang[0], "python") && r.python() != "": // env python3
-		return r.byEnding(file, args)
-	case len(bang) > 0 && !executable:
-		if filepath.IsAbs(bang[0]) && !isFile(bang[0]) || !filepath.IsAbs(bang[0]) && r.look(bang[0]) == "" {
-			return &Error{Key: r.blame("command"), Message: fmt.Sprintf("%s: its first line names %s, and there is no such program", file, clip(bang[0]))}
-		}
-		r.runBy(bang, file, args)
-	case len(bang) == 0 && interpreters[ending] != nil:
-		return r.byEnding(file, args)
-	default:
-		r.Command = append([]string{r.findOr(name)}, args...)
-	}
-	return nil
-}
-
-// byInterpreter runs a file by the program that was named.
-func (r *resolver) byInterpreter(words []string) *Error {
-	with, err := Words(r.Interpreter)
-	if err != nil || len(with) == 0 {
-		e := &Error{Message: "there is no program"}
-		if err != nil {
-			e, _ = errors.AsType[*Error](err)
-		}
-		e.Key = "interpreter"
-		return e
-	}
-	file := r.find(words[0])
-	if file == "" && len(r.InterpreterArgs) == 0 && len(with) == 1 { // else it may be the value of an option: -m
-		file = words[0]
-		if !filepath.IsAbs(file) {
-			file = filepath.Join(r.Cwd, file)
-		}
-		e := checkProgram(file)
-		if e == nil {
-			return nil
-		}
-		e.Key = r.blame("command")
-		return e
-	}
-	words = append([]string{}, words...)
-	if file != "" {
-		words[0] = file
-	}
-	name, version, _ := strings.Cut(with[0], "@")
-	switch {
-	case with[0] == "tsx" && r.tsx(file) != "":
-		with = []string{"node", "--import", r.tsx(file)}
-	case with[0] == "python" && r.look("python") == "" && r.look("python3") != "":
-		with[0] = "python3"
-	case name == "node" && version != "":
-		node, err := r.nodeOf(version)
-		if err != nil {
-			return err
-		}
-		with[0] = node
-	}
-	if with[0] == "node" {
-		node, err := r.node()
-		if err != nil {
-			err.Key = "interpreter"
-			return err
-		}
-		with[0] = node
-	}
-	if strings.ContainsRune(with[0], '/') {
-		if with[0] = r.absolute(with[0]); !isFile(with[0]) {
-			return &Error{Key: "interpreter", Message: with[0] + ": no such file", Hint: "a program on PATH is named without a slash, another by its path"}
-		}
-	} else if r.look(with[0]) == "" {
-		return missing("interpreter", with[0])
-	}
-	if isNode(filepath.Base(with[0])) {
-		r.runNode(with[0], append(with[1:], words...), "")
-	} else {
-		r.Command = slices.Concat(with, r.takeArgs(), words)
 	}
 	return nil
 }
@@ -297,58 +150,6 @@ func (r *resolver) ofPython() bool {
 func (r *resolver) takeArgs() []string {
 	r.argsOf = true
 	return r.InterpreterArgs
-}
-
-// find is the file that a command means, "" if there is none.
-func (r *resolver) find(name string) string {
-	here := r.absolute(name)
-	switch {
-	case strings.ContainsRune(name, '/') || r.Script && isFile(here):
-	case r.look(name) != "":
-		return r.look(name)
-	}
-	if isFile(here) {
-		return here
-	}
-	return r.installed(name)
-}
-
-// installed is a program that has been installed for the app's folder alone, and is
-// not on PATH: in node_modules, or in a virtualenv.
-func (r *resolver) installed(name string) string {
-	folders := []string{filepath.Join(r.Cwd, "venv", "bin"), filepath.Join(r.Cwd, ".venv", "bin")}
-	for dir := range above(r.Cwd) {
-		folders = append(folders, filepath.Join(dir, "node_modules", ".bin"))
-	}
-	for _, dir := range folders {
-		if file := filepath.Join(dir, name); !strings.ContainsRune(name, '/') && isFile(file) {
-			return file
-		}
-	}
-	return ""
-}
-
-// findOr is the word for a command that is run as it is.
-func (r *resolver) findOr(name string) string {
-	if file := r.find(name); file != "" && file != r.look(name) {
-		return file
-	}
-	return name
-}
-
-// look finds a program on the app's PATH.
-func (r *resolver) look(name string) string {
-	if filepath.IsAbs(name) {
-		return name
-	}
-	return lookPath(name, r.Cwd, r.path())
-}
-
-func (r *resolver) absolute(file string) string {
-	if filepath.IsAbs(file) {
-		return file
-	}
-	return filepath.Join(r.Cwd, file)
 }
 
 // forked tells that what was to be a cluster is none.

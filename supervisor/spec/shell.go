@@ -129,3 +129,33 @@ func mainCommand(line string) []string {
 	}
 	return words
 }
+
+// shell runs a line by a shell.
+func (r *resolver) shell(line string) *Error {
+	main := mainCommand(line)
+	if r.Name == "" {
+		if len(main) > 0 {
+			r.Name = nameOf(main)
+		}
+		if r.Name == "" {
+			r.Name = "sh"
+		}
+	}
+	for _, not := range []struct {
+		key string
+		has bool
+	}{{"args", len(r.Args) > 0}, {"interpreter", r.Interpreter != "" && r.Interpreter != "none"}, {"interpreter_args", len(r.InterpreterArgs) > 0}} {
+		if not.has {
+			return &Error{Key: not.key, Message: "a shell runs the line " + clip(line), Hint: "write all of it into the line; or one program alone, without what only a shell knows"}
+		}
+	}
+	with := "/bin/sh"
+	if !r.opts.NamesOnly && r.look("bash") != "" {
+		with = "bash"
+	}
+	r.Command = []string{with, "-c", execLast(line)}
+	if len(main) > 0 && (r.ExecMode == string(NodeCluster) || r.Counted && r.Instances != 1 && len(r.Listen) == 0 && (isNode(main[0]) || slices.Contains(managers, main[0]))) {
+		r.forked("a shell runs it")
+	}
+	return r.finish()
+}

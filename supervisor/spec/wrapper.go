@@ -30,7 +30,7 @@ func (r *resolver) wrapper(words []string) *Error {
 		return nil
 	}
 	b := &behind{cwd: r.Cwd, env: map[string]string{}}
-	why := b.follow(words)
+	why := b.follow(append([]string{filepath.Base(words[0])}, words[1:]...))
 	if why == "" && strings.ContainsRune(b.words[0], '/') {
 		file := b.words[0]
 		if !filepath.IsAbs(file) {
@@ -69,7 +69,7 @@ func (b *behind) follow(words []string) (why string) {
 		return b.short(name, words[1:])
 	case slices.Contains(managers, name):
 		return b.npx(words[1:])
-	case isNode(name), name == "tsx" && len(words) > 1:
+	case isNode(name), isTSX(words):
 		b.words = words
 	case slices.Contains(launchers, name):
 		return name + " starts the program itself"
@@ -234,27 +234,10 @@ func scriptCommand(line string) (words []string, env map[string]string, why stri
 	return words, env, ""
 }
 
-// leadingSettings takes NAME=value from the front of a command into env, those of
-// cross-env and env, too.
-func leadingSettings(words []string, env map[string]string) []string {
-	for len(words) > 0 {
-		key, value, ok := strings.Cut(words[0], "=")
-		switch {
-		case ok && isEnvKey(key) && checkSetting(key, value) == nil:
-			env[key] = value
-		case slices.Contains([]string{"cross-env", "env", "exec"}, words[0]):
-		default:
-			return words
-		}
-		words = words[1:]
-	}
-	return nil
-}
-
 // bin is a program of the packages that are installed.
 func (b *behind) bin(name string, args []string) (why string) {
 	switch {
-	case slices.Contains(launchers, name) || name == "tsx" || name == "cross-env":
+	case slices.Contains(launchers, name) || name == "cross-env":
 		return b.follow(append([]string{name}, args...))
 	case name == "" || strings.ContainsAny(name, "/@"): // npx github:…, npx next@14
 		return clip(name) + " is not looked into"

@@ -23,6 +23,8 @@ func TestInClusterModeTheProgramBehindNpmIsRun(t *testing.T) {
 	}
 	for command, want := range map[string]string{
 		"npm start":                    "node server.js (cluster)",
+		"bin/npm start":                "node server.js (cluster)",
+		"bin/npm ci":                   "DIR/bin/npm ci\na: it runs in fork mode, where each process listens by itself: npm ci is not looked into",
 		"npm run start":                "node server.js (cluster)",
 		"npm -s run-script env":        "node server.js (cluster)",
 		"npm start -- --port 80 -- x":  "node server.js --port 80 -- x (cluster)",
@@ -51,7 +53,7 @@ func TestInClusterModeTheProgramBehindNpmIsRun(t *testing.T) {
 		"npm run py":           fork("app.py is no program of Node's"),
 		"npm run open":         fork(`its script "open" is not understood: node 'a`),
 		"npm run no":           fork(`its script "no" starts nothing: A=1`),
-		"npm run slot":         fork("there is no NEKO_SLOT=1 in node_modules/.bin"),
+		"npm run slot":         "1:8: env: NEKO_SLOT is set by neko itself, for each process",
 		"npm run gone":         fork("there is no gone in node_modules/.bin"),
 		"npm run nowhere":      fork(`DIR/package.json has no script "nowhere"`),
 		"npm --prefix x start": fork("npm --prefix is not looked into"),
@@ -125,9 +127,9 @@ func FuzzPackage(f *testing.F) {
 		if (why == "") == (len(words) == 0) {
 			t.Fatalf("%q: %q, %q", line, words, why)
 		}
-		for key, value := range env {
-			if checkSetting(key, value) != nil {
-				t.Fatalf("%q sets %s=%q", line, key, value)
+		for key := range env {
+			if !isEnvKey(key) {
+				t.Fatalf("%q sets %q", line, key)
 			}
 		}
 	})

@@ -7,8 +7,12 @@ const [kind, how = ''] = process.argv.slice(2)
 const waiting = []
 process.on('message', (message) => {
   if (message === 'drains') process.send(message)
-  if (message === 'go') for (const go of waiting.splice(0)) go()
+  if (message === 'go') release()
 })
+process.on('SIGUSR2', release) // for want of a channel
+function release() {
+  for (const go of waiting.splice(0)) go()
+}
 const go = () => new Promise((resolve) => {
   waiting.push(resolve)
   process.send('waits')
@@ -37,12 +41,22 @@ async function answer(request, response) {
     case '/body': {
       let size = 0
       for await (const chunk of request) {
-        if (size === 0) process.send('reads')
+        if (size === 0 && how !== 'quiet') process.send('reads')
         size += chunk.length
       }
       response.end(String(size))
       break
     }
+    case '/set': // keep-alive, as proxies do
+      response.setHeader('Connection', 'keep-alive')
+      response.end('kept')
+      break
+    case '/object':
+      response.writeHead(200, 'OK', { connection: 'keep-alive' }).end('kept')
+      break
+    case '/list':
+      response.writeHead(200, ['Connection', 'keep-alive', 'X-Connection', 'keep-alive']).end('kept')
+      break
     case '/listen': // another server, from now on
       make().listen(0, '127.0.0.1', () => response.end('listens'))
       break
@@ -81,8 +95,11 @@ function make() {
 
 const server = make()
 server.keepAliveTimeout = Number(process.env.KEEP_ALIVE || 0)
+if (process.env.FORK) server.once('listening', () => process.send('listens'))
 server.listen(process.env.SOCKET || 0, process.env.SOCKET ? undefined : '127.0.0.1')
 
 if (how === 'closes') process.on('SIGINT', () => server.close((error) => process.exit(error ? 1 : 0)))
 if (how === 'event') process.on('SIGINT', () => server.on('close', () => process.exit(3)).close())
+let ends = 5
+if (how === 'counts') process.on('SIGINT', () => { ends++; setImmediate(() => process.exit(ends)) })
 if (how === 'message') process.on('message', (message) => { if (message === 'shutdown') process.exit(5) })

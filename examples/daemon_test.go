@@ -1,0 +1,152 @@
+package examples
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nekoctl/neko/supervisor/control"
+)
+
+// program is nekoctl, and bin the folder that it is in.
+var bin, program string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if bin, err = os.MkdirTemp("", "neko-examples"); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			return 1
+		}
+		defer os.RemoveAll(bin)
+		program = filepath.Join(bin, "nekoctl")
+		if err := build(program, "../cmd/nekoctl"); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// lookAtSources opens the folders of what is built, so that go test does not show
+// a result from its cache when something in them has changed. It takes notice
+// only while a test runs.
+func lookAtSources(t *testing.T) {
+	t.Helper()
+	for _, folder := range []string{"go", "../cmd/nekoctl", "../supervisor"} {
+		err := filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func build(binary, folder string) error {
+	cmd := exec.Command("go", "build", "-o", binary, folder)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", folder, err, out)
+	}
+	return nil
+}
+
+// daemon is a nekoctl with a home of its own that runs an example.
+type daemon struct {
+	t   *testing.T
+	env []string
+	app string
+}
+
+// start starts an example from a copy of its folder, on the address given in the
+// place of 127.0.0.1:8000.
+func start(t *testing.T, file, address string) *daemon {
+	t.Helper()
+	lookAtSources(t)
+	dir, err := os.MkdirTemp("", "example") // t.TempDir's paths are too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.CopyFS(filepath.Join(dir, "app"), os.DirFS(filepath.Dir(file))); err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasPrefix(file, "go/") {
+		if err := build(filepath.Join(dir, "app", "hello"), "./go"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := filepath.Join(dir, "app", filepath.Base(file))
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := strings.NewReplacer("listen: 8000", "listen: "+address, "127.0.0.1:8000", address).Replace(string(text))
+	if err := os.WriteFile(config, []byte(moved), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{t: t, env: append(environment(), "NEKO_HOME="+filepath.Join(dir, "home"))}
+	t.Cleanup(d.end)
+	d.nekoctl("start", config)
+	d.app = d.list()[0].Name
+	return d
+}
+
+// nekoctl gives a command and returns what it printed.
+func (d *daemon) nekoctl(args ...string) string {
+	d.t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.Env = d.env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("nekoctl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func (d *daemon) list() (list []control.Process) {
+	d.t.Helper()
+	d.ask(&list, "list")
+	return list
+}
+
+func (d *daemon) describe() (app control.AppDetail) {
+	d.t.Helper()
+	d.ask(&app, "describe", d.app)
+	return app
+}
+
+func (d *daemon) ask(answer any, args ...string) {
+	d.t.Helper()
+	out := d.nekoctl(append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), answer); err != nil {
+		d.t.Fatalf("nekoctl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// waitFor looks until something is so.
+func (d *daemon) waitFor(what string, is func() bool) {
+	d.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(30 * time.Second); !is(); <-tick.C {
+		if time.Now().After(end) {
+			d.t.Fatalf("waited 30 s for this: %s\n%s", what, d.nekoctl("describe", d.app))
+		}
+	}
+}
+
+func (d *daemon) end() {
+	if d.t.Failed() {
+		cmd := exec.Command(program, "logs", "--nostream", "--lines", "30")
+		cmd.Env = d.env
+		out, _ := cmd.CombinedOutput()
+		d.t.Logf("%s", out)
+	}
+	d.nekoctl("kill")
+}

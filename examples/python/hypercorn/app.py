@@ -1,0 +1,11 @@
+import os
+
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        raise NotImplementedError(scope["type"])
+    while (await receive()).get("more_body"):
+        pass  # hypercorn ends a connection whose request nobody has read
+    body = b"hello from %d\n" % os.getpid()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
