@@ -56,9 +56,9 @@ fuzz: ## every fuzzer for a minute, one after the other
 		done; \
 	done
 
-# NEKO_CHAOS_ROW=REGEXP takes some of its rows, NEKO_CHAOS_SEED=N repeats the
+# NEKO_CHAOS_ROW=REGEXP takes some of its rows (those of Node: ', http$$'), NEKO_CHAOS_SEED=N repeats the
 # choices of an earlier run.
-chaos: ## the whole matrix of docs/guarantees.md, half an hour; root for all of it
+chaos: ## the whole matrix of docs/guarantees.md, an hour; root for all of it, node and npm
 	CGO_ENABLED=0 NEKO_CHAOS=whole $(GO) test ./scripts/chaos -run Matrix -count 1 -timeout 0 -v $(ARGS)
 
 bench: build ## start, crash, memory, and what clients lose, each beside PM2; needs node and npm

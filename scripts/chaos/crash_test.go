@@ -31,7 +31,7 @@ func killWorkers(s *stage, _ int) {
 func (s *stage) freeze(a *app, pid int) {
 	s.Helper()
 	s.stop(pid)
-	a.accepted += int64(sockets(s, pid) - 1) // less the listener
+	a.accepted += int64(sockets(s, pid) - a.sockets)
 }
 
 func (s *stage) kill(pids ...int) {

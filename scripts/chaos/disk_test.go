@@ -145,7 +145,7 @@ func (s *stage) spoilt(i int, spoil, mend func()) {
 func spoilState(s *stage, i int) {
 	file := filepath.Join(s.home, "state.json")
 	before := s.online()
-	printed := s.apps[1].lines.last()
+	printed := s.printed()
 	s.killDaemon()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -169,6 +169,6 @@ func spoilState(s *stage, i int) {
 		s.Fatal(err)
 	}
 	s.untouched(before)
-	s.apps[1].lines.nobodyRead(printed, 4*s.size.clients)
+	s.nobodyRead(printed)
 	s.pass()
 }

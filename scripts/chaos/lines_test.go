@@ -12,7 +12,7 @@ import (
 	"sync"
 )
 
-// lines is what the clients of the foreign program were told: each answer is a
+// lines is what the clients of an app were told that prints: each answer is a
 // line that the program printed before it gave it, "<pid> <number>".
 type lines struct {
 	mu       sync.Mutex
@@ -86,14 +86,14 @@ func (l *lines) excused(pid, n int) bool {
 
 var confession = regexp.MustCompile(`\[neko\] ([0-9]+) bytes of output were lost here: [^\n]*\n`)
 
-// audit reads the log files of a folder: every process's lines have to be there,
+// audit reads an app's log files: every process's lines have to be there,
 // whole, once, in order and without a gap, as far as clients were answered. A
 // line that is not is counted by what is wrong with it.
 //
 // Where the daemon has confessed a loss, the loss has to be as large as it says,
 // to the byte: then its lines count as "confessed".
-func (l *lines) audit(folder string) (cell, error) {
-	files, err := filepath.Glob(filepath.Join(folder, "foreign-out-*.log"))
+func (l *lines) audit(pattern string) (cell, error) {
+	files, err := filepath.Glob(pattern)
 	if err != nil {
 		return cell{}, err
 	}

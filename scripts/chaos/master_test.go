@@ -70,11 +70,11 @@ func killKeeper(s *stage, _ int) {
 // what they print meanwhile is read by nobody.
 func killBoth(s *stage, _ int) {
 	before := s.online()
-	printed := s.apps[1].lines.last()
+	printed := s.printed()
 	s.killDaemon()
 	s.pass()
 	s.untouched(before)
-	s.apps[1].lines.nobodyRead(printed, 4*s.size.clients)
+	s.nobodyRead(printed)
 	s.pass()
 	reload(s, 0)
 }

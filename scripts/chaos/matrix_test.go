@@ -1,13 +1,15 @@
 // Package chaos does to a running system what happens to systems, under load,
 // and counts what the clients lose: the real nekoctl and neko-api, as they are
-// shipped, a program of another make, and the project's own load client, which
-// forgives nothing. What may be lost is in docs/guarantees.md.
+// shipped, a program of another make, programs of Node's that know nothing of
+// neko, and the project's own load client, which forgives nothing. What may be
+// lost is in docs/guarantees.md.
 //
 // `go test ./scripts/chaos` does each thing once, `make chaos` the whole matrix,
-// and prints it.
+// and prints it. Of Node's programs the short form has http, and some events.
 //
 //	NEKO_CHAOS=whole      the whole matrix
-//	NEKO_CHAOS_ROW=scale  only rows whose event has this regular expression
+//	NEKO_CHAOS_ROW=scale  only rows whose event has this regular expression; those
+//	                      with Node's programs end with ", http" and so on
 //	NEKO_CHAOS_SEED=N     the choices of an earlier run
 package chaos
 
@@ -30,6 +32,7 @@ type row struct {
 	do        func(s *stage, i int)
 	after     func(s *stage) // while there is load still
 	rest      func(s *stage) // when it has ended
+	wholeOnly bool           // it is not in a short run
 }
 
 var matrix = []row{
@@ -76,31 +79,77 @@ func TestMatrix(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, row := range matrix {
-		if !only.MatchString(row.event) {
-			continue
-		}
-		times := max(row.times[column], 1)
-		title := row.event
-		if times > 1 {
-			title += fmt.Sprintf(" ×%d", times)
-		}
-		ok := t.Run(row.event, func(t *testing.T) {
-			t.Logf("NEKO_CHAOS_SEED=%d", seed)
-			s := setUp(t, newDaemon(t, row.prepare), size, seed, row.instances, row.keys)
-			defer s.finish(title)
-			row.run(s, times)
-		})
-		if len(results) == 0 || results[len(results)-1].row != title { // it has not come to the load
-			note := "skipped"
-			if !ok {
-				note = "not started"
-			}
-			results = append(results, result{row: title, app: note, broken: !ok})
+	found := false
+	for _, c := range casts() {
+		if row := c.row; only.MatchString(c.name()) && !(row.wholeOnly && column == 0) {
+			found = true
+			c.play(t, size, max(row.times[column], 1), seed)
 		}
 	}
-	if len(results) == 0 {
+	if !found {
 		t.Fatalf("no event of the matrix is like %s", only)
+	}
+}
+
+// cast is who an event happens to.
+type cast struct {
+	row
+	kind string // of Node's programs, "" if it is the native ones
+	apps func(*testing.T) []*app
+}
+
+func (c cast) name() string {
+	if c.kind == "" {
+		return c.event
+	}
+	return c.event + ", " + c.kind
+}
+
+// casts are all there are, in the order of the matrix.
+func casts() (all []cast) {
+	for _, row := range matrix {
+		all = append(all, cast{row, "", func(*testing.T) []*app { return native() }})
+	}
+	for _, row := range nodeMatrix {
+		for _, k := range kinds {
+			row.wholeOnly = row.wholeOnly || k.module != ""
+			all = append(all, cast{row, k.name, func(t *testing.T) []*app { return nodeApps(t, k.name, k.module) }})
+		}
+	}
+	return all
+}
+
+// forNode is a size for programs of Node's. Of slow requests fewer are enough, where three
+// kinds of programs would wait for them; and what waits for a process to start
+// waits longer, for that takes Node a second on a machine so busy.
+func (s size) forNode() size {
+	s.requests[2] = min(s.requests[2], 2000)
+	s.soon = 5 * time.Second
+	return s
+}
+
+// play has the event happen to its cast, and writes the lines of the matrix.
+func (c cast) play(t *testing.T, size size, times int, seed uint64) {
+	title, before := c.event, len(results)
+	if times > 1 {
+		title += fmt.Sprintf(" ×%d", times)
+	}
+	if c.kind != "" {
+		size = size.forNode()
+	}
+	ok := t.Run(c.name(), func(t *testing.T) {
+		t.Logf("NEKO_CHAOS_SEED=%d", seed)
+		apps := c.apps(t)
+		s := setUp(t, newDaemon(t, c.prepare), size, seed, apps, c.instances, c.keys)
+		defer s.finish(title)
+		c.run(s, times)
+	})
+	if len(results) == before { // it has not come to the load
+		note := "skipped"
+		if !ok {
+			note = "not started"
+		}
+		results = append(results, result{row: title, app: note, broken: !ok})
 	}
 }
 

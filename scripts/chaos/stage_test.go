@@ -35,7 +35,7 @@ var (
 
 var modes = [3]load.Mode{load.NewConnection, load.KeepAlive, load.Slow}
 
-// stage is a daemon with both apps under load, while something happens to it.
+// stage is a daemon with its apps under load, while something happens to it.
 type stage struct {
 	*testing.T
 	*daemon
@@ -44,20 +44,37 @@ type stage struct {
 	apps []*app
 }
 
-// app is one of the two kinds of workers and its clients.
+// app is one of the kinds of workers and its clients.
 type app struct {
 	name     string
+	keys     string // its lines of neko.yaml
+	sockets  int    // that a worker has without a client
+	path     string // of a request
 	url      string
 	livez    string
 	body     string
 	check    func(*load.Response) error
 	loads    []*load.Run
-	lines    *lines // of the foreign program
+	lines    *lines // if it prints one for each request
 	accepted int64  // connections that workers had when they were killed
 }
 
-// setUp starts both apps with n instances and further keys of neko.yaml.
-func setUp(t *testing.T, d *daemon, size size, seed uint64, n int, keys string) *stage {
+// native are neko-api, and a program that keeps the worker contract by itself. Both
+// commands begin with the latter, which does what setFault says and then goes on as
+// the app.
+func native() []*app {
+	const keys = "listen: 127.0.0.1:0\nwait_ready: true\n"
+	heard := newLines()
+	return []*app{
+		{name: "neko-api", keys: "command: " + foreign + " " + nekoAPI + "\nlisten_pid: false\n" + keys, sockets: 1,
+			path: "graphql", body: query, check: checkActors},
+		{name: "foreign", keys: "command: " + foreign + "\n" + keys, sockets: 1,
+			body: "a question", check: func(r *load.Response) error { return heard.hear(r.Body) }, lines: heard},
+	}
+}
+
+// setUp starts the apps with n instances and further keys of neko.yaml.
+func setUp(t *testing.T, d *daemon, size size, seed uint64, apps []*app, n int, keys string) *stage {
 	t.Helper()
 	if text, err := os.ReadFile(store()); err == nil {
 		file := filepath.Join(d.dir, "api.db")
@@ -66,39 +83,30 @@ func setUp(t *testing.T, d *daemon, size size, seed uint64, n int, keys string) 
 		}
 		d.give(file)
 	}
-	s := &stage{T: t, daemon: d, size: size, rand: rand.New(rand.NewPCG(seed, 0))}
-	heard := newLines()
-	s.apps = []*app{
-		{name: "neko-api", body: query, check: checkActors},
-		{name: "foreign", body: "a question", check: func(r *load.Response) error { return heard.hear(r.Body) }, lines: heard},
-	}
+	s := &stage{T: t, daemon: d, size: size, rand: rand.New(rand.NewPCG(seed, 0)), apps: apps}
 	s.nekoctl("start", s.configure(n, keys))
-	list := s.list()
 	for _, a := range s.apps {
-		i := slices.IndexFunc(list, func(p control.Process) bool { return p.Name == a.name })
-		a.url = "http://" + list[i].Listeners[0] + "/"
-		a.livez = a.url + "livez"
+		var where []string
+		s.waitFor(a.name+" listens", func() bool { // Node's may be online before
+			where = a.of(s.list())[0].Listeners
+			return len(where) > 0
+		})
+		base := "http://" + where[0] + "/"
+		a.url, a.livez = base+a.path, base+"livez"
 	}
-	s.apps[0].url += "graphql"
 	return s
 }
 
-// configure writes the neko.yaml. Both commands begin with the foreign program,
-// which does what setFault says and then goes on as the app.
+// configure writes the neko.yaml.
 func (s *stage) configure(n int, keys string) string {
 	s.Helper()
 	var b strings.Builder
 	b.WriteString("apps:\n")
 	for _, a := range s.apps {
-		command, more := foreign, ""
-		if a.name == "neko-api" {
-			command, more = command+" "+nekoAPI, "    listen_pid: false\n"
-		}
-		fmt.Fprintf(&b, "  - name: %s\n    command: %s\n    instances: %d\n    listen: 127.0.0.1:0\n    wait_ready: true\n%s", a.name, command, n, more)
-		for line := range strings.Lines(keys) {
+		fmt.Fprintf(&b, "  - name: %s\n    instances: %d\n", a.name, n)
+		for line := range strings.Lines(a.keys + keys) {
 			b.WriteString("    " + line)
 		}
-		b.WriteString("\n")
 	}
 	file := filepath.Join(s.dir, "neko.yaml")
 	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
@@ -227,7 +235,7 @@ func (s *stage) audit(a *app) (c cell) {
 	defer tick.Stop()
 	for end := time.Now().Add(5 * time.Second); ; <-tick.C {
 		var err error
-		if c, err = a.lines.audit(filepath.Join(s.home, "logs")); err != nil {
+		if c, err = a.lines.audit(filepath.Join(s.home, "logs", a.name+"-out-*.log")); err != nil {
 			s.Error(err)
 			return c
 		}
@@ -237,7 +245,7 @@ func (s *stage) audit(a *app) (c cell) {
 	}
 }
 
-// eachApp does something to both apps at the same time.
+// eachApp does something to all apps at the same time.
 func (s *stage) eachApp(do func(*app) error) {
 	s.Helper()
 	errs := make([]error, len(s.apps))
@@ -292,4 +300,25 @@ func (s *stage) victim(a *app) control.Process {
 	s.Helper()
 	list := a.of(s.online())
 	return list[s.rand.IntN(len(list))]
+}
+
+// nobodyRead is [lines.nobodyRead] of all apps that print, from what they had printed
+// before.
+func (s *stage) nobodyRead(printed []map[int]int) {
+	for i, a := range s.apps {
+		if a.lines != nil {
+			a.lines.nobodyRead(printed[i], 4*s.size.clients)
+		}
+	}
+}
+
+// printed is what each app has so far, for nobodyRead.
+func (s *stage) printed() []map[int]int {
+	last := make([]map[int]int, len(s.apps))
+	for i, a := range s.apps {
+		if a.lines != nil {
+			last[i] = a.lines.last()
+		}
+	}
+	return last
 }

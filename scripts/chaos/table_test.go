@@ -146,7 +146,7 @@ func TestAnAuditFindsEveryKindOfLoss(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := l.audit(folder); err != nil || got.String() != c.want {
+		if got, err := l.audit(folder + "/foreign-out-*.log"); err != nil || got.String() != c.want {
 			t.Errorf("%s: %q, not %q (%v)", c.name, got, c.want, err)
 		}
 	}

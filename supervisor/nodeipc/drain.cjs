@@ -3,8 +3,9 @@
 // server.close() cuts idle keep-alive connections, whose clients may be writing,
 // and answers the busy ones as if they had a future.
 //
-// It is loaded before the program (node --require) and does nothing until the
-// supervisor says over the IPC channel
+// It is loaded before the program (node --require) and does nothing but keep that
+// alive while nobody reads what it prints, until the supervisor says over the IPC
+// channel
 //
 //   {"cmd":"NODE_NEKO","act":"drain","soft":MS,"hard":MS,"end":"signal"|"message"}
 //
@@ -50,6 +51,27 @@ class Living {
   }
 }
 
+// outliveReader keeps a program alive that prints while nobody reads: while the
+// supervisor is gone, even console.log would end it with EPIPE. The stream is
+// not looked at before the program does.
+function outliveReader(name) {
+  const property = Object.getOwnPropertyDescriptor(process, name)
+  let seen
+  Object.defineProperty(process, name, {
+    ...property,
+    get() {
+      const stream = property.get.call(this)
+      if (stream !== seen) {
+        seen = stream
+        stream.on('error', (error) => {
+          if (error.code !== 'EPIPE' && stream.listenerCount('error') === 1) throw error // as if we did not listen
+        })
+      }
+      return stream
+    }
+  })
+}
+
 // quietly keeps from the program what goes wrong here.
 function quietly(act) {
   try { act() } catch {}
@@ -58,6 +80,8 @@ function quietly(act) {
 // Worker threads load it too: they have no channel, and asking for it throws.
 if (require('node:worker_threads').isMainThread && process.channel && !net.Server[loaded]) {
   Object.defineProperty(net.Server, loaded, { value: true })
+  quietly(() => outliveReader('stdout'))
+  quietly(() => outliveReader('stderr'))
   quietly(install)
 }
 
