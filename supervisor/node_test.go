@@ -215,10 +215,10 @@ func TestASpareOfNodesTakesOver(t *testing.T) {
 func TestAListenerOfOneWorkerGetsItsConnections(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
-	list := d.start(nodeApp(t, "api", 3, server+`
+	d.start(nodeApp(t, "api", 3, server+`
 if (process.env.NODE_APP_INSTANCE === '1') http.createServer(answer).listen(process.env.ADMIN_PATH || 0, '127.0.0.1')
-`)).Processes
-	list = d.until("both are there", func(l []control.Process) bool { return len(l[0].Listeners) == 2 })
+`))
+	list := d.until("both are there", func(l []control.Process) bool { return len(l[0].Listeners) == 2 })
 	for _, at := range list[0].Listeners {
 		who := answers(t, at, 30)
 		if one := len(who) == 1; one {
