@@ -132,7 +132,7 @@ func TestWhatNoSaveWouldHaveWrittenIsDamaged(t *testing.T) {
 		`{"version":1,"apps":[{}]}`: "app 1: ",
 		`{"version":1,"apps":[{"app":{"name":"../up","command":["/bin/x"],"cwd":"/"}}]}`:                                                                "app 1: ",
 		`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"here"}}]}`:                                                                 `app 1: its folder is "here"`,
-		`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"/","instances":-1}}]}`:                                                     "app 1: ",
+		`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"/","instances":-2000}}]}`:                                                  "app 1: ",
 		`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"/"}},{"app":{"name":"x","command":["/bin/x"],"cwd":"/"},"stopped":true}]}`: "two apps x",
 	} {
 		if _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
