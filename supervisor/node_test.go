@@ -459,3 +459,21 @@ if (require('node:fs').existsSync(process.env.FAT)) globalThis.fat = Buffer.allo
 		t.Errorf("%d of %d requests failed: %s", len(wrong), n, wrong[0])
 	}
 }
+
+func TestANodeProgramIsReloadedWhenItsFilesChange(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := nodeApp(t, "api", 2, server)
+	a.Watch = []string{t.TempDir()}
+	list := d.start(a).Processes
+	stop := hammer(t, "http://"+address(t, list)+"/")
+	if err := os.WriteFile(filepath.Join(a.Watch[0], "route.js"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.until("both are new", func(l []control.Process) bool {
+		return l[0].PID != list[0].PID && l[1].PID != list[1].PID && states(l) == "api:0 online, api:1 online"
+	})
+	if n, wrong := stop(); len(wrong) > 0 {
+		t.Errorf("%d of %d requests failed: %s", len(wrong), n, wrong[0])
+	}
+}
