@@ -100,6 +100,16 @@ func (m *master) drainScript(a *app) (string, error) {
 	return path, err
 }
 
+// removeDrainScripts removes what [master.drainScript] has written, and the masters
+// before this one.
+func removeDrainScripts(folder string) {
+	scripts, _ := filepath.Glob(filepath.Join(folder, "drain-*.cjs"))
+	unfinished, _ := filepath.Glob(filepath.Join(folder, ".drain-*.cjs*"))
+	for _, path := range append(scripts, unfinished...) {
+		_ = os.Remove(path) // the folder stays with it, and is tried again with the next last app
+	}
+}
+
 // variables are those by which Node finds the channel, of which the process has the end
 // at fd.
 func (p *process) variables(fd int) []string {

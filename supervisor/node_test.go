@@ -231,17 +231,23 @@ if (process.env.NODE_APP_INSTANCE === '1') http.createServer(answer).listen(proc
 	t.Error("no listener is of one worker")
 }
 
+// freePort is one on which nobody listens.
+func freePort(t *testing.T) int {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free.Close()
+	return free.Addr().(*net.TCPAddr).Port
+}
+
 func TestAnAddressThatNobodyListensOnAnyMoreIsClosed(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	a := nodeApp(t, "api", 2, server)
 	before := address(t, d.start(a).Processes)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
+	port := freePort(t)
 	a.Env["PORT"] = fmt.Sprint(port)
 	d.start(a)
 	list := d.until("the old address has gone", func(l []control.Process) bool { return len(l[0].Listeners) == 1 })
@@ -251,6 +257,50 @@ func TestAnAddressThatNobodyListensOnAnyMoreIsClosed(t *testing.T) {
 	if conn, err := net.Dial("tcp", before); err == nil {
 		conn.Close()
 		t.Error("the address before takes connections")
+	}
+}
+
+// A process that is killed says nothing of what it listened on.
+func TestTheAddressOfAKilledPredecessorIsClosed(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := nodeApp(t, "api", 1, server)
+	a.DrainTimeout, a.KillTimeout = spec.Duration(100*time.Millisecond), spec.Duration(100*time.Millisecond)
+	list := d.start(a).Processes
+	before := address(t, list)
+	d.freeze(list[0].PID)
+	a.Env["PORT"] = fmt.Sprint(freePort(t))
+	d.start(a)
+	d.until("the old address has gone", func(l []control.Process) bool {
+		return len(l[0].Listeners) == 1 && l[0].Listeners[0] != before
+	})
+	if conn, err := net.Dial("tcp", before); err == nil {
+		conn.Close()
+		t.Error("the address before takes connections")
+	}
+}
+
+// The script that Node programs load does not stay behind.
+func TestNothingStaysInTheRunFolderOfADaemonThatHasEnded(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	list := d.start(nodeApp(t, "api", 1, server), web("web", 1)).Processes
+	folder := ""
+	for line := range strings.Lines(environment(t, list[0].PID)) {
+		if dir, ok := strings.CutPrefix(strings.TrimSpace(line), "NEKO_RUN_DIR="); ok {
+			folder = filepath.Dir(dir)
+		}
+	}
+	if scripts, _ := filepath.Glob(filepath.Join(folder, "drain-*.cjs")); len(scripts) != 1 {
+		t.Fatalf("in %s is %v", folder, scripts)
+	}
+	d.command("delete", "web")
+	d.command("reload", "api")
+	if _, err := d.Kill(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(folder); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", folder, err)
 	}
 }
 

@@ -141,9 +141,22 @@ func (m *master) removeRunDir(a *app) {
 	if err := os.RemoveAll(a.runDir); err != nil {
 		m.log("%v", err)
 	}
-	_ = os.Remove(filepath.Dir(a.runDir)) // unless others have theirs there
+	parent := filepath.Dir(a.runDir)
+	if !m.othersHaveRunDir(a) {
+		removeDrainScripts(parent)
+	}
+	_ = os.Remove(parent) // unless others have theirs there
 	a.runDir, a.toldStopping = "", false
 	m.warn("run folder "+a.name, "")
+}
+
+func (m *master) othersHaveRunDir(a *app) bool {
+	for _, other := range m.apps {
+		if other != a && other.runDir != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (a *app) isToldStopping() bool {
