@@ -188,7 +188,7 @@ func (n native) company(p *process, way socket.Leads) (others []int) {
 			if s != p.slot && way == socket.ToOne {
 				continue
 			}
-			for _, q := range append([]*process{s.serving, s.starting, s.standIn, s.spare}, s.leaving...) {
+			for _, q := range s.processes() {
 				if q != nil && q != p {
 					others = append(others, q.PID)
 				}

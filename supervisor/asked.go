@@ -77,20 +77,23 @@ func (m *master) askFor(a *app, q nodeipc.Query) (group int, err error) {
 	if hole < 0 && len(a.asked) >= maxAsked {
 		return 0, unix.EMFILE
 	}
-	g, err := m.openAsked(a, want)
+	if hole < 0 {
+		hole = len(a.asked)
+	}
+	group = len(a.spec.Listen) + hole
+	g, err := m.openAsked(a, group, want)
 	if err != nil {
 		return 0, err
 	}
-	if hole < 0 {
-		hole = len(a.asked)
+	want.Address = g.Address // with its port
+	if hole == len(a.asked) {
 		a.asked, a.groups = append(a.asked, want), append(a.groups, g)
 	} else {
-		a.asked[hole], a.groups[len(a.spec.Listen)+hole] = want, g
+		a.asked[hole], a.groups[group] = want, g
 	}
-	a.asked[hole].Address = g.Address // with its port
 	m.recordApp(a)
 	m.depositSockets(a)
-	return len(a.spec.Listen) + hole, nil
+	return group, nil
 }
 
 // share makes data what all have in common who listen on a group, if the first of them
@@ -123,9 +126,9 @@ func (l askedListener) wanted() askedListener {
 // openAsked opens a group for all slots of an app. The file of a unix socket is made
 // with the rights of the app's user: root's master must not make one where that user
 // could not.
-func (m *master) openAsked(a *app, want askedListener) (g *socket.Group, err error) {
+func (m *master) openAsked(a *app, group int, want askedListener) (g *socket.Group, err error) {
 	open := func() {
-		g, err = m.openGroup(a.name, len(a.spec.Listen)+len(a.asked), want.Listener, max(a.size, len(a.slots)), a.spec.Balance == spec.BalanceShared)
+		g, err = m.openGroup(a.name, group, want.Listener, max(a.size, len(a.slots)), a.spec.Balance == spec.BalanceShared)
 	}
 	uid, gid := runsAs(a.spec)
 	if want.Network != "unix" || uid == os.Geteuid() {

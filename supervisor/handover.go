@@ -231,12 +231,15 @@ func (m *master) estate() (keeper.Estate, error) {
 			e.Files[name] = fds
 		}
 	}
-	for name, p := range m.lines {
+	for _, p := range m.processes {
+		if p.channel == nil {
+			continue
+		}
 		fd, err := p.channel.Dup()
 		if err != nil {
 			return e, err
 		}
-		e.Files[name] = []int{fd}
+		e.Files[p.channelName()] = []int{fd}
 	}
 	return e, nil
 }

@@ -78,7 +78,6 @@ type master struct {
 	leaves        bool                // there will be: this one ends
 	piped         map[string]*process // whose pipes are not at their ends, by their names
 	triggers      map[*trigger]bool
-	lines         map[string]*process // of which the channel is open, by its name
 	keeperGone    bool
 	given         []keeper.Given       // sockets of the service manager that no app has
 	taken         []string             // those that an app has, and is not deposited with yet
@@ -145,7 +144,7 @@ func newMaster(conn holder) *master {
 		conn: conn, held: map[string][]int{}, inbox: make(chan func()), ended: make(chan struct{}),
 		signals: make(chan os.Signal, 16),
 		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
-		watchers: map[*watcher]bool{}, piped: map[string]*process{}, lines: map[string]*process{}, triggers: map[*trigger]bool{}, warnings: map[string]string{},
+		watchers: map[*watcher]bool{}, piped: map[string]*process{}, triggers: map[*trigger]bool{}, warnings: map[string]string{},
 		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
 	}
 }

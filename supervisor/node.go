@@ -129,7 +129,6 @@ func (m *master) useChannel(p *process, fd int, resume bool) {
 		return
 	}
 	p.channel = channel
-	m.lines[p.channelName()] = p
 	go func() {
 		for {
 			message, err := channel.Read()
@@ -165,7 +164,6 @@ func (m *master) hangUp(p *process, why error) {
 		m.log("close the channel of %s: %v", p.slot, err)
 	}
 	p.channel = nil
-	delete(m.lines, p.channelName())
 	m.withdraw(p.channelName())
 }
 

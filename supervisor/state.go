@@ -141,8 +141,10 @@ func (m *master) state() *state {
 	for name, p := range m.piped {
 		s.Inodes[name] = p.inodes
 	}
-	for name, p := range m.lines {
-		s.Inodes[name] = p.lineInode
+	for _, p := range m.processes {
+		if p.channel != nil {
+			s.Inodes[p.channelName()] = p.lineInode
+		}
 	}
 	return s
 }

@@ -89,6 +89,9 @@ func Adopt(network, address string, shared bool, fds []int) (*Group, error) {
 
 func (g *Group) isTCP() bool { return strings.HasPrefix(g.Network, "tcp") }
 
+// listens says that connections come to it, and not packets.
+func (g *Group) listens() bool { return g.isTCP() || g.Network == "unix" }
+
 // Steerable says whether connections can be kept from a single slot.
 func (g *Group) Steerable() bool { return !g.shared && !g.blind && !g.alone }
 
@@ -359,7 +362,7 @@ func (g *Group) FDs() []int { return g.fds }
 // Relisten restores what a worker may have changed on the description that it
 // shares with the master: Node sets the backlog to 511.
 func (g *Group) Relisten(i int) error {
-	if fd := g.FD(i); fd >= 0 && (g.isTCP() || g.Network == "unix") {
+	if fd := g.FD(i); fd >= 0 && g.listens() {
 		return unix.Listen(fd, backlog)
 	}
 	return nil
@@ -415,7 +418,7 @@ func (g *Group) Lent() bool { return g.lent }
 func (g *Group) Close() error {
 	var errs []error
 	for i, fd := range g.fds {
-		if !(i == 0 && g.lent) && (g.isTCP() || g.Network == "unix") {
+		if !(i == 0 && g.lent) && g.listens() {
 			errs = append(errs, unix.Shutdown(fd, unix.SHUT_RD))
 		}
 		errs = append(errs, unix.Close(fd))
