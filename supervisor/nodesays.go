@@ -17,7 +17,7 @@ import (
 const (
 	mostMetrics = 256
 	mostActions = 64
-	mostText    = 1 << 10 // bytes of a metric or an action
+	mostText    = 1 << 10 // bytes of a metric with its name, or an action
 	mostReply   = 64 << 10
 )
 
@@ -29,7 +29,7 @@ func (m *master) hearProgram(p *process, text json.RawMessage) {
 		m.saysReady(p)
 	case nodeipc.Metrics:
 		for name, metric := range said.Metrics() {
-			if _, known := p.metrics[name]; len(metric) > mostText || !known && len(p.metrics) >= mostMetrics {
+			if _, known := p.metrics[name]; len(name)+len(metric) > mostText || !known && len(p.metrics) >= mostMetrics {
 				continue
 			}
 			if p.metrics == nil {
