@@ -511,11 +511,13 @@ func (m *master) until(cond func() bool) {
 // A reporter is told of the steps of a command.
 type reporter interface {
 	report(control.Progress)
+	reply(control.Reply)
 }
 
 type quiet struct{}
 
 func (quiet) report(control.Progress) {}
+func (quiet) reply(control.Reply)     {}
 
 // tell reports a slot's state to the commands that look on.
 func (m *master) tell(s *slot, message string) {

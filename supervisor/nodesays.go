@@ -52,7 +52,7 @@ func (m *master) hearProgram(p *process, text json.RawMessage) {
 		for t := range m.triggers {
 			if t.action == name && t.waits[p] {
 				delete(t.waits, p)
-				t.replies = append(t.replies, control.Reply{Name: p.slot.app.name, ID: p.slot.id, Value: value})
+				t.reply(control.Reply{Name: p.slot.app.name, ID: p.slot.id, Value: value})
 			}
 		}
 	}

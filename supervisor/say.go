@@ -123,22 +123,22 @@ func (s spoken) write(text []byte) error {
 
 // trigger is an action that is under way.
 type trigger struct {
-	action  string
-	waits   map[*process]bool
-	replies []control.Reply
+	reporter
+	action string
+	waits  map[*process]bool
 }
 
 // runAction runs an action of @pm2/io in all processes of the targets that have it, and
-// returns what they have answered.
-func (m *master) runAction(q control.TriggerRequest) (replies []control.Reply, err error) {
+// reports what they answer.
+func (m *master) runAction(r reporter, q control.TriggerRequest) error {
 	if len(q.Parameter) > 0 && !json.Valid(q.Parameter) {
-		return nil, failure("", "the parameter is no JSON")
+		return failure("", "the parameter is no JSON")
 	}
 	list, err := m.choose(q.Targets)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	t := &trigger{action: q.Action, waits: map[*process]bool{}}
+	t := &trigger{reporter: r, action: q.Action, waits: map[*process]bool{}}
 	var known []string
 	asked := 0
 	m.do(func() {
@@ -163,7 +163,7 @@ func (m *master) runAction(q control.TriggerRequest) (replies []control.Reply, e
 	})
 	defer m.do(func() { delete(m.triggers, t) })
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if asked == 0 {
 		slices.Sort(known)
@@ -171,7 +171,7 @@ func (m *master) runAction(q control.TriggerRequest) (replies []control.Reply, e
 		if known = slices.Compact(known); len(known) > 0 {
 			hint = "there is " + strings.Join(known, ", ")
 		}
-		return nil, failure(hint, "no process has an action %q", q.Action)
+		return failure(hint, "no process has an action %q", q.Action)
 	}
 	late := false
 	timer := time.AfterFunc(time.Duration(q.TimeoutMS)*time.Millisecond, func() { m.post(func() { late = true }) })
@@ -186,10 +186,9 @@ func (m *master) runAction(q control.TriggerRequest) (replies []control.Reply, e
 		return len(t.waits) == 0 || late || m.stopping
 	})
 	m.do(func() {
-		replies = slices.Clone(t.replies)
 		for p := range t.waits {
 			err = failure("", "%s has not answered within %v", p.slot, time.Duration(q.TimeoutMS)*time.Millisecond)
 		}
 	})
-	return replies, err
+	return err
 }

@@ -89,7 +89,9 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("POST /v1/send", command(m, func(_ reporter, q control.SendRequest) ([]string, []string, error) {
 		return q.Targets, nil, m.send(q)
 	}))
-	mux.HandleFunc("POST /v1/trigger", m.serveTrigger)
+	mux.HandleFunc("POST /v1/trigger", command(m, func(r reporter, q control.TriggerRequest) ([]string, []string, error) {
+		return nil, nil, m.runAction(r, q)
+	}))
 	mux.HandleFunc("POST /v1/upgrade", command(m, func(r reporter, q control.UpgradeRequest) ([]string, []string, error) {
 		return nil, nil, m.upgrade(q.Program, 1)
 	}))
@@ -197,25 +199,6 @@ func (l ownOnly) Accept() (net.Conn, error) {
 		}
 		conn.Close()
 	}
-}
-
-func (m *master) serveTrigger(w http.ResponseWriter, r *http.Request) {
-	var q control.TriggerRequest
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&q); err != nil {
-		answer(w, http.StatusBadRequest, failure("", "the request is not understood: %v", err))
-		return
-	}
-	replies, err := m.runAction(q)
-	event := control.Event{Done: &control.Done{Processes: []control.Process{}, Replies: replies}}
-	if err != nil {
-		var e *control.Error
-		if !errors.As(err, &e) {
-			e = failure("", "%v", err)
-		}
-		e.Replies = replies
-		event = control.Event{Error: e}
-	}
-	answer(w, http.StatusOK, event)
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -372,6 +355,8 @@ type stream struct {
 // report is called in the loop and never waits.
 func (s *stream) report(p control.Progress) { s.add(control.Event{Progress: &p}) }
 
+func (s *stream) reply(r control.Reply) { s.add(control.Event{Reply: &r}) }
+
 func (s *stream) add(e control.Event) {
 	s.mu.Lock()
 	s.queue = append(s.queue, e)
@@ -417,7 +402,7 @@ func command[Q any](m *master, run func(reporter, Q) (targets, notes []string, e
 		flush := http.NewResponseController(w)
 		for {
 			for _, e := range s.take() {
-				if lines.Encode(e) != nil || e.Progress == nil {
+				if lines.Encode(e) != nil || e.Done != nil || e.Error != nil {
 					return
 				}
 			}

@@ -91,12 +91,13 @@ func (c *Client) Send(ctx context.Context, r SendRequest) error {
 
 // Trigger runs an action, and returns what has come even if something went wrong.
 func (c *Client) Trigger(ctx context.Context, r TriggerRequest) ([]Reply, error) {
-	done, err := c.post(ctx, "/v1/trigger", r, nil)
-	var e *Error
-	if errors.As(err, &e) {
-		return e.Replies, err
-	}
-	return done.Replies, err
+	var replies []Reply
+	_, err := c.postFor(ctx, "/v1/trigger", r, func(e Event) {
+		if e.Reply != nil {
+			replies = append(replies, *e.Reply)
+		}
+	})
+	return replies, err
 }
 
 // Upgrade makes the daemon another program. When it returns, the next master is
@@ -144,7 +145,16 @@ func soon(ctx context.Context) bool {
 	}
 }
 
-func (c *Client) post(ctx context.Context, path string, request any, progress func(Progress)) (done Done, err error) {
+func (c *Client) post(ctx context.Context, path string, request any, progress func(Progress)) (Done, error) {
+	return c.postFor(ctx, path, request, func(e Event) {
+		if e.Progress != nil && progress != nil {
+			progress(*e.Progress)
+		}
+	})
+}
+
+// postFor is post for who wants all that comes before the end.
+func (c *Client) postFor(ctx context.Context, path string, request any, step func(Event)) (done Done, err error) {
 	var body []byte
 	if request != nil {
 		if body, err = json.Marshal(request); err != nil {
@@ -152,7 +162,7 @@ func (c *Client) post(ctx context.Context, path string, request any, progress fu
 		}
 	}
 	for {
-		done, err = c.command(ctx, path, body, progress)
+		done, err = c.command(ctx, path, body, step)
 		var e *Error
 		if !errors.As(err, &e) || !e.Again || !soon(ctx) {
 			return done, err
@@ -160,7 +170,7 @@ func (c *Client) post(ctx context.Context, path string, request any, progress fu
 	}
 }
 
-func (c *Client) command(ctx context.Context, path string, body []byte, progress func(Progress)) (done Done, err error) {
+func (c *Client) command(ctx context.Context, path string, body []byte, step func(Event)) (done Done, err error) {
 	err = c.do(ctx, "POST", path, body, func(body *bufio.Reader) error {
 		decoder := json.NewDecoder(body)
 		for {
@@ -177,9 +187,8 @@ func (c *Client) command(ctx context.Context, path string, body []byte, progress
 			case e.Done != nil:
 				done = *e.Done
 				return nil
-			case e.Progress != nil && progress != nil:
-				progress(*e.Progress)
 			}
+			step(e)
 		}
 	})
 	return done, err

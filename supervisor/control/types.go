@@ -193,6 +193,8 @@ type Event struct {
 	// Progress: slot Slot of app Name is at State; Message says what is waited
 	// for or what went wrong, in one line.
 	Progress *Progress `json:"progress,omitempty"`
+	// Reply is one to a trigger, as it comes.
+	Reply *Reply `json:"reply,omitempty"`
 	// Done ends the stream of a command that succeeded.
 	Done *Done `json:"done,omitempty"`
 	// Error ends the stream of a command that failed.
@@ -211,8 +213,6 @@ type Progress struct {
 // are now.
 type Done struct {
 	Processes []Process `json:"processes"`
-	// Replies are those to a trigger.
-	Replies []Reply `json:"replies,omitempty"`
 	// Notes are lines worth telling: "api is already online".
 	Notes []string `json:"notes,omitempty"`
 }
@@ -223,8 +223,6 @@ type Error struct {
 	Hint    string `json:"hint,omitempty"` // what to do, lower case
 	// Output are the last lines that the failed process printed.
 	Output []string `json:"output,omitempty"`
-	// Replies are those that came to a trigger all the same.
-	Replies []Reply `json:"replies,omitempty"`
 	// Again: nothing was done, and another master is about to answer.
 	Again bool `json:"again,omitempty"`
 }
