@@ -3,7 +3,6 @@ package examples
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/scripts/source"
 	"github.com/nekoctl/neko/supervisor/control"
 )
 
@@ -26,34 +26,12 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(bin)
 		program = filepath.Join(bin, "nekoctl")
-		if err := build(program, "../cmd/nekoctl"); err != nil {
+		if err := source.Build(program, "../cmd/nekoctl"); err != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)
 			return 1
 		}
 		return m.Run()
 	}())
-}
-
-// lookAtSources opens the folders of what is built, so that go test does not show
-// a result from its cache when something in them has changed. It takes notice
-// only while a test runs.
-func lookAtSources(t *testing.T) {
-	t.Helper()
-	for _, folder := range []string{"go", "../cmd/nekoctl", "../supervisor"} {
-		err := filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err })
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func build(binary, folder string) error {
-	cmd := exec.Command("go", "build", "-o", binary, folder)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build %s: %w\n%s", folder, err, out)
-	}
-	return nil
 }
 
 // daemon is a nekoctl with a home of its own that runs an example.
@@ -67,7 +45,7 @@ type daemon struct {
 // place of 127.0.0.1:8000.
 func start(t *testing.T, file, address string) *daemon {
 	t.Helper()
-	lookAtSources(t)
+	source.LookAt(t, "go", "../cmd/nekoctl", "../supervisor")
 	dir, err := os.MkdirTemp("", "example") // t.TempDir's paths are too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +55,7 @@ func start(t *testing.T, file, address string) *daemon {
 		t.Fatal(err)
 	}
 	if strings.HasPrefix(file, "go/") {
-		if err := build(filepath.Join(dir, "app", "hello"), "./go"); err != nil {
+		if err := source.Build(filepath.Join(dir, "app", "hello"), "./go"); err != nil {
 			t.Fatal(err)
 		}
 	}

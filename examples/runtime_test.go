@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/nekoctl/neko/scripts/npm"
 )
 
 // runtime is what an example runs on: check succeeds if it is there, and packages
@@ -40,17 +42,19 @@ func (r runtime) get(t *testing.T) {
 	}
 	how := append([]string{"apt-get", "install", "-y", "--no-install-recommends"}, r.debian...)
 	if r.npm != "" {
-		how = []string{"npm", "install", "--prefix", folder(r.npm), "--no-audit", "--no-fund", r.npm}
+		how = []string{"npm", "install", r.npm}
 	}
 	if os.Getenv("CI") != "true" {
 		t.Skipf("%s does not run here: %s", r.check, strings.Join(how, " "))
 	}
 	installing.Lock()
 	defer installing.Unlock()
-	if r.npm == "" {
+	if r.npm != "" {
+		npm.Need(t, r.npm)
+	} else {
 		run(t, "apt-get", "update")
+		run(t, how...)
 	}
-	run(t, how...)
 	if !r.there() {
 		t.Fatalf("%s does not run, though %s succeeded", r.check, strings.Join(how, " "))
 	}
@@ -76,21 +80,14 @@ func run(t *testing.T, command ...string) {
 // installing lets one installation happen at a time.
 var installing sync.Mutex
 
-// folder is where a package of npm is installed to.
-func folder(npm string) string {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = os.TempDir()
-	}
-	return filepath.Join(cache, "neko-examples", npm)
-}
-
 // environment has the programs that were installed here first on its PATH, and
 // then those of the system: a python3 of another make lacks their packages.
 func environment() []string {
 	var path []string
 	for _, r := range []runtime{bun, deno} {
-		path = append(path, filepath.Join(folder(r.npm), "node_modules", ".bin"))
+		if folder, _, err := npm.Find(r.npm); err == nil {
+			path = append(path, filepath.Join(folder, "node_modules", ".bin"))
+		}
 	}
 	path = append(path, "/usr/bin", os.Getenv("PATH"))
 	return append(os.Environ(), "PATH="+strings.Join(path, ":"))

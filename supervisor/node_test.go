@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/scripts/npm"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -23,18 +23,12 @@ import (
 // nodeApp is a program of Node's in cluster mode, of which the script is given.
 func nodeApp(t *testing.T, name string, instances int, script string, args ...string) spec.App {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatal("in CI Node must be there: ", err)
-	} else if err != nil {
-		t.Skip(err)
-	}
 	file := filepath.Join(t.TempDir(), name+".cjs")
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	a := app(name, instances)
-	a.Node, a.Command = spec.NodeCluster, append([]string{node, file}, args...)
+	a.Node, a.Command = spec.NodeCluster, append([]string{npm.Node(t, "node"), file}, args...)
 	a.WaitReady = false
 	a.ListenTimeout = spec.Duration(20 * time.Second)
 	return a

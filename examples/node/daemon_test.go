@@ -5,7 +5,6 @@ package node
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/scripts/source"
 	"github.com/nekoctl/neko/supervisor/control"
 )
 
@@ -26,12 +26,7 @@ func TestMain(m *testing.M) {
 		if err == nil {
 			defer os.RemoveAll(bin)
 			nekoctl = filepath.Join(bin, "nekoctl")
-			build := exec.Command("go", "build", "-o", nekoctl, "../../cmd/nekoctl")
-			build.Env = append(os.Environ(), "CGO_ENABLED=0")
-			var out []byte
-			if out, err = build.CombinedOutput(); err != nil {
-				err = fmt.Errorf("go build: %w\n%s", err, out)
-			}
+			err = source.Build(nekoctl, "../../cmd/nekoctl")
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)
@@ -39,19 +34,6 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
-}
-
-// lookAtSources opens the folders of what is built, so that go test does not show
-// a result from its cache when something in them has changed. It takes notice
-// only while a test runs.
-func lookAtSources(t *testing.T) {
-	t.Helper()
-	for _, folder := range []string{".", "../../cmd/nekoctl", "../../supervisor"} {
-		err := filepath.WalkDir(folder, func(_ string, _ fs.DirEntry, err error) error { return err })
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // app is a program in two processes of a nekoctl with a home of its own.
@@ -66,7 +48,7 @@ type app struct {
 // needs that. Ports are left to the kernel.
 func prepare(t *testing.T, n node, folder string) *app {
 	t.Helper()
-	lookAtSources(t)
+	source.LookAt(t, ".", "../../cmd/nekoctl", "../../supervisor")
 	where := ""
 	if needs := dependencies(folder); needs != "" {
 		where = modules(t, needs)

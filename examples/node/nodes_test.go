@@ -1,17 +1,14 @@
 package node
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
-	"time"
+
+	"github.com/nekoctl/neko/scripts/npm"
 )
 
 // node is a version of Node, in a folder. It is what a test runs on: the one on PATH,
@@ -34,7 +31,7 @@ func eachNode(t *testing.T, test func(t *testing.T, n node)) {
 	}
 	nodes := []node{nodeOnPath(t)}
 	for _, v := range versions {
-		nodes = append(nodes, nodeIn(t, filepath.Join(modules(t, v), "node_modules", "node", "bin")))
+		nodes = append(nodes, nodeIn(t, filepath.Join(npm.Need(t, v), "node_modules", "node", "bin")))
 	}
 	for _, n := range nodes {
 		t.Run(fmt.Sprintf("node %d", n.major), func(t *testing.T) {
@@ -46,13 +43,7 @@ func eachNode(t *testing.T, test func(t *testing.T, n node)) {
 
 func nodeOnPath(t *testing.T) node {
 	t.Helper()
-	path, err := exec.LookPath("node")
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatal("in CI Node must be there: ", err)
-	} else if err != nil {
-		t.Skip(err)
-	}
-	return nodeIn(t, filepath.Dir(path))
+	return nodeIn(t, filepath.Dir(npm.Node(t, "node")))
 }
 
 func nodeIn(t *testing.T, folder string) node {
@@ -98,59 +89,14 @@ func dependencies(folder string) string {
 	return ""
 }
 
-// installing lets one installation happen at a time.
-var installing sync.Mutex
-
-// modules is a folder in the user's cache into which npm has installed what a
-// package.json names, or one package, once for each content. Without npm a test is
-// skipped, in CI it fails.
-func modules(t *testing.T, what string) string {
+// modules is a folder into which npm has installed what a package.json names.
+func modules(t *testing.T, file string) string {
 	t.Helper()
-	installing.Lock()
-	defer installing.Unlock()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, args := what, []string{what}
-	if filepath.Base(what) == "package.json" {
-		name, args = listed(t, what)
-	}
-	dir := filepath.Join(cache, "neko-test", name)
-	if _, err := os.Stat(filepath.Join(dir, "node_modules")); err == nil {
-		return dir
-	}
-	if _, err := exec.LookPath("npm"); err != nil && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	// Aside first: nothing half installed is ever found.
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	aside, err := os.MkdirTemp(filepath.Dir(dir), "new")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(aside)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-	defer cancel()
-	npm := exec.CommandContext(ctx, "npm", append([]string{"install", "--prefix", aside, "--no-audit", "--no-fund"}, args...)...)
-	if out, err := npm.CombinedOutput(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("npm install: %v\n%s", err, out)
-		}
-		t.Skipf("npm cannot install %s: %v", strings.Join(args, " "), err)
-	}
-	if err := os.Rename(aside, dir); err != nil {
-		if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
-			t.Fatal(err) // and no other test has been faster
-		}
-	}
-	return dir
+	return npm.Need(t, listed(t, file)...)
 }
 
-// listed are the packages of a package.json, and a name for that list.
-func listed(t *testing.T, file string) (name string, packages []string) {
+// listed are the packages of a package.json.
+func listed(t *testing.T, file string) (packages []string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -163,6 +109,5 @@ func listed(t *testing.T, file string) (name string, packages []string) {
 	for name, version := range list.Dependencies {
 		packages = append(packages, name+"@"+version)
 	}
-	slices.Sort(packages)
-	return "node-" + strings.Join(packages, "-"), packages
+	return packages
 }

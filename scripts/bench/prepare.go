@@ -7,6 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/nekoctl/neko/scripts/npm"
+	"github.com/nekoctl/neko/scripts/source"
 )
 
 // pm2Version is the newest PM2 when these figures were first written down. It
@@ -39,10 +42,8 @@ func (b *bench) prepare(withoutPM2 bool) (err error) {
 		return err
 	}
 	b.bare = filepath.Join(b.tmp, "bare")
-	build := exec.CommandContext(b.ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.bare, "./examples/bare")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the bare worker: %w\n%s", err, out)
+	if err := source.Build(b.bare, "-trimpath", "-ldflags", "-s -w", "./examples/bare"); err != nil {
+		return err
 	}
 	if withoutPM2 {
 		return nil
@@ -63,20 +64,13 @@ func (b *bench) installPM2() (string, error) {
 			return "", errors.New(tool + " is not there")
 		}
 	}
-	cache, err := os.UserCacheDir()
+	pm2 := "pm2@" + pm2Version
+	if _, installed, err := npm.Find(pm2); err == nil && !installed {
+		fmt.Fprintln(os.Stderr, "installing PM2", pm2Version, "…")
+	}
+	dir, err := npm.Install(b.ctx, pm2)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(cache, "neko-bench", "pm2-"+pm2Version)
-	script := filepath.Join(dir, "node_modules", "pm2", "bin", "pm2")
-	if _, err := os.Stat(script); err == nil {
-		return script, nil
-	}
-	fmt.Fprintln(os.Stderr, "installing PM2", pm2Version, "…")
-	npm := exec.CommandContext(b.ctx, "npm", "install", "--prefix", dir, "--no-audit", "--no-fund", "pm2@"+pm2Version)
-	if out, err := npm.CombinedOutput(); err != nil {
-		os.RemoveAll(dir) // nothing half installed
-		return "", fmt.Errorf("npm install: %w\n%s", err, out)
-	}
-	return script, nil
+	return filepath.Join(dir, "node_modules", "pm2", "bin", "pm2"), nil
 }

@@ -3,11 +3,12 @@ package chaos
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/nekoctl/neko/scripts/source"
 )
 
 // The binaries under test, as they are shipped, and two for an upgrade: the same
@@ -31,17 +32,10 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// lookAtSources opens the folders of what is built, so that go test does not show
-// a result from its cache when something in them has changed. It takes notice
-// only while a test runs.
+// lookAtSources has go test notice a change of what is built.
 func lookAtSources(t *testing.T) {
 	t.Helper()
-	for _, folder := range []string{"api", "cmd", "supervisor", "worker", "scripts/chaos/foreign"} {
-		err := filepath.WalkDir(filepath.Join("../..", folder), func(_ string, _ fs.DirEntry, err error) error { return err })
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	source.LookAt(t, "../../api", "../../cmd", "../../supervisor", "../../worker", "foreign")
 }
 
 func buildAll() error {
@@ -58,10 +52,8 @@ func buildAll() error {
 		{nekoAPI, "../../cmd/neko-api"},
 		{foreign, "./foreign"},
 	} {
-		build := exec.Command("go", append([]string{"build", "-o"}, b...)...)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build: %w\n%s", err, out)
+		if err := source.Build(b[0], b[1:]...); err != nil {
+			return err
 		}
 	}
 	return fillStore()

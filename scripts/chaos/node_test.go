@@ -3,11 +3,11 @@ package chaos
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/nekoctl/neko/scripts/load"
+	"github.com/nekoctl/neko/scripts/npm"
 )
 
 // nodeMatrix is what happens to programs of Node's in cluster mode, which know nothing of
@@ -39,8 +39,7 @@ var kinds = []struct{ name, module string }{
 // nodeApps are a program of Node's as it is, and one with a SIGINT handler of its own.
 func nodeApps(t *testing.T, kind, module string) []*app {
 	t.Helper()
-	_, err := exec.LookPath("node")
-	lacks(t, err)
+	npm.Node(t, "node")
 	script, err := filepath.Abs("node/server.cjs")
 	if err != nil {
 		t.Fatal(err)
@@ -61,52 +60,13 @@ func nodeApps(t *testing.T, kind, module string) []*app {
 	return apps
 }
 
-// lacks skips what needs something that is not there; in CI that is a failure.
-func lacks(t *testing.T, err error) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case os.Getenv("CI") == "true":
-		t.Fatal(err)
-	default:
-		t.Skip(err)
-	}
-}
-
-// modules is the folder in which npm has installed a module, once for each version.
+// modules is the folder in which npm has installed a module.
 func modules(t *testing.T, module string) string {
 	t.Helper()
 	if module == "" {
 		return os.DevNull
 	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(cache, "neko-test", module)
-	installed := filepath.Join(dir, "node_modules")
-	if _, err := os.Stat(installed); err == nil {
-		return installed
-	}
-	// Aside first: nothing half installed is ever found.
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	aside, err := os.MkdirTemp(filepath.Dir(dir), "new")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(aside)
-	out, err := exec.Command("npm", "install", "--prefix", aside, "--no-audit", "--no-fund", module).CombinedOutput()
-	if err != nil {
-		lacks(t, fmt.Errorf("npm install %s: %w\n%s", module, err, out))
-	}
-	if err := os.Rename(aside, dir); err != nil {
-		if _, err := os.Stat(installed); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return installed
+	return filepath.Join(npm.Need(t, module), "node_modules")
 }
 
 // killSpared is killWorkers when each worker has a spare.

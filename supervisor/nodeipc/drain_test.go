@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nekoctl/neko/scripts/npm"
 )
 
 // Deadlines: one that a test does not come to, and one that it waits for.
@@ -406,8 +408,8 @@ func TestAPlainSocketThatDoesNotEndIsDestroyedInTheEnd(t *testing.T) {
 
 func TestAWebSocketIsToldThatTheServerGoesAway(t *testing.T) {
 	t.Parallel()
-	dir := modules(t)
-	p := run(t, []string{"WS=" + filepath.Join(dir, "ws")}, "server.cjs", "ws")
+	dir := npm.Need(t, "ws@8.18.3")
+	p := run(t, []string{"WS=" + filepath.Join(dir, "node_modules", "ws")}, "server.cjs", "ws")
 	c := connect(t, "tcp", p.address(), false)
 	c.write("GET / HTTP/1.1\r\nHost: neko\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")

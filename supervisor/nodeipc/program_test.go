@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/scripts/npm"
 	"github.com/nekoctl/neko/supervisor/nodeipc"
 )
 
@@ -25,13 +26,7 @@ func node(t *testing.T) string {
 	if name == "" {
 		name = "node"
 	}
-	path, err := exec.LookPath(name)
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatal("in CI Node must be there: ", err)
-	} else if err != nil {
-		t.Skip(err)
-	}
-	return path
+	return npm.Node(t, name)
 }
 
 // A program is a worker of Node's own cluster module, with the preload.

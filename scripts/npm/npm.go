@@ -1,0 +1,94 @@
+// Package npm finds Node, and installs packages of npm, for tests and benchmarks, each list of them once,
+// into the user's cache folder. Versions belong in the names ("ws@8.18.3"): a test that
+// fails is to be a change of neko's.
+package npm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// patience is how long an installation may take.
+const patience = 4 * time.Minute
+
+// Find is the folder in which node_modules has these packages, whether they are
+// installed or not.
+func Find(packages ...string) (folder string, installed bool, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", false, err
+	}
+	name := strings.ReplaceAll(strings.Join(slices.Sorted(slices.Values(packages)), ","), "/", "+")
+	folder = filepath.Join(cache, "neko-test", name)
+	_, err = os.Stat(filepath.Join(folder, "node_modules"))
+	return folder, err == nil, nil
+}
+
+// Install is Find, and installs what is not there.
+func Install(ctx context.Context, packages ...string) (folder string, err error) {
+	folder, installed, err := Find(packages...)
+	if installed || err != nil {
+		return folder, err
+	}
+	// Aside first: nothing half installed is ever found.
+	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+		return "", err
+	}
+	aside, err := os.MkdirTemp(filepath.Dir(folder), "new")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(aside)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	args := append([]string{"install", "--prefix", aside, "--no-audit", "--no-fund"}, packages...)
+	out, err := exec.CommandContext(ctx, "npm", args...).CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", err
+	}
+	if err != nil {
+		return "", fmt.Errorf("npm install %s: %w\n%s", strings.Join(packages, " "), err, out)
+	}
+	if err := os.Rename(aside, folder); err != nil {
+		if _, installed, _ = Find(packages...); !installed {
+			return "", err // and no other test has been faster
+		}
+	}
+	return folder, nil
+}
+
+// Need is Install for a test, which is skipped if that cannot be, and in CI fails.
+func Need(t *testing.T, packages ...string) (folder string) {
+	t.Helper()
+	folder, err := Install(t.Context(), packages...)
+	lacks(t, err)
+	return folder
+}
+
+// Node is the path of a program node for a test, which is skipped if there is none, and
+// in CI fails.
+func Node(t *testing.T, name string) (path string) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	lacks(t, err)
+	return path
+}
+
+func lacks(t *testing.T, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
