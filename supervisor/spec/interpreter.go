@@ -61,6 +61,9 @@ func (r *resolver) byItself(words []string) *Error {
 	}
 	script, nodeArgs := nodeScript(file)
 	switch {
+	case script == "" && isNode(filepath.Base(file)): // by its path
+		r.runNode(name, args, "")
+		return nil
 	case script == "":
 	case slices.Contains(managers, filepath.Base(name)): // by its path
 		return r.wrapper(words)

@@ -66,6 +66,7 @@ func TestAFileIsRunByWhatItsEndingOrItsFirstLineSays(t *testing.T) {
 		"command: ./bare":                                        `1:27: DIR/bare: not executable | chmod +x DIR/bare`,
 		"script: gone.js":                                        `1:26: DIR/gone.js: no such file | a program on PATH is named without a slash, another by its path`,
 		"script: servr.js":                                       `1:26: DIR/servr.js: no such file | there is DIR/server.js`,
+		"command: bin/node server.js, instances: 2":              "DIR/bin/node server.js (cluster)",
 		"command: server --x":                                    "server --x",
 		"command: ./own":                                         "DIR/own",
 		"script: own":                                            "DIR/own",
