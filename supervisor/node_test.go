@@ -147,6 +147,9 @@ func TestNodeWorkersOutliveMasterAndKeeper(t *testing.T) {
 					t.Errorf("it was %+v and is %+v", done.Processes[i], p)
 				}
 			}
+			if err := d.Send(t.Context(), control.SendRequest{Targets: []string{"api"}, Message: json.RawMessage(`"hello"`)}); err != nil {
+				t.Errorf("the channel is gone: %v", err)
+			}
 			d.command("reload", "api")
 			n, wrong := stop()
 			if len(wrong) > 0 {

@@ -154,6 +154,9 @@ func TestHandlesGoOneByOne(t *testing.T) {
 		for i := range messages {
 			fds, _ := unix.ParseUnixRights(&messages[i])
 			for _, fd := range fds {
+				if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+					t.Errorf("accept would wait on it, as Node does not expect: flags %o, %v", flags, err)
+				}
 				unix.Close(fd)
 			}
 			handles += len(fds)
