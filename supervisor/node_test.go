@@ -1,8 +1,10 @@
 package supervisor_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -439,17 +441,22 @@ func TestANodeProgramHearsThatItsAddressIsTaken(t *testing.T) {
 	}
 	defer taken.Close()
 	d := newDaemon(t)
-	a := nodeApp(t, "api", 1, `
+	a := nodeApp(t, "api", 2, `
 require('node:net').createServer().listen(Number(process.env.PORT), '127.0.0.1').on('error', (e) => { console.log(e.code, e.syscall, e.address, e.port); process.exit(1) })
 `)
 	port := taken.Addr().(*net.TCPAddr).Port
 	a.Env["PORT"] = fmt.Sprint(port)
 	a.Autorestart = false
 	_, err = d.Start(t.Context(), control.StartRequest{Apps: []spec.App{a}}, nil)
-	if err == nil {
-		t.Error("it has started")
+	var e *control.Error
+	if !errors.As(err, &e) || !strings.HasPrefix(e.Hint, "something else has its port; ") {
+		t.Errorf("start says %+v", err)
 	}
-	text, _ := os.ReadFile(d.home.OutLog("api", 0))
+	var text []byte
+	d.eventually("the first has heard, too", func() bool {
+		text, _ = os.ReadFile(d.home.OutLog("api", 0))
+		return bytes.HasSuffix(text, []byte("\n"))
+	})
 	if got, want := string(text), fmt.Sprintf("EADDRINUSE bind 127.0.0.1 %d\n", port); got != want {
 		t.Errorf("it printed %q, and not %q", got, want)
 	}

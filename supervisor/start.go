@@ -290,7 +290,7 @@ func advice(app *spec.App, output []string) string {
 	switch {
 	case len(app.Listen) > 0:
 		return "neko has opened the sockets of `listen:` for it: it should take them as LISTEN_FDS says, or do without `listen:`; "
-	case app.Instances != 1:
+	case app.Instances != 1 && app.Node != spec.NodeCluster:
 		return "it binds its port itself, which one process can: run one instance, or let neko open the socket with `listen:`; "
 	}
 	return "something else has its port; "
