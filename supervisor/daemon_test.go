@@ -176,6 +176,9 @@ func worker(args []string) {
 			time.Sleep(time.Millisecond)
 		}
 	}
+	if loads, err := time.ParseDuration(os.Getenv("READY_AFTER")); err == nil {
+		time.Sleep(loads)
+	}
 	if !has("silent") {
 		say("READY=1\nSTATUS=serving")
 	}

@@ -123,7 +123,7 @@ func (s *scene) places(slot *slot, placed map[int]*process) string {
 		case p == nil:
 			return 0
 		case p.ready && p == slot.starting:
-			return max(p.spec.ListenTimeout.D(), longestTrial)
+			return p.spec.ListenTimeout.D() + longestTrial
 		case p.ready:
 			return 0
 		}

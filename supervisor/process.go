@@ -34,7 +34,7 @@ type process struct {
 	ready     bool
 	passed    bool          // what its probes ask before it is ready
 	unready   string        // what its readiness probe, or before that the startup probe, has against it
-	trial     time.Duration // it must have run for so long before its predecessor leaves
+	trial     time.Duration // it must have been ready for so long before its predecessor leaves
 	tookOver  bool          // serves, or has served
 	leaving   bool          // was told to stop, or stops by itself
 	saidReady bool          // READY=1

@@ -395,8 +395,8 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 		m.awaitReady(p)
 	case p == p.slot.standIn:
 		m.standDown(p)
-	case p == p.slot.starting: // whether it is on trial only the last master knew
-		m.after(p, trial(p.spec)-time.Since(p.startedAt), func() { m.takeOver(p) })
+	case p == p.slot.starting: // it is on trial, and only the last master knew since when
+		m.after(p, trial(p.spec), func() { m.takeOver(p) })
 	}
 	m.alive(p) // as far as we know
 }

@@ -24,16 +24,17 @@ func (m *master) reload(r reporter, targets []string) (notes []string, err error
 	return notes, err
 }
 
-// longestTrial bounds min_uptime where it is the time that the first successor of
-// a reload must live beside its predecessor.
+// longestTrial bounds min_uptime where it is the time for which the first successor
+// of a reload, once it is ready, must live beside its predecessor.
 const longestTrial = 5 * time.Second
 
 func trial(app *spec.App) time.Duration { return min(app.MinUptime.D(), longestTrial) }
 
 // roll gives every running slot a successor with the next spec, one at a time.
 // If one fails, its predecessor and the slots after it stay as they are. The first
-// successor is on trial: it must have lived for min_uptime before its predecessor
-// leaves, for many a mistake shows only when a program has begun to work.
+// successor is on trial: it must have been ready for min_uptime before its predecessor
+// leaves, for many a mistake shows only when a program has begun to work, however
+// long it took to load.
 func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err error) {
 	var slots []*slot
 	var sized grant

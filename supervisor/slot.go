@@ -225,13 +225,13 @@ func (m *master) becameReady(p *process) {
 		}
 	}
 	m.touch(s)
-	switch wait := p.trial - time.Since(p.startedAt); {
+	switch {
 	case s.standIn == p:
 		m.standDown(p)
 	case s.spare == p:
 		s.spareFailures = 0
-	case s.serving != nil && wait > 0:
-		m.after(p, wait, func() { m.takeOver(p) })
+	case s.serving != nil && p.trial > 0:
+		m.after(p, p.trial, func() { m.takeOver(p) })
 	default:
 		m.takeOver(p)
 	}

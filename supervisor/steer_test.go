@@ -84,12 +84,22 @@ func TestNewConnectionsGoAroundASlotInACrashLoop(t *testing.T) {
 }
 
 // Many a mistake shows only when a program has begun to work: the first successor
-// of a reload must live for min_uptime beside its predecessor.
+// of a reload, once it is ready, must live for min_uptime beside its predecessor.
 func TestASuccessorThatIsReadyAndDiesDoesNotReplaceAnything(t *testing.T) {
 	t.Parallel()
+	for name, loads := range map[string]time.Duration{"it is ready at once": 0, "it loads for longer than min_uptime": 700 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := web("api", 2)
+			a.MinUptime, a.Env["READY_AFTER"] = spec.Duration(500*time.Millisecond), loads.String()
+			diesOnTrial(t, a)
+		})
+	}
+}
+
+func diesOnTrial(t *testing.T, a spec.App) {
 	d := newDaemon(t)
 	trap, set := flag(t)
-	a := web("api", 2)
 	a.Env["DIE_READY_IF"] = trap
 	before := d.start(a).Processes
 	set()
