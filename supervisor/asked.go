@@ -233,7 +233,9 @@ type handle struct {
 	Key   string        `json:"key"` // as Node knows it
 	Group int           `json:"group"`
 	Query nodeipc.Query `json:"query"`
-	// Awaits is by what number the process awaits it, 0: it has it.
+	// Seq is the number of the query that asked for it.
+	Seq int `json:"seq,omitempty"`
+	// Awaits is Seq until it is answered, 0: the process has it.
 	Awaits int `json:"awaits,omitempty"`
 	// Listens is what the process says.
 	Listens bool `json:"listens,omitempty"`

@@ -226,7 +226,9 @@ func (h handle) means(q nodeipc.Query) bool {
 }
 
 // heedQuery answers a process that wants to listen. A spare is answered when it is to
-// serve: until then it has started, and accepts nothing.
+// serve: until then it has started, and accepts nothing. A query that the last master
+// has answered may be heard again, and is answered again: Node passes over a second
+// answer, and the first may have ended with that master.
 func (m *master) heedQuery(p *process, message nodeipc.Message) {
 	a, q := p.slot.app, message.Query
 	group, err := 0, error(unix.E2BIG)
@@ -234,7 +236,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 		group, err = m.askFor(a, q)
 	}
 	key := fmt.Sprintf("%s %d", keyOf(q), q.Index)
-	twice := func(h handle) bool { return h.Group == group && h.Awaits != message.Seq }
+	twice := func(h handle) bool { return h.Group == group && h.Seq != message.Seq }
 	if err == nil && slices.ContainsFunc(p.handles, twice) {
 		err = unix.EADDRINUSE
 	}
@@ -247,7 +249,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 		return
 	}
 	a.share(group, message.Data)
-	h := handle{Key: key, Group: group, Query: q, Awaits: message.Seq}
+	h := handle{Key: key, Group: group, Query: q, Seq: message.Seq, Awaits: message.Seq}
 	p.handles = append(slices.DeleteFunc(p.handles, func(h handle) bool { return h.Key == key }), h)
 	if p.slot.spare == p {
 		m.record(p.slot)

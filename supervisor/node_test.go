@@ -462,6 +462,33 @@ require('node:net').createServer().listen(Number(process.env.PORT), '127.0.0.1')
 	}
 }
 
+// A master that is killed leaves the last query in the channel, answered or not, and the
+// next one hears it. Here the process itself asks twice by one number.
+func TestAQueryThatIsHeardAgainIsAnsweredAgain(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(nodeApp(t, "api", 1, `
+const query = { cmd: 'NODE_CLUSTER', act: 'queryServer', index: 0, data: null, address: '127.0.0.1', port: 0, addressType: 4 }
+const ask = (seq) => process.send({ ...query, seq })
+let heard = 0
+process.on('internalMessage', (message, socket) => {
+  if (!(message.ack >= 1000)) return
+  console.log(message.ack, message.errno, !!socket)
+  if (++heard < 3) ask(heard < 2 ? 1000 : 1001)
+  else process.send({ ...query, act: 'listening' })
+})
+ask(1000)
+`))
+	var text []byte
+	d.eventually("all three are answered", func() bool {
+		text, _ = os.ReadFile(d.home.OutLog("api", 0))
+		return bytes.Count(text, []byte("\n")) == 3
+	})
+	if got, want := string(text), fmt.Sprintf("1000 0 true\n1000 0 true\n1001 -%d false\n", syscall.EADDRINUSE); got != want {
+		t.Errorf("it heard %q, and not %q", got, want)
+	}
+}
+
 // Each process is asked by way of its own socket, which it has asked for itself.
 func TestANodeProgramIsProbed(t *testing.T) {
 	t.Parallel()
