@@ -13,15 +13,17 @@ import (
 
 // app is a spec with its sockets and its slots. Only the loop touches it.
 type app struct {
-	name   string
-	spec   *spec.App               // what start, restart and reload use
-	size   int                     // slots that are wanted
-	grant  grant                   // that its processes were sized by, at the last look
-	groups []*socket.Group         // in the order of spec.Listen, then of asked; none while stopped
-	asked  []askedListener         // of Node's cluster mode
-	data   map[int]json.RawMessage // by groups: what those who listen there have in common
-	slots  []*slot                 // by index; those from size on are about to go
-	busy   chan struct{}           // held by the one command that works on the app
+	name     string
+	spec     *spec.App               // what start, restart and reload use
+	size     int                     // slots that are wanted
+	grant    grant                   // that its processes were sized by, at the last look
+	groups   []*socket.Group         // in the order of spec.Listen, then of asked; none while stopped
+	asked    []askedListener         // of Node's cluster mode
+	data     map[int]json.RawMessage // by groups: what those who listen there have in common
+	slots    []*slot                 // by index; those from size on are about to go
+	turn     int                     // from which slot on a process is looked for that can be offered a connection
+	unplaced []*offer                // connections that are to be offered again
+	busy     chan struct{}           // held by the one command that works on the app
 
 	reporters []reporter // of commands that look on
 

@@ -28,8 +28,12 @@ import (
 // errAgain makes a client send its command again: there will be another master.
 var errAgain = &control.Error{Message: "the daemon is about to be replaced", Again: true}
 
-// longestYield is how long a master that is to end waits for commands.
-const longestYield = 30 * time.Second
+// longestYield is how long a master that is to end waits for commands, and longestOffer
+// for processes to take connections: who does not is hung.
+const (
+	longestYield = 30 * time.Second
+	longestOffer = time.Second
+)
 
 // begin counts a command that is under way, until end is called. It is refused
 // while the master is about to end.
@@ -59,10 +63,11 @@ func (m *master) yield(but int) error {
 	if err != nil {
 		return err
 	}
-	late := false
+	late, hung := false, false
 	timer := time.AfterFunc(longestYield, func() { m.post(func() { late = true }) })
 	defer timer.Stop()
-	m.until(func() bool { return m.stopping || m.commands <= but || late })
+	defer time.AfterFunc(longestOffer, func() { m.post(func() { hung = true }) }).Stop()
+	m.until(func() bool { return m.stopping || m.commands <= but && (hung || m.offers() == 0) || late })
 	err = errAgain // should this master have ended
 	m.do(func() {
 		switch {

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/signal"
@@ -65,6 +66,7 @@ type master struct {
 	order         []string // names in the order of their start
 	processes     map[int]*process
 	lastLaunch    int64
+	lastOffer     int64 // begins anywhere: none is an earlier master's
 	dirty         []*slot
 	touched       map[*slot]bool
 	onRecord      []func() // run when what an event has changed is with the keeper
@@ -145,7 +147,8 @@ func newMaster(conn holder) *master {
 		signals: make(chan os.Signal, 16),
 		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, triggers: map[*trigger]bool{}, warnings: map[string]string{},
-		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
+		lastOffer: rand.Int64N(1 << 52),
+		saver:     saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
 	}
 }
 

@@ -164,6 +164,7 @@ func (m *master) hangUp(p *process, why error) {
 		m.log("close the channel of %s: %v", p.slot, err)
 	}
 	p.channel = nil
+	m.takeBack(p)
 	m.withdraw(p.channelName())
 }
 
@@ -183,6 +184,10 @@ func (m *master) hear(p *process, message nodeipc.Message) {
 		}
 		return
 	}
+	if message.ACK > 0 {
+		m.answered(p, message.ACK, message.Accepted)
+		return
+	}
 	switch message.Act {
 	case "queryServer":
 		m.heedQuery(p, message)
@@ -193,6 +198,7 @@ func (m *master) hear(p *process, message nodeipc.Message) {
 			}
 		}
 		m.listens(p)
+		m.passOn(p.slot.app)
 	case "close":
 		p.handles = slices.DeleteFunc(p.handles, func(h handle) bool { return h.Key == message.Key })
 		m.record(p.slot)

@@ -54,7 +54,8 @@ type process struct {
 	actions   []string // of @pm2/io
 	input     uint64   // the inode of its standard input; 0: it has none of ours
 
-	sentTooMuch bool // a message that was too long, and it was told of
+	offered     *offer // a connection, and it has not said yet whether it takes it
+	sentTooMuch bool   // a message that was too long, and it was told of
 
 	heavySince time.Time // it has more memory than it may have; zero: it has not
 }

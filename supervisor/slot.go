@@ -44,17 +44,18 @@ type slot struct {
 
 	state         control.State
 	errored       bool
-	awaits        bool        // what its app depends on, before it starts
-	finished      bool        // its process has ended by itself, and is to have no successor
-	waiting       *time.Timer // until the next attempt
-	retiring      *time.Timer // until the queue must be empty, or shutdown_delay is over
-	stopsAt       time.Time   // when that is; zero: there is no such delay
-	sparing       *time.Timer // until the next attempt at a spare
-	covering      *time.Timer // until the next attempt at a stand-in
-	probation     *time.Timer // until new connections are sent to one that crashed at once
-	steered       bool        // new connections are sent here
-	awayAt        time.Time   // since when they are not; zero: they never were
-	covered       bool        // has had a stand-in since
+	awaits        bool           // what its app depends on, before it starts
+	finished      bool           // its process has ended by itself, and is to have no successor
+	waiting       *time.Timer    // until the next attempt
+	retiring      *time.Timer    // until the queue must be empty, or shutdown_delay is over
+	stopsAt       time.Time      // when that is; zero: there is no such delay
+	sparing       *time.Timer    // until the next attempt at a spare
+	covering      *time.Timer    // until the next attempt at a stand-in
+	relays        map[int]*relay // by groups: its sockets of which the siblings are given what queues
+	probation     *time.Timer    // until new connections are sent to one that crashed at once
+	steered       bool           // new connections are sent here
+	awayAt        time.Time      // since when they are not; zero: they never were
+	covered       bool           // has had a stand-in since
 	backoff       backoff
 	heavy         heavy
 	spareFailures int // since the last one was ready
@@ -160,6 +161,7 @@ func (m *master) settle(s *slot) {
 		m.fill(s)
 	}
 	m.cover(s)
+	m.handOff(s)
 	m.keepSpare(s)
 	if state := s.observe(); state != s.state {
 		if !legal(s.state, state) {

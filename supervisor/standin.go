@@ -1,17 +1,22 @@
 package supervisor
 
-import "time"
+import (
+	"time"
+
+	"github.com/nekoctl/neko/supervisor/spec"
+)
 
 // cover gives a slot that has nobody to serve what has queued on it, and will not
 // get anybody soon, a stand-in: a process of a sibling's make (its spec, its
 // NEKO_SLOT) on this slot's socket, for steering cannot move what has queued, and
 // its own program does not run. New connections do not come here, so one
-// stand-in is enough until they do again.
+// stand-in is enough until they do again. In Node's cluster mode the siblings are given
+// what has queued (handoff.go).
 func (m *master) cover(s *slot) {
 	if s.standIn != nil && s.serving != nil {
 		m.leave(s.standIn)
 	}
-	if s.want == stop || s.cycle || !s.dead() || s.covered || s.standIn != nil || !s.app.steerable() {
+	if s.want == stop || s.cycle || !s.dead() || s.covered || s.standIn != nil || !s.app.steerable() || s.app.spec.Node == spec.NodeCluster {
 		return
 	}
 	m.steer(s.app)

@@ -30,6 +30,11 @@ type Message struct {
 	Query Query           // of queryServer
 	Data  json.RawMessage // of queryServer: what all who listen there are to have in common
 	Key   string          // of close and listening: the handle that is meant
+
+	// ACK is what the message answers, 0: nothing; Accepted, that the process takes the
+	// connection that it was offered.
+	ACK      int64
+	Accepted bool
 }
 
 // Query is what a program wants to listen on.
@@ -65,13 +70,17 @@ func parse(line []byte) (m Message, err error) {
 		Key     string          `json:"key"`
 		Data    json.RawMessage `json:"data"`
 		Port    json.RawMessage `json:"port"` // of a datagram socket it may be a string
+		ACK     int64           `json:"ack"`
+
+		Accepted bool `json:"accepted"`
 		Query
 	}
 	if bytes.HasPrefix(line, []byte("{")) && bytes.Contains(line, []byte(`"NODE_`)) {
 		if json.Unmarshal(line, &head) == nil {
 			if name, ok := head.Command.(string); ok && strings.HasPrefix(name, "NODE_") {
 				head.Query.Port, _ = strconv.Atoi(strings.Trim(string(head.Port), `"`))
-				return Message{Command: name, Act: head.Act, Seq: head.Seq, Key: head.Key, Query: head.Query, Data: bytes.Clone(head.Data)}, nil
+				return Message{Command: name, Act: head.Act, Seq: head.Seq, Key: head.Key, Query: head.Query, Data: bytes.Clone(head.Data),
+					ACK: head.ACK, Accepted: head.Accepted}, nil
 			}
 		}
 	}
@@ -138,6 +147,22 @@ func (c *Channel) Grant(seq int, key string, data json.RawMessage, fd int) error
 // Refuse answers a query with what listen(2) or bind(2) would have said.
 func (c *Channel) Refuse(seq int, key string, data json.RawMessage, why syscall.Errno) error {
 	return c.Send(answer{Command: cluster, ACK: seq, Key: key, Data: data, Errno: -int(why)})
+}
+
+// offer is a connection for whoever listens by a key.
+type offer struct {
+	Command string `json:"cmd"`
+	Act     string `json:"act"`
+	Key     string `json:"key"`
+	Seq     int64  `json:"seq"`
+}
+
+// Offer offers a connection to who was granted a socket by this key, as Node's primary
+// does that accepts for its workers. The answer is a message with seq as its ACK: it was
+// accepted or not, and the caller closes its own descriptor or asks another. Seq is not
+// to have been used on this channel by an earlier master.
+func (c *Channel) Offer(seq int64, key string, fd int) error {
+	return c.SendHandle(offer{Command: cluster, Act: "newconn", Key: key, Seq: seq}, fd)
 }
 
 // Acknowledge answers what wants no more than an answer, exitedAfterDisconnect say.

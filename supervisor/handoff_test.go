@@ -1,0 +1,140 @@
+package supervisor_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nekoctl/neko/supervisor/control"
+)
+
+// trapped is a server of which the process of slot 1 does not start while there is a file.
+const trapped = `
+const { existsSync } = require('node:fs')
+if (process.env.NODE_APP_INSTANCE === '1' && existsSync(process.env.TRAP)) process.exit(4)
+const http = require('node:http')
+const server = http.createServer((request, response) => response.end(String(process.pid)))
+if (process.env.MOST) server.maxConnections = Number(process.env.MOST)
+server.keepAliveTimeout = 60_000
+server.listen(0, '127.0.0.1')
+`
+
+// queue makes connections with a request each: to frozen processes, so that they wait.
+func queue(t *testing.T, address string, n int) (waiting []net.Conn) {
+	t.Helper()
+	for range n {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: example\r\n\r\n")
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		waiting = append(waiting, conn)
+	}
+	return waiting
+}
+
+// answered says who has answered.
+func answered(t *testing.T, waiting []net.Conn) map[string]int {
+	t.Helper()
+	who := map[string]int{}
+	for i, conn := range waiting {
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("connection %d of %d: %v", i, len(waiting), err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		who[string(body)]++
+	}
+	return who
+}
+
+// Nobody serves in a slot, and its program does not start again: what has queued there is
+// given to the process of its sibling.
+func TestWhatQueuesOnASlotOfANodeProgramIsGivenToItsSiblings(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	trap, set := flag(t)
+	a := nodeApp(t, "api", 2, trapped)
+	a.Env["TRAP"], a.MaxRestarts = trap, 0
+	list := d.start(a).Processes
+	set()
+	d.freeze(list[1].PID)
+	waiting := queue(t, address(t, list), 40)
+	kill(t, list[1].PID, syscall.SIGKILL)
+	if who := answered(t, waiting); who[fmt.Sprint(list[0].PID)] != 40 {
+		t.Errorf("who has answered: %v, and not 40 times %d", who, list[0].PID)
+	}
+	d.until("given up", func(l []control.Process) bool { return l[1].State == control.Errored })
+	if err := os.Remove(trap); err != nil {
+		t.Fatal(err)
+	}
+	if list = d.command("restart", "1").Processes; list[0].State != control.Online {
+		t.Errorf("it does not come back: %+v", list)
+	}
+	d.eventually("what was given is told of", func() bool {
+		text, err := os.ReadFile(d.home.Log())
+		return err == nil && strings.Contains(string(text), "api:1: its siblings were given ")
+	})
+}
+
+// A process that hangs is offered one connection as well, and given none for good: when
+// it ends, another is offered that.
+func TestWhatAProcessWasOfferedAndHasNotTakenIsNotLostWithIt(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	trap, set := flag(t)
+	a := nodeApp(t, "api", 3, trapped)
+	a.Env["TRAP"], a.MaxRestarts = trap, 0
+	list := d.start(a).Processes
+	set()
+	d.freeze(list[0].PID)
+	d.freeze(list[1].PID)
+	waiting := queue(t, address(t, list), 60)
+	kill(t, list[1].PID, syscall.SIGKILL)
+	d.until("given up", func(l []control.Process) bool { return l[1].State == control.Errored })
+	kill(t, list[0].PID, syscall.SIGKILL)
+	who := answered(t, waiting)
+	if who[fmt.Sprint(list[2].PID)] == 0 || who[fmt.Sprint(list[0].PID)]+who[fmt.Sprint(list[1].PID)] > 0 {
+		t.Errorf("who has answered: %v, of %+v", who, list)
+	}
+}
+
+// Whoever has as many connections as it wants refuses what it is offered; if nobody is
+// left to ask, the client is to know.
+func TestAConnectionThatNobodyTakesIsClosed(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	trap, set := flag(t)
+	a := nodeApp(t, "api", 2, trapped)
+	a.Env["TRAP"], a.Env["MOST"], a.MaxRestarts = trap, "1", 0
+	list := d.start(a).Processes
+	set()
+	d.freeze(list[1].PID)
+	waiting := queue(t, address(t, list), 40)
+	kill(t, list[1].PID, syscall.SIGKILL)
+	served := 0
+	for i, conn := range waiting {
+		switch n, err := conn.Read(make([]byte, 1)); {
+		case n > 0:
+			served++
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			t.Fatalf("connection %d of %d is neither answered nor closed", i, len(waiting))
+		}
+	}
+	if served != 1 {
+		t.Errorf("%d were served, by a process that takes one", served)
+	}
+}
