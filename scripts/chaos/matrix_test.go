@@ -119,23 +119,11 @@ func casts() (all []cast) {
 	return all
 }
 
-// forNode is a size for programs of Node's. Of slow requests fewer are enough, where three
-// kinds of programs would wait for them; and what waits for a process to start
-// waits longer, for that takes Node a second on a machine so busy.
-func (s size) forNode() size {
-	s.requests[2] = min(s.requests[2], 2000)
-	s.soon = 5 * time.Second
-	return s
-}
-
 // play has the event happen to its cast, and writes the lines of the matrix.
 func (c cast) play(t *testing.T, size size, times int, seed uint64) {
 	title, before := c.event, len(results)
 	if times > 1 {
 		title += fmt.Sprintf(" ×%d", times)
-	}
-	if c.kind != "" {
-		size = size.forNode()
 	}
 	ok := t.Run(c.name(), func(t *testing.T) {
 		t.Logf("NEKO_CHAOS_SEED=%d", seed)
