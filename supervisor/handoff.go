@@ -92,9 +92,10 @@ func (m *master) passOn(a *app) {
 	if m.yielding { // the next master would not know of more
 		return
 	}
+	// As long as nobody wants one, the others wait where they are.
 	for _, s := range a.slots {
 		for group, r := range s.relays {
-			for a.taker(group, nil) != nil {
+			for len(a.unplaced) == 0 && a.taker(group, nil) != nil {
 				conn, _, err := unix.Accept4(r.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 				if err == unix.EINTR || err == unix.ECONNABORTED {
 					continue
@@ -174,8 +175,8 @@ func (m *master) answered(p *process, seq int64, accepted bool) {
 	m.passOn(p.slot.app)
 }
 
-// takeBack is the end of a process that was offered a connection. What it had begun to serve
-// ends with it.
+// takeBack is the end of a process that was offered a connection, and not only of its
+// channel: nobody else may read from the connection. What it had begun to serve ends with it.
 func (m *master) takeBack(p *process) {
 	o := p.offered
 	if o == nil {
@@ -186,8 +187,7 @@ func (m *master) takeBack(p *process) {
 		unix.Close(o.conn)
 		return
 	}
-	p.slot.app.unplaced = append(p.slot.app.unplaced, o)
-	m.touch(p.slot)
+	p.slot.app.unplaced = append(p.slot.app.unplaced, o) // exited touches the slot
 }
 
 // begun says that somebody has read from a connection, or written to it.

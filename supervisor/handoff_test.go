@@ -62,32 +62,46 @@ func answered(t *testing.T, waiting []net.Conn) map[string]int {
 }
 
 // Nobody serves in a slot, and its program does not start again: what has queued there is
-// given to the process of its sibling.
+// given to the process of its sibling, also by a master that is new.
 func TestWhatQueuesOnASlotOfANodeProgramIsGivenToItsSiblings(t *testing.T) {
 	t.Parallel()
-	d := newDaemon(t)
-	trap, set := flag(t)
-	a := nodeApp(t, "api", 2, trapped)
-	a.Env["TRAP"], a.MaxRestarts = trap, 0
-	list := d.start(a).Processes
-	set()
-	d.freeze(list[1].PID)
-	waiting := queue(t, address(t, list), 40)
-	kill(t, list[1].PID, syscall.SIGKILL)
-	if who := answered(t, waiting); who[fmt.Sprint(list[0].PID)] != 40 {
-		t.Errorf("who has answered: %v, and not 40 times %d", who, list[0].PID)
+	for name, andMaster := range map[string]bool{"a process ends": false, "a process and the master end": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDaemon(t)
+			trap, set := flag(t)
+			a := nodeApp(t, "api", 2, trapped)
+			a.Env["TRAP"], a.MaxRestarts = trap, 0
+			list := d.start(a).Processes
+			set()
+			d.freeze(list[1].PID)
+			waiting := queue(t, address(t, list), 40)
+			if before, err := d.Ping(t.Context()); err != nil {
+				t.Fatal(err)
+			} else if andMaster {
+				d.freeze(before.Master) // it is not to see that
+				kill(t, list[1].PID, syscall.SIGKILL)
+				kill(t, before.Master, syscall.SIGKILL)
+				d.nextMaster(before)
+			} else {
+				kill(t, list[1].PID, syscall.SIGKILL)
+			}
+			if who := answered(t, waiting); who[fmt.Sprint(list[0].PID)] != 40 {
+				t.Errorf("who has answered: %v, and not 40 times %d", who, list[0].PID)
+			}
+			d.until("given up", func(l []control.Process) bool { return l[1].State == control.Errored })
+			if err := os.Remove(trap); err != nil {
+				t.Fatal(err)
+			}
+			if list = d.command("restart", "1").Processes; list[0].State != control.Online {
+				t.Errorf("it does not come back: %+v", list)
+			}
+			d.eventually("what was given is told of", func() bool {
+				text, err := os.ReadFile(d.home.Log())
+				return err == nil && strings.Contains(string(text), "api:1: its siblings were given ")
+			})
+		})
 	}
-	d.until("given up", func(l []control.Process) bool { return l[1].State == control.Errored })
-	if err := os.Remove(trap); err != nil {
-		t.Fatal(err)
-	}
-	if list = d.command("restart", "1").Processes; list[0].State != control.Online {
-		t.Errorf("it does not come back: %+v", list)
-	}
-	d.eventually("what was given is told of", func() bool {
-		text, err := os.ReadFile(d.home.Log())
-		return err == nil && strings.Contains(string(text), "api:1: its siblings were given ")
-	})
 }
 
 // A process that hangs is offered one connection as well, and given none for good: when

@@ -164,7 +164,6 @@ func (m *master) hangUp(p *process, why error) {
 		m.log("close the channel of %s: %v", p.slot, err)
 	}
 	p.channel = nil
-	m.takeBack(p)
 	m.withdraw(p.channelName())
 }
 

@@ -315,6 +315,7 @@ func (m *master) exited(p *process, end ending) {
 	m.stopAsking(p)
 	p.closeGate()
 	m.hangUp(p, nil)
+	m.takeBack(p)
 	if p.pidfd != nil {
 		m.polls.Forget(p.watch)
 		p.pidfd.Close()
