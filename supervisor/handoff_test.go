@@ -27,7 +27,8 @@ server.keepAliveTimeout = 60_000
 server.listen(0, '127.0.0.1')
 `
 
-// queue makes connections with a request each: to frozen processes, so that they wait.
+// queue makes connections with a request each. They are spread over all slots, and where the
+// process is frozen they wait: it is the kernel that has made them.
 func queue(t *testing.T, address string, n int) (waiting []net.Conn) {
 	t.Helper()
 	for range n {
@@ -43,7 +44,7 @@ func queue(t *testing.T, address string, n int) (waiting []net.Conn) {
 	return waiting
 }
 
-// answered says who has answered.
+// answered says who has answered, and closes the connections.
 func answered(t *testing.T, waiting []net.Conn) map[string]int {
 	t.Helper()
 	who := map[string]int{}
@@ -57,6 +58,7 @@ func answered(t *testing.T, waiting []net.Conn) map[string]int {
 			t.Fatal(err)
 		}
 		who[string(body)]++
+		conn.Close()
 	}
 	return who
 }

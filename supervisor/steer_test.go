@@ -2,9 +2,6 @@ package supervisor_test
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -26,25 +23,9 @@ func TestWhatHasQueuedOnASlotThatDoesNotComeBackIsServed(t *testing.T) {
 	list := d.start(a).Processes
 	set()
 	d.freeze(list[1].PID)
-	// They are spread over both, and wait: the kernel has made the connections.
-	var waiting []net.Conn
-	for range 40 {
-		conn, err := net.Dial("tcp", list[0].Listeners[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		fmt.Fprint(conn, "GET / HTTP/1.0\r\n\r\n")
-		waiting = append(waiting, conn)
-	}
+	waiting := queue(t, list[0].Listeners[0], 40)
 	kill(t, list[1].PID, syscall.SIGKILL)
-	for _, conn := range waiting {
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
-		answer, err := io.ReadAll(conn)
-		if err != nil || !strings.Contains(string(answer), "200 OK") {
-			t.Fatalf("%q, %v", answer, err)
-		}
-	}
+	answered(t, waiting)
 	d.until("given up", func(l []control.Process) bool { return l[1].State == control.Errored })
 	d.eventually("the stand-in has gone", func() bool {
 		detail, err := d.App(t.Context(), "api")
