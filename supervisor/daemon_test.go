@@ -288,9 +288,7 @@ func newDaemon(t *testing.T) *daemon {
 	}
 	d := &daemon{control.NewClient(h.Control()), t, h, pid}
 	t.Cleanup(func() {
-		if _, err := d.Kill(context.Background(), nil); err != nil && !errors.Is(err, control.ErrNoDaemon) {
-			t.Errorf("kill: %v", err)
-		}
+		d.end()
 		text, _ := os.ReadFile(h.Log())
 		for _, word := range []string{"BUG:", "panic:", "DATA RACE"} {
 			if strings.Contains(string(text), word) {
@@ -302,6 +300,27 @@ func newDaemon(t *testing.T) *daemon {
 		}
 	})
 	return d
+}
+
+// end ends the daemon, and waits until nothing of it is left: it writes to its logs after
+// it has answered.
+func (d *daemon) end() {
+	d.t.Helper()
+	keeper := -1
+	if now, err := d.Ping(context.Background()); err == nil {
+		if keeper, err = unix.PidfdOpen(now.Keeper, 0); err == nil {
+			defer unix.Close(keeper)
+		}
+	}
+	if _, err := d.Kill(context.Background(), nil); err != nil && !errors.Is(err, control.ErrNoDaemon) {
+		d.t.Errorf("kill: %v", err)
+	}
+	if keeper >= 0 {
+		d.eventually("the keeper has ended", func() bool {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(keeper), Events: unix.POLLIN}}, 0)
+			return n == 1 && err == nil
+		})
+	}
 }
 
 // app is a spec that runs the test's worker.
