@@ -178,14 +178,19 @@ func acceptedBy(ctx context.Context, conn net.Conn, pid int, others []int) (bool
 	return socket.AcceptedBy(ctx, conn, pid, others)
 }
 
-// company are the pids of the others that may accept what goes p's way.
+// company are the pids of the others that may accept what goes p's way. What queues on
+// a slot where nobody serves this master accepts, for a sibling (handoff.go).
 func (n native) company(p *process, way socket.Leads) (others []int) {
 	if way == socket.Elsewhere {
 		return nil
 	}
 	n.master.do(func() {
+		relayed := len(p.slot.relays) > 0
+		if relayed {
+			others = append(others, os.Getpid())
+		}
 		for _, s := range p.slot.app.slots {
-			if s != p.slot && way == socket.ToOne {
+			if s != p.slot && way == socket.ToOne && !relayed {
 				continue
 			}
 			for _, q := range s.processes() {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // trapped is a server of which the process of slot 1 does not start while there is a file.
@@ -152,5 +153,68 @@ func TestAConnectionThatNobodyTakesIsClosed(t *testing.T) {
 	}
 	if served != 1 {
 		t.Errorf("%d were served, by a process that takes one", served)
+	}
+}
+
+// tardy is a server that does not listen in a slot as long as there is the file of it.
+const tardy = `
+const { existsSync } = require('node:fs')
+const http = require('node:http')
+const trap = process.env.TRAP + process.env.NODE_APP_INSTANCE
+const server = http.createServer((request, response) => response.end(String(process.pid)))
+if (process.env.MOST) server.maxConnections = Number(process.env.MOST)
+server.keepAliveTimeout = 60_000
+process.on('internalMessage', (message) => { if (message?.act === 'newconn') console.log('offered') })
+function begin() {
+  if (existsSync(trap)) return setTimeout(begin, 5)
+  server.listen(0, '127.0.0.1')
+  if (process.env.SECOND?.includes(process.env.NODE_APP_INSTANCE)) {
+    http.createServer((request, response) => response.end(String(process.pid))).listen(0, '127.0.0.1')
+  }
+}
+begin()
+`
+
+// tardyApp is an app of that server, and what keeps a slot of it from listening.
+func tardyApp(t *testing.T, instances int) (a spec.App, trap func(slot int) (release func())) {
+	t.Helper()
+	a = nodeApp(t, "api", instances, tardy)
+	a.Env["TRAP"], a.ListenTimeout = t.TempDir()+"/", spec.Duration(time.Minute)
+	return a, func(slot int) func() {
+		path := a.Env["TRAP"] + fmt.Sprint(slot)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// crash kills the process of a slot, and waits until the next one starts.
+func (d *daemon) crash(slot, pid int) {
+	d.t.Helper()
+	kill(d.t, pid, syscall.SIGKILL)
+	d.until("the next one starts", func(l []control.Process) bool {
+		return l[slot].PID != pid && l[slot].PID != 0 && l[slot].State == control.Launching
+	})
+}
+
+// What is asked of a process that starts must not be answered by a sibling which was
+// given the question.
+func TestASiblingDoesNotPassTheProbeOfAProcessThatStarts(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a, trap := tardyApp(t, 2)
+	a.Readiness = often(spec.Probe{HTTP: "/"})
+	a.ListenTimeout, a.MaxRestarts = spec.Duration(4*time.Second), 1
+	list := d.start(a).Processes
+	trap(1)
+	d.crash(1, list[1].PID)
+	list = d.until("it is ready, or was given up", func(l []control.Process) bool { return l[1].State != control.Launching })
+	if list[1].State != control.Errored {
+		t.Errorf("it does not listen, and is %s", list[1].State)
 	}
 }
