@@ -47,9 +47,6 @@ func (m *master) handOff(s *slot) {
 	} else {
 		m.endRelays(s)
 	}
-	if clustered || len(a.unplaced) > 0 { // it may be that this slot can be offered what others have
-		m.passOn(a)
-	}
 }
 
 func (m *master) beginRelay(s *slot, group, fd int) (err error) {

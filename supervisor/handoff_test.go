@@ -193,6 +193,23 @@ func tardyApp(t *testing.T, instances int) (a spec.App, trap func(slot int) (rel
 	}
 }
 
+// queueAt makes connections to one slot with a request each, as a probe does.
+func queueAt(t *testing.T, address string, slot, n int) (waiting []net.Conn) {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 65, 0, byte(slot))}}
+	for range n {
+		conn, err := dialer.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: example\r\n\r\n")
+		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		waiting = append(waiting, conn)
+	}
+	return waiting
+}
+
 // crash kills the process of a slot, and waits until the next one starts.
 func (d *daemon) crash(slot, pid int) {
 	d.t.Helper()
@@ -217,4 +234,24 @@ func TestASiblingDoesNotPassTheProbeOfAProcessThatStarts(t *testing.T) {
 	if list[1].State != control.Errored {
 		t.Errorf("it does not listen, and is %s", list[1].State)
 	}
+}
+
+// Who begins to serve is given what waits, also where another one hangs.
+func TestWhoBeginsToServeIsGivenWhatWaits(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a, trap := tardyApp(t, 3)
+	list := d.start(a).Processes
+	at := address(t, list)
+	release := trap(0)
+	trap(2)
+	d.freeze(list[1].PID)
+	d.crash(2, list[2].PID)
+	d.crash(0, list[0].PID)
+	waiting := queueAt(t, at, 2, 3)
+	release()
+	d.until("the first serves", func(l []control.Process) bool { return l[0].State == control.Online })
+	answered(t, waiting[1:]) // the one that hangs has been offered the first
+	kill(t, list[1].PID, syscall.SIGKILL)
+	answered(t, waiting[:1])
 }

@@ -421,6 +421,7 @@ func (m *master) settleAll() {
 	}
 	for _, a := range apps {
 		m.steer(a)
+		m.passOn(a) // to whoever is steered to now
 		m.tellStopping(a)
 		m.keepSchedule(a)
 		m.keepWatch(a)

@@ -205,6 +205,7 @@ func (m *master) adopt(in *keeper.Inheritance) {
 		for _, s := range a.slots {
 			m.handOff(s)
 		}
+		m.passOn(a)
 	}
 	if len(m.order) > 0 {
 		m.log("took over %d apps with %d processes from an earlier master", len(m.order), len(m.processes))
