@@ -185,6 +185,9 @@ func (m *master) dropUnused(a *app) {
 			continue
 		}
 		m.log("%s listens on %s no more", a.name, a.groups[group].Address)
+		for _, s := range a.slots {
+			m.endRelay(s, group)
+		}
 		if err := a.groups[group].Close(); err != nil {
 			m.log("close %s: %v", a.groups[group].Address, err)
 		}
@@ -205,7 +208,8 @@ func (s *slot) processes() (list []*process) {
 }
 
 // liveFor is which of the live slots listen on a group: in Node's cluster mode not each
-// need. If none does yet, it is all.
+// need. If none does it is who does elsewhere, on probation say, and if nobody does yet
+// it is all.
 func (a *app) liveFor(group int, live []int) []int {
 	if a.spec.Node != spec.NodeCluster {
 		return live
@@ -217,8 +221,8 @@ func (a *app) liveFor(group int, live []int) []int {
 	if len(listens) > 0 {
 		return listens
 	}
-	for _, s := range a.slots { // nobody serves there yet
-		if s.starting != nil && s.starting.has(group) {
+	for _, s := range a.slots {
+		if s.want == run && s.serving != nil && s.serving.has(group) || s.starting != nil && s.starting.has(group) {
 			listens = append(listens, s.index)
 		}
 	}

@@ -32,20 +32,25 @@ type offer struct {
 	refused []*process
 }
 
-// handOff begins to give what queues on a slot to its siblings, or ends it.
+// handOff begins to give what queues on a slot to its siblings, or ends it. Where its
+// process does not listen connections come as well, while nobody does.
 func (m *master) handOff(s *slot) {
 	a := s.app
 	clustered := a.spec.Node == spec.NodeCluster && len(a.slots) > 1
-	if clustered && s.want != stop && s.serving == nil {
-		for group, g := range a.groups {
-			if fd := g.FD(s.index); s.relays[group] == nil && fd >= 0 && !g.Shared() {
-				if err := m.beginRelay(s, group, fd); err != nil {
-					m.log("what queues on %s waits for its next process: %v", s, err)
-				}
+	lacks := func(group int) bool {
+		return clustered && s.want != stop && (s.serving == nil || !s.serving.has(group))
+	}
+	for group := range s.relays {
+		if !lacks(group) {
+			m.endRelay(s, group)
+		}
+	}
+	for group, g := range a.groups {
+		if fd := g.FD(s.index); lacks(group) && s.relays[group] == nil && fd >= 0 && !g.Shared() {
+			if err := m.beginRelay(s, group, fd); err != nil {
+				m.log("what queues on %s waits for its next process: %v", s, err)
 			}
 		}
-	} else {
-		m.endRelays(s)
 	}
 }
 
@@ -68,15 +73,17 @@ func (m *master) beginRelay(s *slot, group, fd int) (err error) {
 	return nil
 }
 
-func (m *master) endRelays(s *slot) {
-	for group, r := range s.relays {
-		if r.given > 0 {
-			m.log("%s: its siblings were given %d connections that nobody served there", s, r.given)
-		}
-		m.polls.Forget(r.wait)
-		unix.Close(r.fd)
-		delete(s.relays, group)
+func (m *master) endRelay(s *slot, group int) {
+	r := s.relays[group]
+	if r == nil {
+		return
 	}
+	if r.given > 0 {
+		m.log("%s: its siblings were given %d connections that nobody served there", s, r.given)
+	}
+	m.polls.Forget(r.wait)
+	unix.Close(r.fd)
+	delete(s.relays, group)
 }
 
 // passOn offers what there is to the processes that can take it now.
@@ -111,11 +118,12 @@ func (m *master) passOn(a *app) {
 }
 
 // taker is the process whose turn it is to be offered a connection; nil: none can be
-// offered one now.
+// offered one now. Who new connections are kept from is spared if another listens there.
 func (a *app) taker(group int, refused []*process) *process {
+	spared := slices.ContainsFunc(a.slots, func(s *slot) bool { return s.steered && s.serving.takes(group) })
 	for i := range a.slots {
 		s := a.slots[(a.turn+i)%len(a.slots)]
-		if p := s.serving; s.steered && p.takes(group) && p.offered == nil && !slices.Contains(refused, p) {
+		if p := s.serving; (s.steered || !spared) && p.takes(group) && p.offered == nil && !slices.Contains(refused, p) {
 			return p
 		}
 	}

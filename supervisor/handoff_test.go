@@ -236,6 +236,22 @@ func TestASiblingDoesNotPassTheProbeOfAProcessThatStarts(t *testing.T) {
 	}
 }
 
+// Where only one of the slots listens, connections come to another's socket while its
+// process is missing.
+func TestWhatQueuesWhereASlotDoesNotListenIsGivenToWhoDoes(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a, trap := tardyApp(t, 2)
+	a.Env["SECOND"] = "0"
+	d.start(a)
+	list := d.until("it listens on both", func(l []control.Process) bool { return len(l[0].Listeners) == 2 })
+	release := trap(0)
+	d.crash(0, list[0].PID)
+	waiting := queue(t, list[0].Listeners[1], 10)
+	release()
+	answered(t, waiting)
+}
+
 // Who begins to serve is given what waits, also where another one hangs.
 func TestWhoBeginsToServeIsGivenWhatWaits(t *testing.T) {
 	t.Parallel()

@@ -201,6 +201,7 @@ func (m *master) hear(p *process, message nodeipc.Message) {
 	case "close":
 		p.handles = slices.DeleteFunc(p.handles, func(h handle) bool { return h.Key == message.Key })
 		m.record(p.slot)
+		m.touch(p.slot) // somebody else may listen there
 		m.steer(p.slot.app)
 		m.dropUnused(p.slot.app)
 	default: // online, exitedAfterDisconnect
@@ -266,6 +267,9 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 	m.sent(p, p.letIn())
 	m.record(p.slot)
 	m.steer(a)
+	for _, s := range a.slots { // the group may be new to them
+		m.touch(s)
+	}
 }
 
 func keyOf(q nodeipc.Query) string {
