@@ -22,7 +22,7 @@ type app struct {
 	data     map[int]json.RawMessage // by groups: what those who listen there have in common
 	slots    []*slot                 // by index; those from size on are about to go
 	turn     int                     // from which slot on a process is looked for that can be offered a connection
-	unplaced []*offer                // connections that are to be offered again, one for each process at the most
+	unplaced []*offer                // connections that are to be offered again, one for each process and listener at the most
 	busy     chan struct{}           // held by the one command that works on the app
 
 	reporters []reporter // of commands that look on

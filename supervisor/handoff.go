@@ -96,10 +96,13 @@ func (m *master) passOn(a *app) {
 	if m.yielding { // the next master would not know of more
 		return
 	}
-	// As long as nobody wants one, the others wait where they are.
+	// As long as nobody wants one, the others of its listener wait where they are.
+	waits := func(group int) bool {
+		return slices.ContainsFunc(a.unplaced, func(o *offer) bool { return o.group == group })
+	}
 	for _, s := range a.slots {
 		for group, r := range s.relays {
-			for len(a.unplaced) == 0 && a.taker(group, nil) != nil {
+			for !waits(group) && a.taker(group, nil) != nil {
 				conn, _, err := unix.Accept4(r.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 				if err == unix.EINTR || err == unix.ECONNABORTED {
 					continue

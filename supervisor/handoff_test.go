@@ -252,6 +252,25 @@ func TestWhatQueuesWhereASlotDoesNotListenIsGivenToWhoDoes(t *testing.T) {
 	answered(t, waiting)
 }
 
+func TestAConnectionThatWaitsDoesNotHoldUpThoseOfAnotherListener(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a, trap := tardyApp(t, 2)
+	a.Env["MOST"], a.Env["SECOND"] = "1", "01"
+	d.start(a)
+	list := d.until("both listen on both", func(l []control.Process) bool { return len(l[0].Listeners) == 2 && len(l[1].Listeners) == 2 })
+	d.freeze(list[1].PID)
+	held := queueAt(t, list[0].Listeners[0], 0, 1)
+	if _, err := held[0].Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	queueAt(t, list[0].Listeners[0], 1, 5)
+	waiting := queueAt(t, list[0].Listeners[1], 1, 20)
+	trap(1)
+	d.crash(1, list[1].PID)
+	answered(t, waiting)
+}
+
 // Who begins to serve is given what waits, also where another one hangs.
 func TestWhoBeginsToServeIsGivenWhatWaits(t *testing.T) {
 	t.Parallel()
