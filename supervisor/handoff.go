@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,6 +24,10 @@ type relay struct {
 	wait  int32 // names the wait for connections
 	given int
 }
+
+// refusal is how long a process is not asked again whether it takes a connection: it may
+// have had as many as it wants.
+const refusal = 100 * time.Millisecond
 
 // offer is a connection that a process is to take.
 type offer struct {
@@ -177,8 +182,15 @@ func (m *master) answered(p *process, seq int64, accepted bool) {
 	if accepted {
 		unix.Close(o.conn)
 	} else {
+		a := p.slot.app
 		o.refused = append(o.refused, p)
-		p.slot.app.unplaced = append(p.slot.app.unplaced, o)
+		a.unplaced = append(a.unplaced, o)
+		time.AfterFunc(refusal, func() {
+			m.post(func() {
+				o.refused = slices.DeleteFunc(o.refused, func(q *process) bool { return q == p })
+				m.passOn(a)
+			})
+		})
 	}
 	m.passOn(p.slot.app)
 }

@@ -252,6 +252,32 @@ func TestWhatQueuesWhereASlotDoesNotListenIsGivenToWhoDoes(t *testing.T) {
 	answered(t, waiting)
 }
 
+// A process that has as many connections as it wants may want more later, and elsewhere.
+func TestWhoHasRefusedAConnectionIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a, trap := tardyApp(t, 2)
+	a.Env["MOST"] = "1"
+	list := d.start(a).Processes
+	at := address(t, list)
+	d.freeze(list[1].PID)
+	held := queueAt(t, at, 0, 1)
+	if _, err := held[0].Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	waiting := queueAt(t, at, 1, 5)
+	trap(1)
+	d.crash(1, list[1].PID)
+	d.eventually("one was offered", func() bool {
+		text, _ := os.ReadFile(d.home.OutLog("api", 0))
+		return strings.Contains(string(text), "offered")
+	})
+	held[0].Close()
+	if who := answered(t, waiting); who[fmt.Sprint(list[0].PID)] != 5 {
+		t.Errorf("who has answered: %v, and not 5 times %d", who, list[0].PID)
+	}
+}
+
 func TestAConnectionThatWaitsDoesNotHoldUpThoseOfAnotherListener(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
