@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -315,4 +317,23 @@ func TestWhoBeginsToServeIsGivenWhatWaits(t *testing.T) {
 	answered(t, waiting[1:]) // the one that hangs has been offered the first
 	kill(t, list[1].PID, syscall.SIGKILL)
 	answered(t, waiting[:1])
+}
+
+// A process without room for another descriptor does not get what it is sent.
+func TestAConnectionThatDoesNotReachAProcessIsOfferedToAnother(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a, trap := tardyApp(t, 2)
+	list := d.start(a).Processes
+	at := address(t, list)
+	d.freeze(list[1].PID)
+	waiting := queueAt(t, at, 1, 3)
+	var before unix.Rlimit
+	if err := unix.Prlimit(list[0].PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: 1000}, &before); err != nil {
+		t.Fatal(err)
+	}
+	release := trap(1)
+	d.crash(1, list[1].PID)
+	release()
+	answered(t, waiting)
 }

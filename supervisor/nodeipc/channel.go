@@ -67,14 +67,16 @@ type Channel struct {
 	size    int      // bytes in it
 	writing bool
 	inHand  bool     // a handle is on its way: the next one waits for its ACK
+	offered int64    // what is on its way is the connection of this offer, 0: a listener
 	handles []packet // those
 	closed  bool
 }
 
 // packet is a line, and what comes with its first byte.
 type packet struct {
-	text []byte
-	fd   int // 0: nothing. No os.File, whose Fd would make a listener block
+	text  []byte
+	fd    int   // 0: nothing. No os.File, whose Fd would make a listener block
+	offer int64 // of which that is the connection
 }
 
 // Open takes over our end. With resume an earlier master had it: what comes first may
@@ -143,8 +145,12 @@ func (c *Channel) Read() (Message, error) {
 			continue
 		case err != nil:
 			return Message{}, err
-		case m.Command == handleACK || m.Command == handleNACK:
+		case m.Command == handleACK:
 			c.received()
+		case m.Command == handleNACK: // the process has no descriptor free
+			if offer := c.received(); offer > 0 {
+				return Message{Command: cluster, ACK: offer}, nil
+			}
 		case m.Command == handle: // nobody here has a use for it, and the process waits for that
 			_ = c.Send(command{Command: handleACK})
 		default:
@@ -245,7 +251,9 @@ func (c *Channel) Send(message any) error {
 // is to be non-blocking: Node takes that for granted, and would wait in accept(2), with
 // all that it serves, for a connection that a sibling has been faster to accept. As
 // Node has room for one handle only, each waits until the one before was received.
-func (c *Channel) SendHandle(message any, fd int) error {
+func (c *Channel) SendHandle(message any, fd int) error { return c.sendHandle(message, fd, 0) }
+
+func (c *Channel) sendHandle(message any, fd int, offer int64) error {
 	text, err := encode(handleMessage{Command: handle, Type: "net.Native", Message: message})
 	if err != nil {
 		return err
@@ -257,27 +265,29 @@ func (c *Channel) SendHandle(message any, fd int) error {
 	if err != nil {
 		return err
 	}
-	p := packet{text, own}
+	p := packet{text, own, offer}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.inHand {
 		c.handles = append(c.handles, p)
 		return nil
 	}
-	c.inHand = true
+	c.inHand, c.offered = true, offer
 	return c.send(p)
 }
 
-// received lets the next handle go.
-func (c *Channel) received() {
+// received lets the next handle go, and returns of which offer the last one was.
+func (c *Channel) received() (offer int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	offer, c.offered = c.offered, 0
 	if c.inHand = len(c.handles) > 0; !c.inHand {
-		return
+		return offer
 	}
 	p := c.handles[0]
-	c.handles = c.handles[1:]
+	c.handles, c.offered = c.handles[1:], p.offer
 	_ = c.send(p) // who does not read is found out by whoever waits for it
+	return offer
 }
 
 // send is for who has the lock.

@@ -159,10 +159,10 @@ type offer struct {
 
 // Offer offers a connection to who was granted a socket by this key, as Node's primary
 // does that accepts for its workers. The answer is a message with seq as its ACK: it was
-// accepted or not, and the caller closes its own descriptor or asks another. Seq is not
+// accepted or not (or has not even arrived), and the caller closes its own descriptor or asks another. Seq is not
 // to have been used on this channel by an earlier master.
 func (c *Channel) Offer(seq int64, key string, fd int) error {
-	return c.SendHandle(offer{Command: cluster, Act: "newconn", Key: key, Seq: seq}, fd)
+	return c.sendHandle(offer{Command: cluster, Act: "newconn", Key: key, Seq: seq}, fd, seq)
 }
 
 // Acknowledge answers what wants no more than an answer, exitedAfterDisconnect say.
