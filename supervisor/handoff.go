@@ -98,7 +98,7 @@ func (m *master) passOn(a *app) {
 	for _, o := range again {
 		m.place(a, o)
 	}
-	if m.yielding { // the next master would not know of more
+	if m.offersNoMore { // the next master would not know of more
 		return
 	}
 	// As long as nobody wants one, the others of its listener wait where they are.

@@ -2,6 +2,7 @@ package supervisor_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -169,7 +170,7 @@ server.keepAliveTimeout = 60_000
 process.on('internalMessage', (message) => { if (message?.act === 'newconn') console.log('offered') })
 function begin() {
   if (existsSync(trap)) return setTimeout(begin, 5)
-  server.listen(0, '127.0.0.1')
+  server.listen(0, '127.0.0.1', () => process.send('ready'))
   if (process.env.SECOND?.includes(process.env.NODE_APP_INSTANCE)) {
     http.createServer((request, response) => response.end(String(process.pid))).listen(0, '127.0.0.1')
   }
@@ -336,4 +337,49 @@ func TestAConnectionThatDoesNotReachAProcessIsOfferedToAnother(t *testing.T) {
 	d.crash(1, list[1].PID)
 	release()
 	answered(t, waiting)
+}
+
+// A master that is to be replaced waits for commands, which may take their time.
+func TestWhatQueuesIsGivenToSiblingsAlsoWhileAnUpgradeWaits(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a, trap := tardyApp(t, 2)
+	list := d.start(a).Processes
+	at := address(t, list)
+	d.freeze(list[1].PID)
+	waiting := queueAt(t, at, 1, 5)
+	trap(1)
+	b, trapOther := tardyApp(t, 1)
+	b.Name, b.WaitReady = "other", true
+	release := trapOther(0)
+	d.crash(1, list[1].PID)
+	answered(t, waiting)
+
+	before, err := d.Ping(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := program(t, "next")
+	started, upgraded := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{b}}, nil)
+		started <- err
+	}()
+	d.until("the other starts", func(l []control.Process) bool { return len(l) == 3 && l[2].State == control.Launching })
+	go func() {
+		_, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: next}, nil)
+		upgraded <- err
+	}()
+	d.eventually("no command is taken", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		_, err := d.Command(ctx, "reopen", control.TargetRequest{}, nil)
+		return err != nil
+	})
+	answered(t, queueAt(t, at, 1, 5))
+	release()
+	if err := errors.Join(<-started, <-upgraded); err != nil {
+		t.Fatal(err)
+	}
+	d.untilUpgraded(before)
 }

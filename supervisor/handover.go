@@ -66,8 +66,10 @@ func (m *master) yield(but int) error {
 	late, hung := false, false
 	timer := time.AfterFunc(longestYield, func() { m.post(func() { late = true }) })
 	defer timer.Stop()
+	m.until(func() bool { return m.stopping || m.commands <= but || late })
+	m.do(func() { m.offersNoMore = true })
 	defer time.AfterFunc(longestOffer, func() { m.post(func() { hung = true }) }).Stop()
-	m.until(func() bool { return m.stopping || m.commands <= but && (hung || m.offers() == 0) || late })
+	m.until(func() bool { return m.stopping || late || hung || m.offers() == 0 })
 	err = errAgain // should this master have ended
 	m.do(func() {
 		switch {
@@ -79,9 +81,19 @@ func (m *master) yield(but int) error {
 		default:
 			err = nil
 		}
-		m.yielding = err == nil
+		if err != nil {
+			m.stay()
+		}
 	})
 	return err
+}
+
+// stay goes on after all.
+func (m *master) stay() {
+	m.yielding, m.offersNoMore = false, false
+	for _, a := range m.apps {
+		m.passOn(a)
+	}
 }
 
 // upgrade ends this master for one of the given program, "" for what is at the
@@ -112,7 +124,7 @@ func (m *master) upgrade(program string, commands int) error {
 	}
 	m.log("upgrade from %s to %s (%s)", m.version, version, program)
 	if err := m.line.Upgrade(file); err != nil {
-		m.do(func() { m.yielding = false })
+		m.do(m.stay)
 		return err
 	}
 	m.do(func() { m.leaves = true })
@@ -207,7 +219,7 @@ func (m *master) becomeKeeper() {
 			}
 			leaveSignals()
 			m.heedSignals()
-			m.yielding = false
+			m.stay()
 			m.warn("keeper", fmt.Sprintf("the keeper is gone and could not be replaced (%v): nothing would start the master again; restart the daemon when you can", err))
 		})
 	}

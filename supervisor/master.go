@@ -77,6 +77,7 @@ type master struct {
 	upgrading     bool                // it is this master's program that is on trial
 	upgradeFailed string              // why the last one did
 	yielding      bool                // there may be another master soon: no more commands
+	offersNoMore  bool                // and no command is under way: no more connections are offered
 	leaves        bool                // there will be: this one ends
 	piped         map[string]*process // whose pipes are not at their ends, by their names
 	triggers      map[*trigger]bool
