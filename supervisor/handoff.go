@@ -160,10 +160,12 @@ func (m *master) place(a *app, o *offer) {
 		return
 	}
 	wanted := func(s *slot) bool {
-		if s.serving == nil {
+		p := s.serving
+		if p == nil {
 			return s.want != stop && !s.errored && !s.finished
 		}
-		return s.serving.takes(o.group) && !slices.Contains(o.refused, s.serving)
+		// Many say that they are ready before Node says that they listen.
+		return p.channel != nil && p.has(o.group) && !slices.Contains(o.refused, p)
 	}
 	if !slices.ContainsFunc(a.slots, wanted) || begun(o.conn) {
 		unix.Close(o.conn)
