@@ -37,13 +37,15 @@ type offer struct {
 	refused []*process
 }
 
-// handOff begins to give what queues on a slot to its siblings, or ends it. Where its
-// process does not listen connections come as well, while nobody does.
+// handOff begins to give what queues on a slot to its siblings, or ends it: as soon as its
+// next process listens, that takes what queues there itself. Where its process does not
+// listen connections come as well, while nobody does.
 func (m *master) handOff(s *slot) {
 	a := s.app
 	clustered := a.spec.Node == spec.NodeCluster && len(a.slots) > 1
 	lacks := func(group int) bool {
-		return clustered && s.want != stop && (s.serving == nil || !s.serving.has(group))
+		served := s.serving != nil && s.serving.has(group) || s.starting.takes(group)
+		return clustered && s.want != stop && !served
 	}
 	for group := range s.relays {
 		if !lacks(group) {

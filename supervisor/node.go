@@ -197,7 +197,7 @@ func (m *master) hear(p *process, message nodeipc.Message) {
 			}
 		}
 		m.listens(p)
-		m.passOn(p.slot.app)
+		m.touch(p.slot)
 	case "close":
 		p.handles = slices.DeleteFunc(p.handles, func(h handle) bool { return h.Key == message.Key })
 		m.record(p.slot)

@@ -159,8 +159,8 @@ type offer struct {
 
 // Offer offers a connection to who was granted a socket by this key, as Node's primary
 // does that accepts for its workers. The answer is a message with seq as its ACK: it was
-// accepted or not (or has not even arrived), and the caller closes its own descriptor or asks another. Seq is not
-// to have been used on this channel by an earlier master.
+// accepted, or not (it may not even have arrived), and the caller closes its own descriptor
+// or asks another. Seq is not to have been used on this channel by an earlier master.
 func (c *Channel) Offer(seq int64, key string, fd int) error {
 	return c.sendHandle(offer{Command: cluster, Act: "newconn", Key: key, Seq: seq}, fd, seq)
 }
