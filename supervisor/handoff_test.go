@@ -35,8 +35,13 @@ server.listen(0, '127.0.0.1')
 // process is frozen they wait: it is the kernel that has made them.
 func queue(t *testing.T, address string, n int) (waiting []net.Conn) {
 	t.Helper()
+	return queueBy(t, net.Dialer{}, address, n)
+}
+
+func queueBy(t *testing.T, dialer net.Dialer, address string, n int) (waiting []net.Conn) {
+	t.Helper()
 	for range n {
-		conn, err := net.Dial("tcp", address)
+		conn, err := dialer.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,9 +58,13 @@ func answered(t *testing.T, waiting []net.Conn) map[string]int {
 	t.Helper()
 	who := map[string]int{}
 	for i, conn := range waiting {
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
 			t.Fatalf("connection %d of %d: %v", i, len(waiting), err)
+		}
+		if answer.StatusCode != http.StatusOK {
+			t.Fatalf("connection %d of %d: %s", i, len(waiting), answer.Status)
 		}
 		body, err := io.ReadAll(answer.Body)
 		if err != nil {
@@ -196,21 +205,10 @@ func tardyApp(t *testing.T, instances int) (a spec.App, trap func(slot int) (rel
 	}
 }
 
-// queueAt makes connections to one slot with a request each, as a probe does.
+// queueAt makes them to one slot, as a probe does.
 func queueAt(t *testing.T, address string, slot, n int) (waiting []net.Conn) {
 	t.Helper()
-	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 65, 0, byte(slot))}}
-	for range n {
-		conn, err := dialer.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { conn.Close() })
-		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: example\r\n\r\n")
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
-		waiting = append(waiting, conn)
-	}
-	return waiting
+	return queueBy(t, net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 65, 0, byte(slot))}}, address, n)
 }
 
 // crash kills the process of a slot, and waits until the next one starts.
