@@ -245,6 +245,16 @@ type handle struct {
 	Listens bool `json:"listens,omitempty"`
 }
 
+// listensOn is the key by which p listens on a group, "" if it does not.
+func (p *process) listensOn(group int) (key string) {
+	for _, h := range p.handles {
+		if h.Group == group && h.Listens {
+			return h.Key
+		}
+	}
+	return ""
+}
+
 // has says whether p may accept from a group.
 func (p *process) has(group int) bool {
 	return slices.ContainsFunc(p.handles, func(h handle) bool { return h.Group == group && h.Awaits == 0 })

@@ -127,13 +127,13 @@ func (m *master) passOn(a *app) {
 	}
 }
 
-// taker is the process whose turn it is to be offered a connection; nil: none can be
-// offered one now. Who new connections are kept from is spared if another listens there.
+// taker is the process whose turn it is to be offered a connection, one that new
+// connections of its listener are sent to; nil: none can be offered one now.
 func (a *app) taker(group int, refused []*process) *process {
-	spared := slices.ContainsFunc(a.slots, func(s *slot) bool { return s.steered && s.serving.takes(group) })
+	live := a.liveFor(group, a.live())
 	for i := range a.slots {
 		s := a.slots[(a.turn+i)%len(a.slots)]
-		if p := s.serving; (s.steered || !spared) && p.takes(group) && p.offered == nil && !slices.Contains(refused, p) {
+		if p := s.serving; slices.Contains(live, s.index) && p.takes(group) && p.offered == nil && !slices.Contains(refused, p) {
 			return p
 		}
 	}
@@ -142,7 +142,7 @@ func (a *app) taker(group int, refused []*process) *process {
 
 // takes says that p listens on a group, and hears the master.
 func (p *process) takes(group int) bool {
-	return p != nil && p.channel != nil && slices.ContainsFunc(p.handles, func(h handle) bool { return h.Group == group && h.Listens })
+	return p != nil && p.channel != nil && p.listensOn(group) != ""
 }
 
 // place offers a connection to a process. It waits while there is none, or none that can be
@@ -152,8 +152,7 @@ func (m *master) place(a *app, o *offer) {
 	for p := a.taker(o.group, o.refused); p != nil; p = a.taker(o.group, o.refused) {
 		m.lastOffer++
 		o.seq, a.turn = m.lastOffer, p.slot.index+1
-		h := p.handles[slices.IndexFunc(p.handles, func(h handle) bool { return h.Group == o.group && h.Listens })]
-		if err := p.channel.Offer(o.seq, h.Key, o.conn); err != nil {
+		if err := p.channel.Offer(o.seq, p.listensOn(o.group), o.conn); err != nil {
 			m.sent(p, err)
 			o.refused = append(o.refused, p)
 			continue
@@ -178,7 +177,7 @@ func (m *master) place(a *app, o *offer) {
 
 // answered is what p says of a connection that it was offered.
 func (m *master) answered(p *process, seq int64, accepted bool) {
-	o := p.offered
+	a, o := p.slot.app, p.offered
 	if o == nil || o.seq != seq {
 		return // of an earlier master's
 	}
@@ -186,7 +185,6 @@ func (m *master) answered(p *process, seq int64, accepted bool) {
 	if accepted {
 		unix.Close(o.conn)
 	} else {
-		a := p.slot.app
 		o.refused = append(o.refused, p)
 		a.unplaced = append(a.unplaced, o)
 		time.AfterFunc(refusal, func() {
@@ -196,7 +194,7 @@ func (m *master) answered(p *process, seq int64, accepted bool) {
 			})
 		})
 	}
-	m.passOn(p.slot.app)
+	m.passOn(a)
 }
 
 // takeBack is the end of a process that was offered a connection, and not only of its

@@ -306,7 +306,7 @@ func (m *master) listens(p *process) {
 	wait := settling
 	if before := p.slot.serving; before != nil && before != p {
 		for _, h := range before.handles {
-			if !slices.ContainsFunc(p.handles, func(own handle) bool { return own.Group == h.Group && own.Listens }) {
+			if p.listensOn(h.Group) == "" {
 				wait = straggling
 			}
 		}
