@@ -84,6 +84,7 @@ func TestWhatQueuesOnASlotOfANodeProgramIsGivenToItsSiblings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDaemon(t)
+			empty := d.fewestDescriptors()
 			trap, set := flag(t)
 			a := nodeApp(t, "api", 2, trapped)
 			a.Env["TRAP"], a.MaxRestarts = trap, 0
@@ -115,8 +116,25 @@ func TestWhatQueuesOnASlotOfANodeProgramIsGivenToItsSiblings(t *testing.T) {
 				text, err := os.ReadFile(d.home.Log())
 				return err == nil && strings.Contains(string(text), "api:1: its siblings were given ")
 			})
+			if !andMaster { // the next one has some that it has inherited
+				d.command("delete", "api")
+				d.sameDescriptors(empty)
+			}
 		})
 	}
+}
+
+// While a process starts the master may end, and the next one has nothing else to do for
+// its slot.
+func TestWhatQueuesIsGivenToSiblingsByTheNextMasterToo(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a, trap := tardyApp(t, 2)
+	list := d.start(a).Processes
+	trap(1)
+	d.crash(1, list[1].PID)
+	d.killMaster()
+	answered(t, queueAt(t, address(t, list), 1, 5))
 }
 
 // A process that hangs is offered one connection as well, and given none for good: when
