@@ -124,15 +124,17 @@ func TestWhatQueuesOnASlotOfANodeProgramIsGivenToItsSiblings(t *testing.T) {
 	}
 }
 
-// While a process starts the master may end, and the next one has nothing else to do for
-// its slot.
+// Of a slot that has given up a new master has nothing else to do.
 func TestWhatQueuesIsGivenToSiblingsByTheNextMasterToo(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
-	a, trap := tardyApp(t, 2)
+	trap, set := flag(t)
+	a := nodeApp(t, "api", 2, trapped)
+	a.Env["TRAP"], a.MaxRestarts = trap, 0
 	list := d.start(a).Processes
-	trap(1)
-	d.crash(1, list[1].PID)
+	set()
+	kill(t, list[1].PID, syscall.SIGKILL)
+	d.until("given up", func(l []control.Process) bool { return l[1].State == control.Errored })
 	d.killMaster()
 	answered(t, queueAt(t, address(t, list), 1, 5))
 }
