@@ -202,10 +202,6 @@ func (m *master) adopt(in *keeper.Inheritance) {
 		a := m.apps[name]
 		m.resize(a, a.size) // the last master may not have come so far
 		m.steer(a)
-		for _, s := range a.slots {
-			m.handOff(s)
-		}
-		m.passOn(a)
 	}
 	if len(m.order) > 0 {
 		m.log("took over %d apps with %d processes from an earlier master", len(m.order), len(m.processes))
