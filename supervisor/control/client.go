@@ -60,6 +60,12 @@ func (c *Client) Specs(ctx context.Context) ([]Saved, error) {
 	return list, c.get(ctx, "/v1/specs", &list)
 }
 
+// Apps are all apps with all that is known of them, secrets too.
+func (c *Client) Apps(ctx context.Context) ([]AppDetail, error) {
+	var list []AppDetail
+	return list, c.get(ctx, "/v1/apps", &list)
+}
+
 // Start starts apps. Like all that follow it calls progress, if that is not
 // nil, for each step, and returns when the command has ended; an error that the
 // master reports is an [*Error].
@@ -73,7 +79,7 @@ func (c *Client) Resurrect(ctx context.Context, r ResurrectRequest, progress fun
 }
 
 // Command is one of the commands that take targets: "stop", "restart",
-// "reload", "delete".
+// "reload", "delete", "reset".
 func (c *Client) Command(ctx context.Context, command string, r TargetRequest, progress func(Progress)) (Done, error) {
 	return c.post(ctx, "/v1/"+command, r, progress)
 }
@@ -81,6 +87,11 @@ func (c *Client) Command(ctx context.Context, command string, r TargetRequest, p
 // Scale changes the number of an app's instances.
 func (c *Client) Scale(ctx context.Context, r ScaleRequest, progress func(Progress)) (Done, error) {
 	return c.post(ctx, "/v1/scale", r, progress)
+}
+
+// Signal sends a signal to processes.
+func (c *Client) Signal(ctx context.Context, r SignalRequest) (Done, error) {
+	return c.post(ctx, "/v1/signal", r, nil)
 }
 
 // Send tells processes something.

@@ -4,6 +4,7 @@
 //	GET  /v1/ping                       Ping
 //	GET  /v1/processes                  []Process, ordered by id
 //	GET  /v1/apps/{name}                AppDetail
+//	GET  /v1/apps                       []AppDetail, in the order of their start, nothing of Env hidden
 //	GET  /v1/specs                      []Saved, in the order of their start
 //	POST /v1/start    StartRequest      a stream of Event
 //	POST /v1/resurrect ResurrectRequest "
@@ -11,6 +12,8 @@
 //	POST /v1/restart  TargetRequest     "
 //	POST /v1/reload   TargetRequest     "
 //	POST /v1/delete   TargetRequest     "
+//	POST /v1/reset    TargetRequest     ": counts restarts from 0
+//	POST /v1/signal   SignalRequest     "
 //	POST /v1/flush    TargetRequest     ": empties logs
 //	POST /v1/reopen   TargetRequest     ": opens all logs anew; targets are not looked at
 //	POST /v1/scale    ScaleRequest      "
@@ -63,7 +66,9 @@ const (
 // Process is one slot of an app and the process that serves in it.
 type Process struct {
 	ID          int      `json:"id"`
-	Name        string   `json:"name"` // of the app
+	Name        string   `json:"name"`            // of the app
+	Title       string   `json:"title,omitempty"` // of the app, if it is not its name
+	Namespace   string   `json:"namespace"`
 	Slot        int      `json:"slot"`
 	PID         int      `json:"pid"` // 0: none
 	State       State    `json:"state"`
@@ -94,7 +99,12 @@ type AppDetail struct {
 // ProcessExtra is a Process with what list has no room for.
 type ProcessExtra struct {
 	Process
-	Status     string    `json:"status,omitempty"` // the last STATUS= it sent
+	Status     string    `json:"status,omitempty"`    // the last STATUS= it sent
+	CreatedAt  time.Time `json:"created_at,omitzero"` // the slot
+	Unstable   int       `json:"unstable_restarts"`   // in a row, up to now
+	ExitCode   int       `json:"exit_code"`           // of the last process that has ended by itself
+	PIDFile    string    `json:"pid_file,omitempty"`
+	AllLog     string    `json:"all_log,omitempty"` // of both outputs
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	OutLog     string    `json:"out_log"`
 	ErrLog     string    `json:"err_log"`
@@ -127,9 +137,14 @@ type StartRequest struct {
 	// Reload replaces the processes of an app that runs with the same spec, too:
 	// what `nekoctl reload neko.yaml` means.
 	Reload bool `json:"reload,omitempty"`
+	// Restart stops the processes of an app that runs and starts them with the spec
+	// that it has here, whether that is another or not: `pm2 restart app.config.js`.
+	Restart bool `json:"restart,omitempty"`
 	// Targets are apps that are known, to be started as they are, beside Apps or in
 	// their place.
 	Targets []string `json:"targets,omitempty"`
+	// Parallel is the one of [TargetRequest].
+	Parallel int `json:"parallel,omitempty"`
 }
 
 // Saved is an app as `nekoctl save` keeps it: all that it is to be started with,
@@ -146,10 +161,19 @@ type ResurrectRequest struct {
 	Apps []Saved `json:"apps"`
 }
 
-// TargetRequest names what a command is about: names of apps, ids of processes,
-// or "all".
+// TargetRequest names what a command is about: names or titles of apps, ids of
+// processes, namespaces, /regular expressions/ of titles, or "all".
 type TargetRequest struct {
 	Targets []string `json:"targets"`
+	// Parallel is how many processes of an app are replaced at a time by a reload;
+	// 0: as many as the spec says.
+	Parallel int `json:"parallel,omitempty"`
+}
+
+// SignalRequest sends a signal ("SIGUSR2", or a number) to the processes that serve.
+type SignalRequest struct {
+	Targets []string `json:"targets"`
+	Signal  string   `json:"signal"`
 }
 
 // ScaleRequest sets the number of an app's instances: "4", "+1", "-1", "max".
@@ -223,6 +247,9 @@ type Error struct {
 	Hint    string `json:"hint,omitempty"` // what to do, lower case
 	// Output are the last lines that the failed process printed.
 	Output []string `json:"output,omitempty"`
+	// Launched: all that was to be started was, and some process of it has failed since,
+	// which is tried again as its app has it. PM2 calls that a success.
+	Launched bool `json:"launched,omitempty"`
 	// Again: nothing was done, and another master is about to answer.
 	Again bool `json:"again,omitempty"`
 }

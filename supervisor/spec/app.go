@@ -34,6 +34,11 @@ type App struct {
 	// Name is unique in a daemon: letters, digits, dot, dash, underscore; not
 	// "all", not a number.
 	Name string `json:"name"`
+	// Title is the name that people see and give, if it is not Name: any text, and
+	// several apps may have the same. PM2's names are like that.
+	Title string `json:"title,omitempty"`
+	// Namespace is a name for several apps together; "": [DefaultNamespace].
+	Namespace string `json:"namespace,omitempty"`
 	// Type says whether the processes serve or do one piece of work.
 	Type Type `json:"type"`
 	// Command is the argument vector. Command[0] is a path (absolute) or a bare
@@ -46,6 +51,11 @@ type App struct {
 	Env map[string]string `json:"env"`
 	// Instances is the number of slots, [Max], or -N: N fewer than that.
 	Instances int `json:"instances"`
+	// InstanceVar is the variable that tells a process the number of its slot, beside
+	// NEKO_SLOT. IncrementVar is one of Env, a number, that is larger by one in each
+	// slot than in the one before; "": none.
+	InstanceVar  string `json:"instance_var"`
+	IncrementVar string `json:"increment_var,omitempty"`
 	// Node is how a program of Node's is run; Command[0] is node then.
 	Node NodeMode `json:"node,omitempty"`
 	// ShutdownWithMessage says that the message 'shutdown', and no signal, tells a
@@ -80,6 +90,9 @@ type App struct {
 	// not left its process group.
 	Treekill bool `json:"treekill"`
 
+	// Autostart says that the slots are to run as soon as the app is known. Else they
+	// are stopped until a command starts them.
+	Autostart bool `json:"autostart"`
 	// Autorestart says that a process which ends by itself gets a successor. Else
 	// its slot is stopped; so it is after an exit with one of StopExitCodes.
 	Autorestart   bool  `json:"autorestart"`
@@ -132,6 +145,14 @@ type App struct {
 	OutFile   string `json:"out_file,omitempty"`
 	ErrorFile string `json:"error_file,omitempty"`
 	MergeLogs bool   `json:"merge_logs"`
+	// AllFile is an absolute path of a file that gets both, beside the two; "": none.
+	AllFile string `json:"log_file,omitempty"`
+	// PIDFile is the absolute path of the files in which the pid of a slot's process
+	// is, as [App.PIDFileOf] has them; "": none.
+	PIDFile string `json:"pid_file,omitempty"`
+	// NumberByID says that the files of a slot have the id of the process in their
+	// names, as PM2's have, and not the index of the slot.
+	NumberByID bool `json:"number_by_id,omitempty"`
 	// LogType is "raw", lines as they were printed, or "json", an object for each.
 	LogType string `json:"log_type"`
 	// LogDateFormat is what is put before each line, in the tokens of PM2 (day.js):
@@ -157,7 +178,16 @@ type App struct {
 	URLPath string `json:"url_path,omitempty"`
 	// Source is the file that the app came from, "" for the command line.
 	Source string `json:"source,omitempty"`
+
+	// PM2 is what PM2 would list of the app (pm2_env) that does not change while it
+	// runs, without its environment: a JSON object whose keys are in PM2's order. The
+	// master gives it to the processes as variables, and else only keeps it; nil: the
+	// app was not started by PM2's commands.
+	PM2 json.RawMessage `json:"pm2,omitempty"`
 }
+
+// DefaultNamespace is where apps are that name none.
+const DefaultNamespace = "default"
 
 // NodeMode is how a program of Node's is run.
 type NodeMode string
@@ -270,6 +300,8 @@ func Defaults() App {
 		KillTimeout:   Duration(2 * time.Second),
 		StopSignal:    "SIGTERM",
 		Treekill:      true,
+		InstanceVar:   "NODE_APP_INSTANCE",
+		Autostart:     true,
 		Autorestart:   true,
 		MinUptime:     Duration(time.Second),
 		MaxRestarts:   10,
