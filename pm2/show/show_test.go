@@ -36,7 +36,7 @@ func styled(s Style) Style {
 
 func fixtures(t *testing.T) []*object.Object {
 	t.Helper()
-	text, err := os.ReadFile("testdata/list.json")
+	text, err := os.ReadFile("../shape/testdata/list.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestAnyListIsPrintedAsPM2PrintsIt(t *testing.T) {
 
 func drawList(t *rapid.T) []*object.Object {
 	list := []*object.Object{}
-	for id := range rapid.IntRange(0, 5).Draw(t, "processes") {
+	for id := range rapid.IntRange(0, 3).Draw(t, "processes") {
 		id *= rapid.SampledFrom([]int{1, 7, 300}).Draw(t, "step")
 		name := rapid.StringMatching(`[a-zA-Zé _-]{1,50}`).Draw(t, "name")
 		env := &object.Object{}

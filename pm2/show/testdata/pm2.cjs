@@ -15,6 +15,8 @@ const Log = require(path.join(pm2, 'lib/API/Log.js'))
 const passwd = require(path.join(pm2, 'lib/tools/passwd.js'))
 passwd.getUsers = () => ({ 'www-data': { username: 'www-data', userId: '33' } })
 
+const ansis = require.resolve('ansis', { paths: [pm2] })
+
 class API {}
 require(path.join(pm2, 'lib/API/Extra.js'))(API)
 require(path.join(pm2, 'lib/API/LogManagement.js'))(API)
@@ -35,11 +37,22 @@ const print = {
 	mini: (r, api) => UX.list_min(r.list),
 	describe: (r, api) => r.list.forEach(entry => UX.describe(entry)),
 	env: (r, api) => api.env(r.list[0].pm_id),
-	logs: (r, api) => api.printLogs(r.id, r.lines, r.raw, false, 'both'),
+	logs: (r, api) => api.printLogs(r.id, r.lines, false, false, 'both'),
+	tail: (r, api, end) => Log.tail(r.files, r.lines, r.raw, end),
 	stream: (r, api) => Log.stream(api.Client, 'all', r.raw, r.stamp, false, r.highlight),
 	format: (r, api) => Log.formatStream(api.Client, 'all', false, r.stamp, false, r.highlight),
 	json: (r, api) => Log.jsonStream(api.Client, 'all'),
 	report: (r, api) => api.report(),
+	// Whether there would be colours. It is decided as the library is loaded.
+	colour: r => {
+		const { argv } = process
+		process.argv = ['node', 'pm2', ...r.args]
+		process.stdout.isTTY = r.terminal
+		delete require.cache[ansis]
+		console.log(String(require(ansis).isSupported()))
+		process.argv = argv
+		process.stdout.isTTY = undefined
+	},
 }
 
 const write = process.stdout.write.bind(process.stdout)
@@ -63,8 +76,8 @@ const answer = r => new Promise(done => {
 		write(JSON.stringify(printed) + '\n')
 		done()
 	}
-	print[r.what](r, api)
-	if (!['env', 'logs', 'report'].includes(r.what)) setImmediate(end)
+	print[r.what](r, api, end)
+	if (!['env', 'logs', 'tail', 'report'].includes(r.what)) setImmediate(end)
 })
 
 let last = Promise.resolve()
