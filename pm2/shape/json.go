@@ -82,7 +82,11 @@ func stringify(b *bytes.Buffer, value any, newline, indent string) {
 	case nil:
 		b.WriteString("null")
 	default:
-		b.WriteString(Text(v))
+		text := Text(v)
+		if strings.HasSuffix(text, "Infinity") { // it was too large for JavaScript
+			text = "null"
+		}
+		b.WriteString(text)
 	}
 }
 

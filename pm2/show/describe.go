@@ -73,15 +73,15 @@ func (p process) facts(s Style) grid {
 	key("out log path", "pm_out_log_path")
 	key("pid path", "pm_pid_path")
 	key("interpreter", "exec_interpreter")
-	if flags, ok := p.env.Get("node_args").([]any); ok && len(flags) > 0 {
-		cells := make([]string, len(flags))
-		for i, flag := range flags {
-			cells[i] = cell(flag)
-		}
-		g.add("interpreter args", cells...)
-	} else {
-		fact("interpreter args", nil)
+	flags, _ := p.env.Get("node_args").([]any)
+	cells := make([]string, len(flags))
+	for i, flag := range flags { // each has a column of its own
+		cells[i] = cell(flag)
 	}
+	if len(cells) == 0 {
+		cells = []string{"N/A"}
+	}
+	g.add("interpreter args", cells...)
 	key("script id", "pm_id")
 	key("exec cwd", "pm_cwd")
 	key("exec mode", "exec_mode")

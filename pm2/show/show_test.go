@@ -240,3 +240,24 @@ func drawList(t *rapid.T) []*object.Object {
 	}
 	return list
 }
+
+// What is listed has come from files that people write.
+func FuzzAnyEntryIsPrinted(f *testing.F) {
+	f.Add(`{"pid":1,"name":"web","pm2_env":{"name":"web","pm_id":0,"node_args":["x"],"axm_actions":[{}],"axm_monitor":{"a":1}},"monit":{"memory":1e30,"cpu":0}}`, 50)
+	f.Fuzz(func(t *testing.T, text string, width int) {
+		value, err := object.Parse([]byte(text))
+		entry, ok := value.(*object.Object)
+		if err != nil || !ok {
+			return
+		}
+		for _, s := range styles {
+			s := styled(s)
+			s.Width = width % 300
+			list := []*object.Object{entry, entry}
+			Table(io.Discard, list, s, "cpu")
+			Mini(io.Discard, list, s)
+			Describe(io.Discard, entry, map[string]string{"name": "x"}, s)
+			Env(io.Discard, entry, s)
+		}
+	})
+}
