@@ -41,8 +41,12 @@ func List(apps []control.AppDetail, c Context) []*object.Object {
 	list := []*object.Object{}
 	for i := range apps {
 		app := &apps[i]
+		static := &object.Object{}
+		if app.Spec.PM2 == nil || json.Unmarshal(app.Spec.PM2, static) != nil {
+			static = native(app, c)
+		}
 		for j := range app.Processes {
-			list = append(list, entry(app, &app.Processes[j], c))
+			list = append(list, entry(app, &app.Processes[j], c, static))
 		}
 	}
 	slices.SortStableFunc(list, func(a, b *object.Object) int {
@@ -51,12 +55,12 @@ func List(apps []control.AppDetail, c Context) []*object.Object {
 	return list
 }
 
-func entry(app *control.AppDetail, p *control.ProcessExtra, c Context) *object.Object {
+func entry(app *control.AppDetail, p *control.ProcessExtra, c Context, static *object.Object) *object.Object {
 	name := cmp.Or(app.Spec.Title, app.Spec.Name, app.Name)
 	return (&object.Object{}).
 		Set("pid", p.PID).
 		Set("name", name).
-		Set("pm2_env", describe(app, p, c, name)).
+		Set("pm2_env", describe(app, p, c, static, name)).
 		Set("pm_id", p.ID).
 		Set("monit", (&object.Object{}).
 			Set("memory", p.MemoryBytes).
@@ -66,11 +70,7 @@ func entry(app *control.AppDetail, p *control.ProcessExtra, c Context) *object.O
 // late are keys of the static part whose place is after what changes.
 var late = []string{"version", "node_version", "axm_options"}
 
-func describe(app *control.AppDetail, p *control.ProcessExtra, c Context, name string) *object.Object {
-	static := &object.Object{}
-	if app.Spec.PM2 == nil || json.Unmarshal(app.Spec.PM2, static) != nil {
-		static = native(app, c)
-	}
+func describe(app *control.AppDetail, p *control.ProcessExtra, c Context, static *object.Object, name string) *object.Object {
 	env := environment(app, p, c, name)
 	placed := static.Has("env")
 

@@ -9,10 +9,14 @@ import (
 	"github.com/nekoctl/neko/pm2/object"
 )
 
-// Reported is what `pm2 report` is made of.
+// Reported is what `pm2 report` is made of. PM2's fields are:
 type Reported struct {
-	Daemon     []Field // none: it did not answer
-	CLI        []Field
+	// pm2d version, node version, node path, argv, argv0, user, uid, gid and uptime
+	// ("2min"); none: the daemon did not answer.
+	Daemon []Field
+	// local pm2, and the same from node version to gid.
+	CLI []Field
+	// arch, platform, type, cpus, cpus nb, freemem, totalmem (in bytes) and home.
 	System     []Field
 	List       []*object.Object
 	DaemonLog  string   // its path

@@ -26,90 +26,45 @@ type Style struct {
 	Now time.Time
 }
 
-// NewStyle decides on colours as PM2 does. They are on for a terminal, and also in a
-// pipe if one of PM2_HOME, COLORTERM and CI is set, which surprises but is what
-// scripts get from PM2. NO_COLOR, --no-color and FORCE_COLOR have the last word. What
-// follows "--" in args is not ours.
-func NewStyle(getenv func(string) (string, bool), args []string, terminal bool, width int) Style {
-	if !terminal {
-		width = 0
-	}
-	is := func(name string, values ...string) bool {
-		v, set := getenv(name)
-		for _, value := range values {
-			if set && v == value {
-				return true
-			}
-		}
-		return set && len(values) == 0
-	}
-	flag := func(r *regexp.Regexp) bool {
-		for _, arg := range args {
-			if arg == "--" {
-				break
-			}
-			if r.MatchString(arg) {
-				return true
-			}
-		}
-		return false
-	}
-	said := func(name string) bool { v, _ := getenv(name); return v != "" }
-
-	forced := is("FORCE_COLOR") || flag(wanted)
-	unwanted := is("FORCE_COLOR", "false", "0") || said("NO_COLOR") || flag(declined)
-	guessed := is("COLORTERM", "24bit", "truecolor", "ansi256", "ansi") || said("CI") ||
-		(terminal || said("PM2_HOME")) && !is("TERM", "dumb")
-	color := !unwanted && (forced || guessed)
-	return Style{Color: color, Frame: color && (terminal || forced) && (forced || !is("TERM", "dumb")), Width: width, Now: time.Now()}
-}
+// look is a way in which text can be emphasised: the codes that begin and end it.
+type look struct{ on, off string }
 
 var (
-	wanted   = regexp.MustCompile(`^--color=?(true|always)?$`)
-	declined = regexp.MustCompile(`^--(no-color|color=(false|never))$`)
+	bold    = look{"1", "22"}
+	dim     = look{"2", "22"}
+	italic  = look{"3", "23"}
+	inverse = look{"7", "27"}
+	red     = look{"31", "39"}
+	green   = look{"32", "39"}
+	yellow  = look{"33", "39"}
+	blue    = look{"34", "39"}
+	cyan    = look{"36", "39"}
+	white   = look{"37", "39"}
+	gray    = look{"90", "39"}
+	marked  = look{"100", "49"}
 )
 
-// look is one or more of the ways in which text can be emphasised, the outermost first.
-type look []struct{ on, off string }
-
-var (
-	bold    = look{{"1", "22"}}
-	dim     = look{{"2", "22"}}
-	italic  = look{{"3", "23"}}
-	inverse = look{{"7", "27"}}
-	red     = look{{"31", "39"}}
-	green   = look{{"32", "39"}}
-	yellow  = look{{"33", "39"}}
-	blue    = look{{"34", "39"}}
-	cyan    = look{{"36", "39"}}
-	white   = look{{"37", "39"}}
-	gray    = look{{"90", "39"}}
-	marked  = look{{"100", "49"}}
-)
-
-// paint gives text looks. Each line of it has them by itself.
+// paint gives text looks, the outermost first. Each line of it has them by itself.
 func (s Style) paint(text string, looks ...look) string {
 	if !s.Color || text == "" {
 		return text
 	}
 	open, end := "", ""
 	for _, l := range looks {
-		for _, code := range l {
-			open += "\x1b[" + code.on + "m"
-			end = "\x1b[" + code.off + "m" + end
-		}
+		open += "\x1b[" + l.on + "m"
+		end = "\x1b[" + l.off + "m" + end
 	}
 	return open + strings.ReplaceAll(text, "\n", end+"\n"+open) + end
 }
 
-// frame is paint for what belongs to a table. Looks that end within text are taken up
-// again.
+// frame is paint for what belongs to a table, the innermost look first. Looks that end
+// within text are taken up again.
 func (s Style) frame(text string, looks ...look) string {
 	if !s.Frame || text == "" {
 		return text
 	}
 	for _, l := range looks {
-		open, end := "\x1b["+l[0].on+"m", "\x1b["+l[0].off+"m"
+		open, end := "\x1b["+l.on+"m", "\x1b["+l.off+"m"
 		text = open + strings.ReplaceAll(text, end, end+open) + end
 	}
 	return text
