@@ -233,9 +233,14 @@ func actions(names []string) []any {
 	return list
 }
 
+// wellKnown are the metrics that @pm2/io has of every program, as it has them. The
+// daemon does not keep their order; others follow by name.
+var wellKnown = []string{"Heap Size", "Heap Usage", "Used Heap Size", "Active requests", "Active handles",
+	"Event Loop Latency", "Event Loop Latency p95"}
+
 func monitor(metrics map[string]json.RawMessage) *object.Object {
 	o := &object.Object{}
-	for _, name := range slices.Sorted(maps.Keys(metrics)) {
+	for _, name := range slices.Concat(wellKnown, slices.Sorted(maps.Keys(metrics))) {
 		if value, err := object.Parse(metrics[name]); err == nil {
 			o.Set(name, value)
 		}

@@ -135,7 +135,7 @@ func TestAProcessIsListedAsPM2ListsIt(t *testing.T) {
 		}
 		for key, value := range b.All() {
 			switch key {
-			case "env", "axm_monitor": // their order is by name
+			case "env": // its order is by name
 				x, y := keys(a.Get(key).(*object.Object)), keys(value.(*object.Object))
 				slices.Sort(x)
 				slices.Sort(y)
@@ -156,6 +156,16 @@ func TestAProcessIsListedAsPM2ListsIt(t *testing.T) {
 		if x, y := Stringify(got[i].Get("monit")), Stringify(list[i].Get("monit")); x != y {
 			t.Errorf("%s has %s, want %s", name, x, y)
 		}
+	}
+}
+
+func TestMetricsOfAProgramsOwnComeAfterThoseThatAllHave(t *testing.T) {
+	got := app(control.Online, func(a *control.AppDetail) {
+		a.Processes[0].Metrics = map[string]json.RawMessage{
+			"Jobs": json.RawMessage("1"), "Active handles": json.RawMessage("2"), "Heap Size": json.RawMessage("3"), "A": json.RawMessage("4")}
+	}).Get("axm_monitor")
+	if want := `{"Heap Size":3,"Active handles":2,"A":4,"Jobs":1}`; Stringify(got) != want {
+		t.Errorf("got %s, want %s", Stringify(got), want)
 	}
 }
 
