@@ -13,7 +13,9 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log"
 	"maps"
 	"math/rand/v2"
@@ -300,12 +302,13 @@ func (m *master) loseKeeper() {
 }
 
 func (m *master) end() int {
-	paths := []string{m.home.Control(), m.home.Notify()}
-	if m.keeperGone {
-		paths = append(paths, m.home.PID())
-	}
-	for _, path := range paths {
+	for _, path := range []string{m.home.Control(), m.home.Notify()} {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			m.log("%v", err)
+		}
+	}
+	if m.keeperGone {
+		if err := m.home.RemovePID(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			m.log("%v", err)
 		}
 	}

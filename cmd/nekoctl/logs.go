@@ -83,10 +83,9 @@ func (c *cli) logsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f := &follower{dir: c.home.Logs(), out: c.out, files: map[string]*logFile{}, style: style, match: query.Match}
-			f.wanted = func(l logName) bool {
-				return want(l) && (out == errs || l.err == errs)
-			}
+			style.out = c.out
+			f := &follower{match: query.Match, show: style.print}
+			f.find = logsIn(c.home.Logs(), func(l logName) bool { return want(l) && (out == errs || l.err == errs) })
 			if len(args) == 0 {
 				f.past = c.pastApps(cmd.Context())
 			}

@@ -93,7 +93,8 @@ func (c *cli) attachCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f := &follower{dir: c.home.Logs(), out: c.out, files: map[string]*logFile{}, style: lineStyle{raw: true}, wanted: want}
+			style := lineStyle{out: c.out, raw: true}
+			f := &follower{find: logsIn(c.home.Logs(), want), show: style.print}
 			if err := f.begin(logs.Query{}); err != nil {
 				return err
 			}
