@@ -137,3 +137,10 @@ func Text(value any) string {
 	text, _ := json.Marshal(value) // a number of Go's
 	return number(string(text))
 }
+
+// Stringify is any value as JSON.stringify writes it, in one line.
+func Stringify(value any) string {
+	var b bytes.Buffer
+	stringify(&b, value, "", "")
+	return b.String()
+}
