@@ -54,7 +54,14 @@ Commands:
     upgrade     replace the daemon by another nekoctl; apps serve on
     kill        stop every app and the daemon
     version     print the version
+    jlist       list all processes as JSON, in PM2's shape
+    prettylist  the same for people
+    pid         print the pids of an app
+    id          print the ids of an app
+    env         print the environment of a process
+    report      print what a bug report needs
     completion  print a completion script for a shell
+    man         write the manual pages
     help        show help on a command, or on exit-codes or environment
 
 Options:
@@ -144,8 +151,9 @@ func (c *cli) command() *cobra.Command {
 		c.sendCommand(), c.attachCommand(), c.triggerCommand(),
 		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
 		c.saveCommand(), c.resurrectCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
-		completionCommand(),
+		completionCommand(), c.manCommand(),
 	)
+	root.AddCommand(c.pm2Words()...)
 	root.SetHelpCommand(helpCommand())
 	return root
 }
@@ -229,13 +237,16 @@ func badHome(err error) error {
 	return failed("set NEKO_HOME to a folder of your own", "cannot use the home: %v", err)
 }
 
+// completionPatience is how long a shell is kept waiting.
+const completionPatience = 300 * time.Millisecond
+
 // completeNames offers what runs, to the shell.
 func (c *cli) completeNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	client, err := c.client()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
 	defer cancel()
 	list, _ := client.Processes(ctx)
 	offered := []string{"all"}

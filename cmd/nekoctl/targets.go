@@ -48,6 +48,8 @@ Usage:
 With a FILE it is read anew: its apps get the settings that it has now, and
 apps that did not run are started. Apps that the file no longer has go on.
 
+Also: gracefulReload
+
 Examples:
     $ nekoctl reload all
     $ nekoctl reload neko.yaml
@@ -106,7 +108,7 @@ func (c *cli) reloadCommand() *cobra.Command {
 			return true, err
 		}
 		return false, nil
-	})
+	}, "gracefulReload")
 }
 
 // targetCommand is a command on apps that run. First may take it over.
