@@ -28,7 +28,7 @@ type Config struct {
 	path   string              // apps[0], where lines are not known
 	places map[string]spec.Pos // where each key's value is
 	deploy *object.Object      // what the file has for deploy, whose env counts a little
-	saved  *object.Object      // the pm2_env of a dump, of which it was made
+	saved  *object.Object      // what a dump has, of which it was made: its env is all that there is
 }
 
 // Get is the value of a key, by any of its names; nil if there is none.
