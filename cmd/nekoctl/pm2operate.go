@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/nekoctl/neko/pm2/ecosystem"
+	"github.com/nekoctl/neko/pm2/object"
 	"github.com/nekoctl/neko/pm2/shape"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -96,6 +97,9 @@ func (f *face) operate(ctx context.Context, action, target string, changes *chan
 		return nil, err
 	}
 	f.applying(action, target, found)
+	if changes != nil {
+		changes.env = f.confEnv(target)
+	}
 	renewed, err := f.renewed(apps, found, changes)
 	if err != nil {
 		return nil, err
@@ -129,7 +133,7 @@ func concerns(a control.AppDetail, list []entry) bool {
 
 // command does it: in new settings if there are, else by the ids.
 func (f *face) command(ctx context.Context, action string, list []entry, renewed []spec.App) error {
-	parallel, _ := strconv.Atoi(f.line.given.last("parallel"))
+	parallel := f.parallel()
 	if len(renewed) > 0 {
 		return f.forgive(f.client.Start(ctx, control.StartRequest{
 			Apps: renewed, Restart: action == "restartProcessId", Reload: action == "reloadProcessId", Parallel: parallel,
@@ -191,6 +195,7 @@ type changes struct {
 	config    *ecosystem.Config // keys that were given
 	updateEnv bool              // the environment of this shell is merged over the app's
 	env       map[string]string // over that
+	toggle    bool              // --watch turns off what is watched already
 }
 
 // renewed are the apps of the processes with the changes, nil if there are none.
@@ -203,7 +208,20 @@ func (f *face) renewed(apps []control.AppDetail, list []entry, c *changes) ([]sp
 		if !concerns(a, list) {
 			continue
 		}
-		next, err := ecosystem.Update(a.Spec, c.config, f.ecosystem(), c.updateEnv)
+		var processes []*object.Object
+		for _, e := range list {
+			if concerns(a, []entry{e}) {
+				processes = append(processes, e.env())
+			}
+		}
+		config := c.config
+		if c.toggle && config.Get("watch") == true && len(a.Spec.Watch) > 0 {
+			config = config.Clone()
+			if err := config.Set("watch", false); err != nil {
+				return nil, err
+			}
+		}
+		next, err := ecosystem.Update(a.Spec, processes, config, f.ecosystem(), c.updateEnv)
 		if err != nil {
 			return nil, err
 		}
@@ -258,7 +276,7 @@ func (f *face) again(ctx context.Context, action, target string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.operate(ctx, action, target, &changes{config: config, updateEnv: update})
+	_, err = f.operate(ctx, action, target, &changes{config: config, updateEnv: update, toggle: action == "restartProcessId"})
 	return err
 }
 

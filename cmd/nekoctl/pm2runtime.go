@@ -177,7 +177,7 @@ func (f *face) appsOf(ctx context.Context, script string, console bool) ([]spec.
 				}
 			}
 		}
-		app, err := c.App(f.ecosystem())
+		app, err := f.app(c)
 		if err != nil {
 			return nil, f.badApp(err)
 		}

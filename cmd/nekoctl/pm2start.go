@@ -72,6 +72,11 @@ func (f *face) config() (*ecosystem.Config, error) {
 			return nil, fmt.Errorf("--%s: %w", option, err)
 		}
 	}
+	if os.Getenv("PM2_DEEP_MONITORING") != "" {
+		if err := c.Set("deep_monitoring", true); err != nil {
+			return nil, err
+		}
+	}
 	return c, nil
 }
 
@@ -189,7 +194,7 @@ func (f *face) startScript(ctx context.Context, script string) error {
 			return err
 		}
 	}
-	app, err := config.App(f.ecosystem())
+	app, err := f.app(config)
 	if err != nil {
 		return f.badApp(err)
 	}
@@ -212,6 +217,7 @@ func (f *face) startScript(ctx context.Context, script string) error {
 		}
 	}
 	app.Name = ecosystem.Unique(app.Name, taken(apps, nil))
+	maps.Copy(app.Env, f.confEnv(app.Title))
 	n := app.Slots(runtime.NumCPU())
 	f.ok("Starting %s in %s (%d instance%s)", path, execMode(app), n, plural(n))
 	if err := f.forgive(f.client.Start(ctx, control.StartRequest{Apps: []spec.App{app}}, nil)); err != nil {
@@ -324,12 +330,13 @@ func (f *face) startFile(ctx context.Context, file, action string) error {
 	var specs []spec.App
 	var bad error
 	for _, c := range fresh {
-		app, err := c.App(f.ecosystem())
+		app, err := f.app(c)
 		if err != nil {
 			bad = f.badApp(err) // the others start, as with PM2
 			continue
 		}
 		app.Name = ecosystem.Unique(app.Name, taken(apps, specs))
+		maps.Copy(app.Env, f.confEnv(app.Title))
 		if app.WaitReady {
 			f.caution("App %s has option 'wait_ready' set, waiting for app to be ready...", app.Title)
 		}
@@ -352,7 +359,7 @@ func (f *face) overFile(c *ecosystem.Config) error {
 	if err != nil {
 		return err
 	}
-	for _, key := range []string{"namespace", "watch", "ignore_watch", "instances", "uid", "gid", "cwd"} {
+	for _, key := range []string{"namespace", "watch", "ignore_watch", "instances", "uid", "gid", "cwd", "deep_monitoring"} {
 		if value := given.Get(key); value != nil && (!c.Has(key) || slices.Contains([]string{"instances", "uid", "gid", "cwd"}, key)) {
 			if err := c.Set(key, value); err != nil {
 				return err
@@ -370,7 +377,7 @@ func (f *face) overFile(c *ecosystem.Config) error {
 // renewFromFile brings the processes of an app into the settings of a file.
 func (f *face) renewFromFile(ctx context.Context, c *ecosystem.Config, known []entry, apps []control.AppDetail, action string) error {
 	f.applying(action, c.Name(), known)
-	next, err := c.App(f.ecosystem())
+	next, err := f.app(c)
 	if err != nil {
 		return f.badApp(err)
 	}
