@@ -54,7 +54,7 @@ func (m *master) form(p *process, errs bool) *logs.Form {
 	if p.spec == nil || p.spec.LogType != logs.JSON && p.spec.LogDateFormat == "" {
 		return nil
 	}
-	f := &logs.Form{App: p.slot.app.name, Process: p.slot.id, Errors: errs}
+	f := &logs.Form{App: p.spec.ShownName(), Process: p.slot.id, Errors: errs}
 	if p.spec.LogType == logs.JSON {
 		f.Type = logs.JSON
 	}

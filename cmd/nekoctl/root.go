@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +56,7 @@ Commands:
     kill        stop every app and the daemon
     version     print the version
     completion  print a completion script for a shell
-    help        show help on a command, or on exit-codes or environment
+    help        show help on a command, or on targets, exit-codes, environment
 
 Options:
     -q, --quiet  print nothing but errors, and what list and the like are for
@@ -80,6 +81,14 @@ empty.
 "nekoctl ping" fails when no daemon runs; "nekoctl list" shows an empty table.
 "nekoctl start --no-daemon" exits with 0 when it was told to stop, and with
 --exit-with APP with the code of that app.
+`
+
+const targetsHelp = `What commands are about:
+    NAME       all processes of the app
+    ID         one process; nekoctl list shows the ids
+    NAMESPACE  all apps of that namespace, if no app is called so
+    /REGEXP/   all apps whose names match: nekoctl reload '/^api-/'
+    all        all apps
 `
 
 const environmentHelp = `Environment:
@@ -161,6 +170,8 @@ func helpCommand() *cobra.Command {
 				text = exitCodesHelp
 			case "environment":
 				text = environmentHelp
+			case "targets":
+				text = targetsHelp
 			default:
 				about, rest, err := cmd.Root().Find(args)
 				if err != nil || len(rest) > 0 {
@@ -240,8 +251,8 @@ func (c *cli) completeNames(cmd *cobra.Command, args []string, _ string) ([]stri
 	list, _ := client.Processes(ctx)
 	offered := []string{"all"}
 	for _, p := range list {
-		if offered[len(offered)-1] != p.Name {
-			offered = append(offered, p.Name)
+		if name := p.ShownName(); !slices.Contains(offered, name) {
+			offered = append(offered, name)
 		}
 	}
 	return offered, cobra.ShellCompDirectiveNoFileComp

@@ -189,6 +189,22 @@ type App struct {
 // DefaultNamespace is where apps are that name none.
 const DefaultNamespace = "default"
 
+// ShownName is the name that people see and give.
+func (a *App) ShownName() string {
+	if a.Title != "" {
+		return a.Title
+	}
+	return a.Name
+}
+
+// NamespaceName is Namespace, or the default.
+func (a *App) NamespaceName() string {
+	if a.Namespace != "" {
+		return a.Namespace
+	}
+	return DefaultNamespace
+}
+
 // NodeMode is how a program of Node's is run.
 type NodeMode string
 

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,7 @@ const (
 	MaxInstances = 1024
 	MaxListeners = 32
 	MaxName      = 64
+	MaxTitle     = 255
 	MaxDuration  = Duration(24 * time.Hour)
 )
 
@@ -150,6 +152,11 @@ func (a *App) checkValues() (errs Errors) {
 	}
 	if a.Name != "" || len(errs) == 0 {
 		add("name", checkName(a.Name))
+	}
+	for _, text := range []struct{ key, value string }{{"title", a.Title}, {"namespace", a.Namespace}} {
+		if len(text.value) > MaxTitle || strings.ContainsFunc(text.value, unicode.IsControl) {
+			add(text.key, &Error{Message: expected(fmt.Sprintf("a line of at most %d bytes", MaxTitle), text.value)})
+		}
 	}
 	for _, arg := range a.Command {
 		if strings.ContainsRune(arg, 0) {

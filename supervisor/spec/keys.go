@@ -19,6 +19,8 @@ type key struct {
 var nekoKeys = []key{
 	{"name", "Unique: letters, digits, dots, dashes, underscores.", "name",
 		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a name", &d.Name) }},
+	{"namespace", "A name for several apps together.", "text",
+		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a name", &d.Namespace) }},
 	{"type", "A service serves until it is stopped; a task does its work and ends.", "type",
 		func(p *parser, d *draft, v *yaml.Node) { p.choice(v, (*string)(&d.Type), "service", "task") }},
 	{"command", "The program and its arguments; a line that only a shell understands is run by one.", "command", (*parser).command},
