@@ -46,6 +46,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/ping", m.servePing)
 	mux.HandleFunc("GET /v1/processes", m.serveProcesses)
 	mux.HandleFunc("GET /v1/apps/{name}", m.serveApp)
+	mux.HandleFunc("GET /v1/apps", m.serveApps)
 	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
 	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) (subject, []string, error) {
 		about := subject{targets: q.Targets}
@@ -58,7 +59,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 				return about, notes, err
 			}
 		}
-		notes, err := m.start(r, q.Apps, q.Reload)
+		notes, err := m.start(r, q.Apps, startOptions{reload: q.Reload, restart: q.Restart, parallel: q.Parallel})
 		return about, notes, err
 	}))
 	mux.HandleFunc("POST /v1/resurrect", command(m, func(r reporter, q control.ResurrectRequest) (subject, []string, error) {
@@ -69,16 +70,27 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		notes, err := m.resurrect(r, q.Apps)
 		return about, notes, err
 	}))
+	rolled := func(f func(reporter, control.TargetRequest) ([]string, error)) http.HandlerFunc {
+		return command(m, func(r reporter, q control.TargetRequest) (subject, []string, error) {
+			notes, err := f(r, q)
+			return subject{targets: q.Targets}, notes, err
+		})
+	}
 	target := func(f func(reporter, []string) error) http.HandlerFunc {
 		return command(m, func(r reporter, q control.TargetRequest) (subject, []string, error) {
 			return subject{targets: q.Targets}, nil, f(r, q.Targets)
 		})
 	}
 	mux.HandleFunc("POST /v1/stop", target(m.stop))
-	mux.HandleFunc("POST /v1/restart", target(m.restart))
-	mux.HandleFunc("POST /v1/reload", command(m, func(r reporter, q control.TargetRequest) (subject, []string, error) {
-		notes, err := m.reload(r, q.Targets)
-		return subject{targets: q.Targets}, notes, err
+	mux.HandleFunc("POST /v1/restart", rolled(func(r reporter, q control.TargetRequest) ([]string, error) {
+		return nil, m.restart(r, q.Targets, q.Parallel)
+	}))
+	mux.HandleFunc("POST /v1/reload", rolled(func(r reporter, q control.TargetRequest) ([]string, error) {
+		return m.reload(r, q.Targets, q.Parallel)
+	}))
+	mux.HandleFunc("POST /v1/reset", target(func(_ reporter, targets []string) error { return m.reset(targets) }))
+	mux.HandleFunc("POST /v1/signal", command(m, func(_ reporter, q control.SignalRequest) (subject, []string, error) {
+		return subject{targets: q.Targets}, nil, m.sendSignal(q)
 	}))
 	mux.HandleFunc("POST /v1/delete", target(m.delete))
 	mux.HandleFunc("POST /v1/flush", target(func(_ reporter, targets []string) error { return m.flush(targets) }))
@@ -252,14 +264,7 @@ func (s *slot) identity() control.Process {
 func (s *slot) show() control.Process {
 	v := s.identity()
 	v.State, v.Restarts, v.Listeners, v.Reason = s.state, s.restarts, []string{}, s.reason
-	p := s.serving
-	if p == nil {
-		p = s.starting
-	}
-	if p == nil && len(s.leaving) > 0 {
-		p = s.leaving[len(s.leaving)-1]
-	}
-	if p != nil {
+	if p := s.shown(); p != nil {
 		v.PID = p.PID
 		v.UptimeMS = time.Since(p.startedAt).Milliseconds()
 		if p.usage.at.IsZero() { // younger than the sampling
@@ -297,21 +302,41 @@ func (m *master) serveApp(w http.ResponseWriter, r *http.Request) {
 	}
 	var d control.AppDetail
 	m.look(func() {
-		a := list[0].app
-		d = control.AppDetail{Name: a.name, Spec: *a.spec, URL: announceURL(a), Processes: []control.ProcessExtra{}}
-		d.Spec.Env = hideSecrets(a.spec.Env)
-		for _, s := range list[0].slots() {
-			d.Processes = append(d.Processes, m.showAll(s))
-		}
+		d = m.detail(list[0])
+		d.Spec.Env = hideSecrets(d.Spec.Env)
 	})
 	answer(w, http.StatusOK, d)
+}
+
+// serveApps hides nothing: who may ask can read the environment of the processes, too.
+func (m *master) serveApps(w http.ResponseWriter, _ *http.Request) {
+	list := []control.AppDetail{}
+	m.look(func() {
+		for _, name := range m.order {
+			list = append(list, m.detail(chosen{app: m.apps[name]}))
+		}
+	})
+	answer(w, http.StatusOK, list)
+}
+
+// detail is all about an app, or about it and one slot. Nobody changes a spec, so that
+// it can be read outside of the loop.
+func (m *master) detail(c chosen) control.AppDetail {
+	d := control.AppDetail{
+		Name: c.app.name, Spec: *c.app.spec, URL: announceURL(c.app), UniqueID: c.app.uniqueID, Processes: []control.ProcessExtra{},
+	}
+	for _, s := range c.slots() {
+		d.Processes = append(d.Processes, m.showAll(s))
+	}
+	return d
 }
 
 func (m *master) showAll(s *slot) control.ProcessExtra {
 	paths := m.logPaths(s.spec, s)
 	v := control.ProcessExtra{
 		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt,
-		OutLog: paths[0], ErrLog: paths[1], Lost: m.showLost(paths),
+		OutLog: paths[0], ErrLog: paths[1], AllLog: paths[2], Lost: m.showLost(paths),
+		CreatedAt: s.createdAt, Unstable: s.backoff.streak, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
 	if s.serving != nil {
 		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
@@ -426,13 +451,23 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 	}
 }
 
+// launched says that everything that went wrong did so in processes that had been
+// started.
+func launched(err error) bool {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(several.Unwrap(), func(err error) bool { return !launched(err) })
+	}
+	e, ok := errors.AsType[*control.Error](err)
+	return ok && e.Launched
+}
+
 func (m *master) outcome(about subject, notes []string, err error) control.Event {
 	if err != nil {
 		var e *control.Error
 		if !errors.As(err, &e) {
 			e = &control.Error{Message: err.Error()}
 		} else if all := err.Error(); all != e.Message {
-			e = &control.Error{Message: strings.ReplaceAll(all, "\n", "; "), Hint: e.Hint, Output: e.Output}
+			e = &control.Error{Message: strings.ReplaceAll(all, "\n", "; "), Hint: e.Hint, Output: e.Output, Launched: launched(err)}
 		}
 		return control.Event{Error: e}
 	}

@@ -200,6 +200,14 @@ func (a *App) checkValues() (errs Errors) {
 	if a.Spare < 0 || a.Spare > 1 {
 		add("spare", &Error{Message: expected("0 or 1", strconv.Itoa(a.Spare))})
 	}
+	if a.Parallel < 1 || a.Parallel > MaxInstances {
+		add("parallel", &Error{Message: expected(fmt.Sprintf("a number from 1 to %d", MaxInstances), strconv.Itoa(a.Parallel))})
+	}
+	add("instance_var", checkNumberVar(a.InstanceVar))
+	if a.IncrementVar != "" {
+		add("increment_var", checkNumberVar(a.IncrementVar))
+	}
+	add("pm2", a.checkPM2())
 	for _, probe := range []struct {
 		key string
 		*Probe
