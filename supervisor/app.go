@@ -32,6 +32,7 @@ type app struct {
 	lookout  *lookout    // of watch
 	renewals map[string]*renewal
 
+	uniqueID     string // of all its processes, in PM2's words
 	runDir       string // NEKO_RUN_DIR; "": there has been no process yet
 	toldStopping bool   // the file stopping is there
 
@@ -161,7 +162,7 @@ func (m *master) newSlot(a *app, index int) *slot {
 	}
 	id := slices.Index(used, false)
 	return &slot{
-		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped,
+		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped, createdAt: time.Now(),
 	}
 }
 
@@ -170,6 +171,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
+	s.createdAt = time.Now()
 	s.stopsAt = time.Time{}
 	s.spec = s.app.spec
 	m.touch(s)

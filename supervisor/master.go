@@ -373,7 +373,7 @@ func (m *master) hangup() {
 	}
 	defer end()
 	done := m.reloading()
-	notes, err := m.reload(quiet{}, []string{"all"})
+	notes, err := m.reload(quiet{}, []string{"all"}, 0)
 	done(err)
 	for _, note := range notes {
 		m.log("%s", note)
@@ -419,6 +419,7 @@ func (m *master) settleAll() {
 		}
 		m.settle(s)
 		m.record(s)
+		m.keepPIDFile(s)
 		if !slices.Contains(apps, s.app) {
 			apps = append(apps, s.app)
 		}

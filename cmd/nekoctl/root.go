@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ Commands:
     report      print what a bug report needs
     completion  print a completion script for a shell
     man         write the manual pages
-    help        show help on a command, or on exit-codes or environment
+    help        show help on a command, or on targets, exit-codes, environment
 
 Options:
     -q, --quiet  print nothing but errors, and what list and the like are for
@@ -87,6 +88,14 @@ empty.
 "nekoctl ping" fails when no daemon runs; "nekoctl list" shows an empty table.
 "nekoctl start --no-daemon" exits with 0 when it was told to stop, and with
 --exit-with APP with the code of that app.
+`
+
+const targetsHelp = `What commands are about:
+    NAME       all processes of the app
+    ID         one process; nekoctl list shows the ids
+    NAMESPACE  all apps of that namespace, if no app is called so
+    /REGEXP/   all apps whose names match: nekoctl reload '/^api-/'
+    all        all apps
 `
 
 const environmentHelp = `Environment:
@@ -169,6 +178,8 @@ func helpCommand() *cobra.Command {
 				text = exitCodesHelp
 			case "environment":
 				text = environmentHelp
+			case "targets":
+				text = targetsHelp
 			default:
 				about, rest, err := cmd.Root().Find(args)
 				if err != nil || len(rest) > 0 {
@@ -251,8 +262,8 @@ func (c *cli) completeNames(cmd *cobra.Command, args []string, _ string) ([]stri
 	list, _ := client.Processes(ctx)
 	offered := []string{"all"}
 	for _, p := range list {
-		if offered[len(offered)-1] != p.Name {
-			offered = append(offered, p.Name)
+		if name := p.ShownName(); !slices.Contains(offered, name) {
+			offered = append(offered, name)
 		}
 	}
 	return offered, cobra.ShellCompDirectiveNoFileComp

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -124,11 +125,13 @@ func (c *cli) oneProcess(cmd *cobra.Command, client *control.Client, target stri
 	if err != nil {
 		return err
 	}
+	list, _, err = control.Choose(list, target)
+	if err != nil {
+		return err
+	}
 	var ids []string
 	for _, p := range list {
-		if p.Name == target || isNumber(target) && orDash(p.ID) == target {
-			ids = append(ids, orDash(p.ID))
-		}
+		ids = append(ids, strconv.Itoa(p.ID))
 	}
 	if len(ids) > 1 {
 		return failed("nekoctl attach "+ids[0], "%s has %d processes: %s", target, len(ids), strings.Join(ids, ", "))

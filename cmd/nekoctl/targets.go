@@ -17,7 +17,8 @@ list, and "nekoctl start NAME" or "nekoctl restart NAME" starts them again.
 Usage:
     nekoctl stop NAME | ID | FILE.yaml | all ...
 
-A FILE stands for the apps that it names.
+A FILE stands for the apps that it names; "nekoctl help targets" has what else
+there is.
 
 Examples:
     $ nekoctl stop web
