@@ -1,7 +1,6 @@
 package show
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -110,7 +109,10 @@ func (s *Stream) Line(w, errors io.Writer, e Entry) {
 	}
 	s.width = max(s.width, 3)
 	title := fmt.Sprintf("%d|%s", e.ID, e.Name)
-	if n := units(title); n > s.width && e.Kind != Daemon {
+	if e.Kind == Daemon {
+		title = "PM2|PM2" // id and name
+	}
+	if n := units(title); n > s.width {
 		s.width = n + 1
 	}
 	if e.Kind == Daemon {
@@ -128,20 +130,20 @@ func (s *Stream) marked(text string) string {
 
 // Format prints an entry as key=value, as `pm2 logs --format` does.
 func (s *Stream) Format(w io.Writer, e Entry) {
-	if e.Text == "" || e.Kind == Daemon && s.Raw {
+	if e.Text == "" {
 		return
 	}
 	line := ""
-	if !s.Raw {
-		if e.Stamp != "" {
-			line = "timestamp=" + e.Stamp + " "
-		}
-		if e.Kind == Daemon {
-			line += "app=pm2 "
-		} else {
-			kind := cmp.Or(map[Kind]string{Err: "error"}[e.Kind], string(e.Kind))
-			line += fmt.Sprintf("app=%s id=%d type=%s ", e.Name, e.ID, kind)
-		}
+	if e.Stamp != "" {
+		line = "timestamp=" + e.Stamp + " "
+	}
+	switch e.Kind {
+	case Daemon:
+		line += "app=pm2 "
+	case Err:
+		line += fmt.Sprintf("app=%s id=%d type=error ", e.Name, e.ID)
+	default:
+		line += fmt.Sprintf("app=%s id=%d type=out ", e.Name, e.ID)
 	}
 	fmt.Fprintln(w, line+"message="+s.marked(e.Text))
 }
