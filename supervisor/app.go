@@ -146,8 +146,14 @@ func (m *master) resize(a *app, n int) {
 	m.recordApp(a)
 }
 
-// newSlot has the lowest id that is free, as in PM2.
 func (m *master) newSlot(a *app, index int) *slot {
+	return &slot{
+		app: a, index: index, id: m.freeID(), spec: a.spec, want: stop, state: control.Stopped, createdAt: time.Now(),
+	}
+}
+
+// freeID is the lowest id that is free, as in PM2.
+func (m *master) freeID() int {
 	count := 0
 	for _, other := range m.apps {
 		count += len(other.slots)
@@ -155,15 +161,12 @@ func (m *master) newSlot(a *app, index int) *slot {
 	used := make([]bool, count+1)
 	for _, other := range m.apps {
 		for _, s := range other.slots {
-			if s.id < len(used) {
+			if !s.vacant && s.id < len(used) {
 				used[s.id] = true
 			}
 		}
 	}
-	id := slices.Index(used, false)
-	return &slot{
-		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped, createdAt: time.Now(),
-	}
+	return slices.Index(used, false)
 }
 
 // revive makes a slot run that was stopped or has given up.

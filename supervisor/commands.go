@@ -107,9 +107,27 @@ func (m *master) choose(targets []string) (list []chosen, err error) {
 				distinct = append(distinct, c)
 			}
 		}
-		list = distinct
+		list = wholeApps(distinct)
 	})
 	return list, err
+}
+
+// wholeApps has an app in the place of all of its slots, for what goes for an app as
+// a whole: it can be deleted, and a reload has a trial.
+func wholeApps(list []chosen) (whole []chosen) {
+	slots := map[*app]int{}
+	for _, c := range list {
+		slots[c.app]++
+	}
+	for _, c := range list {
+		if c.slot != nil && slots[c.app] == len(c.app.inUse()) {
+			c.slot = nil
+		}
+		if !slices.Contains(whole, c) {
+			whole = append(whole, c)
+		}
+	}
+	return whole
 }
 
 func (m *master) unknown(target string) error {
@@ -200,5 +218,5 @@ func (c chosen) slots() []*slot {
 	if c.slot != nil {
 		return []*slot{c.slot}
 	}
-	return c.app.slots
+	return c.app.inUse()
 }

@@ -21,7 +21,7 @@ func (m *master) met(dep spec.Dependency) bool {
 	if a == nil || len(a.slots) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(a.slots, func(s *slot) bool {
+	return !slices.ContainsFunc(a.inUse(), func(s *slot) bool {
 		switch {
 		case s.index >= a.size:
 			return false // it is about to go
@@ -71,7 +71,7 @@ func (m *master) trouble(dep *spec.Dependency) string {
 	if a == nil {
 		return ", which is not there"
 	}
-	for _, s := range a.slots {
+	for _, s := range a.inUse() {
 		switch {
 		case s.want != run:
 			return ", which is stopped"

@@ -112,14 +112,18 @@ func (m *master) regrant(a *app) {
 			return
 		}
 		sized = m.grant
-		n := m.instances(a.spec)
+		n := a.sizeFor(m.instances(a.spec))
 		if a.runs() {
 			if err = m.listen(a, max(n, len(a.slots))); err != nil {
 				return
 			}
 		}
 		m.log("%s is resized for that, instances: %d", a.name, n)
-		older = append(older, a.slots[:min(n, len(a.slots))]...)
+		for _, s := range a.inUse() {
+			if s.index < n {
+				older = append(older, s)
+			}
+		}
 		m.resize(a, n)
 	})
 	if sized == (grant{}) {

@@ -259,21 +259,22 @@ func (m *master) environment(p *process) []string {
 		first, _ := strconv.ParseFloat(strings.TrimSpace(app.Env[app.IncrementVar]), 64) // what is no number is 0, as in PM2
 		env[app.IncrementVar] = strconv.FormatFloat(first+float64(p.as), 'f', -1, 64)
 	}
-	env["NEKO_INSTANCES"] = strconv.Itoa(s.app.size)
+	instances := max(len(s.app.inUse()), 1)
+	env["NEKO_INSTANCES"] = strconv.Itoa(instances)
 	if dir := m.makeRunDir(s.app); dir != "" {
 		env["NEKO_RUN_DIR"] = dir
 	}
 	env["NEKO_DRAIN_TIMEOUT"] = app.DrainTimeout.D().String()
 	env["NOTIFY_SOCKET"] = m.notifyNameFor(app)
 	if _, set := env["GOMAXPROCS"]; !set {
-		share := max(1, (m.grant.CPUs+s.app.size-1)/s.app.size)
+		share := max(1, (m.grant.CPUs+instances-1)/instances)
 		if app.Pin {
 			share = 1
 		}
 		env["GOMAXPROCS"] = strconv.Itoa(share)
 	}
 	if _, set := env["GOMEMLIMIT"]; !set && m.grant.Memory > 0 {
-		share := float64(m.grant.Memory) * 0.9 / float64(s.app.size*(1+app.Spare)+min(app.Parallel, s.app.size))
+		share := float64(m.grant.Memory) * 0.9 / float64(instances*(1+app.Spare)+min(app.Parallel, instances))
 		env["GOMEMLIMIT"] = strconv.FormatInt(int64(share), 10)
 	}
 	if id, err := app.Identity(); err == nil && id != nil && id.Name != "" {

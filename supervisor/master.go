@@ -474,7 +474,7 @@ func (m *master) do(f func()) {
 func (m *master) slots() []*slot {
 	var all []*slot
 	for _, name := range m.order {
-		all = append(all, m.apps[name].slots...)
+		all = append(all, m.apps[name].inUse()...)
 	}
 	return all
 }

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -38,7 +37,7 @@ func (m *master) roll(a *app, next *spec.App, only *slot, parallel int) (notes [
 	var sized grant
 	m.do(func() {
 		m.grant = granted()
-		slots, sized = slices.Clone(a.slots), m.grant
+		slots, sized = a.inUse(), m.grant
 	})
 	if only != nil {
 		slots = []*slot{only}

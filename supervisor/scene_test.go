@@ -274,7 +274,8 @@ func (s *scene) command(what, kind, target string, parallel int) {
 	var f func(reporter, []string) error
 	switch kind {
 	case "stop":
-		f, c.effect = s.m.stop, set(false)
+		c.effect = set(false)
+		f = func(r reporter, targets []string) error { return s.m.stop(r, targets, false) }
 	case "restart":
 		c.effect = set(true)
 		f = func(r reporter, targets []string) error { return s.m.restart(r, targets, parallel) }

@@ -81,7 +81,9 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 			return subject{targets: q.Targets}, nil, f(r, q.Targets)
 		})
 	}
-	mux.HandleFunc("POST /v1/stop", target(m.stop))
+	mux.HandleFunc("POST /v1/stop", rolled(func(r reporter, q control.TargetRequest) ([]string, error) {
+		return nil, m.stop(r, q.Targets, q.Unwatch)
+	}))
 	mux.HandleFunc("POST /v1/restart", rolled(func(r reporter, q control.TargetRequest) ([]string, error) {
 		return nil, m.restart(r, q.Targets, q.Parallel)
 	}))

@@ -34,7 +34,9 @@ type slot struct {
 	id    int
 	spec  *spec.App // what its processes are started with
 	want  want
-	cycle bool // restart: start again when all processes are gone
+	// vacant says that its process was deleted, and the slot is kept for its number.
+	vacant bool
+	cycle  bool // restart: start again when all processes are gone
 
 	serving  *process
 	starting *process

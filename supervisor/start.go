@@ -193,12 +193,12 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 			return nil, err
 		}
 		m.do(func() {
-			n := max(m.instances(next), 1)
+			n := a.sizeFor(max(m.instances(next), 1))
 			if err = m.listen(a, max(n, len(a.slots))); err != nil { // the sockets of new slots
 				err = m.listenError(a.name, err)
 				return
 			}
-			for _, s := range a.slots {
+			for _, s := range a.inUse() {
 				if s.index < n && (s.want != run || s.finished) {
 					m.startSlot(s)
 				}
@@ -214,7 +214,7 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 	m.do(func() {
 		if renew {
 			a.spec = next
-			a.size = m.instances(next)
+			a.size = a.sizeFor(m.instances(next))
 			for _, s := range a.slots {
 				s.spec = next
 			}
@@ -227,7 +227,7 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 			err = m.listenError(a.name, err)
 			return
 		}
-		for _, s := range a.slots {
+		for _, s := range a.inUse() {
 			if s.index < a.size && (s.want != run || s.errored || s.finished || s.waiting != nil) {
 				if idle = false; renew && s.serving != nil { // it was about to stop, and is of the settings before
 					m.recycle(s, next)

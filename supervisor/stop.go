@@ -1,22 +1,28 @@
 package supervisor
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-func (m *master) stop(r reporter, targets []string) error {
-	return m.eachLast(r, targets, m.stopChosen)
+// stop stops what the targets mean; with unwatch it is not watched any more either,
+// when it is started again.
+func (m *master) stop(r reporter, targets []string, unwatch bool) error {
+	return m.eachLast(r, targets, func(c chosen) error {
+		if unwatch {
+			m.do(func() { m.unwatch(c.app) })
+		}
+		return m.stopChosen(c)
+	})
 }
 
 func (m *master) stopChosen(c chosen) error {
 	m.do(func() {
 		for _, s := range c.slots() {
 			switch {
-			case c.slot != nil && len(c.app.slots) > 1:
+			case c.slot != nil && len(c.app.inUse()) > 1:
 				s.cycle = false
 				m.beginRetire(s) // its siblings serve on
 			default:
@@ -57,7 +63,7 @@ func (m *master) restartInto(a *app, next *spec.App, parallel int) (err error) {
 	m.do(func() {
 		n := a.size // it may have been scaled while it was stopped
 		if next != a.spec {
-			n = m.instances(next)
+			n = a.sizeFor(m.instances(next))
 		}
 		if err = m.listen(a, max(n, len(a.slots))); err != nil {
 			err = m.listenError(a.name, err)
@@ -67,7 +73,7 @@ func (m *master) restartInto(a *app, next *spec.App, parallel int) (err error) {
 		before := len(a.slots)
 		m.resize(a, n)
 		for _, s := range a.slots[:n] {
-			if s.index < before || s.want != run { // else it starts already
+			if !s.vacant && (s.index < before || s.want != run) { // else it starts already
 				slots = append(slots, s)
 			}
 		}
@@ -121,24 +127,12 @@ func (m *master) reset(targets []string) error {
 	return nil
 }
 
+// delete forgets apps, or single processes of theirs.
 func (m *master) delete(r reporter, targets []string) error {
-	list, err := m.choose(targets)
-	if err != nil {
-		return err
-	}
-	m.do(func() {
-		for _, c := range list {
-			if c.slot != nil && len(c.app.slots) > 1 {
-				err = failure(fmt.Sprintf("nekoctl scale %s -1, or delete %s", c.app.name, c.app.name),
-					"%d is one of %d processes of %s", c.slot.id, len(c.app.slots), c.app.name)
-				return
-			}
-		}
-	})
-	if err != nil {
-		return err
-	}
 	return m.eachLast(r, targets, func(c chosen) error {
+		if c.slot != nil {
+			return m.deleteOne(c)
+		}
 		if err := m.stopChosen(chosen{app: c.app}); err != nil {
 			return err
 		}

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/nekoctl/neko/pm2/ecosystem"
@@ -139,46 +138,8 @@ func (f *face) command(ctx context.Context, action string, list []entry, renewed
 			Apps: renewed, Restart: action == "restartProcessId", Reload: action == "reloadProcessId", Parallel: parallel,
 		}, nil))
 	}
-	targets := make([]string, len(list))
-	for i, e := range list {
-		targets[i] = strconv.Itoa(e.id())
-	}
-	targets, err := f.whole(ctx, targets)
-	if err != nil {
-		return err
-	}
-	return f.forgive(f.client.Command(ctx, pm2Actions[action], control.TargetRequest{Targets: targets, Parallel: parallel}, nil))
-}
-
-// whole is targets with the ids of all processes of an app replaced by its name: a
-// reload of an app has a trial for the first of them, and a deleted one is gone as a
-// whole.
-func (f *face) whole(ctx context.Context, ids []string) ([]string, error) {
-	list, err := f.client.Processes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	size, wanted := map[string]int{}, map[string]int{}
-	app := map[string]string{}
-	for _, p := range list {
-		id := strconv.Itoa(p.ID)
-		size[p.Name]++
-		app[id] = p.Name
-		if slices.Contains(ids, id) {
-			wanted[p.Name]++
-		}
-	}
-	var targets []string
-	for _, id := range ids {
-		name := app[id]
-		switch {
-		case name == "" || wanted[name] < size[name]:
-			targets = append(targets, id)
-		case !slices.Contains(targets, name):
-			targets = append(targets, name)
-		}
-	}
-	return targets, nil
+	request := control.TargetRequest{Targets: idsOf(list), Parallel: parallel, Unwatch: action == "stopProcessId"}
+	return f.forgive(f.client.Command(ctx, pm2Actions[action], request, nil))
 }
 
 // forgive takes an error of a process that was launched and has failed since for

@@ -169,6 +169,8 @@ type TargetRequest struct {
 	// Parallel is how many processes of an app are replaced at a time by a reload;
 	// 0: as many as the spec says.
 	Parallel int `json:"parallel,omitempty"`
+	// Unwatch has a stop end the watching of files for good, as PM2's does.
+	Unwatch bool `json:"unwatch,omitempty"`
 }
 
 // SignalRequest sends a signal ("SIGUSR2", or a number) to the processes that serve.
