@@ -49,6 +49,7 @@ Commands:
     reloadLogs  open the logs anew, after others have renamed them
     save        save the list of apps
     resurrect   start what was saved
+    convert     write a neko.yaml of a process file of PM2's
     startup     have systemd start what was saved, at each boot
     unstartup   undo startup
     ping        say who runs
@@ -159,7 +160,7 @@ func (c *cli) command() *cobra.Command {
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
 		c.sendCommand(), c.attachCommand(), c.triggerCommand(),
 		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
-		c.saveCommand(), c.resurrectCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
+		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(), c.manCommand(),
 	)
 	root.AddCommand(c.pm2Words()...)

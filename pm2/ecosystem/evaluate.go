@@ -178,19 +178,27 @@ func thrown(name, path string, said *object.Object) *spec.Error {
 	return e
 }
 
-// withoutRuntime is the error where nothing can evaluate a file: it shows what a neko.yaml
-// in its place would be, as far as that can be seen without evaluating it.
+// NoRuntime is the error of a file that is a program where nothing is there to evaluate
+// it.
+type NoRuntime struct {
+	File string
+	// YAML is the neko.yaml that could be in its place, if that can be seen without
+	// evaluating the file; else nil.
+	YAML []byte
+}
+
+func (e *NoRuntime) Error() string {
+	return e.File + ": there is no node, bun or deno on PATH to evaluate it"
+}
+
 func withoutRuntime(name string, data []byte) error {
-	e := &spec.Error{Pos: spec.Pos{File: name}, Message: "there is no node, bun or deno on PATH to evaluate it",
-		Hint: "install one of them, or write a neko.yaml: apps: [{name: web, command: ./server}]"}
+	e := &NoRuntime{File: name}
 	if t := literal(data); t != nil {
 		if list, err := configs(name, "", t, Options{}); err == nil {
-			if text, _, err := Convert(list, Options{}); err == nil {
-				e.Hint = "install one of them, or write this neko.yaml:\n\n" + string(bytes.TrimSpace(text))
-			}
+			e.YAML, _, _ = Convert(list, Options{}) // it is but an offer
 		}
 	}
-	return spec.Errors{e}
+	return e
 }
 
 var exportsLiteral = regexp.MustCompile(`(?m)^[ \t]*(?:module\.exports\s*=|export\s+default)\s*`)

@@ -16,7 +16,7 @@ import (
 )
 
 // Load reads a process file; what is a program is evaluated. Apps that are not among
-// o.Only are left out. An error is [spec.Errors].
+// o.Only are left out. An error is [spec.Errors], or a [*NoRuntime].
 func Load(ctx context.Context, file string, o Options) ([]*Config, error) {
 	path := file
 	if !filepath.IsAbs(path) {
@@ -82,7 +82,9 @@ func configs(name, path string, t *tree, o Options) ([]*Config, error) {
 	}
 	entries := apps.items
 	if apps.kind == mapping {
-		entries = []*tree{apps}
+		if entries = []*tree{apps}; under == "" && !slices.ContainsFunc(apps.names, func(name string) bool { return Canonical(name) == "script" }) {
+			entries = nil
+		}
 	} else if apps.kind != list {
 		return nil, fail(apps, "%s, not %s", layout, shown(apps.plain()))
 	}

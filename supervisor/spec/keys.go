@@ -134,11 +134,9 @@ var nekoKeys = []key{
 }
 
 // Keys are the keys that an app in a neko.yaml can have.
-func Keys() []string { return keysOf(nekoKeys) }
-
-func keysOf(keys []key) []string {
-	names := make([]string, len(keys))
-	for i, k := range keys {
+func Keys() []string {
+	names := make([]string, len(nekoKeys))
+	for i, k := range nekoKeys {
 		names[i] = k.name
 	}
 	return names
