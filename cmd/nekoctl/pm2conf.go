@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/nekoctl/neko/pm2/ecosystem"
 	"github.com/nekoctl/neko/pm2/object"
 )
 
@@ -119,7 +120,7 @@ func (f *face) setKeys(ctx context.Context, words []string) error {
 	}
 	for _, e := range list {
 		if e.name() == parts[0] {
-			if _, err := f.operate(ctx, "restartProcessId", parts[0], &changes{updateEnv: true}); err != nil {
+			if _, err := f.operate(ctx, "restartProcessId", parts[0], &changes{config: &ecosystem.Config{}, updateEnv: true}); err != nil {
 				return err
 			}
 			f.ok("Module %s restarted", parts[0])

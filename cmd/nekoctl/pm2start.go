@@ -366,11 +366,6 @@ func (f *face) overFile(c *ecosystem.Config) error {
 			}
 		}
 	}
-	if f.line.given.has("env") {
-		if append, _ := c.Get("append_env_to_name").(bool); append {
-			return c.Set("name", c.Name()+"-"+f.line.given.last("env"))
-		}
-	}
 	return nil
 }
 

@@ -248,6 +248,7 @@ func (b *builder) command() {
 		drop         func()
 	}{
 		{"interpreter_args", "node_args are not used, for no interpreter runs it", func() { b.run.InterpreterArgs = nil }},
+		{"exec_mode", "cluster mode is for programs of Node's; it runs in fork mode", func() { b.run.ExecMode = "" }},
 		{"shutdown_with_message", "shutdown_with_message is not used, for only a program of Node's gets messages", func() { b.app.ShutdownWithMessage = false }},
 	} {
 		if e, ok := errors.AsType[*spec.Error](err); ok && e.Key == tolerated.key {

@@ -105,6 +105,21 @@ func evaluate(ctx context.Context, name, path string, data []byte, o Options) (*
 	return answered(name, path, answer, complaints.String(), ended)
 }
 
+// evaluateExpression has a runtime evaluate a text that is an expression of
+// JavaScript's.
+func evaluateExpression(ctx context.Context, name string, data []byte, o Options) (*tree, error) {
+	file, err := os.CreateTemp("", "ecosystem-*.cjs")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(file.Name())
+	_, err = fmt.Fprintf(file, "module.exports = (%s\n)\n", data)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	return evaluate(ctx, name, file.Name(), data, o)
+}
+
 // findRuntime is the first runtime on the caller's PATH, "" if there is none.
 func findRuntime(environ []string) (program string, args []string) {
 	path := ""
