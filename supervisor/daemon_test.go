@@ -171,7 +171,7 @@ func worker(args []string) {
 			panic(err)
 		}
 	}
-	if gate := os.Getenv("READY_IF"); gate != "" {
+	if gate := os.ExpandEnv(os.Getenv("READY_IF")); gate != "" {
 		for _, err := os.Stat(gate); err != nil && len(stop) == 0; _, err = os.Stat(gate) {
 			time.Sleep(time.Millisecond)
 		}

@@ -34,7 +34,9 @@ type slot struct {
 	id    int
 	spec  *spec.App // what its processes are started with
 	want  want
-	cycle bool // restart: start again when all processes are gone
+	// vacant says that its process was deleted, and the slot is kept for its number.
+	vacant bool
+	cycle  bool // restart: start again when all processes are gone
 
 	serving  *process
 	starting *process
@@ -62,7 +64,10 @@ type slot struct {
 	restarts      int
 	reason        string // why it is not online
 	lastExit      string
-	exitCode      int // of the process after which there is no other
+	exitCode      int       // of the process after which there is no other
+	lastCode      int       // of the last process that has ended and had no successor by then; 0: a signal has killed it
+	createdAt     time.Time // or last started anew by a command
+	pidFile       pidFile   // as it is on disk
 	exitedAt      time.Time
 	attempts      int      // launches that have failed since the slot was told to run
 	victim        *process // the last of them, nil if it could not even be forked
@@ -322,6 +327,9 @@ func (m *master) exited(p *process, end ending) {
 	}
 	s := p.slot
 	s.lastExit, s.exitedAt = end.text, time.Now()
+	if s.serving == p || s.starting == p || s.serving == nil && s.standIn != p {
+		s.lastCode = max(end.code, 0)
+	}
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
 	if !p.leaving {
 		m.log("%s: %s", s, how)

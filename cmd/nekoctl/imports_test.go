@@ -9,29 +9,39 @@ import (
 // A master starts in milliseconds and sits in a few MiB because it links nothing
 // of what it supervises. And the API can be shipped without touching it.
 func TestLinksNothingOfTheAPI(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	linksNone(t, ".",
+		"github.com/nekoctl/neko/api",
+		"github.com/nekoctl/neko/worker",
+		"github.com/nekoctl/neko/cache",
+		"github.com/nekoctl/neko/limiter",
+		"github.com/nekoctl/neko/breaker",
+		"github.com/valyala/fasthttp",
+		"github.com/graph-gophers/graphql-go",
+		"github.com/vektah/gqlparser",
+		"go.mongodb.org",
+		"github.com/redis",
+		"modernc.org",
+		"database/sql",
+		"github.com/prometheus/client_golang",
+	)
+}
+
+// What is PM2's is the command line's affair: the daemon knows apps.
+func TestTheSupervisorKnowsNothingOfPM2(t *testing.T) {
+	linksNone(t, "../../supervisor", "github.com/nekoctl/neko/pm2")
+}
+
+func linksNone(t *testing.T, pkg string, none ...string) {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", pkg).Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
 	for dep := range strings.Lines(string(out)) {
 		dep = strings.TrimSpace(dep)
-		for _, no := range []string{
-			"github.com/nekoctl/neko/api",
-			"github.com/nekoctl/neko/worker",
-			"github.com/nekoctl/neko/cache",
-			"github.com/nekoctl/neko/limiter",
-			"github.com/nekoctl/neko/breaker",
-			"github.com/valyala/fasthttp",
-			"github.com/graph-gophers/graphql-go",
-			"github.com/vektah/gqlparser",
-			"go.mongodb.org",
-			"github.com/redis",
-			"modernc.org",
-			"database/sql",
-			"github.com/prometheus/client_golang",
-		} {
+		for _, no := range none {
 			if dep == no || strings.HasPrefix(dep, no+"/") {
-				t.Errorf("nekoctl links %s; go list -deps -json ./cmd/nekoctl tells by way of what", dep)
+				t.Errorf("%s links %s; go list -deps -json tells by way of what", pkg, dep)
 			}
 		}
 	}

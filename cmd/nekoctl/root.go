@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,14 +49,22 @@ Commands:
     reloadLogs  open the logs anew, after others have renamed them
     save        save the list of apps
     resurrect   start what was saved
+    convert     write a neko.yaml of a process file of PM2's
     startup     have systemd start what was saved, at each boot
     unstartup   undo startup
     ping        say who runs
     upgrade     replace the daemon by another nekoctl; apps serve on
     kill        stop every app and the daemon
     version     print the version
+    jlist       list all processes as JSON, in PM2's shape
+    prettylist  the same for people
+    pid         print the pids of an app
+    id          print the ids of an app
+    env         print the environment of a process
+    report      print what a bug report needs
     completion  print a completion script for a shell
-    help        show help on a command, or on exit-codes or environment
+    man         write the manual pages
+    help        show help on a command, or on targets, exit-codes, environment
 
 Options:
     -q, --quiet  print nothing but errors, and what list and the like are for
@@ -80,6 +89,14 @@ empty.
 "nekoctl ping" fails when no daemon runs; "nekoctl list" shows an empty table.
 "nekoctl start --no-daemon" exits with 0 when it was told to stop, and with
 --exit-with APP with the code of that app.
+`
+
+const targetsHelp = `What commands are about:
+    NAME       all processes of the app
+    ID         one process; nekoctl list shows the ids
+    NAMESPACE  all apps of that namespace, if no app is called so
+    /REGEXP/   all apps whose names match: nekoctl reload '/^api-/'
+    all        all apps
 `
 
 const environmentHelp = `Environment:
@@ -143,9 +160,10 @@ func (c *cli) command() *cobra.Command {
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
 		c.sendCommand(), c.attachCommand(), c.triggerCommand(),
 		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
-		c.saveCommand(), c.resurrectCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
-		completionCommand(),
+		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
+		completionCommand(), c.manCommand(),
 	)
+	root.AddCommand(c.pm2Words()...)
 	root.SetHelpCommand(helpCommand())
 	return root
 }
@@ -161,6 +179,8 @@ func helpCommand() *cobra.Command {
 				text = exitCodesHelp
 			case "environment":
 				text = environmentHelp
+			case "targets":
+				text = targetsHelp
 			default:
 				about, rest, err := cmd.Root().Find(args)
 				if err != nil || len(rest) > 0 {
@@ -229,19 +249,22 @@ func badHome(err error) error {
 	return failed("set NEKO_HOME to a folder of your own", "cannot use the home: %v", err)
 }
 
+// completionPatience is how long a shell is kept waiting.
+const completionPatience = 300 * time.Millisecond
+
 // completeNames offers what runs, to the shell.
 func (c *cli) completeNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	client, err := c.client()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
 	defer cancel()
 	list, _ := client.Processes(ctx)
 	offered := []string{"all"}
 	for _, p := range list {
-		if offered[len(offered)-1] != p.Name {
-			offered = append(offered, p.Name)
+		if name := p.ShownName(); !slices.Contains(offered, name) {
+			offered = append(offered, name)
 		}
 	}
 	return offered, cobra.ShellCompDirectiveNoFileComp

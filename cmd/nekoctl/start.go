@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,22 +21,29 @@ import (
 const startHelp = `Start apps, and the daemon if none runs yet; return when the apps are ready.
 
 Usage:
-    nekoctl start [FILE.yaml]
+    nekoctl start [FILE] [--only NAMES] [--env NAME]
     nekoctl start [OPTIONS] COMMAND [-- ARGUMENTS]
     nekoctl start NAME | ID
 
-Without a file and a command: ./neko.yaml, or ./ecosystem.config.json or .yaml,
-or else the API: the program neko-api beside nekoctl or on PATH, one process per
-CPU, on 127.0.0.1:4000.
+A FILE is a neko.yaml, or a process file of PM2's: ecosystem.config.js and its
+like, in JavaScript, JSON, YAML or TOML. Without a file and a command:
+./neko.yaml, or ./ecosystem.config.js and the like, or else the API: the program
+neko-api beside nekoctl or on PATH, one process per CPU, on 127.0.0.1:4000.
 
 An app that runs already stays as it is; one whose settings have changed is
 reloaded into the new ones; one that was stopped is started.
 
-Options:
+Options with a file:
+        --only NAMES       only these of its apps: web,api
+        --env NAME         with one of PM2's: env_NAME is put over env
+
+Options with a command:
     -i, --instances N      number of processes; max: one for each CPU; -1:
                            one fewer; makes a program of Node's a cluster
         --name NAME        name of the app; that of the program or script if
                            not given
+        --namespace NAME   a name for several apps together, which commands take
+                           in the place of theirs
         --listen ADDRESS   a socket to listen on, which the processes inherit:
                            4000 (this machine only), :4000 (all addresses),
                            10.0.0.7:4000, unix:/run/app.sock; can be repeated
@@ -102,6 +111,7 @@ Examples:
     $ nekoctl start app.py --interpreter python3.12 -- --port 8000
     $ nekoctl start "npm run serve" -i 4 --name web
     $ nekoctl start "cc hello.c; ./a.out"
+    $ nekoctl start ecosystem.config.js --env production --only web,api
     $ nekoctl start --no-daemon neko.yaml
 `
 
@@ -114,6 +124,7 @@ type startFlags struct {
 	executeCommand           bool
 	noAutorestart            bool
 	keys                     keyValues
+	file                     fileFlags
 }
 
 func (c *cli) startCommand() *cobra.Command {
@@ -131,9 +142,9 @@ func (c *cli) startCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "wait-ready", "no-autorestart", "execute-command"} {
+			for _, name := range []string{"instances", "name", "listen", "cwd", "env", "env-file", "only", "wait-ready", "no-autorestart", "execute-command"} {
 				flag := cmd.Flags().Lookup(name)
-				f.any = f.any || flag.Changed
+				f.any = f.any || flag.Changed && name != "env" && name != "only"
 				if flag.Changed && flag.Value.String() == "" { // an unset variable of a script
 					return misuse("start", "--%s: there is no value", name)
 				}
@@ -142,6 +153,9 @@ func (c *cli) startCommand() *cobra.Command {
 				return misuse("start", "--exit-with goes with --no-daemon")
 			}
 			f.any = f.any || f.keys.any()
+			if err := f.environmentOfFile(args); err != nil {
+				return err
+			}
 			return c.start(cmd, f, args)
 		},
 	}
@@ -152,6 +166,7 @@ func (c *cli) startCommand() *cobra.Command {
 	flags.StringVar(&f.cwd, "cwd", "", "")
 	flags.StringArrayVar(&f.env, "env", nil, "")
 	flags.StringArrayVar(&f.envFile, "env-file", nil, "")
+	flags.StringSliceVar(&f.file.only, "only", nil, "")
 	flags.BoolVar(&f.waitReady, "wait-ready", false, "")
 	flags.BoolVar(&f.noAutorestart, "no-autorestart", false, "")
 	flags.BoolVarP(&f.executeCommand, "execute-command", "x", false, "")
@@ -159,6 +174,19 @@ func (c *cli) startCommand() *cobra.Command {
 	flags.StringVar(&f.exitWith, "exit-with", "", "")
 	f.keys = addKeyFlags(flags)
 	return cmd
+}
+
+// environmentOfFile takes the --env of a file from those of a command.
+func (f *startFlags) environmentOfFile(args []string) error {
+	ofFile := len(args) > 0 && isSpecFile(args[0]) || len(args) == 0 && !f.any && fileHere() != ""
+	switch {
+	case !ofFile && len(f.file.only) > 0:
+		return misuse("start", "--only goes with a file")
+	case ofFile && len(f.env) == 1 && !strings.Contains(f.env[0], "="):
+		f.file.env, f.env = f.env[0], nil
+	}
+	f.any = f.any || len(f.env) > 0
+	return nil
 }
 
 func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
@@ -180,7 +208,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 			return err
 		}
 	}
-	apps, err := c.whatToStart(f, args)
+	apps, err := c.whatToStart(cmd.Context(), f, args)
 	if err != nil {
 		return err
 	}
@@ -253,37 +281,35 @@ func (c *cli) endUnused(cmd *cobra.Command, client *control.Client) {
 	}
 }
 
-// startKnown starts an app that the daemon knows, as PM2 does: by its name or
-// id. It says whether the daemon knows it.
+// startKnown starts an app that the daemon knows, as PM2 does: by whatever
+// [control.Choose] finds it. It says whether the daemon knows it.
 func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string) (bool, error) {
 	list, err := client.Processes(cmd.Context())
 	if err != nil {
 		return false, err
 	}
-	list = slices.DeleteFunc(list, func(p control.Process) bool {
-		return name != "all" && p.Name != name && !(isNumber(name) && orDash(p.ID) == name)
-	})
-	down := map[string]bool{}
+	list, _, err = control.Choose(list, name)
+	if err != nil || len(list) == 0 { // what is no expression may be a folder
+		return false, nil
+	}
+	down := map[string]string{} // ids of processes, by the names of their apps
 	for _, p := range list {
 		if p.State == control.Stopped || p.State == control.Errored {
-			down[p.Name] = true
+			down[p.Name] = strconv.Itoa(p.ID)
 		}
-	}
-	if len(list) == 0 {
-		return false, nil
 	}
 	if len(down) == 0 {
 		c.outcome("running", control.Done{Processes: list})
 		return true, nil
 	}
 	_, err = c.carryOut("started", func(step func(control.Progress)) (control.Done, error) {
-		return client.Start(cmd.Context(), control.StartRequest{Targets: slices.Sorted(maps.Keys(down))}, step)
+		return client.Start(cmd.Context(), control.StartRequest{Targets: slices.Sorted(maps.Values(down))}, step)
 	})
 	return true, err
 }
 
 // whatToStart are the apps that a command line means, complete and checked.
-func (c *cli) whatToStart(f startFlags, args []string) ([]spec.App, error) {
+func (c *cli) whatToStart(ctx context.Context, f startFlags, args []string) ([]spec.App, error) {
 	if len(args) > 0 && isSpecFile(args[0]) || len(args) == 0 && !f.any && fileHere() != "" {
 		file := fileHere()
 		if len(args) > 0 {
@@ -295,7 +321,7 @@ func (c *cli) whatToStart(f startFlags, args []string) ([]spec.App, error) {
 		if len(args) > 1 {
 			return nil, misuse("start", "arguments go with a command, not with %s", file)
 		}
-		return readSpec(file, c.options())
+		return c.readSpec(ctx, file, f.file, c.options())
 	}
 	app, run := spec.Defaults(), spec.Run{}
 	if len(args) > 0 {

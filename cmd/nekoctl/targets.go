@@ -15,9 +15,11 @@ const stopHelp = `Stop apps. Their processes finish what they serve and end; the
 list, and "nekoctl start NAME" or "nekoctl restart NAME" starts them again.
 
 Usage:
-    nekoctl stop NAME | ID | FILE.yaml | all ...
+    nekoctl stop NAME | ID | FILE | all ...
 
-A FILE stands for the apps that it names.
+A FILE, a neko.yaml or PM2's ecosystem.config.js, stands for the apps that it
+names.
+"nekoctl help targets" has what else there is.
 
 Examples:
     $ nekoctl stop web
@@ -43,20 +45,28 @@ that bind a port themselves, which one process can, are restarted instead.
 
 Usage:
     nekoctl reload NAME | ID | all ...
-    nekoctl reload FILE.yaml
+    nekoctl reload [OPTIONS] FILE
 
-With a FILE it is read anew: its apps get the settings that it has now, and
-apps that did not run are started. Apps that the file no longer has go on.
+With a FILE, a neko.yaml or PM2's ecosystem.config.js, it is read anew: its apps
+get the settings that it has now, and apps that did not run are started. Apps
+that the file no longer has go on.
+
+Options:
+        --env NAME       with a file of PM2's: env_NAME is put over env
+        --only NAMES     only these apps of the file: web,api
+
+Also: gracefulReload
 
 Examples:
     $ nekoctl reload all
     $ nekoctl reload neko.yaml
+    $ nekoctl reload ecosystem.config.js --env production
 `
 
 const deleteHelp = `Stop apps and forget them. Their logs stay.
 
 Usage:
-    nekoctl delete NAME | ID | FILE.yaml | all ...
+    nekoctl delete NAME | ID | FILE | all ...
 
 Also: del, rm
 
@@ -84,7 +94,8 @@ func (c *cli) deleteCommand() *cobra.Command {
 }
 
 func (c *cli) reloadCommand() *cobra.Command {
-	return c.targetCommand("reload", "reloaded", reloadHelp, false, func(cmd *cobra.Command, args []string) (bool, error) {
+	var f fileFlags
+	cmd := c.targetCommand("reload", "reloaded", reloadHelp, false, func(cmd *cobra.Command, args []string) (bool, error) {
 		for _, arg := range args {
 			if !isSpecFile(arg) {
 				continue
@@ -92,7 +103,7 @@ func (c *cli) reloadCommand() *cobra.Command {
 			if len(args) > 1 {
 				return false, misuse("reload", "reload takes one file, and nothing beside it")
 			}
-			apps, err := readSpec(arg, c.options())
+			apps, err := c.readSpec(cmd.Context(), arg, f, c.options())
 			if err != nil {
 				return false, err
 			}
@@ -105,8 +116,14 @@ func (c *cli) reloadCommand() *cobra.Command {
 			})
 			return true, err
 		}
+		if f.env != "" || len(f.only) > 0 {
+			return false, misuse("reload", "--env and --only go with a file")
+		}
 		return false, nil
-	})
+	}, "gracefulReload")
+	cmd.Flags().StringVar(&f.env, "env", "", "")
+	cmd.Flags().StringSliceVar(&f.only, "only", nil, "")
+	return cmd
 }
 
 // targetCommand is a command on apps that run. First may take it over.
@@ -132,7 +149,7 @@ func (c *cli) targetCommand(name, verb, help string, gone bool, first func(*cobr
 			if err != nil {
 				return err
 			}
-			targets, err := targetsOf(cmd.Context(), client, args)
+			targets, err := c.targetsOf(cmd.Context(), client, args)
 			if err != nil {
 				return err
 			}
@@ -149,13 +166,13 @@ func (c *cli) targetCommand(name, verb, help string, gone bool, first func(*cobr
 
 // targetsOf is args with files replaced by the names of their apps, as far as
 // these are there.
-func targetsOf(ctx context.Context, client *control.Client, args []string) (targets []string, err error) {
+func (c *cli) targetsOf(ctx context.Context, client *control.Client, args []string) (targets []string, err error) {
 	for _, arg := range args {
 		if !isSpecFile(arg) {
 			targets = append(targets, arg)
 			continue
 		}
-		apps, err := readSpec(arg, spec.Options{NamesOnly: true})
+		apps, err := c.readSpec(ctx, arg, fileFlags{}, spec.Options{NamesOnly: true})
 		if err != nil {
 			return nil, err
 		}

@@ -94,6 +94,9 @@ func describe(app *control.AppDetail, p *control.ProcessExtra, c Context, static
 	if !e.Has("env") {
 		e.Set("env", env)
 	}
+	if len(app.Spec.Watch) == 0 && e.Has("watch") { // a stop has ended it
+		e.Set("watch", false)
+	}
 	inUse(e, "pm_log_path", p.AllLog)
 	inUse(e, "pm_out_log_path", p.OutLog)
 	inUse(e, "pm_err_log_path", p.ErrLog)

@@ -19,6 +19,8 @@ type key struct {
 var nekoKeys = []key{
 	{"name", "Unique: letters, digits, dots, dashes, underscores.", "name",
 		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a name", &d.Name) }},
+	{"namespace", "A name for several apps together.", "text",
+		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a name", &d.Namespace) }},
 	{"type", "A service serves until it is stopped; a task does its work and ends.", "type",
 		func(p *parser, d *draft, v *yaml.Node) { p.choice(v, (*string)(&d.Type), "service", "task") }},
 	{"command", "The program and its arguments; a line that only a shell understands is run by one.", "command", (*parser).command},
@@ -32,6 +34,10 @@ var nekoKeys = []key{
 	{"cwd", "The folder in which the processes start; relative to the file.", "text",
 		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a folder", &d.Cwd) }},
 	{"instances", "The number of processes, max (one for each CPU that the cgroup grants), or -1 (one fewer).", "instances", (*parser).instances},
+	{"instance_var", "The variable that tells a process the number of its slot.", "text",
+		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "the name of a variable", &d.InstanceVar) }},
+	{"increment_var", "A variable of env, a number, that is larger by one in each slot than in the one before.", "text",
+		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "the name of a variable", &d.IncrementVar) }},
 	{"env", "Variables of the processes.", "settings", (*parser).env},
 	{"env_file", "Files of KEY=VALUE lines; relative to the neko.yaml.", "texts", (*parser).envFile},
 
@@ -55,8 +61,14 @@ var nekoKeys = []key{
 		func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.DrainTimeout) }},
 	{"kill_timeout", "The time from the end of the drain to SIGKILL.", "duration",
 		func(p *parser, d *draft, v *yaml.Node) { p.duration(v, &d.KillTimeout) }},
+	{"drain_connections", "Who has no connection left need not be given drain_timeout.", "bool",
+		func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.DrainConnections) }},
 	{"treekill", "What a process has started ends with it.", "bool",
 		func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.Treekill) }},
+	{"autostart", "The processes are started with the app; false: when a command names it.", "bool",
+		func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.Autostart) }},
+	{"parallel", "How many processes a reload replaces at a time.", "parallel",
+		func(p *parser, d *draft, v *yaml.Node) { p.number(v, &d.Parallel) }},
 
 	{"autorestart", "A process that ends by itself gets a successor.", "bool",
 		func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.Autorestart) }},
@@ -96,6 +108,8 @@ var nekoKeys = []key{
 		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "the path of a file", &d.OutFile) }},
 	{"error_file", "Where standard error goes.", "text",
 		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "the path of a file", &d.ErrorFile) }},
+	{"log_file", "Where both go, beside the two.", "text",
+		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "the path of a file", &d.AllFile) }},
 	{"merge_logs", "All processes of the app print to one file.", "bool",
 		func(p *parser, d *draft, v *yaml.Node) { p.bool(v, &d.MergeLogs) }},
 	{"log_type", "Lines as they are printed, or a JSON object for each.", "log type",
@@ -104,6 +118,8 @@ var nekoKeys = []key{
 		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a form of dates", &d.LogDateFormat) }},
 	{"log_rotate", "When a log file is put aside, and how many are kept; false: never.",
 		"rotate", (*parser).logRotate},
+	{"pid_file", "Where the pid of each process is.", "text",
+		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "the path of a file", &d.PIDFile) }},
 
 	{"uid", "The user that the processes run as.", "name or number",
 		func(p *parser, d *draft, v *yaml.Node) { p.text(v, "a user", &d.UID) }},
@@ -118,11 +134,9 @@ var nekoKeys = []key{
 }
 
 // Keys are the keys that an app in a neko.yaml can have.
-func Keys() []string { return keysOf(nekoKeys) }
-
-func keysOf(keys []key) []string {
-	names := make([]string, len(keys))
-	for i, k := range keys {
+func Keys() []string {
+	names := make([]string, len(nekoKeys))
+	for i, k := range nekoKeys {
 		names[i] = k.name
 	}
 	return names

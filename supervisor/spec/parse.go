@@ -49,24 +49,19 @@ func Read(file string, opts Options) ([]App, error) {
 	return Parse(file, data, opts)
 }
 
-// Parse reads the text of a neko.yaml, or of PM2's ecosystem.config.json or
-// .yaml as far as neko can do what it says. The apps are complete and checked.
+// Parse reads the text of a neko.yaml. The apps are complete and checked.
 //
 // The environment of an app is, the strongest first: its env, its env_file
 // (the last of a list), a file .env beside the file, opts.Environ.
 //
 // An error is [Errors]: all that is wrong with the file, and where.
 func Parse(file string, data []byte, opts Options) ([]App, error) {
-	p := &parser{file: file, opts: opts, keys: nekoKeys, seen: map[string]*yaml.Node{}}
+	p := &parser{file: file, opts: opts, seen: map[string]*yaml.Node{}}
 	abs, err := filepath.Abs(file)
 	if err != nil {
 		return nil, Errors{{Message: err.Error()}}
 	}
 	p.abs, p.base = abs, filepath.Dir(abs)
-	if strings.HasPrefix(filepath.Base(file), "ecosystem.config.") {
-		p.keys = pm2Keys
-		p.pm2 = true
-	}
 	root := p.load(data)
 	if root == nil {
 		return nil, p.errs
@@ -83,8 +78,6 @@ type parser struct {
 	abs  string
 	base string // its folder
 	opts Options
-	keys []key
-	pm2  bool
 
 	dotenv map[string]string     // of the file .env beside it
 	key    string                // whose value is being read
@@ -285,10 +278,7 @@ func (p *parser) app(n *yaml.Node) *draft {
 	before := len(p.errs)
 	if !p.each(n, "an app", func(k, v *yaml.Node) {
 		name := k.Value
-		if meant := pm2Aliases[name]; p.pm2 && meant != "" {
-			name = meant
-		}
-		for _, known := range p.keys {
+		for _, known := range nekoKeys {
 			if known.name == name {
 				v = p.follow(v)
 				d.at[name], p.key = v, name
@@ -300,11 +290,7 @@ func (p *parser) app(n *yaml.Node) *draft {
 				return
 			}
 		}
-		hint := "https://github.com/nekoctl/neko/blob/main/docs/configuration.md has all keys"
-		if p.pm2 {
-			hint = "of PM2's keys neko reads " + strings.Join(keysOf(p.keys), ", ") + " so far; for the others write a neko.yaml"
-		}
-		p.unknown(k, keysOf(p.keys), hint)
+		p.unknown(k, Keys(), "https://github.com/nekoctl/neko/blob/main/docs/configuration.md has all keys")
 	}) {
 		return nil
 	}
@@ -316,7 +302,7 @@ func (p *parser) app(n *yaml.Node) *draft {
 	if l := d.at["listen"]; l != nil {
 		p.listeners(d, l)
 	}
-	for _, path := range []*string{&d.OutFile, &d.ErrorFile} {
+	for _, path := range []*string{&d.OutFile, &d.ErrorFile, &d.AllFile, &d.PIDFile} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(d.Cwd, *path)
 		}

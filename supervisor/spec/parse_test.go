@@ -221,49 +221,6 @@ func TestParseDotenvError(t *testing.T) {
 	}
 }
 
-func TestParsePM2(t *testing.T) {
-	dir := write(t, map[string]string{"server": "#!/bin/sh\n", "srv.py": "print()\n", "app.js": "", "bin/node": "#!/bin/sh\n", "bin/npm": "#!/usr/bin/env node\n"})
-	t.Chdir(dir)
-	environ := Options{Environ: []string{"PATH=" + dir + "/bin:/bin:/usr/bin"}}
-	apps, err := Parse("ecosystem.config.json", []byte(`{
-	"apps": [
-		{"name": "web", "script": "server", "args": "--port 80", "instances": 0, "env": {"A": 1}},
-		{"script": "./server", "args": ["a b"], "interpreter": "sh"},
-		{"script": "app.js", "instances": "max", "exec_mode": "cluster_mode", "node_args": "--inspect", "shutdown_with_message": true},
-		{"name": "fork", "exec": "./app.js", "interpreterArgs": ["--inspect"]},
-		{"name": "npm", "script": "npm", "args": "start"},
-		{"name": "line", "cmd": "cc hello.c; ./a.out"}
-	]
-}`), environ)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a := apps[0]; !reflect.DeepEqual(a.Command, []string{dir + "/server", "--port", "80"}) || a.Instances != Max || a.Env["A"] != "1" {
-		t.Errorf("%+v", a)
-	}
-	if a := apps[1]; !reflect.DeepEqual(a.Command, []string{"sh", dir + "/server", "a b"}) || a.Name != "server" {
-		t.Errorf("%+v", a)
-	}
-	if a := apps[2]; !reflect.DeepEqual(a.Command, []string{"node", "--inspect", dir + "/app.js"}) || a.Node != NodeCluster || a.Name != "app" || !a.ShutdownWithMessage {
-		t.Errorf("%+v", a)
-	}
-	if a := apps[3]; !reflect.DeepEqual(a.Command, apps[2].Command) || a.Node != NodeFork {
-		t.Errorf("%+v", a)
-	}
-	if a := apps[4]; !reflect.DeepEqual(a.Command, []string{"npm", "start"}) || a.Node != NodeNone {
-		t.Errorf("%+v", a)
-	}
-	if a := apps[5]; a.Command[1] != "-c" || a.Command[2] != "cc hello.c; exec ./a.out" {
-		t.Errorf("%+v", a)
-	}
-	_, err = Parse("ecosystem.config.yaml", []byte("apps:\n- script: ./server\n  watch: true\n- name: none\n"), environ)
-	want := `ecosystem.config.yaml:3:3: unknown key "watch" | of PM2's keys neko reads name, script, args, interpreter, node_args, exec_mode, cwd, instances, shutdown_with_message, env so far; for the others write a neko.yaml
-ecosystem.config.yaml:4:3: there is no command to run`
-	if got := show(err); got != want {
-		t.Errorf("got:\n%s\nwant:\n%s", got, want)
-	}
-}
-
 // A small file must not become a large one.
 func TestParseBombs(t *testing.T) {
 	lists := "x-a: &a [" + strings.Repeat("word, ", 50_000) + "word]\napps:\n" + strings.Repeat("- {command: *a}\n", 400)

@@ -1,0 +1,35 @@
+package ecosystem
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// NameOf makes a name, as neko has them, of a title.
+func NameOf(title string) string {
+	name := strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || r == '.' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, title)
+	name = strings.TrimLeft(name, "-.")
+	name = name[:min(len(name), spec.MaxName)]
+	if name == "all" || strings.Trim(name, "0123456789") == "" { // they mean something else
+		name = "app-" + name
+	}
+	return strings.TrimRight(name, "-")
+}
+
+// Unique is a name that is not taken: name itself, or with a number after it.
+func Unique(name string, taken func(string) bool) string {
+	for n, candidate := 2, name; ; n++ {
+		if !taken(candidate) {
+			return candidate
+		}
+		suffix := "-" + strconv.Itoa(n)
+		candidate = name[:min(len(name), spec.MaxName-len(suffix))] + suffix
+	}
+}
