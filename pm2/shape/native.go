@@ -32,7 +32,6 @@ func native(app *control.AppDetail, c Context) *object.Object {
 	o.Set("filter_env", []any{})
 	o.Set("namespace", cmp.Or(s.Namespace, spec.DefaultNamespace))
 	set("args", list(run.args), len(run.args) > 0)
-	o.Set("env", nil)
 	set("merge_logs", true, s.MergeLogs)
 	o.Set("instances", max(len(app.Processes), 1))
 	o.Set("vizion", false)

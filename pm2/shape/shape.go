@@ -34,9 +34,9 @@ type Context struct {
 // List has an entry for each process, ordered by pm_id: pid, name, pm2_env, pm_id and
 // monit.
 //
-// What [spec.App.PM2] has comes first, in its order. The key "env", if it is there,
-// only says where the environment is to be; version and node_version are put where
-// PM2 has them, and paths of logs and pids give way to those that are in use.
+// What [spec.App.PM2] has comes first, in its order, with the environment where PM2 has
+// it; version and node_version are put where they are there, and paths of logs and pids
+// give way to those that are in use.
 func List(apps []control.AppDetail, c Context) []*object.Object {
 	list := []*object.Object{}
 	for i := range apps {
@@ -67,29 +67,29 @@ func entry(app *control.AppDetail, p *control.ProcessExtra, c Context, static *o
 			Set("cpu", math.Round(p.CPUPercent*10)/10))
 }
 
-// late are keys of the static part whose place is after what changes.
-var late = []string{"version", "node_version", "axm_options"}
+var (
+	// late are keys of the static part whose place is after what changes.
+	late = []string{"version", "node_version", "axm_options"}
+	// beforeEnv are those that PM2's schema has before the environment.
+	beforeEnv = []string{"name", "name_prefix", "filter_env", "namespace", "install_url", "cwd", "args", "exec_interpreter",
+		"node_args", "disable_logs", "log_type", "log_date_format", "time"}
+)
 
 func describe(app *control.AppDetail, p *control.ProcessExtra, c Context, static *object.Object, name string) *object.Object {
 	env := environment(app, p, c, name)
-	placed := static.Has("env")
-
 	e := &object.Object{}
 	e.Set("name", name)
 	for key, value := range static.All() {
-		switch {
-		case key == "env":
+		if slices.Contains(late, key) || key == "env" || key == "name" {
+			continue
+		}
+		if !slices.Contains(beforeEnv, key) && !e.Has("env") {
 			e.Set("env", env)
-			continue
-		case key == "name", slices.Contains(late, key):
-			continue
-		case key == "pm_out_log_path" && p.AllLog != "" && !static.Has("pm_log_path"):
+		}
+		if key == "pm_out_log_path" && p.AllLog != "" && !static.Has("pm_log_path") {
 			e.Set("pm_log_path", p.AllLog)
 		}
 		e.Set(key, value)
-		if key == "namespace" && !placed {
-			e.Set("env", env)
-		}
 	}
 	if !e.Has("env") {
 		e.Set("env", env)

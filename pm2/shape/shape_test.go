@@ -62,10 +62,7 @@ func takeApart(t *testing.T, entry *object.Object) control.AppDetail {
 	}
 	static := &object.Object{}
 	for key, value := range env.All() {
-		if key == "env" {
-			value = nil
-		}
-		if _, variable := s.Env[key]; !variable && key != s.InstanceVar {
+		if _, variable := s.Env[key]; !variable && key != s.InstanceVar && key != "env" {
 			static.Set(key, value)
 		}
 		if key == "vizion_running" {
