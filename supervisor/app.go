@@ -174,7 +174,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
-	s.createdAt = time.Now()
+	s.unstable, s.createdAt = 0, time.Now()
 	s.stopsAt = time.Time{}
 	s.spec = s.app.spec
 	m.touch(s)

@@ -33,7 +33,6 @@ func (b *backoff) exit(app *spec.App, now time.Time, uptime time.Duration) (dela
 	}
 	b.unstable = append(recent, now)
 	if len(b.unstable) > app.MaxRestarts {
-		b.streak = 0
 		return 0, true
 	}
 	delay = wait(app.Backoff, b.streak)

@@ -220,6 +220,9 @@ func worker(args []string) {
 			if there(os.Getenv("SICK_IF")) && r.URL.Path == "/livez" {
 				w.WriteHeader(http.StatusServiceUnavailable)
 			}
+			if r.URL.Query().Has("flush") {
+				_ = http.NewResponseController(w).Flush()
+			}
 			if d, err := time.ParseDuration(r.FormValue("sleep")); err == nil {
 				time.Sleep(d)
 			}

@@ -100,6 +100,7 @@ func drawTemper(rt *rapid.T) temper {
 	draw("drains", &t.drainsIn, never)
 	draw("silent", &t.silentIn, never)
 	draw("answers", &t.answersIn, never)
+	draw("serves on", &t.servesFor, never)
 	t.endsReady = rapid.IntRange(0, 9).Draw(rt, "ends when ready") == 9
 	return t
 }
@@ -117,6 +118,7 @@ func drawApp(rt *rapid.T, name string) spec.App {
 	a.ShutdownDelay = spec.Duration(rapid.SampledFrom([]time.Duration{0, 0, 0, 700 * time.Millisecond}).Draw(rt, "shutdown_delay"))
 	a.RestartDelay = spec.Duration(rapid.SampledFrom([]time.Duration{0, 0, 0, 500 * time.Millisecond}).Draw(rt, "restart_delay"))
 	a.Backoff.Initial = spec.Duration(rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond}).Draw(rt, "initial"))
+	a.DrainConnections = rapid.Bool().Draw(rt, "drain_connections")
 	a.Parallel = rapid.IntRange(1, 3).Draw(rt, "parallel")
 	a.Autostart = rapid.IntRange(0, 4).Draw(rt, "autostart") < 4
 	a.Autorestart = rapid.IntRange(0, 4).Draw(rt, "autorestart") < 4

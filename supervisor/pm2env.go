@@ -31,7 +31,7 @@ func (m *master) pm2Changes(p *process) map[string]string {
 	paths := m.logPaths(app, s)
 	env := map[string]string{
 		"pm_id": strconv.Itoa(s.id), "status": "launching",
-		"restart_time": strconv.Itoa(restarts), "unstable_restarts": strconv.Itoa(s.backoff.streak),
+		"restart_time": strconv.Itoa(restarts), "unstable_restarts": strconv.Itoa(s.unstable),
 		"created_at": strconv.FormatInt(s.createdAt.UnixMilli(), 10), "pm_uptime": strconv.FormatInt(p.startedAt.UnixMilli(), 10),
 		"pm_out_log_path": paths[0], "pm_err_log_path": paths[1],
 	}

@@ -104,7 +104,7 @@ func (m *master) record(s *slot) {
 	r := slotRecord{
 		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Awaits: s.awaits, Vacant: s.vacant, Reason: s.reason,
 		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
-		Unstable: s.backoff.streak, LastCode: s.lastCode, CreatedAt: s.createdAt,
+		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -305,7 +305,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		delete(in.Records, s.recordName())
 		s.id, s.want, s.cycle, s.errored, s.finished, s.awaits, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Awaits, sr.Reason
 		s.restarts, s.lastExit, s.exitCode, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt, sr.StopsAt
-		s.backoff.streak, s.lastCode, s.createdAt, s.vacant = sr.Unstable, sr.LastCode, sr.CreatedAt, sr.Vacant
+		s.unstable, s.lastCode, s.createdAt, s.vacant = sr.Unstable, sr.LastCode, sr.CreatedAt, sr.Vacant
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}

@@ -155,7 +155,7 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 	if ready {
 		m.do(func() {
 			s.restarts++
-			s.createdAt = time.Now()
+			s.unstable, s.createdAt = 0, time.Now()
 			m.touch(s)
 		})
 		return "", nil

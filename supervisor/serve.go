@@ -338,7 +338,7 @@ func (m *master) showAll(s *slot) control.ProcessExtra {
 	v := control.ProcessExtra{
 		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt,
 		OutLog: paths[0], ErrLog: paths[1], AllLog: paths[2], Lost: m.showLost(paths),
-		CreatedAt: s.createdAt, Unstable: s.backoff.streak, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
+		CreatedAt: s.createdAt, Unstable: s.unstable, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
 	if s.serving != nil {
 		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt

@@ -65,6 +65,7 @@ type slot struct {
 	reason        string // why it is not online
 	lastExit      string
 	exitCode      int       // of the process after which there is no other
+	unstable      int       // ends in a row that were; unlike those of backoff they are on record
 	lastCode      int       // of the last process that has ended and had no successor by then; 0: a signal has killed it
 	createdAt     time.Time // or last started anew by a command
 	pidFile       pidFile   // as it is on disk
@@ -409,8 +410,12 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 		m.finish(s, reason, unknownEnding)
 		return
 	}
+	if s.unstable++; uptime > 0 && uptime >= s.spec.MinUptime.D() {
+		s.unstable = 0
+	}
 	delay, giveUp := s.backoff.exit(s.spec, time.Now(), uptime)
 	if giveUp {
+		s.unstable = 0 // as PM2 has it
 		s.errored = true
 		s.reason = fmt.Sprintf("%s; gave up after %d restarts within %s", reason, s.spec.MaxRestarts, s.spec.RestartWindow.D())
 		m.log("%s: %s", s, s.reason)

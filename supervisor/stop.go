@@ -119,7 +119,7 @@ func (m *master) reset(targets []string) error {
 	m.do(func() {
 		for _, c := range list {
 			for _, s := range c.slots() {
-				s.restarts, s.backoff.streak, s.createdAt = 0, 0, time.Now()
+				s.restarts, s.unstable, s.createdAt = 0, 0, time.Now()
 				m.touch(s)
 			}
 		}

@@ -39,7 +39,7 @@ func (a *app) sizeFor(instances int) int {
 func (m *master) vacate(s *slot) {
 	a := s.app
 	s.vacant, s.id = true, noID
-	s.errored, s.finished, s.restarts, s.reason, s.lastExit, s.backoff = false, false, 0, "", "", backoff{}
+	s.errored, s.finished, s.restarts, s.unstable, s.reason, s.lastExit, s.backoff = false, false, 0, 0, "", "", backoff{}
 	m.touch(s)
 	fewer := *a.spec
 	fewer.Instances = len(a.inUse())

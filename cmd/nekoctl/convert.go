@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -104,6 +103,6 @@ func writeNew(path string, text []byte, replace bool) error {
 	if err != nil {
 		return failed("", "cannot write: %v", err)
 	}
-	_, err = io.WriteString(file, string(text))
+	_, err = file.Write(text)
 	return errors.Join(err, file.Close())
 }

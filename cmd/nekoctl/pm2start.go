@@ -189,6 +189,11 @@ func (f *face) startScript(ctx context.Context, script string) error {
 			return err
 		}
 	}
+	if !config.Has("watch") {
+		if err := config.Set("watch", false); err != nil {
+			return err
+		}
+	}
 	if f.line.dashes {
 		if err := config.Set("args", texts(f.line.after)); err != nil {
 			return err

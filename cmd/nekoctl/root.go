@@ -38,11 +38,13 @@ Commands:
     restart     stop the processes of apps and start them again
     stop        stop apps, and remember them
     delete      stop apps, and forget them
+    reset       count the restarts of apps from 0 on
     scale       change the number of processes of an app
     list        show all processes
     describe    show all about one app
     logs        show what apps print, as they print it
     send        send a line or a message to a process
+    sendSignal  send a signal to processes
     attach      type to a process, and see what it prints
     trigger     run an action of a Node program
     flush       empty the logs
@@ -157,8 +159,8 @@ func (c *cli) command() *cobra.Command {
 	root.PersistentFlags().BoolP("help", "h", false, "")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
-		c.sendCommand(), c.attachCommand(), c.triggerCommand(),
+		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.resetCommand(), c.scaleCommand(),
+		c.sendCommand(), c.sendSignalCommand(), c.attachCommand(), c.triggerCommand(),
 		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
 		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(), c.manCommand(),

@@ -72,6 +72,7 @@ Starting and stopping:
         --listen-timeout TIME   how long a process may take to become ready
         --shutdown-delay TIME   how long it serves on before it is told to stop
         --kill-timeout TIME     how long it may be late before it is killed
+        --parallel N            how many processes a reload replaces at a time
         --shutdown-with-message
                                 the message 'shutdown', and no signal, tells a
                                 program of Node's to finish

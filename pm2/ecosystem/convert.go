@@ -96,7 +96,9 @@ func node(value any) *yaml.Node {
 // app writes the keys of one app, in an order in which people would.
 func (w *converter) app(c *Config, o Options) {
 	w.set("name", w.name)
-	if title := asText(w.v.Get("name")); title != w.name {
+	if title := asText(w.v.Get("name")); NameOf(title) == title && title != w.name {
+		w.note("name", "it was %s, as another app's", shown(title))
+	} else if title != w.name {
 		w.note("name", "it was %s, which is not a name here", shown(title))
 	}
 	if namespace := asText(w.v.Get("namespace")); namespace != spec.DefaultNamespace {
@@ -217,9 +219,12 @@ func (w *converter) environment(c *Config, o Options) {
 		env.Set("PORT", asText(port))
 	}
 	for key, value := range c.environments() {
-		if name := strings.TrimPrefix(key, "env_"); name == o.Env {
+		switch name := strings.TrimPrefix(key, "env_"); {
+		case name == o.Env:
 			put(value, false)
-		} else {
+		case kindOf(value) != mapping:
+			w.note(key, "to PM2 a text has no variables; env_file of a neko.yaml reads a file of them")
+		default:
 			w.note(key, "a neko.yaml has one environment; nekoctl convert --env %s writes one with this", name)
 		}
 	}

@@ -73,6 +73,9 @@ func evaluate(ctx context.Context, name, path string, data []byte, o Options) (*
 	cmd.WaitDelay = time.Second // for what it has started and not ended
 	if err = cmd.Start(); err != nil {
 		write.Close()
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		return nil, fail("", "%s cannot be run to evaluate it: %v", program, err)
 	}
 	write.Close()

@@ -115,6 +115,10 @@ func (r *jsonReader) value() *tree {
 		r.at++
 		t.kind = list
 		for !r.next(']') {
+			if r.at >= len(r.data) {
+				r.closed(']', begin)
+				return t
+			}
 			t.items = append(t.items, r.value())
 			if !r.next(',') && !r.closed(']', begin) {
 				return t
@@ -205,13 +209,13 @@ func (r *jsonReader) number(t *tree) {
 		(r.data[end] == '-' || r.data[end] == '+') && strings.IndexByte("eE", r.data[end-1]) >= 0) {
 		end++
 	}
-	word := string(r.data[r.at:end])
+	word := strings.ReplaceAll(string(r.data[r.at:end]), "_", "")
 	r.at = end
 	f, err := strconv.ParseFloat(word, 64)
 	if n, intErr := strconv.ParseUint(word, 0, 64); intErr == nil && len(word) > 1 && word[0] == '0' && !isDigit(word[1]) { // 0x10
 		f, err = float64(n), nil
 	}
-	if word == "Infinity" || strings.ContainsAny(word, "pP") || err != nil {
+	if strings.ContainsAny(word, "pP") || err != nil {
 		r.fail(begin, "%q is not a number", clip(word))
 		return
 	}

@@ -39,6 +39,10 @@ func (b *builder) logs() {
 	app.OutFile = b.logFile("out_file", b.text("out_file"), byDefault("logs", name+"-out.log"))
 	app.ErrorFile = b.logFile("error_file", b.text("error_file"), byDefault("logs", name+"-error.log"))
 	app.PIDFile = b.logFile("pid_file", b.text("pid_file"), byDefault("pids", name+".pid"))
+	b.out, b.err = app.OutFile, app.ErrorFile
+	if b.bool("disable_logs") {
+		app.OutFile, app.ErrorFile, app.AllFile = os.DevNull, os.DevNull, ""
+	}
 }
 
 // logFile is a file by its key. Nowhere is /dev/null.
@@ -63,8 +67,10 @@ func (b *builder) makeFolders() {
 		if _, err := os.Stat(f.path); err == nil {
 			continue
 		}
-		b.o.warn("Folder does not exist: " + f.path)
-		b.o.note("Creating folder: " + f.path)
+		if b.saved == nil { // else nobody has just written the name
+			b.o.warn("Folder does not exist: " + f.path)
+			b.o.note("Creating folder: " + f.path)
+		}
 		if err := os.MkdirAll(f.path, 0o777); err != nil {
 			b.fail(f.key, &spec.Error{Message: "its folder cannot be made: " + err.Error()})
 		}

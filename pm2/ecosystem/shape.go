@@ -44,7 +44,7 @@ func (b *builder) shape() *object.Object {
 	script := b.scriptPath(line)
 	s.Set("pm_exec_path", script)
 	s.Set("pm_cwd", b.app.Cwd)
-	if !s.Has("exec_interpreter") {
+	if !truthy(s.Get("exec_interpreter")) {
 		s.Set("exec_interpreter", b.interpreter(script))
 	}
 	mode := "fork_mode"
@@ -58,8 +58,8 @@ func (b *builder) shape() *object.Object {
 	if b.app.AllFile != "" {
 		s.Set("pm_log_path", b.app.AllFile)
 	}
-	s.Set("pm_out_log_path", b.app.OutFile)
-	s.Set("pm_err_log_path", b.app.ErrorFile)
+	s.Set("pm_out_log_path", b.out)
+	s.Set("pm_err_log_path", b.err)
 	s.Set("pm_pid_path", b.app.PIDFile)
 	s.Set("km_link", false)
 	s.Set("vizion_running", false)

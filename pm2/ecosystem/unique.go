@@ -16,11 +16,14 @@ func NameOf(title string) string {
 		return '-'
 	}, title)
 	name = strings.TrimLeft(name, "-.")
-	name = name[:min(len(name), spec.MaxName)]
-	if name == "all" || strings.Trim(name, "0123456789") == "" { // they mean something else
-		name = "app-" + name
+	name = strings.TrimRight(name[:min(len(name), spec.MaxName-len("app-"))], "-")
+	switch {
+	case name == "":
+		return "app"
+	case name == "all" || strings.Trim(name, "0123456789") == "": // they mean something else
+		return "app-" + name
 	}
-	return strings.TrimRight(name, "-")
+	return name
 }
 
 // Unique is a name that is not taken: name itself, or with a number after it.
