@@ -161,5 +161,21 @@ func (m *master) renewDue(a *app) {
 		m.log("%s: %s is due, and the task still runs: left out", a.name, why)
 	case a.any(func(s *slot) bool { return s.want == run }): // else a person has stopped it
 		m.renew(a, why, "it is due")
+	case a.spec.PM2 != nil: // whose cron starts also that
+		go m.startDue(a)
+	}
+}
+
+// startDue starts an app that a command has stopped.
+func (m *master) startDue(a *app) {
+	end, err := m.begin()
+	if err == nil {
+		defer end()
+		var settings spec.App
+		m.do(func() { settings = *a.spec })
+		_, err = m.start(quiet{}, []spec.App{settings}, startOptions{named: true})
+	}
+	if err != nil {
+		m.post(func() { m.log("%s (cron_restart): %s", a.name, errorText(err)) })
 	}
 }

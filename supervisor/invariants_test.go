@@ -267,16 +267,16 @@ func (s *scene) compare() string {
 		if busy {
 			continue
 		}
-		var runs []bool
+		var runs, empty []bool
 		if a := s.m.apps[name]; a != nil {
 			for _, slot := range a.slots[:min(a.size, len(a.slots))] { // those beyond are about to go
-				runs = append(runs, slot.want == run)
+				runs, empty = append(runs, slot.want == run), append(empty, slot.vacant)
 			}
 		}
-		if w.known && !slices.Equal(runs, w.runs) {
-			return fmt.Sprintf("%s runs in %v, and the commands have asked for %v", name, runs, w.runs)
+		if w.known && (!slices.Equal(runs, w.runs) || !slices.Equal(empty, w.empty)) {
+			return fmt.Sprintf("%s runs in %v, of which are vacant %v, and the commands have asked for %v and %v", name, runs, empty, w.runs, w.empty)
 		}
-		w.known, w.runs = true, runs
+		w.known, w.runs, w.empty = true, runs, empty
 	}
 	return ""
 }

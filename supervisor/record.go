@@ -223,7 +223,7 @@ func (m *master) goOnWaiting(s *slot) {
 	if s.want == stop || s.cycle || s.errored || s.finished || s.serving != nil || s.starting != nil || s.waiting != nil || s.exitedAt.IsZero() || left <= 0 {
 		return
 	}
-	m.later(&s.waiting, min(left, s.spec.RestartDelay.D()), func() { m.touch(s) }) // the clock may have been set back
+	m.later(&s.waiting, min(left, s.spec.RestartDelay.D()), func() { m.startAgain(s) }) // the clock may have been set back
 }
 
 // dropStrays lets go of sockets and records of which the last master was about

@@ -33,6 +33,44 @@ type scene struct {
 type wish struct {
 	known bool   // no: they overlapped, or failed half-way
 	runs  []bool // by slot; nil: there is no such app
+	empty []bool // by slot: it is vacant
+}
+
+func (w *wish) inUse() (n int) {
+	for _, empty := range w.empty {
+		if !empty {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *wish) running() bool { return slices.Contains(w.runs, true) }
+
+// resize leaves so many slots in use, those that are new running or not.
+func (w *wish) resize(n int, running bool) {
+	size := 0
+	for ; n > 0; size++ {
+		if size == len(w.runs) {
+			w.runs, w.empty = append(w.runs, running), append(w.empty, false)
+		}
+		if !w.empty[size] {
+			n--
+		}
+	}
+	w.runs, w.empty = w.runs[:size], w.empty[:size]
+}
+
+// delete leaves a slot vacant.
+func (w *wish) delete(index int) {
+	if w.inUse() == 1 {
+		w.runs, w.empty = nil, nil
+		return
+	}
+	w.runs[index], w.empty[index] = false, true
+	for w.empty[len(w.empty)-1] {
+		w.runs, w.empty = w.runs[:len(w.runs)-1], w.empty[:len(w.empty)-1]
+	}
 }
 
 // order is a command that is under way.
@@ -227,7 +265,11 @@ func (s *scene) start(what string, app spec.App, o startOptions) {
 		if w.known = w == s.model[app.Name]; w.known {
 			// What the app is before the command is not known if a shutdown_delay is not over.
 			w.known = o.starts(&app) || app.ShutdownDelay == 0
-			w.runs = slices.Repeat([]bool{o.starts(&app) || slices.Contains(w.runs, true)}, app.Instances)
+			runs := o.starts(&app) || w.running()
+			w.resize(app.Instances, runs)
+			for i := range w.runs {
+				w.runs[i] = runs && !w.empty[i]
+			}
 		}
 	}}
 	s.m.do(func() {
@@ -265,7 +307,7 @@ func (s *scene) command(what, kind, target string, parallel int) {
 	set := func(to bool) func(*wish) {
 		return func(w *wish) {
 			for i := range w.runs {
-				if index < 0 || i == index {
+				if (index < 0 || i == index) && !w.empty[i] {
 					w.runs[i] = to
 				}
 			}
@@ -280,7 +322,13 @@ func (s *scene) command(what, kind, target string, parallel int) {
 		c.effect = set(true)
 		f = func(r reporter, targets []string) error { return s.m.restart(r, targets, parallel) }
 	case "delete":
-		f, c.effect = s.m.delete, func(w *wish) { w.runs = nil }
+		f, c.effect = s.m.delete, func(w *wish) {
+			if index >= 0 {
+				w.delete(index)
+			} else {
+				w.runs, w.empty = nil, nil
+			}
+		}
 	case "reload":
 		c.effect = func(*wish) {}
 		f = func(r reporter, targets []string) error {
@@ -302,13 +350,15 @@ func (s *scene) scale(what, name, n string) {
 	c := &order{what: what, effect: func(w *wish) {
 		size, _ := strconv.Atoi(n)
 		if n[0] == '+' || n[0] == '-' {
-			size += len(w.runs)
+			size += w.inUse()
 		}
-		running := slices.Contains(w.runs, true)
-		for len(w.runs) < size {
-			w.runs = append(w.runs, running)
+		running := w.running()
+		for i := range w.runs {
+			if w.empty[i] && w.inUse() < size {
+				w.empty[i], w.runs[i] = false, running
+			}
 		}
-		w.runs = w.runs[:size]
+		w.resize(size, running)
 	}}
 	s.m.do(func() {
 		if s.m.apps[name] != nil {

@@ -421,12 +421,18 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 		m.log("%s: %s", s, s.reason)
 		return
 	}
-	s.restarts++
 	if delay == 0 && s.backoff.streak <= 1 {
-		m.touch(s)
+		m.startAgain(s)
 		return
 	}
 	// Also without a delay: a program that cannot be run must not keep the loop from
 	// everything else.
-	m.later(&s.waiting, delay, func() { m.touch(s) })
+	m.later(&s.waiting, delay, func() { m.startAgain(s) })
+}
+
+// startAgain is when a slot that has crashed is to have another process: that counts
+// as a restart, and the crash does not.
+func (m *master) startAgain(s *slot) {
+	s.restarts++
+	m.touch(s)
 }

@@ -49,6 +49,7 @@ func (m *master) vacate(s *slot) {
 		m.prune(a)
 	}
 	m.recordApp(a)
+	m.wakeDependents(a) // what was stopped of it holds them up no more
 }
 
 // occupy takes vacant slots into use until so many slots are, those with the lowest
@@ -69,13 +70,18 @@ func (m *master) occupy(a *app, instances int) {
 	}
 }
 
-// deleteOne deletes the process of one slot, whose siblings serve on.
+// deleteOne deletes the process of one slot, whose siblings serve on. If there are
+// none any more, it was the last of its app.
 func (m *master) deleteOne(c chosen) error {
 	if err := m.stopChosen(c); err != nil {
 		return err
 	}
 	m.do(func() {
-		if !m.stopping && m.knows(c) && c.slot.idle() {
+		switch {
+		case m.stopping || !m.knows(c) || c.slot.vacant || !c.slot.idle():
+		case len(c.app.inUse()) == 1:
+			m.remove(c.app)
+		default:
 			m.vacate(c.slot)
 		}
 	})

@@ -96,6 +96,16 @@ func isNaN(text string) bool {
 // errNotFound is a target that means nothing; that is said already.
 const errNotFound = pm2Exit(1)
 
+// expression is what a target between slashes means; a slash within it may have a
+// backslash before it.
+func expression(target string) (*regexp.Regexp, error) {
+	pattern, err := regexp.Compile(strings.ReplaceAll(target[1:len(target)-1], `\/`, "/"))
+	if err != nil {
+		return nil, failed("a regular expression is in RE2's syntax", "%s: %v", target, err)
+	}
+	return pattern, nil
+}
+
 // find are the processes that a target means, by PM2's rules: all, a /regexp/, a
 // name, a namespace, an id. It says it if there is none.
 func (f *face) find(list []entry, target string) ([]entry, error) {
@@ -115,9 +125,9 @@ func (f *face) find(list []entry, target string) ([]entry, error) {
 		return list, nil
 	}
 	if len(target) > 1 && target[0] == '/' && target[len(target)-1] == '/' {
-		pattern, err := regexp.Compile(strings.ReplaceAll(target, "/", ""))
+		pattern, err := expression(target)
 		if err != nil {
-			return nil, failed("a regular expression is in RE2's syntax", "%s: %v", target, err)
+			return nil, err
 		}
 		found := those(func(e entry) bool { return pattern.MatchString(e.name()) })
 		if len(found) == 0 {

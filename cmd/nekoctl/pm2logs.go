@@ -9,10 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -95,9 +93,9 @@ func (f *face) logsOf(ctx context.Context, target string) (list []pm2Log, err er
 // yet.
 func (f *face) matcher(target string) (func(entry) bool, error) {
 	if len(target) > 1 && target[0] == '/' && target[len(target)-1] == '/' {
-		pattern, err := regexp.Compile(strings.ReplaceAll(target, "/", ""))
+		pattern, err := expression(target)
 		if err != nil {
-			return nil, failed("a regular expression is in RE2's syntax", "%s: %v", target, err)
+			return nil, err
 		}
 		return func(e entry) bool { return pattern.MatchString(e.name()) }, nil
 	}
