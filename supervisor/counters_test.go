@@ -112,7 +112,7 @@ func TestARestartIntoAFileStopsAndStartsWhatRuns(t *testing.T) {
 	other.Autostart = false
 	a.Instances, a.Env = 3, map[string]string{"VERSION": "2", "PATH": os.Getenv("PATH")}
 	done, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{a, other}, Restart: true, Parallel: 1}, nil)
-	if got := states(done.Processes); err != nil || got != "api:0 online, api:1 online, api:2 online, other:0 online" {
+	if got := states(done.Processes); err != nil || got != "api:0 online, api:1 online, api:2 online, other:0 stopped" {
 		t.Fatalf("%s, %v", got, err)
 	}
 	for i, p := range done.Processes[:3] {
@@ -123,6 +123,10 @@ func TestARestartIntoAFileStopsAndStartsWhatRuns(t *testing.T) {
 			t.Errorf("slot %d was not restarted: %+v", i, p)
 		}
 	}
+	known, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{other}, Restart: true}, nil)
+	if got := states(known.Processes); err != nil || got != "other:0 online" {
+		t.Errorf("what was known and stopped: %s, %v", got, err)
+	}
 	// The same spec is no reason to leave it alone.
 	again, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{a}, Restart: true}, nil)
 	if err != nil || again.Processes[2].PID == done.Processes[2].PID || again.Processes[2].Restarts != 1 {
@@ -131,7 +135,7 @@ func TestARestartIntoAFileStopsAndStartsWhatRuns(t *testing.T) {
 	a.Listen = web("x", 1).Listen
 	d.command("reload", "api")
 	_, err = d.Start(t.Context(), control.StartRequest{Apps: []spec.App{a}, Restart: true}, nil)
-	if err != nil && !strings.Contains(err.Error(), "online on other addresses") {
+	if err == nil || !strings.Contains(err.Error(), "online on other addresses") {
 		t.Errorf("%v", err)
 	}
 }

@@ -196,7 +196,7 @@ func (m *master) withDependencies(specs []spec.App, o startOptions) (all []spec.
 	for again := true; again; {
 		again = false
 		for i := 0; i < len(specs); i++ {
-			if !o.starts(&specs[i]) && !needed[specs[i].Name] {
+			if !o.starts(&specs[i], m.apps[specs[i].Name] != nil) && !needed[specs[i].Name] {
 				continue
 			}
 			for _, dep := range specs[i].DependsOn {

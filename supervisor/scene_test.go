@@ -264,8 +264,9 @@ func (s *scene) start(what string, app spec.App, o startOptions) {
 	c := &order{what: what, apps: []string{app.Name}, effect: func(w *wish) {
 		if w.known = w == s.model[app.Name]; w.known {
 			// What the app is before the command is not known if a shutdown_delay is not over.
-			w.known = o.starts(&app) || app.ShutdownDelay == 0
-			runs := o.starts(&app) || w.running()
+			starts := o.starts(&app, w.runs != nil)
+			w.known = starts || app.ShutdownDelay == 0
+			runs := starts || w.running()
 			w.resize(app.Instances, runs)
 			for i := range w.runs {
 				w.runs[i] = runs && !w.empty[i]

@@ -88,13 +88,17 @@ func (m *master) startKnown(r reporter, targets []string) (notes []string, err e
 	return m.start(r, specs, startOptions{named: true})
 }
 
-// starts says whether what does not run of an app is started.
-func (o startOptions) starts(app *spec.App) bool { return app.Autostart || o.named || o.restart }
+// starts says whether what does not run of an app is started. A restart does so with
+// those that are known, as PM2 has it.
+func (o startOptions) starts(app *spec.App, known bool) bool {
+	return app.Autostart || o.named || o.restart && known
+}
 
 // enrolled is an app that start is to bring up, in another spec if renew is set.
 type enrolled struct {
 	app   *app
 	renew bool
+	fresh bool // it was not known
 }
 
 // enroll makes apps known, with their sockets and the ids of their slots, in
@@ -124,7 +128,7 @@ func (m *master) enroll(specs []spec.App, o startOptions) (list []enrolled, err 
 					abandon(problem)
 					return
 				}
-				list = append(list, enrolled{a, !same || o.reload || o.restart})
+				list = append(list, enrolled{app: a, renew: !same || o.reload || o.restart})
 				continue
 			}
 			a := m.newApp(want)
@@ -133,7 +137,7 @@ func (m *master) enroll(specs []spec.App, o startOptions) (list []enrolled, err 
 				return
 			}
 			fresh = append(fresh, a)
-			list = append(list, enrolled{a, false})
+			list = append(list, enrolled{app: a, fresh: true})
 		}
 		for _, a := range fresh {
 			m.add(a)
@@ -167,18 +171,19 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 		return nil, err
 	}
 	defer unlock()
-	running := false
+	running, toRun := false, false
 	if next.Type == spec.Task {
 		m.until(func() bool { return !slices.ContainsFunc(a.slots, (*slot).works) })
 	}
 	m.do(func() {
 		err = a.sameSockets(next) // they may have been opened meanwhile
 		running = slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run && s.state == control.Online })
+		toRun = a.any(func(s *slot) bool { return s.want == run })
 	})
 	if err != nil {
 		return nil, err
 	}
-	if o.restart && running {
+	if o.restart && toRun {
 		if failed := l.after(next.Dependencies()); failed != "" {
 			return nil, failure("the running processes stay", "%s was not restarted, for it depends on %s, which failed", a.name, failed)
 		}
@@ -219,7 +224,7 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 				s.spec = next
 			}
 		}
-		if dormant = !o.starts(next) && !a.any(func(s *slot) bool { return s.want == run }); dormant {
+		if dormant = !o.starts(next, !e.fresh) && !a.any(func(s *slot) bool { return s.want == run }); dormant {
 			m.resize(a, a.size)
 			return
 		}

@@ -154,7 +154,7 @@ func (d *daemon) randomCommand(random *rand.Rand, apps []spec.App) {
 		if random.IntN(2) == 0 {
 			a.Env = map[string]string{"PATH": a.Env["PATH"], "GORACE": a.Env["GORACE"], "VERSION": fmt.Sprint(random.IntN(2))}
 		}
-		_, err = d.Start(ctx, control.StartRequest{Apps: []spec.App{a}, Reload: random.IntN(2) == 0}, nil)
+		_, err = d.Start(ctx, control.StartRequest{Apps: []spec.App{a}, Reload: random.IntN(2) == 0, Restart: random.IntN(4) == 0, Parallel: random.IntN(3)}, nil)
 	case n < 9:
 		instances := []string{"1", "2", "3", "+1", "-1"}[random.IntN(5)]
 		what = fmt.Sprint("scale ", a.Name, instances)
@@ -162,7 +162,7 @@ func (d *daemon) randomCommand(random *rand.Rand, apps []spec.App) {
 	default:
 		command := []string{"stop", "restart", "reload", "reload", "restart", "delete"}[random.IntN(6)]
 		what = command + " " + target
-		_, err = d.Command(ctx, command, control.TargetRequest{Targets: []string{target}}, nil)
+		_, err = d.Command(ctx, command, control.TargetRequest{Targets: []string{target}, Parallel: random.IntN(3)}, nil)
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		d.t.Errorf("%s does not end: %v", what, err)

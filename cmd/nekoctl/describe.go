@@ -127,8 +127,10 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"stand-in", zeroless(p.StandIn)},
 			{"draining", strings.Trim(fmt.Sprint(p.Draining), "[]")},
 			{"last exit", lastExit(p)},
+			{"pid file", p.PIDFile},
 			{"out log", p.OutLog},
 			{"error log", p.ErrLog},
+			{"log of both", p.AllLog},
 			{"lost", lost(p.Lost)},
 		}
 		if p.PID != 0 {

@@ -33,7 +33,7 @@ const DefaultInstanceVar = "NODE_APP_INSTANCE"
 
 // checkNumberVar says what is wrong with a variable that is to tell a process a number.
 func checkNumberVar(name string) *Error {
-	if name == DefaultInstanceVar {
+	if name == DefaultInstanceVar || name == "INSTANCE_ID" { // which is the same number
 		return nil
 	}
 	err := checkSetting(name, "0")
