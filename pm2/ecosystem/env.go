@@ -22,6 +22,10 @@ func (b *builder) environment() map[string]string {
 	env := b.inherited()
 	if b.v.Has("uid") {
 		spec.ForgetUser(env)
+		user := spec.App{UID: b.text("uid")}
+		if id, err := user.Identity(); err == nil && id != nil && id.Home != "" && b.o.PM2 {
+			env["HOME"] = id.Home
+		}
 	}
 	if b.v.Has("cwd") && b.o.PM2 && b.saved == nil {
 		env["PWD"] = b.app.Cwd
