@@ -54,8 +54,8 @@ type builder struct {
 	base string // what a relative cwd is relative to
 	errs spec.Errors
 
-	folders  []folderOf
-	out, err string // the files of both outputs as PM2 lists them, even where nothing goes there
+	folders       []folderOf
+	all, out, err string // the files of both outputs as PM2 lists them, even where nothing goes there
 }
 
 // App is the app, complete and checked; its folders of logs are made. Its Name comes from

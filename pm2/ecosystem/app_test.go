@@ -80,7 +80,7 @@ func TestPM2sDefaultsHoldForWhoCallsPM2(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", app, want)
 	}
 	env := map[string]string{"PATH": o.Cwd + "/bin", "HOME": o.Cwd, "SHLVL": "1", "TOKEN": "inherited", "PWD": o.Cwd, "PM2_HOME": o.Home,
-		"PM2_USAGE": "CLI", "PM2_INTERACTOR_PROCESSING": "true", "PM2_JSON_PROCESSING": "true", "app": "{}"}
+		"PM2_USAGE": "CLI", "PM2_JSON_PROCESSING": "true", "app": "{}"}
 	if !maps.Equal(app.Env, env) {
 		t.Errorf("got  %v\nwant %v", app.Env, env)
 	}
@@ -146,7 +146,8 @@ func TestWhatBecomesOfKeys(t *testing.T) {
 		{script + "max_memory_restart: 1000", func(a spec.App) any { return a.MaxMemory }, spec.Size(1000)},
 		{script + "min_uptime: '10s'", func(a spec.App) any { return []any{a.MinUptime, a.RestartWindow} }, []any{ms(10_000), ms(160_000)}},
 		{script + "min_uptime: '500'", func(a spec.App) any { return a.MinUptime }, ms(500)},
-		{script + "max_restarts: 0", func(a spec.App) any { return a.MaxRestarts }, 0},
+		{script + "max_restarts: 0, kill_timeout: 0, instance_var: ''", func(a spec.App) any { return []any{a.MaxRestarts, a.KillTimeout, a.InstanceVar} }, []any{15, ms(1600), "NODE_APP_INSTANCE"}},
+		{script + "max_restarts: 1", func(a spec.App) any { return a.MaxRestarts }, 0},
 		{script + "max_restarts: 3", func(a spec.App) any { return []any{a.MaxRestarts, a.RestartWindow} }, []any{2, ms(3000)}},
 		{script + "restart_delay: '60'", func(a spec.App) any { return a.RestartDelay }, ms(60)},
 		{script + "exp_backoff_restart_delay: 100", func(a spec.App) any { return a.Backoff }, spec.Backoff{Initial: ms(100), Max: ms(15_000)}},
@@ -154,7 +155,7 @@ func TestWhatBecomesOfKeys(t *testing.T) {
 		{script + "wait_ready: true, shutdown_with_message: true", func(a spec.App) any { return a.WaitReady && a.ShutdownWithMessage }, true},
 		{"script: 'w.py', shutdown_with_message: true", func(a spec.App) any { return a.ShutdownWithMessage }, false},
 		{script + "autorestart: false, autostart: false, treekill: false", func(a spec.App) any { return a.Autorestart || a.Autostart || a.Treekill }, false},
-		{script + "stop_exit_codes: 0", func(a spec.App) any { return a.StopExitCodes }, []int{0}},
+		{script + "stop_exit_codes: 3", func(a spec.App) any { return a.StopExitCodes }, []int{3}},
 		{script + "stop_exit_codes: [1, '2']", func(a spec.App) any { return a.StopExitCodes }, []int{1, 2}},
 		{script + "cron_restart: '0 3 * * *'", func(a spec.App) any { return a.CronRestart }, "0 3 * * *"},
 		{script + "cron: '0'", func(a spec.App) any { return a.CronRestart }, ""},
@@ -331,7 +332,7 @@ func TestAnAppOfTheCommandLineIsMadeKeyByKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if app.Instances != 2 || app.MaxMemory != 1<<30 || app.KillTimeout != spec.Duration(3*time.Second) || app.Watch != nil || app.Env["PM2_JSON_PROCESSING"] != "" {
+	if app.Instances != 2 || app.MaxMemory != 1<<30 || app.KillTimeout != spec.Duration(3*time.Second) || app.Watch != nil || app.Env["PM2_JSON_PROCESSING"] != "" || app.Env["cli"] != "" {
 		t.Errorf("%+v", app)
 	}
 	if want := `{"name":"cli","filter_env":[],"namespace":"default","max_memory_restart"`; !strings.HasPrefix(string(app.PM2), want) {

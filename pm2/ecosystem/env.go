@@ -49,7 +49,7 @@ func (b *builder) environment() map[string]string {
 	}
 	if b.o.PM2 && b.saved == nil {
 		env["PM2_HOME"] = b.o.Home
-		if title := b.text("name"); env[title] == "" && !strings.ContainsAny(title, "= \t\n") { // where PM2 has what was set for the app by pm2 set
+		if title := b.text("name"); b.file != "" && env[title] == "" && !strings.ContainsAny(title, "= \t\n") { // where PM2 has what was set for the app by pm2 set
 			env[title] = "{}"
 		}
 	}
@@ -113,7 +113,7 @@ func (b *builder) inherited() map[string]string {
 		if within {
 			maps.DeleteFunc(env, func(name, _ string) bool { return slices.Contains(ofPM2, name) || byName[name] != nil })
 		}
-		env["PM2_USAGE"], env["PM2_INTERACTOR_PROCESSING"] = "CLI", "true"
+		env["PM2_USAGE"] = "CLI"
 		if b.file != "" {
 			env["PM2_JSON_PROCESSING"] = "true"
 		}

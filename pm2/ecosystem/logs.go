@@ -39,7 +39,7 @@ func (b *builder) logs() {
 	app.OutFile = b.logFile("out_file", b.text("out_file"), byDefault("logs", name+"-out.log"))
 	app.ErrorFile = b.logFile("error_file", b.text("error_file"), byDefault("logs", name+"-error.log"))
 	app.PIDFile = b.logFile("pid_file", b.text("pid_file"), byDefault("pids", name+".pid"))
-	b.out, b.err = app.OutFile, app.ErrorFile
+	b.all, b.out, b.err = app.AllFile, app.OutFile, app.ErrorFile
 	if b.bool("disable_logs") {
 		app.OutFile, app.ErrorFile, app.AllFile = os.DevNull, os.DevNull, ""
 	}

@@ -55,8 +55,8 @@ func (b *builder) shape() *object.Object {
 	if !s.Has("instances") {
 		s.Set("instances", plain(1))
 	}
-	if b.app.AllFile != "" {
-		s.Set("pm_log_path", b.app.AllFile)
+	if b.all != "" {
+		s.Set("pm_log_path", b.all)
 	}
 	s.Set("pm_out_log_path", b.out)
 	s.Set("pm_err_log_path", b.err)

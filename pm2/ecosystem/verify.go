@@ -45,6 +45,10 @@ func (c *Config) verified(o Options) *object.Object {
 	for i := range Keys {
 		k := &Keys[i]
 		value := given.Get(k.Name)
+		// PM2 looks for another name of a key whose value is false, 0 or "", and finds none.
+		if o.PM2 && c.saved == nil && !truthy(value) && camelCase(k.Name) != k.Name {
+			value = nil
+		}
 		if value == nil {
 			value = plain(k.preset)
 		} else if checked, err := k.check(value); err == nil {
