@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -223,12 +224,14 @@ func withoutRuntime(name string, data []byte) error {
 	return e
 }
 
-var exportsLiteral = regexp.MustCompile(`(?m)^[ \t]*(?:module\.exports\s*=|export\s+default)\s*`)
+var exportsLiteral = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*(?:module\.exports\s*=|export\s+default)\s*`)
+})
 
 // literal is what a file exports if that is a value without anything to evaluate, nil
 // if it is not.
 func literal(data []byte) *tree {
-	at := exportsLiteral.FindIndex(data)
+	at := exportsLiteral().FindIndex(data)
 	if at == nil {
 		return nil
 	}

@@ -4,12 +4,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // notInFileNames is what PM2 replaces in an app's name for its files.
-var notInFileNames = regexp.MustCompile(`[^a-zA-Z0-9\\.\-]`)
+var notInFileNames = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`[^a-zA-Z0-9\\.\-]`)
+})
 
 // logs are the files that the processes print to, and those of their pids.
 func (b *builder) logs() {
@@ -24,7 +27,7 @@ func (b *builder) logs() {
 	}
 	app.LogDateFormat = b.text("log_date_format")
 	app.MergeLogs = b.bool("merge_logs")
-	name := notInFileNames.ReplaceAllString(b.text("name"), "-")
+	name := notInFileNames().ReplaceAllString(b.text("name"), "-")
 	byDefault := func(folder, file string) string {
 		if !b.o.PM2 {
 			return ""

@@ -38,7 +38,7 @@ func (c *Config) verified(o Options) *object.Object {
 	if cron, ok := given.Get("cron_restart").(json.Number); ok && cron == "0" || given.Get("cron_restart") == "0" {
 		given.Delete("cron_restart")
 	}
-	if instances, _ := byName["instances"].check(given.Get("instances")); !truthy(instances) && given.Get("exec_mode") != "cluster_mode" && !given.Has("merge_logs") && o.PM2 {
+	if instances, _ := keyOf("instances").check(given.Get("instances")); !truthy(instances) && given.Get("exec_mode") != "cluster_mode" && !given.Has("merge_logs") && o.PM2 {
 		given.Set("merge_logs", true)
 	}
 	v := &object.Object{}
