@@ -69,9 +69,8 @@ func (c *Config) App(o Options) (spec.App, error) {
 		b.app = Defaults()
 	}
 	b.app.Source = c.source
-	b.base = o.Cwd
-	if !o.PM2 && c.source != "" {
-		b.base = filepath.Dir(c.source)
+	if b.base = o.Cwd; !o.PM2 {
+		b.base = b.besideFile()
 	}
 	b.app.Cwd = b.base
 	if cwd := b.text("cwd"); cwd != "" {
@@ -126,10 +125,11 @@ func (b *builder) number(key string) (float64, bool) {
 	return f, ok
 }
 
-// milliseconds sets a time, if it is given.
+// milliseconds sets a time, if it is given; one that is longer than all that neko
+// knows is the longest.
 func (b *builder) milliseconds(key string, to *spec.Duration) {
 	if f, ok := b.number(key); ok {
-		*to = spec.Duration(min(max(f, -1), 1e9) * float64(time.Millisecond))
+		*to = min(spec.Duration(min(max(f, -1), 1e12)*float64(time.Millisecond)), spec.MaxDuration)
 	}
 }
 
@@ -154,6 +154,25 @@ func (b *builder) userHome() string {
 		return "/"
 	}
 	return home
+}
+
+// besideFile is what a relative cwd or script is relative to: the file's folder, or the
+// caller's where only that has it, as people of PM2 are used to.
+func (b *builder) besideFile() string {
+	if b.source == "" {
+		return b.o.Cwd
+	}
+	folder, what := filepath.Dir(b.source), b.text("cwd")
+	if what == "" {
+		what = b.text("script")
+	}
+	if _, err := os.Stat(filepath.Join(folder, what)); err == nil || filepath.IsAbs(what) {
+		return folder
+	}
+	if _, err := os.Stat(filepath.Join(b.o.Cwd, what)); err == nil {
+		return b.o.Cwd
+	}
+	return folder
 }
 
 // name finds the app's title and makes its name of it.

@@ -99,6 +99,37 @@ func TestOnlyWhatIsWrittenCountsForWhoCallsNeko(t *testing.T) {
 	}
 }
 
+func TestWhatIsRelativeIsSoToTheCallersFolderOrForNekoToTheFiles(t *testing.T) {
+	o := site(t)
+	if err := os.MkdirAll(o.Cwd+"/config", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"pm2.json": "[{script: './app.js'}, {script: '../run', cwd: 'dist'}, {script: './own.js', name: 'own'}]", "own.js": ""} {
+		if err := os.WriteFile(o.Cwd+"/config/"+name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := Load(t.Context(), "config/pm2.json", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		app  int
+		pm2  bool
+		want string
+	}{{0, true, "."}, {0, false, "."}, {1, true, "./dist"}, {1, false, "./dist"}, {2, true, "an error"}, {2, false, "./config"}} {
+		o.PM2 = x.pm2
+		app, err := list[x.app].App(o)
+		got := strings.Replace(app.Cwd, o.Cwd, ".", 1)
+		if err != nil {
+			got = "an error"
+		}
+		if got != x.want {
+			t.Errorf("app %d, PM2 %v: %s (%v)", x.app, x.pm2, got, err)
+		}
+	}
+}
+
 // Each key, as an app has it in the end.
 func TestWhatBecomesOfKeys(t *testing.T) {
 	o := site(t)
@@ -151,6 +182,7 @@ func TestWhatBecomesOfKeys(t *testing.T) {
 		{script + "max_restarts: 3", func(a spec.App) any { return []any{a.MaxRestarts, a.RestartWindow} }, []any{2, ms(3000)}},
 		{script + "restart_delay: '60'", func(a spec.App) any { return a.RestartDelay }, ms(60)},
 		{script + "exp_backoff_restart_delay: 100", func(a spec.App) any { return a.Backoff }, spec.Backoff{Initial: ms(100), Max: ms(15_000)}},
+		{script + "kill_timeout: 1e15", func(a spec.App) any { return a.KillTimeout }, spec.MaxDuration},
 		{script + "kill_timeout: 3000, listen_timeout: 5000", func(a spec.App) any { return []any{a.KillTimeout, a.ListenTimeout} }, []any{ms(3000), ms(5000)}},
 		{script + "wait_ready: true, shutdown_with_message: true", func(a spec.App) any { return a.WaitReady && a.ShutdownWithMessage }, true},
 		{"script: 'w.py', shutdown_with_message: true", func(a spec.App) any { return a.ShutdownWithMessage }, false},
