@@ -110,7 +110,7 @@ func TestExampleIsOneThatNekoUnderstands(t *testing.T) {
 	defaults := spec.Defaults()
 	for _, key := range []string{"Instances", "Balance", "ListenPID", "WaitReady", "ListenTimeout", "ShutdownDelay", "StopSignal", "DrainTimeout",
 		"KillTimeout", "Treekill", "Autorestart", "MinUptime", "MaxRestarts", "RestartWindow", "RestartDelay", "Backoff", "IgnoreWatch", "WatchDelay",
-		"MergeLogs", "LogType", "LogRotate", "Pin"} {
+		"MergeLogs", "LogType", "InstanceVar", "DrainConnections", "Autostart", "Parallel", "LogRotate", "Pin"} {
 		reflect.ValueOf(&want).Elem().FieldByName(key).Set(reflect.ValueOf(defaults).FieldByName(key))
 	}
 	probe := spec.DefaultProbe()

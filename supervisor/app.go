@@ -32,6 +32,7 @@ type app struct {
 	lookout  *lookout    // of watch
 	renewals map[string]*renewal
 
+	uniqueID     string // of all its processes, in PM2's words
 	runDir       string // NEKO_RUN_DIR; "": there has been no process yet
 	toldStopping bool   // the file stopping is there
 
@@ -145,8 +146,14 @@ func (m *master) resize(a *app, n int) {
 	m.recordApp(a)
 }
 
-// newSlot has the lowest id that is free, as in PM2.
 func (m *master) newSlot(a *app, index int) *slot {
+	return &slot{
+		app: a, index: index, id: m.freeID(), spec: a.spec, want: stop, state: control.Stopped, createdAt: time.Now(),
+	}
+}
+
+// freeID is the lowest id that is free, as in PM2.
+func (m *master) freeID() int {
 	count := 0
 	for _, other := range m.apps {
 		count += len(other.slots)
@@ -154,15 +161,12 @@ func (m *master) newSlot(a *app, index int) *slot {
 	used := make([]bool, count+1)
 	for _, other := range m.apps {
 		for _, s := range other.slots {
-			if s.id < len(used) {
+			if !s.vacant && s.id < len(used) {
 				used[s.id] = true
 			}
 		}
 	}
-	id := slices.Index(used, false)
-	return &slot{
-		app: a, index: index, id: id, spec: a.spec, want: stop, state: control.Stopped,
-	}
+	return slices.Index(used, false)
 }
 
 // revive makes a slot run that was stopped or has given up.
@@ -170,6 +174,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.retiring)
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
+	s.unstable, s.createdAt = 0, time.Now()
 	s.stopsAt = time.Time{}
 	s.spec = s.app.spec
 	m.touch(s)

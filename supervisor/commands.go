@@ -79,27 +79,26 @@ func (c chosen) String() string {
 // targets mean is there once.
 func (m *master) choose(targets []string) (list []chosen, err error) {
 	m.do(func() {
+		var all []control.Process
+		for _, s := range m.slots() {
+			all = append(all, s.identity())
+		}
 		for _, target := range targets {
-			if target == "all" {
-				for _, name := range m.order {
-					list = append(list, chosen{app: m.apps[name]})
-				}
-				continue
+			found, byID, bad := control.Choose(all, target)
+			if bad != nil {
+				err = bad
+				return
 			}
-			if a := m.apps[target]; a != nil {
-				list = append(list, chosen{app: a})
-				continue
-			}
-			found := false
-			for _, s := range m.slots() {
-				if strconv.Itoa(s.id) == target {
-					list = append(list, chosen{s.app, s})
-					found = true
-				}
-			}
-			if !found {
+			if len(found) == 0 && target != "all" {
 				err = m.unknown(target)
 				return
+			}
+			for _, p := range found {
+				c := chosen{app: m.apps[p.Name]}
+				if byID {
+					c.slot = c.app.slots[p.Slot]
+				}
+				list = append(list, c)
 			}
 		}
 		var distinct []chosen
@@ -108,18 +107,47 @@ func (m *master) choose(targets []string) (list []chosen, err error) {
 				distinct = append(distinct, c)
 			}
 		}
-		list = distinct
+		list = wholeApps(distinct)
 	})
 	return list, err
+}
+
+// wholeApps has an app in the place of all of its slots, for what goes for an app as
+// a whole: it can be deleted, and a reload has a trial.
+func wholeApps(list []chosen) (whole []chosen) {
+	slots := map[*app]int{}
+	for _, c := range list {
+		slots[c.app]++
+	}
+	for _, c := range list {
+		if c.slot != nil && slots[c.app] == len(c.app.inUse()) {
+			c.slot = nil
+		}
+		if !slices.Contains(whole, c) {
+			whole = append(whole, c)
+		}
+	}
+	return whole
 }
 
 func (m *master) unknown(target string) error {
 	hint := "nothing runs; `nekoctl start` starts something"
 	if len(m.order) > 0 {
-		hint = "there is " + strings.Join(m.order, ", ") + "; `nekoctl list` shows all"
-		if near := spec.Nearest(target, m.order); near != "" {
+		var names, more []string // more: what is worth to be near to, too
+		for _, name := range m.order {
+			p := m.apps[name].spec
+			if !slices.Contains(names, p.ShownName()) {
+				names = append(names, p.ShownName())
+			}
+			more = append(more, p.Name, p.NamespaceName())
+		}
+		hint = "there is " + strings.Join(names, ", ") + "; `nekoctl list` shows all"
+		if near := spec.Nearest(target, append(slices.Clone(names), more...)); near != "" {
 			hint = fmt.Sprintf("did you mean %s?", near)
 		}
+	}
+	if _, err := strconv.Atoi(target); err == nil {
+		return failure(hint, "there is no process with the id %s", target)
 	}
 	return failure(hint, "there is no app or process %q", target)
 }
@@ -190,5 +218,5 @@ func (c chosen) slots() []*slot {
 	if c.slot != nil {
 		return []*slot{c.slot}
 	}
-	return c.app.slots
+	return c.app.inUse()
 }

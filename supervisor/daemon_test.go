@@ -171,7 +171,7 @@ func worker(args []string) {
 			panic(err)
 		}
 	}
-	if gate := os.Getenv("READY_IF"); gate != "" {
+	if gate := os.ExpandEnv(os.Getenv("READY_IF")); gate != "" {
 		for _, err := os.Stat(gate); err != nil && len(stop) == 0; _, err = os.Stat(gate) {
 			time.Sleep(time.Millisecond)
 		}
@@ -219,6 +219,9 @@ func worker(args []string) {
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if there(os.Getenv("SICK_IF")) && r.URL.Path == "/livez" {
 				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			if r.URL.Query().Has("flush") {
+				_ = http.NewResponseController(w).Flush()
 			}
 			if d, err := time.ParseDuration(r.FormValue("sleep")); err == nil {
 				time.Sleep(d)

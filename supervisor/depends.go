@@ -21,7 +21,7 @@ func (m *master) met(dep spec.Dependency) bool {
 	if a == nil || len(a.slots) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(a.slots, func(s *slot) bool {
+	return !slices.ContainsFunc(a.inUse(), func(s *slot) bool {
 		switch {
 		case s.index >= a.size:
 			return false // it is about to go
@@ -71,7 +71,7 @@ func (m *master) trouble(dep *spec.Dependency) string {
 	if a == nil {
 		return ", which is not there"
 	}
-	for _, s := range a.slots {
+	for _, s := range a.inUse() {
 		switch {
 		case s.want != run:
 			return ", which is stopped"
@@ -186,19 +186,29 @@ func (m *master) checkDependencies(specs []spec.App) error {
 }
 
 // withDependencies adds to specs those of known apps that they depend on and that
-// have not come to what is needed: who starts an app wants it to work.
-func (m *master) withDependencies(specs []spec.App) []spec.App {
+// have not come to what is needed: who starts an app wants it to work. Needed are the
+// names of all that apps depend on which are started.
+func (m *master) withDependencies(specs []spec.App, o startOptions) (all []spec.App, needed map[string]bool) {
+	needed = map[string]bool{}
 	has := func(name string) bool {
 		return slices.ContainsFunc(specs, func(a spec.App) bool { return a.Name == name })
 	}
-	for i := 0; i < len(specs); i++ {
-		for _, dep := range specs[i].DependsOn {
-			if a := m.apps[dep.App]; a != nil && !has(dep.App) && !m.met(dep) {
-				specs = append(specs, *a.spec)
+	for again := true; again; {
+		again = false
+		for i := 0; i < len(specs); i++ {
+			if !o.starts(&specs[i]) && !needed[specs[i].Name] {
+				continue
+			}
+			for _, dep := range specs[i].DependsOn {
+				if a := m.apps[dep.App]; a != nil && !has(dep.App) && !m.met(dep) {
+					specs = append(specs, *a.spec)
+				}
+				again = again || !needed[dep.App]
+				needed[dep.App] = true
 			}
 		}
 	}
-	return specs
+	return specs, needed
 }
 
 // line is the order of a command's work on several apps.

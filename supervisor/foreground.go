@@ -74,7 +74,7 @@ func (m *master) boot(text string) (booted string) {
 		_, err = m.resurrect(quiet{}, b.Saved)
 	} else {
 		booted = bootedGiven
-		_, err = m.start(quiet{}, b.Apps, false)
+		_, err = m.start(quiet{}, b.Apps, startOptions{})
 	}
 	known, stopping := false, true
 	m.do(func() { known, stopping = len(m.apps) > 0, m.stopping })

@@ -112,7 +112,7 @@ func FuzzNotify(f *testing.F) {
 		synctest.Test(t, func(*testing.T) {
 			scene := newScene(dir, nil)
 			clear(scene.model)
-			go func() { _, _ = scene.m.start(quiet{}, []spec.App{job}, false) }()
+			go func() { _, _ = scene.m.start(quiet{}, []spec.App{job}, startOptions{}) }()
 			for _, text := range []string{first, second, first} {
 				time.Sleep(5 * time.Millisecond)
 				scene.m.do(func() {

@@ -91,7 +91,7 @@ func (g grant) String() string {
 	return text
 }
 
-// regrant gives an app as many slots as there are CPUs and, one after the other,
+// regrant gives an app as many slots as there are CPUs and
 // processes that know their new share. What does not come up is not tried again:
 // the rest serves on as it is.
 func (m *master) regrant(a *app) {
@@ -112,14 +112,18 @@ func (m *master) regrant(a *app) {
 			return
 		}
 		sized = m.grant
-		n := m.instances(a.spec)
+		n := a.sizeFor(m.instances(a.spec))
 		if a.runs() {
 			if err = m.listen(a, max(n, len(a.slots))); err != nil {
 				return
 			}
 		}
 		m.log("%s is resized for that, instances: %d", a.name, n)
-		older = append(older, a.slots[:min(n, len(a.slots))]...)
+		for _, s := range a.inUse() {
+			if s.index < n {
+				older = append(older, s)
+			}
+		}
 		m.resize(a, n)
 	})
 	if sized == (grant{}) {
@@ -128,12 +132,8 @@ func (m *master) regrant(a *app) {
 	if err == nil {
 		err = m.untilOnline(a, nil)
 	}
-	wait := trial(a.spec)
-	for _, s := range older {
-		if err == nil {
-			_, err = m.replace(s, a.spec, wait)
-			wait = 0
-		}
+	if err == nil {
+		_, err = m.replaceAll(older, a.spec, 0)
 	}
 	m.do(func() {
 		a.grant = sized

@@ -239,9 +239,13 @@ func (p *process) dupPipes() (fds []int, err error) {
 // environment is the app's own and the worker contract's.
 func (m *master) environment(p *process) []string {
 	s, app := p.slot, p.spec
-	env := maps.Clone(app.Env)
-	if env == nil {
-		env = map[string]string{}
+	env := map[string]string{}
+	if app.PM2 != nil {
+		env = m.pm2Variables(p)
+	}
+	maps.Copy(env, app.Env)
+	if app.PM2 != nil {
+		maps.Copy(env, m.pm2Changes(p))
 	}
 	for _, name := range spec.Contract {
 		delete(env, name)
@@ -249,23 +253,28 @@ func (m *master) environment(p *process) []string {
 	slot := strconv.Itoa(p.as)
 	env["NEKO_APP"] = app.Name
 	env["NEKO_SLOT"] = slot
-	env["NODE_APP_INSTANCE"] = slot
+	env[app.InstanceVar] = slot
 	env["INSTANCE_ID"] = slot
-	env["NEKO_INSTANCES"] = strconv.Itoa(s.app.size)
+	if app.IncrementVar != "" {
+		first, _ := strconv.ParseFloat(strings.TrimSpace(app.Env[app.IncrementVar]), 64) // what is no number is 0, as in PM2
+		env[app.IncrementVar] = strconv.FormatFloat(first+float64(p.as), 'f', -1, 64)
+	}
+	instances := max(len(s.app.inUse()), 1)
+	env["NEKO_INSTANCES"] = strconv.Itoa(instances)
 	if dir := m.makeRunDir(s.app); dir != "" {
 		env["NEKO_RUN_DIR"] = dir
 	}
 	env["NEKO_DRAIN_TIMEOUT"] = app.DrainTimeout.D().String()
 	env["NOTIFY_SOCKET"] = m.notifyNameFor(app)
 	if _, set := env["GOMAXPROCS"]; !set {
-		share := max(1, (m.grant.CPUs+s.app.size-1)/s.app.size)
+		share := max(1, (m.grant.CPUs+instances-1)/instances)
 		if app.Pin {
 			share = 1
 		}
 		env["GOMAXPROCS"] = strconv.Itoa(share)
 	}
 	if _, set := env["GOMEMLIMIT"]; !set && m.grant.Memory > 0 {
-		share := float64(m.grant.Memory) * 0.9 / float64(s.app.size*(1+app.Spare)+1)
+		share := float64(m.grant.Memory) * 0.9 / float64(instances*(1+app.Spare)+min(app.Parallel, instances))
 		env["GOMEMLIMIT"] = strconv.FormatInt(int64(share), 10)
 	}
 	if id, err := app.Identity(); err == nil && id != nil && id.Name != "" {

@@ -13,7 +13,9 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"log"
 	"maps"
 	"math/rand/v2"
@@ -300,12 +302,13 @@ func (m *master) loseKeeper() {
 }
 
 func (m *master) end() int {
-	paths := []string{m.home.Control(), m.home.Notify()}
-	if m.keeperGone {
-		paths = append(paths, m.home.PID())
-	}
-	for _, path := range paths {
+	for _, path := range []string{m.home.Control(), m.home.Notify()} {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			m.log("%v", err)
+		}
+	}
+	if m.keeperGone {
+		if err := m.home.RemovePID(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			m.log("%v", err)
 		}
 	}
@@ -370,7 +373,7 @@ func (m *master) hangup() {
 	}
 	defer end()
 	done := m.reloading()
-	notes, err := m.reload(quiet{}, []string{"all"})
+	notes, err := m.reload(quiet{}, []string{"all"}, 0)
 	done(err)
 	for _, note := range notes {
 		m.log("%s", note)
@@ -416,6 +419,7 @@ func (m *master) settleAll() {
 		}
 		m.settle(s)
 		m.record(s)
+		m.keepPIDFile(s)
 		if !slices.Contains(apps, s.app) {
 			apps = append(apps, s.app)
 		}
@@ -470,7 +474,7 @@ func (m *master) do(f func()) {
 func (m *master) slots() []*slot {
 	var all []*slot
 	for _, name := range m.order {
-		all = append(all, m.apps[name].slots...)
+		all = append(all, m.apps[name].inUse()...)
 	}
 	return all
 }

@@ -100,6 +100,7 @@ func drawTemper(rt *rapid.T) temper {
 	draw("drains", &t.drainsIn, never)
 	draw("silent", &t.silentIn, never)
 	draw("answers", &t.answersIn, never)
+	draw("serves on", &t.servesFor, never)
 	t.endsReady = rapid.IntRange(0, 9).Draw(rt, "ends when ready") == 9
 	return t
 }
@@ -117,6 +118,9 @@ func drawApp(rt *rapid.T, name string) spec.App {
 	a.ShutdownDelay = spec.Duration(rapid.SampledFrom([]time.Duration{0, 0, 0, 700 * time.Millisecond}).Draw(rt, "shutdown_delay"))
 	a.RestartDelay = spec.Duration(rapid.SampledFrom([]time.Duration{0, 0, 0, 500 * time.Millisecond}).Draw(rt, "restart_delay"))
 	a.Backoff.Initial = spec.Duration(rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond}).Draw(rt, "initial"))
+	a.DrainConnections = rapid.Bool().Draw(rt, "drain_connections")
+	a.Parallel = rapid.IntRange(1, 3).Draw(rt, "parallel")
+	a.Autostart = rapid.IntRange(0, 4).Draw(rt, "autostart") < 4
 	a.Autorestart = rapid.IntRange(0, 4).Draw(rt, "autorestart") < 4
 	a.StopExitCodes = rapid.SampledFrom([][]int{nil, nil, nil, {0}, {1}}).Draw(rt, "stop_exit_codes")
 	a.Watchdog = spec.Duration(rapid.SampledFrom([]time.Duration{0, 900 * time.Millisecond}).Draw(rt, "watchdog"))
@@ -180,13 +184,14 @@ func drawStep(rt *rapid.T, apps []spec.App) step {
 				app.Spare = rapid.IntRange(0, 1).Draw(rt, "spare")
 			}
 		}
-		reload := rapid.IntRange(0, 3).Draw(rt, "reload") == 3
-		what := fmt.Sprintf("start %s ×%d spare %d %v reload=%v", app.Name, app.Instances, app.Spare, app.Env, reload)
-		return step{what, func(s *scene) { s.start(what, app, reload) }}
+		o := rapid.SampledFrom([]startOptions{{}, {}, {named: true}, {reload: true}, {restart: true}, {restart: true, parallel: 1}}).Draw(rt, "options")
+		what := fmt.Sprintf("start %s ×%d spare %d %v %+v", app.Name, app.Instances, app.Spare, app.Env, o)
+		return step{what, func(s *scene) { s.start(what, app, o) }}
 	case "stop", "restart", "reload", "delete":
 		to := target()
-		what := kind + " " + to
-		return step{what, func(s *scene) { s.command(what, kind, to) }}
+		parallel := rapid.IntRange(0, 3).Draw(rt, "parallel")
+		what := fmt.Sprintf("%s %s parallel %d", kind, to, parallel)
+		return step{what, func(s *scene) { s.command(what, kind, to, parallel) }}
 	case "scale":
 		name := rapid.SampledFrom(apps).Draw(rt, "app").Name
 		n := rapid.SampledFrom([]string{"1", "2", "3", "+1", "-1"}).Draw(rt, "n")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,13 +27,16 @@ const ConsoleVariable = "NEKO_CONSOLE"
 func (m *master) pump(p *process, out, errRead int, fresh bool) {
 	files := m.logFiles(p.spec, p.slot)
 	for i, fd := range []int{out, errRead} {
-		o := logs.Options{Form: m.form(p, i == 1), Merged: p.spec != nil && p.spec.MergeLogs || files[0] == files[1]}
+		o := logs.Options{Form: m.form(p, i == 1), All: files[2], Merged: p.spec != nil && p.spec.MergeLogs || files[0] == files[1]}
 		if fresh {
 			o.Sink = p.tails[i]
 		}
 		if m.consoles[i] != nil {
 			o.Console = m.shown(p, i, o.Form)
 			files[i].Optional()
+			if o.All != nil {
+				o.All.Optional()
+			}
 		}
 		pump, err := logs.Start(fd, files[i], o)
 		if err != nil {
@@ -54,7 +58,7 @@ func (m *master) form(p *process, errs bool) *logs.Form {
 	if p.spec == nil || p.spec.LogType != logs.JSON && p.spec.LogDateFormat == "" {
 		return nil
 	}
-	f := &logs.Form{App: p.slot.app.name, Process: p.slot.id, Errors: errs}
+	f := &logs.Form{App: p.spec.ShownName(), Process: p.slot.id, Errors: errs}
 	if p.spec.LogType == logs.JSON {
 		f.Type = logs.JSON
 	}
@@ -77,34 +81,46 @@ func (m *master) shown(p *process, stream int, form *logs.Form) *logs.Console {
 	return c
 }
 
-// logPaths are where a slot's standard output and error go.
-func (m *master) logPaths(app *spec.App, s *slot) (paths [2]string) {
+// logPaths are where a slot's standard output and error go, and both; "": there is no
+// such file.
+func (m *master) logPaths(app *spec.App, s *slot) (paths [3]string) {
 	index := s.index
 	if app != nil && app.MergeLogs {
 		index = -1
 	}
-	paths = [2]string{m.home.OutLog(s.app.name, index), m.home.ErrLog(s.app.name, index)}
-	for i := range paths {
-		if app == nil {
-			break
-		}
-		if path := app.LogFile(i == 1, s.index); path != "" {
+	paths = [3]string{m.home.OutLog(s.app.name, index), m.home.ErrLog(s.app.name, index)}
+	if app == nil {
+		return paths
+	}
+	for i := range 2 {
+		if path := app.LogFile(i == 1, s.index, s.id); path != "" {
 			paths[i] = path
 		}
+	}
+	if paths[2] = app.AllFileOf(s.index, s.id); slices.Contains(paths[:2], paths[2]) {
+		paths[2] = "" // its lines are there already
 	}
 	return paths
 }
 
-// logFiles are these files. There is one for a path.
-func (m *master) logFiles(app *spec.App, s *slot) (files [2]*logs.File) {
+// logFiles are these files. There is one for a path. The folders of those that are
+// elsewhere are made here and not by the command line, for also what is resurrected
+// at boot needs them.
+func (m *master) logFiles(app *spec.App, s *slot) (files [3]*logs.File) {
 	rotate := spec.Defaults().LogRotate
 	if app != nil {
 		rotate = app.LogRotate
 	}
 	for i, path := range m.logPaths(app, s) {
+		if path == "" {
+			continue
+		}
 		if m.files[path] == nil {
 			m.files[path] = logs.NewFile(path)
 			m.link(s, i, path)
+		}
+		if filepath.Dir(path) != m.home.Logs() {
+			_ = os.MkdirAll(filepath.Dir(path), 0o755) // or the file says what is wrong
 		}
 		files[i] = m.files[path]
 		files[i].Rotate(logs.Rotation{
@@ -117,7 +133,7 @@ func (m *master) logFiles(app *spec.App, s *slot) (files [2]*logs.File) {
 // link leaves in the home where a log is that is elsewhere, for `nekoctl logs` to
 // find it while there is no daemon.
 func (m *master) link(s *slot, stream int, path string) {
-	if filepath.Dir(path) == m.home.Logs() || path == os.DevNull {
+	if stream == 2 || filepath.Dir(path) == m.home.Logs() || path == os.DevNull {
 		return
 	}
 	name := m.home.OutLog(s.app.name, s.index)
@@ -217,7 +233,7 @@ func (m *master) flush(targets []string) error {
 		for _, c := range list {
 			for _, s := range c.slots() {
 				for _, file := range m.logFiles(s.spec, s) {
-					if !seen[file] {
+					if file != nil && !seen[file] {
 						seen[file] = true
 						files = append(files, file)
 					}
@@ -295,7 +311,7 @@ func (m *master) adoptLosses(in *keeper.Inheritance) {
 }
 
 // showLost is what is missing in the logs of a slot, for people.
-func (m *master) showLost(paths [2]string) (lost []control.Lost) {
+func (m *master) showLost(paths [3]string) (lost []control.Lost) {
 	for _, path := range paths {
 		if file := m.files[path]; file != nil {
 			if l := file.Lost(); l.Bytes > 0 {

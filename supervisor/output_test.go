@@ -61,7 +61,10 @@ func TestWhatALogLacksIsToldInIt(t *testing.T) {
 	d := newDaemon(t)
 	dir := filepath.Join(t.TempDir(), "later")
 	a := script("talker", "i=0; while :; do echo $i; i=$((i+1)); sleep 0.01; done")
-	a.OutFile = filepath.Join(dir, "own.log") // of which the folder is not there
+	a.OutFile = filepath.Join(dir, "own.log") // of which the folder is a file
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	d.start(a)
 	lost := func() []control.Lost {
 		detail, err := d.App(t.Context(), "talker")
@@ -72,6 +75,9 @@ func TestWhatALogLacksIsToldInIt(t *testing.T) {
 	}
 	d.eventually("it is known", func() bool { return len(lost()) == 1 && lost()[0].Lines > 0 })
 	d.command("stop", "talker")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}

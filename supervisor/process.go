@@ -37,6 +37,7 @@ type process struct {
 	trial     time.Duration // it must have been ready for so long before its predecessor leaves
 	tookOver  bool          // serves, or has served
 	leaving   bool          // was told to stop, or stops by itself
+	drains    bool          // and its drain_timeout is not over
 	saidReady bool          // READY=1
 	watchdog  watchdog
 	probers   []*prober
@@ -214,8 +215,8 @@ func (p *process) cancelDeadline() {
 	}
 }
 
-// leave tells p to finish what it serves and go. It has DrainTimeout for that
-// and KillTimeout more; then its group is killed.
+// leave tells p to finish what it serves and go. It has DrainTimeout for that, or as
+// long as it has connections, and KillTimeout more; then its group is killed.
 func (m *master) leave(p *process) {
 	if p.leaving {
 		return
@@ -223,8 +224,15 @@ func (m *master) leave(p *process) {
 	// The record goes first: a second signal from the next master would make
 	// many programs drop what they serve.
 	m.letGo(p)
+	var left func() bool
+	if p.spec.DrainConnections {
+		left = m.system.connections(p)
+	}
 	m.tellToLeave(p)
 	m.giveTime(p, false)
+	if left != nil {
+		go m.awaitDrained(p, left)
+	}
 }
 
 // letGo records that p is about to end.
@@ -251,7 +259,9 @@ func (s *slot) drop(p *process) {
 // have missed its signal, if the last master was killed at that instant: it
 // gets it when it should long be gone.
 func (m *master) giveTime(p *process, again bool) {
+	p.drains = true
 	m.after(p, p.spec.DrainTimeout.D(), func() {
+		p.drains = false
 		if again {
 			_ = m.system.signal(p, p.spec.Signal())
 		}

@@ -25,14 +25,15 @@ import (
 
 // appRecord is "app/NAME".
 type appRecord struct {
-	Order int                     `json:"order"` // among the apps
-	Spec  *spec.App               `json:"spec"`
-	Size  int                     `json:"size"`
-	Asked []askedListener         `json:"asked,omitempty"` // in Node's cluster mode
-	Data  map[int]json.RawMessage `json:"data,omitempty"`  // by listeners: what those who listen there have in common
-	Lent  []int                   `json:"lent,omitempty"`  // the listeners whose first socket is the service manager's
-	Blind bool                    `json:"blind,omitempty"` // its sockets cannot be steered
-	Grant grant                   `json:"grant,omitzero"`
+	Order    int                     `json:"order"` // among the apps
+	Spec     *spec.App               `json:"spec"`
+	Size     int                     `json:"size"`
+	Asked    []askedListener         `json:"asked,omitempty"` // in Node's cluster mode
+	Data     map[int]json.RawMessage `json:"data,omitempty"`  // by listeners: what those who listen there have in common
+	Lent     []int                   `json:"lent,omitempty"`  // the listeners whose first socket is the service manager's
+	Blind    bool                    `json:"blind,omitempty"` // its sockets cannot be steered
+	Grant    grant                   `json:"grant,omitzero"`
+	UniqueID string                  `json:"unique_id,omitempty"`
 	// RunDir is where its processes have been told that their run folder is.
 	RunDir string `json:"run_dir,omitempty"`
 }
@@ -45,8 +46,12 @@ type slotRecord struct {
 	Errored   bool            `json:"errored,omitempty"`
 	Finished  bool            `json:"finished,omitempty"`
 	Awaits    bool            `json:"awaits,omitempty"`
+	Vacant    bool            `json:"vacant,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Restarts  int             `json:"restarts"`
+	Unstable  int             `json:"unstable,omitempty"`
+	LastCode  int             `json:"last_code,omitempty"`
+	CreatedAt time.Time       `json:"created_at,omitzero"`
 	LastExit  string          `json:"last_exit,omitempty"`
 	ExitCode  int             `json:"exit_code,omitempty"` // if it is finished
 	ExitedAt  time.Time       `json:"exited_at,omitzero"`
@@ -86,7 +91,7 @@ func (s *slot) recordName() string { return fmt.Sprintf("slot/%s/%d", s.app.name
 
 // recordApp deposits an app's spec and size if they have changed.
 func (m *master) recordApp(a *app) {
-	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Asked: slices.Clone(a.asked), Data: maps.Clone(a.data), Grant: a.grant, Lent: a.lent(), Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir}
+	r := appRecord{Order: slices.Index(m.order, a.name), Spec: a.spec, Size: a.size, Asked: slices.Clone(a.asked), Data: maps.Clone(a.data), Grant: a.grant, Lent: a.lent(), Blind: slices.ContainsFunc(a.groups, (*socket.Group).Blind), RunDir: a.runDir, UniqueID: a.uniqueID}
 	if reflect.DeepEqual(r, a.recorded) {
 		return
 	}
@@ -97,8 +102,9 @@ func (m *master) recordApp(a *app) {
 // record deposits a slot if it has changed.
 func (m *master) record(s *slot) {
 	r := slotRecord{
-		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Awaits: s.awaits, Reason: s.reason,
+		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Awaits: s.awaits, Vacant: s.vacant, Reason: s.reason,
 		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
+		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -195,6 +201,7 @@ func (m *master) adopt(in *keeper.Inheritance) {
 	}
 	m.dropStrays(in)
 	for _, s := range m.slots() {
+		s.pidFile = pidFile{s.spec.PIDFileOf(s.index, s.id), unknownPID}
 		m.goOnWaiting(s)
 		s.state = s.observe()
 	}
@@ -259,7 +266,10 @@ func (m *master) parse(in *keeper.Inheritance, name string, into any) bool {
 }
 
 func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app {
-	a := &app{name: name, spec: r.Spec, size: r.Size, grant: r.Grant, busy: make(chan struct{}, 1), runDir: r.RunDir}
+	a := &app{name: name, spec: r.Spec, size: r.Size, grant: r.Grant, busy: make(chan struct{}, 1), runDir: r.RunDir, uniqueID: r.UniqueID}
+	if a.uniqueID == "" { // of a master that had none
+		a.uniqueID = newUUID()
+	}
 	if a.grant == (grant{}) { // of a master that did not follow it
 		a.grant = m.grant
 	}
@@ -295,6 +305,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		delete(in.Records, s.recordName())
 		s.id, s.want, s.cycle, s.errored, s.finished, s.awaits, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Awaits, sr.Reason
 		s.restarts, s.lastExit, s.exitCode, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt, sr.StopsAt
+		s.unstable, s.lastCode, s.createdAt, s.vacant = sr.Unstable, sr.LastCode, sr.CreatedAt, sr.Vacant
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}

@@ -1,8 +1,9 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
@@ -10,11 +11,11 @@ import (
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-// reload replaces processes one by one by ones that are ready. What is stopped
-// stays so. It returns notes worth telling.
-func (m *master) reload(r reporter, targets []string) (notes []string, err error) {
+// reload replaces processes by ones that are ready, so many of an app at a time; 0: as
+// its spec says. What is stopped stays so. It returns notes worth telling.
+func (m *master) reload(r reporter, targets []string, parallel int) (notes []string, err error) {
 	err = m.each(r, targets, func(c chosen) error {
-		more, err := m.roll(c.app, c.app.spec, c.slot)
+		more, err := m.roll(c.app, c.app.spec, c.slot, parallel)
 		m.do(func() { notes = append(notes, more...) })
 		return err
 	})
@@ -30,39 +31,67 @@ const longestTrial = 5 * time.Second
 
 func trial(app *spec.App) time.Duration { return min(app.MinUptime.D(), longestTrial) }
 
-// roll gives every running slot a successor with the next spec, one at a time.
-// If one fails, its predecessor and the slots after it stay as they are. The first
-// successor is on trial: it must have been ready for min_uptime before its predecessor
-// leaves, for many a mistake shows only when a program has begun to work, however
-// long it took to load.
-func (m *master) roll(a *app, next *spec.App, only *slot) (notes []string, err error) {
+// roll gives every running slot a successor with the next spec.
+func (m *master) roll(a *app, next *spec.App, only *slot, parallel int) (notes []string, err error) {
 	var slots []*slot
 	var sized grant
 	m.do(func() {
 		m.grant = granted()
-		slots, sized = slices.Clone(a.slots), m.grant
+		slots, sized = a.inUse(), m.grant
 	})
-	trial := trial(next)
-	for _, s := range slots {
-		if only != nil && s != only {
-			continue
-		}
-		note, err := m.replace(s, next, trial)
-		trial = 0
-		if note != "" {
-			notes = append(notes, note)
-		}
-		if err != nil {
-			return notes, err
-		}
+	if only != nil {
+		slots = []*slot{only}
 	}
-	if only == nil {
+	notes, err = m.replaceAll(slots, next, parallel)
+	if err == nil && only == nil {
 		m.do(func() {
 			a.spec, a.grant = next, sized
 			m.recordApp(a)
 		})
 	}
-	return notes, nil
+	return notes, err
+}
+
+// replaceAll gives slots successors, so many at a time; 0: as the spec says. If one
+// fails, its predecessor and the slots after it stay as they are. The first successor
+// is alone and on trial: it must have been ready for min_uptime before its predecessor
+// leaves, for many a mistake shows only when a program has begun to work, however long
+// it took to load.
+func (m *master) replaceAll(slots []*slot, next *spec.App, parallel int) (notes []string, err error) {
+	if len(slots) == 0 {
+		return nil, nil
+	}
+	note, err := m.replace(slots[0], next, trial(next))
+	if note != "" {
+		notes = append(notes, note)
+	}
+	if parallel == 0 {
+		parallel = next.Parallel
+	}
+	var mu sync.Mutex
+	var work sync.WaitGroup
+	free := make(chan struct{}, max(parallel, 1))
+	for _, s := range slots[1:] {
+		free <- struct{}{}
+		mu.Lock()
+		failed := err != nil
+		mu.Unlock()
+		if failed {
+			break
+		}
+		work.Go(func() {
+			defer func() { <-free }()
+			note, bad := m.replace(s, next, 0)
+			mu.Lock()
+			defer mu.Unlock()
+			if note != "" {
+				notes = append(notes, note)
+			}
+			err = errors.Join(err, bad)
+		})
+	}
+	work.Wait()
+	return notes, err
 }
 
 // replace starts a successor and waits until it serves. While a predecessor of
@@ -126,6 +155,7 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 	if ready {
 		m.do(func() {
 			s.restarts++
+			s.unstable, s.createdAt = 0, time.Now()
 			m.touch(s)
 		})
 		return "", nil

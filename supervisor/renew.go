@@ -65,16 +65,12 @@ func (m *master) renewNow(a *app) error {
 	if next == nil { // this master has ended
 		return errStopping
 	}
-	trial := trial(next)
-	for _, s := range slots {
-		note, err := m.replace(s, next, trial)
-		if note != "" {
-			m.log("%s", note)
-		}
-		if err != nil {
-			return err
-		}
-		trial = 0
+	notes, err := m.replaceAll(slots, next, 0)
+	for _, note := range notes {
+		m.log("%s", note)
+	}
+	if err != nil {
+		return err
 	}
 	if next.Type == spec.Task { // it takes as long as it takes
 		return nil

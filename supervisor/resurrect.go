@@ -58,7 +58,7 @@ func (m *master) resurrect(r reporter, saved []control.Saved) (notes []string, e
 			specs = append(specs, *app)
 		}
 	}
-	notes, err = m.start(r, specs, false)
+	notes, err = m.start(r, specs, startOptions{named: true})
 	m.do(func() { // the sockets of those that did not come to it are closed
 		for _, s := range m.slots() {
 			m.touch(s)

@@ -29,10 +29,11 @@ func (m *master) scale(r reporter, name, text string) error {
 		}
 		m.grant = granted()
 		resized := *a.spec
-		if resized.Instances, err = scaled(a.size, text); err != nil {
+		if resized.Instances, err = scaled(len(a.inUse()), text); err != nil {
 			return
 		}
-		n := m.instances(&resized)
+		m.occupy(a, m.instances(&resized))
+		n := a.sizeFor(m.instances(&resized))
 		if a.runs() {
 			if err = m.listen(a, max(n, len(a.slots))); err != nil {
 				err = m.listenError(a.name, err)

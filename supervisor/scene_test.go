@@ -157,7 +157,7 @@ func (s *scene) comeToRest() {
 	}
 	s.m.do(func() { s.fail(s.atRest(false)) })
 	s.printf("restart all")
-	s.command("restart all", "restart", "all")
+	s.command("restart all", "restart", "all", 0)
 	s.await(time.Minute)
 	s.settled()
 	time.Sleep(time.Minute)
@@ -167,7 +167,7 @@ func (s *scene) comeToRest() {
 		return
 	}
 	s.printf("delete all")
-	s.command("delete all", "delete", "all")
+	s.command("delete all", "delete", "all", 0)
 	s.await(time.Minute)
 	s.settled()
 	s.m.do(func() {
@@ -222,10 +222,12 @@ func (s *scene) begin(c *order, f func() error) {
 }
 
 // start is the command of that name.
-func (s *scene) start(what string, app spec.App, reload bool) {
+func (s *scene) start(what string, app spec.App, o startOptions) {
 	c := &order{what: what, apps: []string{app.Name}, effect: func(w *wish) {
 		if w.known = w == s.model[app.Name]; w.known {
-			w.runs = slices.Repeat([]bool{true}, app.Instances)
+			// What the app is before the command is not known if a shutdown_delay is not over.
+			w.known = o.starts(&app) || app.ShutdownDelay == 0
+			w.runs = slices.Repeat([]bool{o.starts(&app) || slices.Contains(w.runs, true)}, app.Instances)
 		}
 	}}
 	s.m.do(func() {
@@ -236,13 +238,13 @@ func (s *scene) start(what string, app spec.App, reload bool) {
 		}
 	})
 	s.begin(c, func() error {
-		_, err := s.m.start(quiet{}, []spec.App{app}, reload)
+		_, err := s.m.start(quiet{}, []spec.App{app}, o)
 		return err
 	})
 }
 
 // command begins one that takes targets.
-func (s *scene) command(what, kind, target string) {
+func (s *scene) command(what, kind, target string, parallel int) {
 	c := &order{what: what}
 	index := -1 // of the slot that is meant; all
 	s.m.do(func() {
@@ -272,15 +274,17 @@ func (s *scene) command(what, kind, target string) {
 	var f func(reporter, []string) error
 	switch kind {
 	case "stop":
-		f, c.effect = s.m.stop, set(false)
+		c.effect = set(false)
+		f = func(r reporter, targets []string) error { return s.m.stop(r, targets, false) }
 	case "restart":
-		f, c.effect = s.m.restart, set(true)
+		c.effect = set(true)
+		f = func(r reporter, targets []string) error { return s.m.restart(r, targets, parallel) }
 	case "delete":
 		f, c.effect = s.m.delete, func(w *wish) { w.runs = nil }
 	case "reload":
 		c.effect = func(*wish) {}
 		f = func(r reporter, targets []string) error {
-			_, err := s.m.reload(r, targets)
+			_, err := s.m.reload(r, targets, parallel)
 			return err
 		}
 	}

@@ -46,58 +46,72 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/ping", m.servePing)
 	mux.HandleFunc("GET /v1/processes", m.serveProcesses)
 	mux.HandleFunc("GET /v1/apps/{name}", m.serveApp)
+	mux.HandleFunc("GET /v1/apps", m.serveApps)
 	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
-	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) ([]string, []string, error) {
-		var names []string
+	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) (subject, []string, error) {
+		about := subject{targets: q.Targets}
 		for _, app := range q.Apps {
-			names = append(names, app.Name)
+			about.names = append(about.names, app.Name)
 		}
 		if len(q.Targets) > 0 {
 			notes, err := m.startKnown(r, q.Targets)
 			if err != nil || len(q.Apps) == 0 {
-				return q.Targets, notes, err
+				return about, notes, err
 			}
 		}
-		notes, err := m.start(r, q.Apps, q.Reload)
-		return names, notes, err
+		notes, err := m.start(r, q.Apps, startOptions{reload: q.Reload, restart: q.Restart, parallel: q.Parallel})
+		return about, notes, err
 	}))
-	mux.HandleFunc("POST /v1/resurrect", command(m, func(r reporter, q control.ResurrectRequest) ([]string, []string, error) {
-		var names []string
+	mux.HandleFunc("POST /v1/resurrect", command(m, func(r reporter, q control.ResurrectRequest) (subject, []string, error) {
+		var about subject
 		for _, s := range q.Apps {
-			names = append(names, s.App.Name)
+			about.names = append(about.names, s.App.Name)
 		}
 		notes, err := m.resurrect(r, q.Apps)
-		return names, notes, err
+		return about, notes, err
 	}))
-	target := func(f func(reporter, []string) error) http.HandlerFunc {
-		return command(m, func(r reporter, q control.TargetRequest) ([]string, []string, error) {
-			return q.Targets, nil, f(r, q.Targets)
+	rolled := func(f func(reporter, control.TargetRequest) ([]string, error)) http.HandlerFunc {
+		return command(m, func(r reporter, q control.TargetRequest) (subject, []string, error) {
+			notes, err := f(r, q)
+			return subject{targets: q.Targets}, notes, err
 		})
 	}
-	mux.HandleFunc("POST /v1/stop", target(m.stop))
-	mux.HandleFunc("POST /v1/restart", target(m.restart))
-	mux.HandleFunc("POST /v1/reload", command(m, func(r reporter, q control.TargetRequest) ([]string, []string, error) {
-		notes, err := m.reload(r, q.Targets)
-		return q.Targets, notes, err
+	target := func(f func(reporter, []string) error) http.HandlerFunc {
+		return command(m, func(r reporter, q control.TargetRequest) (subject, []string, error) {
+			return subject{targets: q.Targets}, nil, f(r, q.Targets)
+		})
+	}
+	mux.HandleFunc("POST /v1/stop", rolled(func(r reporter, q control.TargetRequest) ([]string, error) {
+		return nil, m.stop(r, q.Targets, q.Unwatch)
+	}))
+	mux.HandleFunc("POST /v1/restart", rolled(func(r reporter, q control.TargetRequest) ([]string, error) {
+		return nil, m.restart(r, q.Targets, q.Parallel)
+	}))
+	mux.HandleFunc("POST /v1/reload", rolled(func(r reporter, q control.TargetRequest) ([]string, error) {
+		return m.reload(r, q.Targets, q.Parallel)
+	}))
+	mux.HandleFunc("POST /v1/reset", target(func(_ reporter, targets []string) error { return m.reset(targets) }))
+	mux.HandleFunc("POST /v1/signal", command(m, func(_ reporter, q control.SignalRequest) (subject, []string, error) {
+		return subject{targets: q.Targets}, nil, m.sendSignal(q)
 	}))
 	mux.HandleFunc("POST /v1/delete", target(m.delete))
 	mux.HandleFunc("POST /v1/flush", target(func(_ reporter, targets []string) error { return m.flush(targets) }))
 	mux.HandleFunc("POST /v1/reopen", target(func(reporter, []string) error { return m.reopenLogs() }))
-	mux.HandleFunc("POST /v1/scale", command(m, func(r reporter, q control.ScaleRequest) ([]string, []string, error) {
-		return []string{q.Name}, nil, m.scale(r, q.Name, q.Instances)
+	mux.HandleFunc("POST /v1/scale", command(m, func(r reporter, q control.ScaleRequest) (subject, []string, error) {
+		return subject{targets: []string{q.Name}}, nil, m.scale(r, q.Name, q.Instances)
 	}))
-	mux.HandleFunc("POST /v1/send", command(m, func(_ reporter, q control.SendRequest) ([]string, []string, error) {
-		return q.Targets, nil, m.send(q)
+	mux.HandleFunc("POST /v1/send", command(m, func(_ reporter, q control.SendRequest) (subject, []string, error) {
+		return subject{targets: q.Targets}, nil, m.send(q)
 	}))
-	mux.HandleFunc("POST /v1/trigger", command(m, func(r reporter, q control.TriggerRequest) ([]string, []string, error) {
-		return nil, nil, m.runAction(r, q)
+	mux.HandleFunc("POST /v1/trigger", command(m, func(r reporter, q control.TriggerRequest) (subject, []string, error) {
+		return subject{}, nil, m.runAction(r, q)
 	}))
-	mux.HandleFunc("POST /v1/upgrade", command(m, func(r reporter, q control.UpgradeRequest) ([]string, []string, error) {
-		return nil, nil, m.upgrade(q.Program, 1)
+	mux.HandleFunc("POST /v1/upgrade", command(m, func(r reporter, q control.UpgradeRequest) (subject, []string, error) {
+		return subject{}, nil, m.upgrade(q.Program, 1)
 	}))
-	mux.HandleFunc("POST /v1/kill", command(m, func(r reporter, _ struct{}) ([]string, []string, error) {
+	mux.HandleFunc("POST /v1/kill", command(m, func(r reporter, _ struct{}) (subject, []string, error) {
 		m.shutdown("nekoctl kill")
-		return nil, nil, nil
+		return subject{}, nil, nil
 	}))
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
@@ -242,20 +256,17 @@ func (m *master) serveProcesses(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, list)
 }
 
+// identity is what a slot is called.
+func (s *slot) identity() control.Process {
+	a := s.app.spec
+	return control.Process{ID: s.id, Name: s.app.name, Title: a.Title, Namespace: a.NamespaceName(), Slot: s.index}
+}
+
 // show is the slot as the world sees it.
 func (s *slot) show() control.Process {
-	v := control.Process{
-		ID: s.id, Name: s.app.name, Slot: s.index, State: s.state, Restarts: s.restarts,
-		Listeners: []string{}, Reason: s.reason,
-	}
-	p := s.serving
-	if p == nil {
-		p = s.starting
-	}
-	if p == nil && len(s.leaving) > 0 {
-		p = s.leaving[len(s.leaving)-1]
-	}
-	if p != nil {
+	v := s.identity()
+	v.State, v.Restarts, v.Listeners, v.Reason = s.state, s.restarts, []string{}, s.reason
+	if p := s.shown(); p != nil {
 		v.PID = p.PID
 		v.UptimeMS = time.Since(p.startedAt).Milliseconds()
 		if p.usage.at.IsZero() { // younger than the sampling
@@ -283,31 +294,51 @@ func (s *slot) show() control.Process {
 func (m *master) serveApp(w http.ResponseWriter, r *http.Request) {
 	list, err := m.choose([]string{r.PathValue("name")})
 	m.look(func() {}) // or it would seem that there is no such app
-	if err != nil || len(list) == 0 {
+	if err != nil || len(list) != 1 {
 		var e *control.Error
 		if !errors.As(err, &e) {
-			e = failure("give a name or an id", "%q is not one app", r.PathValue("name"))
+			e = failure("give an id; `nekoctl list` shows them", "%q is not one app, but %d", r.PathValue("name"), len(list))
 		}
 		answer(w, http.StatusNotFound, e)
 		return
 	}
 	var d control.AppDetail
 	m.look(func() {
-		a := list[0].app
-		d = control.AppDetail{Name: a.name, Spec: *a.spec, URL: announceURL(a), Processes: []control.ProcessExtra{}}
-		d.Spec.Env = hideSecrets(a.spec.Env)
-		for _, s := range list[0].slots() {
-			d.Processes = append(d.Processes, m.showAll(s))
-		}
+		d = m.detail(list[0])
+		d.Spec.Env = hideSecrets(d.Spec.Env)
 	})
 	answer(w, http.StatusOK, d)
+}
+
+// serveApps hides nothing: who may ask can read the environment of the processes, too.
+func (m *master) serveApps(w http.ResponseWriter, _ *http.Request) {
+	list := []control.AppDetail{}
+	m.look(func() {
+		for _, name := range m.order {
+			list = append(list, m.detail(chosen{app: m.apps[name]}))
+		}
+	})
+	answer(w, http.StatusOK, list)
+}
+
+// detail is all about an app, or about it and one slot. Nobody changes a spec, so that
+// it can be read outside of the loop.
+func (m *master) detail(c chosen) control.AppDetail {
+	d := control.AppDetail{
+		Name: c.app.name, Spec: *c.app.spec, URL: announceURL(c.app), UniqueID: c.app.uniqueID, Processes: []control.ProcessExtra{},
+	}
+	for _, s := range c.slots() {
+		d.Processes = append(d.Processes, m.showAll(s))
+	}
+	return d
 }
 
 func (m *master) showAll(s *slot) control.ProcessExtra {
 	paths := m.logPaths(s.spec, s)
 	v := control.ProcessExtra{
 		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt,
-		OutLog: paths[0], ErrLog: paths[1], Lost: m.showLost(paths),
+		OutLog: paths[0], ErrLog: paths[1], AllLog: paths[2], Lost: m.showLost(paths),
+		CreatedAt: s.createdAt, Unstable: s.unstable, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
 	if s.serving != nil {
 		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
@@ -375,8 +406,14 @@ func (s *stream) take() []control.Event {
 	return events
 }
 
+// subject is what a command was about, for its answer.
+type subject struct {
+	targets []string
+	names   []string // of apps, in the daemon
+}
+
 // command answers a POST. The command goes on if its client goes away.
-func command[Q any](m *master, run func(reporter, Q) (targets, notes []string, err error)) http.HandlerFunc {
+func command[Q any](m *master, run func(reporter, Q) (about subject, notes []string, err error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q Q
 		if r.ContentLength != 0 {
@@ -391,12 +428,12 @@ func command[Q any](m *master, run func(reporter, Q) (targets, notes []string, e
 		go func() {
 			end, err := m.begin()
 			if err != nil {
-				s.add(m.outcome(nil, nil, err))
+				s.add(m.outcome(subject{}, nil, err))
 				return
 			}
 			defer end()
-			targets, notes, err := run(s, q)
-			s.add(m.outcome(targets, notes, err))
+			about, notes, err := run(s, q)
+			s.add(m.outcome(about, notes, err))
 		}()
 		lines := json.NewEncoder(w)
 		flush := http.NewResponseController(w)
@@ -416,13 +453,23 @@ func command[Q any](m *master, run func(reporter, Q) (targets, notes []string, e
 	}
 }
 
-func (m *master) outcome(targets, notes []string, err error) control.Event {
+// launched says that everything that went wrong did so in processes that had been
+// started.
+func launched(err error) bool {
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(several.Unwrap(), func(err error) bool { return !launched(err) })
+	}
+	e, ok := errors.AsType[*control.Error](err)
+	return ok && e.Launched
+}
+
+func (m *master) outcome(about subject, notes []string, err error) control.Event {
 	if err != nil {
 		var e *control.Error
 		if !errors.As(err, &e) {
 			e = &control.Error{Message: err.Error()}
 		} else if all := err.Error(); all != e.Message {
-			e = &control.Error{Message: strings.ReplaceAll(all, "\n", "; "), Hint: e.Hint, Output: e.Output}
+			e = &control.Error{Message: strings.ReplaceAll(all, "\n", "; "), Hint: e.Hint, Output: e.Output, Launched: launched(err)}
 		}
 		return control.Event{Error: e}
 	}
@@ -430,9 +477,20 @@ func (m *master) outcome(targets, notes []string, err error) control.Event {
 	done := &control.Done{Processes: []control.Process{}, Notes: notes}
 	m.do(func() {
 		done.Notes = append(done.Notes, m.warningList()...)
-		for _, s := range m.slots() {
-			id := fmt.Sprint(s.id)
-			if slices.ContainsFunc(targets, func(t string) bool { return t == "all" || t == s.app.name || t == id }) {
+		meant := map[int]bool{}
+		slots := m.slots()
+		var all []control.Process
+		for _, s := range slots {
+			all = append(all, s.identity())
+		}
+		for _, target := range about.targets {
+			found, _, _ := control.Choose(all, target) // nothing, if it was deleted
+			for _, p := range found {
+				meant[p.ID] = true
+			}
+		}
+		for _, s := range slots {
+			if meant[s.id] || slices.Contains(about.names, s.app.name) {
 				done.Processes = append(done.Processes, s.show())
 			}
 		}

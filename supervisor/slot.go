@@ -34,7 +34,9 @@ type slot struct {
 	id    int
 	spec  *spec.App // what its processes are started with
 	want  want
-	cycle bool // restart: start again when all processes are gone
+	// vacant says that its process was deleted, and the slot is kept for its number.
+	vacant bool
+	cycle  bool // restart: start again when all processes are gone
 
 	serving  *process
 	starting *process
@@ -62,7 +64,11 @@ type slot struct {
 	restarts      int
 	reason        string // why it is not online
 	lastExit      string
-	exitCode      int // of the process after which there is no other
+	exitCode      int       // of the process after which there is no other
+	unstable      int       // ends in a row that were; unlike those of backoff they are on record
+	lastCode      int       // of the last process that has ended and had no successor by then; 0: a signal has killed it
+	createdAt     time.Time // or last started anew by a command
+	pidFile       pidFile   // as it is on disk
 	exitedAt      time.Time
 	attempts      int      // launches that have failed since the slot was told to run
 	victim        *process // the last of them, nil if it could not even be forked
@@ -322,6 +328,9 @@ func (m *master) exited(p *process, end ending) {
 	}
 	s := p.slot
 	s.lastExit, s.exitedAt = end.text, time.Now()
+	if s.serving == p || s.starting == p || s.serving == nil && s.standIn != p {
+		s.lastCode = max(end.code, 0)
+	}
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
 	if !p.leaving {
 		m.log("%s: %s", s, how)
@@ -401,8 +410,12 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 		m.finish(s, reason, unknownEnding)
 		return
 	}
+	if s.unstable++; uptime > 0 && uptime >= s.spec.MinUptime.D() {
+		s.unstable = 0
+	}
 	delay, giveUp := s.backoff.exit(s.spec, time.Now(), uptime)
 	if giveUp {
+		s.unstable = 0 // as PM2 has it
 		s.errored = true
 		s.reason = fmt.Sprintf("%s; gave up after %d restarts within %s", reason, s.spec.MaxRestarts, s.spec.RestartWindow.D())
 		m.log("%s: %s", s, s.reason)

@@ -15,10 +15,17 @@ import (
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
+// startOptions say what start does with apps that are known.
+type startOptions struct {
+	reload   bool // apps that run are reloaded even if their specs are the same
+	restart  bool // or their processes are stopped, and started with the new specs
+	named    bool // apps without autostart are started, too
+	parallel int  // processes of an app that are replaced at a time; 0: as its spec says
+}
+
 // start brings apps up. What cannot be checked or bound is found before any
-// process starts, and then nothing starts. With reload, apps that run are
-// reloaded even if their specs are the same. It returns notes worth telling.
-func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []string, err error) {
+// process starts, and then nothing starts. It returns notes worth telling.
+func (m *master) start(r reporter, specs []spec.App, o startOptions) (notes []string, err error) {
 	for i := range specs {
 		if err := specs[i].Check(); err != nil {
 			return nil, specError(err)
@@ -30,8 +37,9 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 			specs[i].ShareEnv(&specs[i-1])
 		}
 	}
-	m.do(func() { specs = m.withDependencies(specs) })
-	list, err := m.enroll(specs, reload)
+	var needed map[string]bool // whatever autostart says
+	m.do(func() { specs, needed = m.withDependencies(specs, o) })
+	list, err := m.enroll(specs, o)
 	if err != nil {
 		return nil, err
 	}
@@ -48,11 +56,13 @@ func (m *master) start(r reporter, specs []spec.App, reload bool) (notes []strin
 	for i, e := range list {
 		apps.Go(func() {
 			defer func() { l.ended(names[i], errs[i]) }()
-			all[i], errs[i] = m.startApp(r, e.app, &specs[i], e.renew, l)
+			o := o
+			o.named = o.named || needed[names[i]]
+			all[i], errs[i] = m.startApp(r, e, &specs[i], o, l)
 			for errors.Is(errs[i], errGone) {
 				var again []enrolled
-				if again, errs[i] = m.enroll(specs[i:i+1], reload); errs[i] == nil {
-					all[i], errs[i] = m.startApp(r, again[0].app, &specs[i], again[0].renew, l)
+				if again, errs[i] = m.enroll(specs[i:i+1], o); errs[i] == nil {
+					all[i], errs[i] = m.startApp(r, again[0], &specs[i], o, l)
 				}
 			}
 		})
@@ -75,8 +85,11 @@ func (m *master) startKnown(r reporter, targets []string) (notes []string, err e
 			}
 		}
 	})
-	return m.start(r, specs, false)
+	return m.start(r, specs, startOptions{named: true})
 }
+
+// starts says whether what does not run of an app is started.
+func (o startOptions) starts(app *spec.App) bool { return app.Autostart || o.named || o.restart }
 
 // enrolled is an app that start is to bring up, in another spec if renew is set.
 type enrolled struct {
@@ -86,7 +99,7 @@ type enrolled struct {
 
 // enroll makes apps known, with their sockets and the ids of their slots, in
 // the order of specs: all or none.
-func (m *master) enroll(specs []spec.App, reload bool) (list []enrolled, err error) {
+func (m *master) enroll(specs []spec.App, o startOptions) (list []enrolled, err error) {
 	err = errStopping
 	m.do(func() {
 		if m.stopping {
@@ -111,7 +124,7 @@ func (m *master) enroll(specs []spec.App, reload bool) (list []enrolled, err err
 					abandon(problem)
 					return
 				}
-				list = append(list, enrolled{a, !same || reload})
+				list = append(list, enrolled{a, !same || o.reload || o.restart})
 				continue
 			}
 			a := m.newApp(want)
@@ -130,7 +143,7 @@ func (m *master) enroll(specs []spec.App, reload bool) (list []enrolled, err err
 }
 
 func (m *master) newApp(want *spec.App) *app {
-	return &app{name: want.Name, spec: want, size: m.instances(want), grant: m.grant, busy: make(chan struct{}, 1)}
+	return &app{name: want.Name, spec: want, size: m.instances(want), grant: m.grant, busy: make(chan struct{}, 1), uniqueID: newUUID()}
 }
 
 // add makes an app known; its slots are stopped.
@@ -147,7 +160,8 @@ func (m *master) add(a *app) {
 // startApp starts the slots of an app that do not run, or reloads it into
 // another spec if it runs with an older one; that, when what it depends on has had
 // its turn. A task that has ended runs again.
-func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool, l *line) (notes []string, err error) {
+func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions, l *line) (notes []string, err error) {
+	a, renew := e.app, e.renew
 	unlock, err := m.lock(chosen{app: a}, r)
 	if err != nil {
 		return nil, err
@@ -164,21 +178,27 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool, l *lin
 	if err != nil {
 		return nil, err
 	}
+	if o.restart && running {
+		if failed := l.after(next.Dependencies()); failed != "" {
+			return nil, failure("the running processes stay", "%s was not restarted, for it depends on %s, which failed", a.name, failed)
+		}
+		return nil, m.restartInto(a, next, o.parallel)
+	}
 	if renew && running {
 		if failed := l.after(next.Dependencies()); failed != "" {
 			return nil, failure("the running processes stay", "%s was not reloaded, for it depends on %s, which failed", a.name, failed)
 		}
-		notes, err := m.roll(a, next, nil)
+		notes, err := m.roll(a, next, nil, o.parallel)
 		if err != nil {
 			return nil, err
 		}
 		m.do(func() {
-			n := max(m.instances(next), 1)
+			n := a.sizeFor(max(m.instances(next), 1))
 			if err = m.listen(a, max(n, len(a.slots))); err != nil { // the sockets of new slots
 				err = m.listenError(a.name, err)
 				return
 			}
-			for _, s := range a.slots {
+			for _, s := range a.inUse() {
 				if s.index < n && (s.want != run || s.finished) {
 					m.startSlot(s)
 				}
@@ -190,20 +210,24 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool, l *lin
 		}
 		return append(notes, a.name+" was reloaded into its new settings"), m.untilOnline(a, nil)
 	}
-	idle := true
+	idle, dormant := true, false
 	m.do(func() {
 		if renew {
 			a.spec = next
-			a.size = m.instances(next)
+			a.size = a.sizeFor(m.instances(next))
 			for _, s := range a.slots {
 				s.spec = next
 			}
+		}
+		if dormant = !o.starts(next) && !a.any(func(s *slot) bool { return s.want == run }); dormant {
+			m.resize(a, a.size)
+			return
 		}
 		if err = m.listen(a, max(a.size, len(a.slots))); err != nil {
 			err = m.listenError(a.name, err)
 			return
 		}
-		for _, s := range a.slots {
+		for _, s := range a.inUse() {
 			if s.index < a.size && (s.want != run || s.errored || s.finished || s.waiting != nil) {
 				if idle = false; renew && s.serving != nil { // it was about to stop, and is of the settings before
 					m.recycle(s, next)
@@ -217,6 +241,9 @@ func (m *master) startApp(r reporter, a *app, next *spec.App, renew bool, l *lin
 	})
 	if err != nil {
 		return nil, err
+	}
+	if dormant {
+		return []string{fmt.Sprintf("%s is not started (autostart: false); `nekoctl start %s` does that", a.name, a.name)}, nil
 	}
 	if idle {
 		return []string{a.name + " is already online"}, m.untilOnline(a, nil)
@@ -273,9 +300,10 @@ func (m *master) untilOnline(a *app, only *slot) error {
 		next = fmt.Sprintf("see `nekoctl logs %s`; `nekoctl start %s` tries again", a.name, a.name)
 	}
 	return &control.Error{
-		Message: fmt.Sprintf("%s: %s", failed, reason),
-		Hint:    advice(a.spec, words) + next,
-		Output:  words,
+		Message:  fmt.Sprintf("%s: %s", failed, reason),
+		Hint:     advice(a.spec, words) + next,
+		Output:   words,
+		Launched: !awaits && victim != nil,
 	}
 }
 

@@ -1,21 +1,28 @@
 package supervisor
 
 import (
-	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-func (m *master) stop(r reporter, targets []string) error {
-	return m.eachLast(r, targets, m.stopChosen)
+// stop stops what the targets mean; with unwatch it is not watched any more either,
+// when it is started again.
+func (m *master) stop(r reporter, targets []string, unwatch bool) error {
+	return m.eachLast(r, targets, func(c chosen) error {
+		if unwatch {
+			m.do(func() { m.unwatch(c.app) })
+		}
+		return m.stopChosen(c)
+	})
 }
 
 func (m *master) stopChosen(c chosen) error {
 	m.do(func() {
 		for _, s := range c.slots() {
 			switch {
-			case c.slot != nil && len(c.app.slots) > 1:
+			case c.slot != nil && len(c.app.inUse()) > 1:
 				s.cycle = false
 				m.beginRetire(s) // its siblings serve on
 			default:
@@ -29,22 +36,18 @@ func (m *master) stopChosen(c chosen) error {
 	return nil
 }
 
-func (m *master) restart(r reporter, targets []string) error {
+// restart stops processes and starts them again, so many of an app at a time; 0: all.
+func (m *master) restart(r reporter, targets []string, parallel int) error {
 	return m.each(r, targets, func(c chosen) error {
+		if c.slot == nil {
+			return m.restartInto(c.app, c.app.spec, parallel)
+		}
 		var err error
 		m.do(func() {
 			if err = m.listen(c.app, max(c.app.size, 1)); err != nil {
 				err = m.listenError(c.app.name, err)
-				return
-			}
-			for _, s := range c.slots() {
-				if s.index >= c.app.size {
-					continue
-				}
-				m.recycle(s, c.app.spec)
-			}
-			if c.slot == nil {
-				m.resize(c.app, c.app.size) // it may have been scaled while it was stopped
+			} else if c.slot.index < c.app.size {
+				m.recycle(c.slot, c.app.spec)
 			}
 		})
 		if err != nil {
@@ -54,33 +57,82 @@ func (m *master) restart(r reporter, targets []string) error {
 	})
 }
 
+// restartInto restarts an app with a spec, so many processes at a time; 0: all.
+func (m *master) restartInto(a *app, next *spec.App, parallel int) (err error) {
+	var slots []*slot
+	m.do(func() {
+		n := a.size // it may have been scaled while it was stopped
+		if next != a.spec {
+			n = a.sizeFor(m.instances(next))
+		}
+		if err = m.listen(a, max(n, len(a.slots))); err != nil {
+			err = m.listenError(a.name, err)
+			return
+		}
+		a.spec = next
+		before := len(a.slots)
+		m.resize(a, n)
+		for _, s := range a.slots[:n] {
+			if !s.vacant && (s.index < before || s.want != run) { // else it starts already
+				slots = append(slots, s)
+			}
+		}
+	})
+	if err != nil || len(slots) == 0 { // or this master has ended
+		return err
+	}
+	if parallel == 0 {
+		parallel = len(slots)
+	}
+	for some := range slices.Chunk(slots, parallel) {
+		m.do(func() {
+			for _, s := range some {
+				if m.knows(chosen{a, s}) {
+					m.recycle(s, next)
+				}
+			}
+		})
+		for _, s := range some {
+			_ = m.untilOnline(a, s) // the others are to have the spec, too
+		}
+	}
+	return m.untilOnline(a, nil)
+}
+
 // recycle ends what a slot has, and starts it again with a spec when all of it is
 // gone.
+// It counts as a restart, as in PM2, if there is something to end.
 func (m *master) recycle(s *slot, next *spec.App) {
 	m.revive(s)
 	s.spec = next
-	s.cycle = s.serving != nil || s.starting != nil
-	s.restarts++
+	if s.cycle = s.serving != nil || s.starting != nil; s.cycle {
+		s.restarts++
+	}
 }
 
-func (m *master) delete(r reporter, targets []string) error {
+// reset counts restarts from 0 on.
+func (m *master) reset(targets []string) error {
 	list, err := m.choose(targets)
 	if err != nil {
 		return err
 	}
 	m.do(func() {
 		for _, c := range list {
-			if c.slot != nil && len(c.app.slots) > 1 {
-				err = failure(fmt.Sprintf("nekoctl scale %s -1, or delete %s", c.app.name, c.app.name),
-					"%d is one of %d processes of %s", c.slot.id, len(c.app.slots), c.app.name)
-				return
+			for _, s := range c.slots() {
+				s.restarts, s.unstable, s.createdAt = 0, 0, time.Now()
+				m.touch(s)
 			}
 		}
 	})
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+// delete forgets apps, or single processes of theirs.
+func (m *master) delete(r reporter, targets []string) error {
 	return m.eachLast(r, targets, func(c chosen) error {
+		if c.slot != nil {
+			return m.deleteOne(c)
+		}
 		if err := m.stopChosen(chosen{app: c.app}); err != nil {
 			return err
 		}

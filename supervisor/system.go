@@ -19,6 +19,10 @@ type system interface {
 	// ask is a probe of p: nil is a pass, an error says what is wrong. It is called
 	// outside of the loop, and returns soon after ctx is over.
 	ask(ctx context.Context, p *process, question *spec.Probe) error
+	// connections is called before p is told to finish. The function that it returns is
+	// called outside of the loop, and says whether p has a connection left that it has
+	// accepted, or that nobody knows.
+	connections(p *process) (left func() bool)
 	// endGroup kills what is left of all that p has started.
 	endGroup(p *process)
 }

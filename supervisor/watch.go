@@ -101,7 +101,7 @@ func (m *master) filesChanged(a *app, file string) {
 // watches says whether l is right for a spec.
 func (l *lookout) watches(app *spec.App) bool {
 	return slices.Equal(l.spec.Watch, app.Watch) && slices.Equal(l.spec.IgnoreWatch, app.IgnoreWatch) && l.spec.WatchDelay == app.WatchDelay &&
-		l.spec.OutFile == app.OutFile && l.spec.ErrorFile == app.ErrorFile
+		l.spec.OutFile == app.OutFile && l.spec.ErrorFile == app.ErrorFile && l.spec.AllFile == app.AllFile && l.spec.PIDFile == app.PIDFile
 }
 
 func (l *lookout) run() {
@@ -273,7 +273,7 @@ func (l *lookout) drop(path string) {
 // wanted says whether changes of a path are of interest: it is in an element of
 // spec.Watch, not ignored there, and not what the daemon writes.
 func (l *lookout) wanted(path string) bool {
-	return !l.isOutput(path) && slices.ContainsFunc(l.spec.Watch, func(root string) bool {
+	return !l.spec.IsOwnFile(path) && slices.ContainsFunc(l.spec.Watch, func(root string) bool {
 		return within(root, path) && !l.spec.Ignores(root, path)
 	})
 }
@@ -288,22 +288,6 @@ func (l *lookout) isHome(folder string) bool {
 	info, err := os.Stat(folder)
 	for _, own := range []string{string(l.home), l.home.Logs()} {
 		if its, ownErr := os.Stat(own); err == nil && ownErr == nil && os.SameFile(info, its) {
-			return true
-		}
-	}
-	return false
-}
-
-// isOutput says whether a file is one that the app prints to, or was before it was
-// put aside.
-func (l *lookout) isOutput(path string) bool {
-	for _, file := range []string{l.spec.OutFile, l.spec.ErrorFile} {
-		end := filepath.Ext(file)
-		rest, found := strings.CutPrefix(path, strings.TrimSuffix(file, end))
-		if file == "" || !found || strings.Contains(rest, "/") {
-			continue
-		}
-		if rest = strings.TrimLeft(strings.TrimPrefix(rest, "-"), "0123456789"); rest == end || strings.HasPrefix(rest, end+".") {
 			return true
 		}
 	}

@@ -29,6 +29,7 @@ type temper struct {
 	drainsIn  time.Duration // says STOPPING=1 by itself so long after its start, and obeys that
 	silentIn  time.Duration // gives signs of life until so long after its start; never: for ever
 	answersIn time.Duration // takes so long to answer a probe
+	servesFor time.Duration // has connections so long after its SIGTERM
 	endsReady bool          // ends in the instant in which it becomes ready
 }
 
@@ -55,6 +56,7 @@ func (t temper) String() string {
 	add("drains", t.drainsIn)
 	add("silent", t.silentIn)
 	add("answers", t.answersIn)
+	add("serves on", t.servesFor)
 	if t.endsReady {
 		traits = append(traits, "ends when ready")
 	}
@@ -228,6 +230,17 @@ func (w *world) ask(ctx context.Context, p *process, _ *spec.Probe) (err error) 
 		}
 	})
 	return err
+}
+
+// connections implements [system].
+func (w *world) connections(p *process) (left func() bool) {
+	return func() (left bool) {
+		w.m.do(func() {
+			b := w.bodies[p.PID]
+			left = b != nil && (b.temper.servesFor == never || time.Since(b.told) < b.temper.servesFor)
+		})
+		return left
+	}
 }
 
 // endGroup implements [system]. Here nobody starts anything.

@@ -51,22 +51,9 @@ func (c *cli) describeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			name, id := args[0], -1
-			if isNumber(name) {
-				list, err := client.Processes(cmd.Context())
-				if err != nil {
-					return err
-				}
-				if id, name = byID(list, name); id < 0 {
-					return failed("nekoctl list shows the ids", "there is no process with the id %s", args[0])
-				}
-			}
-			app, err := client.App(cmd.Context(), name)
+			app, err := client.App(cmd.Context(), args[0])
 			if err != nil {
 				return err
-			}
-			if id >= 0 {
-				app.Processes = slices.DeleteFunc(app.Processes, func(p control.ProcessExtra) bool { return p.ID != id })
 			}
 			if asJSON {
 				return c.json(app)
@@ -80,28 +67,20 @@ func (c *cli) describeCommand() *cobra.Command {
 	return cmd
 }
 
-// byID finds the process with an id, and its app.
-func byID(list []control.Process, id string) (int, string) {
-	n, err := strconv.Atoi(id)
-	if err == nil {
-		for _, p := range list {
-			if p.ID == n {
-				return n, p.Name
-			}
-		}
-	}
-	return -1, ""
-}
-
 // describe shows facts in the order in which people ask: what is it, does it
 // run, where does it print, how is it set.
 func (c *cli) describe(app control.AppDetail, env bool) {
-	fmt.Fprintln(c.out, c.out.paint(bold, app.Name))
-	kind := ""
+	fmt.Fprintln(c.out, c.out.paint(bold, printable(app.Spec.ShownName())))
+	name, kind := "", ""
+	if app.Spec.Title != "" {
+		name = app.Name
+	}
 	if app.Spec.Type == spec.Task {
 		kind = string(spec.Task)
 	}
 	c.facts("  ", [][2]string{
+		{"in the daemon", name},
+		{"namespace", app.Spec.Namespace},
 		{"type", kind},
 		{"command", quoteWords(app.Spec.Command)},
 		{"cwd", app.Spec.Cwd},

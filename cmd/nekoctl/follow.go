@@ -15,18 +15,23 @@ import (
 	"github.com/nekoctl/neko/supervisor/logs"
 )
 
-// A follower prints what is appended to the logs of a folder. It looks instead
+// A follower prints what is appended to logs. It looks instead
 // of being told: a stat of each file ten times a second costs nothing, and works
 // for splice on old kernels, on network file systems, and however many files
 // inotify has been spent on.
 type follower struct {
-	dir    string
-	out    terminal
-	wanted func(logName) bool
-	past   func(logName) bool  // of an app that is no more: only what comes; nil: none
-	files  map[string]*logFile // by name
-	style  lineStyle
-	match  func([]byte) bool // lines that are shown; nil: all
+	find  func() ([]logSource, error) // the logs that are followed, which change
+	past  func(logName) bool          // of an app that is no more: only what comes; nil: none
+	match func([]byte) bool           // lines that are shown; nil: all
+	show  func(l logName, at time.Time, text []byte) error
+
+	files map[string]*logFile // by path
+}
+
+// logSource is where a log is. It may not be there yet.
+type logSource struct {
+	logName
+	path string
 }
 
 const lookEvery = 100 * time.Millisecond
@@ -48,7 +53,7 @@ const longestLine = 64 << 10
 // begin prints the last lines of each log, those of all logs in the order of their
 // times; of the logs of one second those that grew last come last.
 func (f *follower) begin(query logs.Query) error {
-	names, err := f.names()
+	sources, err := f.find()
 	if err != nil {
 		return err
 	}
@@ -56,10 +61,11 @@ func (f *follower) begin(query logs.Query) error {
 		*logFile
 		logs.Line
 	}
+	f.files = map[string]*logFile{}
 	var all []shown
 	var open []*logFile
-	for _, name := range names {
-		l, err := f.open(name)
+	for _, source := range sources {
+		l, err := f.open(source)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // deleted since
 		}
@@ -93,7 +99,7 @@ func (f *follower) begin(query logs.Query) error {
 	}
 	slices.SortStableFunc(all, func(a, b shown) int { return a.At.Compare(b.At) })
 	for _, line := range all {
-		if err := f.print(line.logFile, line.At, line.Text); err != nil {
+		if err := f.show(line.logName, line.At, line.Text); err != nil {
 			return err
 		}
 	}
@@ -126,13 +132,13 @@ func (f *follower) follow(ctx context.Context) error {
 
 // look prints what is new.
 func (f *follower) look() error {
-	names, err := f.names()
+	sources, err := f.find()
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		l := f.files[name]
-		info, err := os.Stat(filepath.Join(f.dir, name))
+	for _, source := range sources {
+		l := f.files[source.path]
+		info, err := os.Stat(source.path)
 		if err != nil {
 			continue // between two names: the next look finds it
 		}
@@ -152,7 +158,7 @@ func (f *follower) look() error {
 			l = nil
 		}
 		if l == nil {
-			if l, err = f.open(name); errors.Is(err, fs.ErrNotExist) {
+			if l, err = f.open(source); errors.Is(err, fs.ErrNotExist) {
 				continue
 			} else if err != nil {
 				return err
@@ -164,31 +170,33 @@ func (f *follower) look() error {
 			return err
 		}
 	}
-	for name, l := range f.files { // deleted
-		if !slices.Contains(names, name) {
+	for path, l := range f.files { // deleted
+		if !slices.ContainsFunc(sources, func(s logSource) bool { return s.path == path }) {
 			if err := f.flush(l); err != nil {
 				return err
 			}
 			l.file.Close()
-			delete(f.files, name)
+			delete(f.files, path)
 		}
 	}
 	return nil
 }
 
-// names are the wanted files of the folder.
-func (f *follower) names() (names []string, err error) {
-	entries, err := os.ReadDir(f.dir)
-	for _, entry := range entries {
-		if l, ok := parseLogName(entry.Name()); ok && f.wanted(l) && (entry.Type().IsRegular() || entry.Type() == fs.ModeSymlink) {
-			names = append(names, entry.Name())
+// logsIn finds the wanted logs of a folder.
+func logsIn(dir string, wanted func(logName) bool) func() ([]logSource, error) {
+	return func() (sources []logSource, err error) {
+		entries, err := os.ReadDir(dir)
+		for _, entry := range entries {
+			if l, ok := parseLogName(entry.Name()); ok && wanted(l) && (entry.Type().IsRegular() || entry.Type() == fs.ModeSymlink) {
+				sources = append(sources, logSource{l, filepath.Join(dir, entry.Name())})
+			}
 		}
+		return sources, err
 	}
-	return names, err
 }
 
-func (f *follower) open(name string) (*logFile, error) {
-	file, err := os.Open(filepath.Join(f.dir, name))
+func (f *follower) open(source logSource) (*logFile, error) {
+	file, err := os.Open(source.path)
 	if err != nil {
 		return nil, err
 	}
@@ -197,15 +205,14 @@ func (f *follower) open(name string) (*logFile, error) {
 		file.Close()
 		return nil, err
 	}
-	l := &logFile{path: filepath.Join(f.dir, name), file: file, info: info}
-	l.logName, _ = parseLogName(name)
+	l := &logFile{logName: source.logName, path: source.path, file: file, info: info}
 	if to, err := filepath.EvalSymlinks(l.path); err == nil {
 		l.path = to
 	}
 	if aside, err := logs.Aside(l.path); err == nil && len(aside) > 0 {
 		l.latest = aside[len(aside)-1]
 	}
-	f.files[name] = l
+	f.files[source.path] = l
 	return l, nil
 }
 
@@ -262,7 +269,7 @@ func (f *follower) come(l *logFile, text []byte) error {
 	if f.match != nil && !f.match(text) {
 		return nil
 	}
-	return f.print(l, time.Now(), text)
+	return f.show(l.logName, time.Now(), text)
 }
 
 // flush prints the beginning of a line whose end may never come.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 const listHelp = `Show all processes: one line for each process of each app.
@@ -21,9 +22,9 @@ Usage:
 Also: ls, l, ps, status
 
 Options:
-    --json  print JSON: a list of objects with id, name, slot, pid, state,
-            restarts, uptime_ms, memory_bytes, cpu_percent, listeners,
-            and of some: reason, unready
+    --json  print JSON: a list of objects with id, name, namespace, slot, pid,
+            state, restarts, uptime_ms, memory_bytes, cpu_percent,
+            listeners, and of some: title, reason, unready
 
 States are launching, online, stopping, stopped, errored (it crashed too often
 and is not started again) and waiting restart. The column ↺ counts restarts.
@@ -79,10 +80,19 @@ func (c *cli) list(list []control.Process) {
 	}
 	columns[4].color = func(row int) color { return stateColor(list[row].State) }
 	for _, p := range list {
-		for i, cell := range []string{strconv.Itoa(p.ID), p.Name, strconv.Itoa(p.Slot), orDash(p.PID), string(p.State), strconv.Itoa(p.Restarts),
+		for i, cell := range []string{strconv.Itoa(p.ID), printable(p.ShownName()), strconv.Itoa(p.Slot), orDash(p.PID), string(p.State), strconv.Itoa(p.Restarts),
 			uptime(time.Duration(p.UptimeMS) * time.Millisecond), percent(p), size(p.MemoryBytes), addresses(p.Listeners)} {
 			columns[i].cells = append(columns[i].cells, cell)
 		}
+	}
+	if slices.ContainsFunc(list, func(p control.Process) bool {
+		return p.Namespace != "" && p.Namespace != spec.DefaultNamespace
+	}) {
+		namespace := column{title: "namespace"}
+		for _, p := range list {
+			namespace.cells = append(namespace.cells, printable(p.Namespace))
+		}
+		columns = slices.Insert(columns, 2, namespace)
 	}
 	if c.out.width > 0 {
 		columns = narrow(columns, c.out.width)
@@ -101,7 +111,7 @@ func (c *cli) list(list []control.Process) {
 // narrow makes columns as narrow as a terminal is. First the addresses go, which
 // describe shows too, and the ends of long names; then other columns.
 func narrow(columns []column, width int) []column {
-	for _, title := range []string{"listening", "name", "slot", "cpu", "uptime", "memory"} {
+	for _, title := range []string{"listening", "namespace", "name", "slot", "cpu", "uptime", "memory"} {
 		excess := tableWidth(columns) - width
 		switch {
 		case excess <= 0:

@@ -11,6 +11,7 @@ import (
 
 // lineStyle is how `nekoctl logs` shows a line.
 type lineStyle struct {
+	out                  terminal
 	raw, json, timestamp bool
 }
 
@@ -18,10 +19,10 @@ type lineStyle struct {
 var prefixColors = []color{"36", "32", "35", "34", "33", "96", "92", "95"}
 
 // print shows a line that was printed at a time.
-func (f *follower) print(l *logFile, at time.Time, text []byte) error {
+func (f *lineStyle) print(l logName, at time.Time, text []byte) error {
 	var line []byte
 	switch {
-	case f.style.json:
+	case f.json:
 		kind := "out"
 		if l.err {
 			kind = "err"
@@ -38,11 +39,11 @@ func (f *follower) print(l *logFile, at time.Time, text []byte) error {
 		}
 		line = object
 	default:
-		if f.style.timestamp {
+		if f.timestamp {
 			line = at.Local().AppendFormat(line, "2006-01-02T15:04:05 ")
 		}
-		if !f.style.raw {
-			line = append(append(line, f.prefix(l.logName)...), ' ')
+		if !f.raw {
+			line = append(append(line, f.prefix(l)...), ' ')
 		}
 		line = append(line, text...)
 	}
@@ -50,7 +51,7 @@ func (f *follower) print(l *logFile, at time.Time, text []byte) error {
 	return err
 }
 
-func (f *follower) prefix(l logName) string {
+func (f *lineStyle) prefix(l logName) string {
 	sum := 0
 	for _, c := range l.app {
 		sum += int(c)

@@ -83,10 +83,9 @@ func (c *cli) logsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f := &follower{dir: c.home.Logs(), out: c.out, files: map[string]*logFile{}, style: style, match: query.Match}
-			f.wanted = func(l logName) bool {
-				return want(l) && (out == errs || l.err == errs)
-			}
+			style.out = c.out
+			f := &follower{match: query.Match, show: style.print}
+			f.find = logsIn(c.home.Logs(), func(l logName) bool { return want(l) && (out == errs || l.err == errs) })
 			if len(args) == 0 {
 				f.past = c.pastApps(cmd.Context())
 			}
@@ -149,22 +148,24 @@ func (c *cli) wantedLogs(ctx context.Context, targets []string) (func(logName) b
 	defer cancel()
 	list, _ := client.Processes(ctx)
 	for _, p := range list {
-		known = append(known, p.Name)
+		known = append(known, p.ShownName())
 	}
 
 	slots := map[logName]bool{}
 	apps := map[string]bool{}
 	for _, target := range targets {
-		if isNumber(target) {
-			found := false
-			for _, p := range list {
-				if strconv.Itoa(p.ID) == target {
-					slots[logName{app: p.Name, slot: p.Slot}] = true
-					found = true
-				}
-			}
-			if !found {
-				return nil, failed("nekoctl list shows the ids", "there is no process with the id %s", target)
+		found, byID, err := control.Choose(list, target)
+		switch {
+		case err != nil:
+			return nil, err
+		case byID && len(found) == 0:
+			return nil, failed("nekoctl list shows the ids", "there is no process with the id %s", target)
+		case byID:
+			slots[logName{app: found[0].Name, slot: found[0].Slot}] = true
+			continue
+		case len(found) > 0:
+			for _, p := range found {
+				apps[p.Name] = true
 			}
 			continue
 		}

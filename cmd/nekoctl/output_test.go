@@ -220,7 +220,8 @@ func TestFollow(t *testing.T) {
 	}
 	add(file, "one\ntwo\nthree\nhal")
 	var out lockedBuffer
-	f := &follower{dir: dir, out: terminal{Writer: &out}, files: map[string]*logFile{}, wanted: func(l logName) bool { return l.app == "web" }}
+	style := lineStyle{out: terminal{Writer: &out}}
+	f := &follower{find: logsIn(dir, func(l logName) bool { return l.app == "web" }), show: style.print}
 	if err := f.begin(logs.Query{Last: 2}); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,11 +38,13 @@ Commands:
     restart     stop the processes of apps and start them again
     stop        stop apps, and remember them
     delete      stop apps, and forget them
+    reset       count the restarts of apps from 0 on
     scale       change the number of processes of an app
     list        show all processes
     describe    show all about one app
     logs        show what apps print, as they print it
     send        send a line or a message to a process
+    sendSignal  send a signal to processes
     attach      type to a process, and see what it prints
     trigger     run an action of a Node program
     flush       empty the logs
@@ -55,8 +58,15 @@ Commands:
     upgrade     replace the daemon by another nekoctl; apps serve on
     kill        stop every app and the daemon
     version     print the version
+    jlist       list all processes as JSON, in PM2's shape
+    prettylist  the same for people
+    pid         print the pids of an app
+    id          print the ids of an app
+    env         print the environment of a process
+    report      print what a bug report needs
     completion  print a completion script for a shell
-    help        show help on a command, or on exit-codes or environment
+    man         write the manual pages
+    help        show help on a command, or on targets, exit-codes, environment
 
 Options:
     -q, --quiet  print nothing but errors, and what list and the like are for
@@ -81,6 +91,14 @@ empty.
 "nekoctl ping" fails when no daemon runs; "nekoctl list" shows an empty table.
 "nekoctl start --no-daemon" exits with 0 when it was told to stop, and with
 --exit-with APP with the code of that app.
+`
+
+const targetsHelp = `What commands are about:
+    NAME       all processes of the app
+    ID         one process; nekoctl list shows the ids
+    NAMESPACE  all apps of that namespace, if no app is called so
+    /REGEXP/   all apps whose names match: nekoctl reload '/^api-/'
+    all        all apps
 `
 
 const environmentHelp = `Environment:
@@ -141,12 +159,13 @@ func (c *cli) command() *cobra.Command {
 	root.PersistentFlags().BoolP("help", "h", false, "")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.scaleCommand(),
-		c.sendCommand(), c.attachCommand(), c.triggerCommand(),
+		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.resetCommand(), c.scaleCommand(),
+		c.sendCommand(), c.sendSignalCommand(), c.attachCommand(), c.triggerCommand(),
 		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
 		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
-		completionCommand(),
+		completionCommand(), c.manCommand(),
 	)
+	root.AddCommand(c.pm2Words()...)
 	root.SetHelpCommand(helpCommand())
 	return root
 }
@@ -162,6 +181,8 @@ func helpCommand() *cobra.Command {
 				text = exitCodesHelp
 			case "environment":
 				text = environmentHelp
+			case "targets":
+				text = targetsHelp
 			default:
 				about, rest, err := cmd.Root().Find(args)
 				if err != nil || len(rest) > 0 {
@@ -230,19 +251,22 @@ func badHome(err error) error {
 	return failed("set NEKO_HOME to a folder of your own", "cannot use the home: %v", err)
 }
 
+// completionPatience is how long a shell is kept waiting.
+const completionPatience = 300 * time.Millisecond
+
 // completeNames offers what runs, to the shell.
 func (c *cli) completeNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	client, err := c.client()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
 	defer cancel()
 	list, _ := client.Processes(ctx)
 	offered := []string{"all"}
 	for _, p := range list {
-		if offered[len(offered)-1] != p.Name {
-			offered = append(offered, p.Name)
+		if name := p.ShownName(); !slices.Contains(offered, name) {
+			offered = append(offered, name)
 		}
 	}
 	return offered, cobra.ShellCompDirectiveNoFileComp

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -93,7 +94,8 @@ func (c *cli) attachCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			f := &follower{dir: c.home.Logs(), out: c.out, files: map[string]*logFile{}, style: lineStyle{raw: true}, wanted: want}
+			style := lineStyle{out: c.out, raw: true}
+			f := &follower{find: logsIn(c.home.Logs(), want), show: style.print}
 			if err := f.begin(logs.Query{}); err != nil {
 				return err
 			}
@@ -123,11 +125,13 @@ func (c *cli) oneProcess(cmd *cobra.Command, client *control.Client, target stri
 	if err != nil {
 		return err
 	}
+	list, _, err = control.Choose(list, target)
+	if err != nil {
+		return err
+	}
 	var ids []string
 	for _, p := range list {
-		if p.Name == target || isNumber(target) && orDash(p.ID) == target {
-			ids = append(ids, orDash(p.ID))
-		}
+		ids = append(ids, strconv.Itoa(p.ID))
 	}
 	if len(ids) > 1 {
 		return failed("nekoctl attach "+ids[0], "%s has %d processes: %s", target, len(ids), strings.Join(ids, ", "))

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,8 @@ Options with a command:
                            one fewer; makes a program of Node's a cluster
         --name NAME        name of the app; that of the program or script if
                            not given
+        --namespace NAME   a name for several apps together, which commands take
+                           in the place of theirs
         --listen ADDRESS   a socket to listen on, which the processes inherit:
                            4000 (this machine only), :4000 (all addresses),
                            10.0.0.7:4000, unix:/run/app.sock; can be repeated
@@ -69,6 +72,7 @@ Starting and stopping:
         --listen-timeout TIME   how long a process may take to become ready
         --shutdown-delay TIME   how long it serves on before it is told to stop
         --kill-timeout TIME     how long it may be late before it is killed
+        --parallel N            how many processes a reload replaces at a time
         --shutdown-with-message
                                 the message 'shutdown', and no signal, tells a
                                 program of Node's to finish
@@ -278,31 +282,29 @@ func (c *cli) endUnused(cmd *cobra.Command, client *control.Client) {
 	}
 }
 
-// startKnown starts an app that the daemon knows, as PM2 does: by its name or
-// id. It says whether the daemon knows it.
+// startKnown starts an app that the daemon knows, as PM2 does: by whatever
+// [control.Choose] finds it. It says whether the daemon knows it.
 func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string) (bool, error) {
 	list, err := client.Processes(cmd.Context())
 	if err != nil {
 		return false, err
 	}
-	list = slices.DeleteFunc(list, func(p control.Process) bool {
-		return name != "all" && p.Name != name && !(isNumber(name) && orDash(p.ID) == name)
-	})
-	down := map[string]bool{}
+	list, _, err = control.Choose(list, name)
+	if err != nil || len(list) == 0 { // what is no expression may be a folder
+		return false, nil
+	}
+	down := map[string]string{} // ids of processes, by the names of their apps
 	for _, p := range list {
 		if p.State == control.Stopped || p.State == control.Errored {
-			down[p.Name] = true
+			down[p.Name] = strconv.Itoa(p.ID)
 		}
-	}
-	if len(list) == 0 {
-		return false, nil
 	}
 	if len(down) == 0 {
 		c.outcome("running", control.Done{Processes: list})
 		return true, nil
 	}
 	_, err = c.carryOut("started", func(step func(control.Progress)) (control.Done, error) {
-		return client.Start(cmd.Context(), control.StartRequest{Targets: slices.Sorted(maps.Keys(down))}, step)
+		return client.Start(cmd.Context(), control.StartRequest{Targets: slices.Sorted(maps.Values(down))}, step)
 	})
 	return true, err
 }

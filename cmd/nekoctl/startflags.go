@@ -31,6 +31,8 @@ var keyFlags = []keyFlag{
 	{name: "listen-timeout", key: "listen_timeout"},
 	{name: "kill-timeout", key: "kill_timeout"},
 	{name: "shutdown-delay", key: "shutdown_delay"},
+	{name: "parallel", key: "parallel"},
+	{name: "namespace", key: "namespace"},
 	{name: "uid", key: "uid"},
 	{name: "gid", key: "gid"},
 	{name: "interpreter", key: "interpreter"},

@@ -92,6 +92,7 @@ func runsAs(ctx context.Context, who *account, program string) error {
 
 // startupFlags are what startup and unstartup were told.
 type startupFlags struct {
+	as                naming
 	user, hp, service string
 	dryRun, json      bool
 }
@@ -113,7 +114,7 @@ func (c *cli) unstartupCommand() *cobra.Command {
 }
 
 func (c *cli) unitCommand(name, help string, do func(context.Context, *unit, startupFlags) error) *cobra.Command {
-	var f startupFlags
+	f := startupFlags{as: asNeko}
 	cmd := &cobra.Command{
 		Use:       name,
 		Long:      help,
@@ -155,13 +156,13 @@ func (c *cli) unit(ctx context.Context, command string, f startupFlags) (*unit, 
 	if err != nil {
 		return nil, failed("give the name of a user of this machine", "%v", err)
 	}
-	u := &unit{user: who.name, system: c.machine.uid == 0}
+	u := &unit{user: who.name, system: c.machine.uid == 0, as: f.as}
 	if !u.system && who.uid != c.machine.uid {
-		return nil, failed("sudo nekoctl "+command+" -u "+f.user, "the daemon of %s is root's to install", f.user)
+		return nil, failed("sudo "+f.as.command+" "+command+" -u "+f.user, "the daemon of %s is root's to install", f.user)
 	}
-	name := "neko"
+	name := f.as.unit
 	if u.system {
-		name = "neko-" + strings.Map(func(r rune) rune {
+		name += "-" + strings.Map(func(r rune) rune {
 			if _, err := serviceName(string(r)); err != nil {
 				return '-'
 			}
@@ -179,7 +180,7 @@ func (c *cli) unit(ctx context.Context, command string, f startupFlags) (*unit, 
 	if command == "unstartup" {
 		return u, nil
 	}
-	if u.home, err = homeOf(who, f.hp); err != nil {
+	if u.home, err = homeOf(f.as, who, f.hp); err != nil {
 		return nil, err
 	}
 	if u.program, err = program(); err != nil {
@@ -197,9 +198,9 @@ func (c *cli) unit(ctx context.Context, command string, f startupFlags) (*unit, 
 }
 
 // homeOf is the folder of a user's daemon.
-func homeOf(who *account, hp string) (home.Dir, error) {
-	folder := filepath.Join(cmp.Or(hp, who.home), ".neko")
-	if given := os.Getenv("NEKO_HOME"); given != "" && hp == "" {
+func homeOf(as naming, who *account, hp string) (home.Dir, error) {
+	folder := filepath.Join(cmp.Or(hp, who.home), as.folder)
+	if given := os.Getenv(as.variable); given != "" && hp == "" {
 		folder = given
 	}
 	folder, err := filepath.Abs(folder)
@@ -211,7 +212,7 @@ func homeOf(who *account, hp string) (home.Dir, error) {
 		return home.Dir(folder), nil // the daemon makes it
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != who.uid {
-		return "", failed("-u names the user of the daemon, NEKO_HOME its home", "%s belongs to uid %d, and %s is uid %d", folder, stat.Uid, who.name, who.uid)
+		return "", failed("-u names the user of the daemon, "+as.variable+" its home", "%s belongs to uid %d, and %s is uid %d", folder, stat.Uid, who.name, who.uid)
 	}
 	return home.Dir(folder), nil
 }
@@ -256,7 +257,7 @@ func (c *cli) startup(ctx context.Context, u *unit, f startupFlags) error {
 	if !f.json {
 		c.say("wrote %s", i.File)
 	}
-	if err := c.carryOutSteps(ctx, i, f.json); err != nil {
+	if err := c.carryOutSteps(ctx, u, i, f.json); err != nil {
 		if !there && os.Remove(u.file) == nil && !f.json { // nothing stays half done
 			c.note("removed %s again", u.file)
 		}
@@ -275,17 +276,17 @@ func (c *cli) whatNext(ctx context.Context, u *unit) {
 		return
 	}
 	if sudoer := os.Getenv("SUDO_USER"); u.user == "root" && sudoer != "" && sudoer != "root" {
-		c.hint("this is root's daemon; for that of %s: nekoctl startup -u %s", sudoer, sudoer)
+		c.hint("this is root's daemon; for that of %s: %s startup -u %s", sudoer, u.as.command, sudoer)
 	}
-	if !exists(u.home.Dump()) {
-		c.hint("nothing is saved on %s: nekoctl save saves what is to run", u.home)
+	if !exists(u.dump()) {
+		c.hint("nothing is saved on %s: %s save saves what is to run", u.home, u.as.command)
 	}
 	if !u.system && !exists(filepath.Join(c.machine.root, "/var/lib/systemd/linger", u.user)) {
 		c.hint("it starts when %s logs in, and ends when %s has logged out; at boot with: loginctl enable-linger", u.user, u.user)
 	}
 	start := u.systemctl("start", u.name)
 	if _, err := control.NewClient(u.home.Control()).Ping(ctx); err == nil {
-		c.note("what runs now becomes systemd's at the next boot; or now, as %s: nekoctl save && nekoctl kill, and then: %s", u.user, start)
+		c.note("what runs now becomes systemd's at the next boot; or now, as %s: %s save && %[2]s kill, and then: %[3]s", u.user, u.as.command, start)
 	} else {
 		c.note("start it now with: %s", start)
 	}
@@ -309,13 +310,13 @@ func (c *cli) unstartup(ctx context.Context, u *unit, f startupFlags) error {
 	if err := c.needSystemd(u); err != nil {
 		return err
 	}
-	if err := c.carryOutSteps(ctx, i, f.json); err != nil {
+	if err := c.carryOutSteps(ctx, u, i, f.json); err != nil {
 		return err
 	}
 	if f.json {
 		return c.json(i)
 	}
-	c.note("what runs goes on; nekoctl kill ends it")
+	c.note("what runs goes on; %s kill ends it", u.as.command)
 	return nil
 }
 
@@ -328,6 +329,14 @@ func (u *unit) systemctl(args ...string) string {
 	return words + strings.Join(args, " ")
 }
 
+// dump is where what is to run is saved.
+func (u *unit) dump() string {
+	if u.as == asPM2 {
+		return filepath.Join(string(u.home), "dump.pm2")
+	}
+	return u.home.Dump()
+}
+
 // there says whether a unit is there that may be written over.
 func (u *unit) there() (bool, error) {
 	text, err := os.ReadFile(u.file)
@@ -336,6 +345,7 @@ func (u *unit) there() (bool, error) {
 		return false, nil
 	case err != nil:
 		return false, err
+	case u.as == asPM2 && strings.Contains(string(text), "Description=PM2 process manager"): // PM2's own
 	case !strings.HasPrefix(string(text), unitMark):
 		return false, failed("--service-name gives another name", "%s was not written by nekoctl startup", u.file)
 	}
@@ -374,12 +384,12 @@ func (c *cli) needSystemd(u *unit) error {
 	if info, err := os.Lstat(filepath.Join(c.machine.root, "/run/systemd/system")); err == nil && info.IsDir() {
 		return nil
 	}
-	return failed("where there is cron: crontab -e, and a line \"@reboot NEKO_HOME="+string(u.home)+" "+u.program+" resurrect\"; in a container: nekoctl start --no-daemon",
+	return failed("where there is cron: crontab -e, and a line \"@reboot "+u.as.variable+"="+string(u.home)+" "+u.program+" resurrect\"; in a container: nekoctl start --no-daemon",
 		"this machine was not booted by systemd")
 }
 
 // carryOutSteps runs commands, and says each.
-func (c *cli) carryOutSteps(ctx context.Context, i installation, silent bool) error {
+func (c *cli) carryOutSteps(ctx context.Context, u *unit, i installation, silent bool) error {
 	for _, step := range i.Steps {
 		words := strings.Fields(step)
 		var out string
@@ -392,7 +402,7 @@ func (c *cli) carryOutSteps(ctx context.Context, i installation, silent bool) er
 		if err != nil {
 			e := &control.Error{Message: step + ": " + err.Error(), Hint: "systemctl status says more"}
 			if words[1] == "--user" {
-				e.Hint = "a user's service manager takes a login of its own (ssh, not su); or as root: nekoctl startup -u NAME"
+				e.Hint = "a user's service manager takes a login of its own (ssh, not su); or as root: " + u.as.command + " startup -u NAME"
 			}
 			if out != "" {
 				e.Output = strings.Split(out, "\n")

@@ -197,7 +197,7 @@ func TestUnitOfStartupIsOneThatSystemdUnderstands(t *testing.T) {
 	}
 	for _, system := range []bool{true, false} {
 		dir := filepath.Join(t.TempDir(), `a folder of 100 %`)
-		u := &unit{name: "neko-x.service", user: "root", system: system, home: `/var/lib/it's "100 %" \\ neko`, program: filepath.Join(dir, "nekoctl")}
+		u := &unit{as: asNeko, name: "neko-x.service", user: "root", system: system, home: `/var/lib/it's "100 %" \\ neko`, program: filepath.Join(dir, "nekoctl")}
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ Usage:
 
 A FILE, a neko.yaml or PM2's ecosystem.config.js, stands for the apps that it
 names.
+"nekoctl help targets" has what else there is.
 
 Examples:
     $ nekoctl stop web
@@ -30,7 +31,10 @@ were started with. Apps that are stopped or errored are started. What is served
 is finished, but nobody answers in between: see reload.
 
 Usage:
-    nekoctl restart NAME | ID | all ...
+    nekoctl restart NAME | ID | all ... [--parallel N]
+
+Options:
+    --parallel N  so many processes of an app at a time; all, if not given
 
 Examples:
     $ nekoctl restart web
@@ -43,7 +47,7 @@ new process does not become ready, the old ones stay, and reload fails. Programs
 that bind a port themselves, which one process can, are restarted instead.
 
 Usage:
-    nekoctl reload NAME | ID | all ...
+    nekoctl reload [OPTIONS] NAME | ID | all ...
     nekoctl reload [OPTIONS] FILE
 
 With a FILE, a neko.yaml or PM2's ecosystem.config.js, it is read anew: its apps
@@ -51,8 +55,12 @@ get the settings that it has now, and apps that did not run are started. Apps
 that the file no longer has go on.
 
 Options:
+        --parallel N     once the first new process of an app has proved itself, so
+                         many at a time; 1, or the app's parallel, if not given
         --env NAME       with a file of PM2's: env_NAME is put over env
         --only NAMES     only these apps of the file: web,api
+
+Also: gracefulReload
 
 Examples:
     $ nekoctl reload all
@@ -71,12 +79,25 @@ Examples:
     $ nekoctl delete web
 `
 
+const resetHelp = `Count the restarts of apps from 0 on. The processes go on as they are.
+
+Usage:
+    nekoctl reset NAME | ID | all ...
+
+Examples:
+    $ nekoctl reset all
+`
+
 func (c *cli) stopCommand() *cobra.Command {
 	return c.targetCommand("stop", "stopped", stopHelp, false, nil)
 }
 
+func (c *cli) resetCommand() *cobra.Command {
+	return c.targetCommand("reset", "reset", resetHelp, false, nil)
+}
+
 func (c *cli) restartCommand() *cobra.Command {
-	return c.targetCommand("restart", "restarted", restartHelp, false, func(cmd *cobra.Command, args []string) (bool, error) {
+	cmd := c.targetCommand("restart", "restarted", restartHelp, false, func(cmd *cobra.Command, args []string) (bool, error) {
 		for _, arg := range args {
 			if isSpecFile(arg) {
 				return false, &usageError{"restart takes names of apps, not " + quote(arg), "nekoctl reload " + arg + " reads the file anew"}
@@ -84,6 +105,8 @@ func (c *cli) restartCommand() *cobra.Command {
 		}
 		return false, nil
 	})
+	cmd.Flags().Int(parallelFlag, 0, "")
+	return cmd
 }
 
 func (c *cli) deleteCommand() *cobra.Command {
@@ -104,12 +127,16 @@ func (c *cli) reloadCommand() *cobra.Command {
 			if err != nil {
 				return false, err
 			}
+			parallel, err := parallelOf(cmd)
+			if err != nil {
+				return false, err
+			}
 			client, err := c.client()
 			if err != nil {
 				return false, err
 			}
 			_, err = c.carryOut("reloaded", func(step func(control.Progress)) (control.Done, error) {
-				return client.Start(cmd.Context(), control.StartRequest{Apps: apps, Reload: true}, step)
+				return client.Start(cmd.Context(), control.StartRequest{Apps: apps, Reload: true, Parallel: parallel}, step)
 			})
 			return true, err
 		}
@@ -117,10 +144,26 @@ func (c *cli) reloadCommand() *cobra.Command {
 			return false, misuse("reload", "--env and --only go with a file")
 		}
 		return false, nil
-	})
+	}, "gracefulReload")
 	cmd.Flags().StringVar(&f.env, "env", "", "")
 	cmd.Flags().StringSliceVar(&f.only, "only", nil, "")
+	cmd.Flags().Int(parallelFlag, 0, "")
 	return cmd
+}
+
+const parallelFlag = "parallel"
+
+// parallelOf is how many processes of an app a command may replace at a time; 0: it does
+// not say.
+func parallelOf(cmd *cobra.Command) (int, error) {
+	if flag := cmd.Flags().Lookup(parallelFlag); flag == nil || !flag.Changed {
+		return 0, nil
+	}
+	n, err := cmd.Flags().GetInt(parallelFlag)
+	if err == nil && (n < 1 || n > spec.MaxInstances) {
+		err = misuse(path(cmd), "--parallel: expected a number from 1 to %d, not %d", spec.MaxInstances, n)
+	}
+	return n, err
 }
 
 // targetCommand is a command on apps that run. First may take it over.
@@ -142,6 +185,10 @@ func (c *cli) targetCommand(name, verb, help string, gone bool, first func(*cobr
 					return err
 				}
 			}
+			parallel, err := parallelOf(cmd)
+			if err != nil {
+				return err
+			}
 			client, err := c.client()
 			if err != nil {
 				return err
@@ -151,7 +198,7 @@ func (c *cli) targetCommand(name, verb, help string, gone bool, first func(*cobr
 				return err
 			}
 			done, err := c.carryOut(verb, func(step func(control.Progress)) (control.Done, error) {
-				return client.Command(cmd.Context(), name, control.TargetRequest{Targets: targets}, step)
+				return client.Command(cmd.Context(), name, control.TargetRequest{Targets: targets, Parallel: parallel}, step)
 			})
 			if err == nil && gone && len(done.Processes) == 0 {
 				c.say("deleted %s", strings.Join(targets, ", "))

@@ -18,7 +18,18 @@ type unit struct {
 	system  bool   // else it is one of the user's own service manager
 	home    home.Dir
 	program string
+	as      naming
 }
+
+// naming is how things are called by whoever is called nekoctl, or pm2.
+type naming struct {
+	command, variable, folder, unit string
+}
+
+var (
+	asNeko = naming{"nekoctl", "NEKO_HOME", ".neko", "neko"}
+	asPM2  = naming{"pm2", "PM2_HOME", ".pm2", "pm2"}
+)
 
 // unitMark begins each unit that startup has written, and no other.
 const unitMark = "# Written by nekoctl startup"
@@ -38,7 +49,7 @@ func (u *unit) text() string {
 	if !u.system {
 		edit = "systemctl --user edit " + u.name
 	}
-	fmt.Fprintf(&b, "%s; nekoctl unstartup removes it, and\n# startup writes it anew. Changes of your own: %s\n\n", unitMark, edit)
+	fmt.Fprintf(&b, "%s; %s unstartup removes it, and\n# startup writes it anew. Changes of your own: %s\n\n", unitMark, u.as.command, edit)
 	line("[Unit]\nDescription", "neko process supervisor of "+strings.ReplaceAll(u.user, "%", "%%"))
 	for key, value := range assignments("[Unit]") {
 		// A user's manager knows nothing of the network.
@@ -50,7 +61,7 @@ func (u *unit) text() string {
 	if u.system {
 		line("User", u.user)
 	}
-	line("Environment", unitWord("NEKO_HOME="+string(u.home)))
+	line("Environment", unitWord(u.as.variable+"="+string(u.home)))
 	line("ExecStart", unitWord(u.program)+" resurrect --no-daemon")
 	line("ExecReload", unitWord(u.program)+" reload all")
 	b.WriteString("# Each app has bounds of its own: listen_timeout, drain_timeout, kill_timeout. A\n# task that others wait for may take its time.\n")

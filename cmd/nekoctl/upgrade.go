@@ -18,6 +18,8 @@ what it is. Commands that are under way end first.
 Usage:
     nekoctl upgrade [PROGRAM]
 
+Also: update
+
 The program is asked for its version before anything is done. If its master does
 not live for a second, the present one goes on, and upgrade fails.
 
@@ -32,8 +34,9 @@ Examples:
 
 func (c *cli) upgradeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:  "upgrade",
-		Long: upgradeHelp,
+		Use:     "upgrade",
+		Aliases: []string{"update"},
+		Long:    upgradeHelp,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return misuse("upgrade", "upgrade takes one program, and here is also %s", quote(args[1]))

@@ -26,7 +26,7 @@ const (
 func Defaults() spec.App {
 	app := spec.Defaults()
 	app.StopSignal = "SIGINT"
-	app.KillTimeout = spec.Duration(pm2KillTimeout)
+	app.KillTimeout, app.DrainConnections = spec.Duration(pm2KillTimeout), true
 	app.ListenTimeout = spec.Duration(pm2ListenTimeout)
 	app.MinUptime = spec.Duration(pm2MinUptime)
 	app.MaxRestarts, app.RestartWindow = givingUp(pm2MaxRestarts, app.MinUptime)
@@ -268,6 +268,7 @@ func (b *builder) command() {
 		drop         func()
 	}{
 		{"interpreter_args", "node_args are not used, for no interpreter runs it", func() { b.run.InterpreterArgs = nil }},
+		{"exec_mode", "cluster mode is for programs of Node's; it runs in fork mode", func() { b.run.ExecMode = "" }},
 		{"shutdown_with_message", "shutdown_with_message is not used, for only a program of Node's gets messages", func() { b.app.ShutdownWithMessage = false }},
 	} {
 		if e, ok := errors.AsType[*spec.Error](err); ok && e.Key == tolerated.key {
@@ -281,9 +282,6 @@ func (b *builder) command() {
 		return
 	}
 	b.app = resolved
-	if b.o.PM2 && b.app.Node == spec.NodeNone { // nothing tells when it has served what it serves
-		b.app.DrainTimeout = 0
-	}
 	b.app.Complete(b.base)
 	errs, _ := errors.AsType[spec.Errors](b.check())
 	for _, e := range errs {

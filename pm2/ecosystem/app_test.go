@@ -68,7 +68,7 @@ func TestPM2sDefaultsHoldForWhoCallsPM2(t *testing.T) {
 	app := one(t, "script: './app.js'", o)
 	want := spec.Defaults()
 	want.Name, want.Title, want.Command, want.Cwd, want.Node = "app", "app", []string{"node", o.Cwd + "/app.js"}, o.Cwd, spec.NodeFork
-	want.StopSignal = "SIGINT"
+	want.StopSignal, want.DrainConnections = "SIGINT", true
 	want.KillTimeout, want.ListenTimeout = spec.Duration(1600*time.Millisecond), spec.Duration(3*time.Second)
 	want.MaxRestarts, want.MinUptime, want.RestartWindow = 15, spec.Duration(time.Second), spec.Duration(16*time.Second) // the 16th end counts
 	want.Backoff, want.LogRotate = spec.Backoff{}, spec.Rotate{}
@@ -171,6 +171,7 @@ func TestWhatBecomesOfKeys(t *testing.T) {
 		{script + "instances: 1", func(a spec.App) any { return []any{a.Instances, a.Node} }, []any{1, spec.NodeCluster}},
 		{script + "instances: 2, exec_mode: 'fork_mode'", func(a spec.App) any { return a.Node }, spec.NodeFork},
 		{script + "instances: 2, execute_command: true", func(a spec.App) any { return a.Node }, spec.NodeFork},
+		{"script: 'w.py', exec_mode: 'cluster'", func(a spec.App) any { return a.Node }, spec.NodeNone},
 		{"script: 'w.py', instances: 2", func(a spec.App) any { return []any{a.Instances, a.Node} }, []any{2, spec.NodeNone}},
 
 		{script + "max_memory_restart: '200M'", func(a spec.App) any { return a.MaxMemory }, spec.Size(200 << 20)},
@@ -293,7 +294,6 @@ pm2.json:5:21: exec_mode: expected cluster or fork, not "clustre"`,
 		"{script: 'app.js', interpreter: 'gone'}":         `pm2.json:1:20: exec_interpreter: there is no program "gone" on PATH | install gone, or check PATH`,
 		"{script: 'app.js', cron: 'daily at 3'}":          `pm2.json:1:20: cron_restart: expected a cron expression, not "daily at 3" | minute, hour, day of the month, month, day of the week: "0 3 * * *" is every night at three`,
 		"{script: 'app.js', stop_exit_codes: ['x', 300]}": `pm2.json:1:20: stop_exit_codes: expected exit codes, not "x"` + "\n" + `pm2.json:1:20: stop_exit_codes: expected a number from 0 to 255, not "300"`,
-		"{script: 'w.py', exec_mode: 'cluster'}":          "pm2.json:1:18: exec_mode: cluster mode is for programs of Node's, and python3 is none | a program of another make shares the sockets that listen gives it",
 		"{script: 'app.js', log: '/proc/gone/x.log'}":     "pm2.json:1:20: log_file: its folder cannot be made: mkdir /proc/gone: no such file or directory",
 		"{script: 'app.js', uid: 'no-such-user'}":         `pm2.json:1:20: uid: there is no user "no-such-user"`,
 		"{script: 'app.js', kill_timeout: -1}":            `pm2.json:1:20: kill_timeout: expected a time from 0 to 24h, not "-1ms"`,
@@ -302,6 +302,15 @@ pm2.json:5:21: exec_mode: expected cluster or fork, not "clustre"`,
 		if got := problems(err); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", text, got, want)
 		}
+	}
+}
+
+func TestFilesAreInTheFoldersOfTheCaller(t *testing.T) {
+	o := site(t)
+	o.Logs, o.PIDs = "/l", "/p"
+	app := one(t, "script: './app.js', log_file: true", o)
+	if got := app.OutFile + app.ErrorFile + app.AllFile + app.PIDFile; got != "/l/app-out.log/l/app-error.log/l/app.log/p/app.pid" {
+		t.Error(got)
 	}
 }
 

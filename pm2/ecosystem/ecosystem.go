@@ -18,6 +18,8 @@ type Options struct {
 	// Cwd is the folder of the caller, absolute: what is relative is so to it. Home is
 	// $PM2_HOME or $NEKO_HOME, where logs and pids are by default.
 	Cwd, Home string
+	// Logs and PIDs are the folders of logs and pids; "": those of Home.
+	Logs, PIDs string
 	// Environ is the environment of the caller, as os.Environ gives it.
 	Environ []string
 	// Env is the NAME of --env: env_NAME is put over env.

@@ -124,6 +124,21 @@ func evaluateBy(ctx context.Context, program []string, name, path string, o Opti
 	return answered(name, path, answer, complaints.String(), ended)
 }
 
+// evaluateExpression has a runtime evaluate a text that is an expression of
+// JavaScript's.
+func evaluateExpression(ctx context.Context, name string, data []byte, o Options) (*tree, error) {
+	file, err := os.CreateTemp("", "ecosystem-*.cjs")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(file.Name())
+	_, err = fmt.Fprintf(file, "module.exports = (%s\n)\n", data)
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	return evaluate(ctx, name, file.Name(), data, o)
+}
+
 // findRuntimes are the runtimes on the caller's PATH, with their first arguments.
 func findRuntimes(environ []string) (programs [][]string) {
 	path := ""

@@ -58,8 +58,11 @@ func parse(ctx context.Context, name, path string, data []byte, o Options) ([]*C
 	)
 	if f := formatOf(name); f == formatProgram && path != "" {
 		t, err = evaluate(ctx, name, path, data, o)
-	} else {
-		t, err = read(name, data, f)
+	} else if t, err = read(name, data, f); err != nil && o.PM2 && (f == formatJSON || f == formatNone) {
+		// PM2 evaluates such a file as an expression, and some are more than JSON.
+		if evaluated, bad := evaluateExpression(ctx, name, data, o); bad == nil {
+			t, err = evaluated, nil
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -32,16 +32,23 @@ func (b *builder) logs() {
 		if !b.o.PM2 {
 			return ""
 		}
-		return filepath.Join(b.o.Home, folder, file)
+		return filepath.Join(folder, file)
+	}
+	logs, pids := b.o.Logs, b.o.PIDs
+	if logs == "" {
+		logs = filepath.Join(b.o.Home, "logs")
+	}
+	if pids == "" {
+		pids = filepath.Join(b.o.Home, "pids")
 	}
 	if b.v.Get("log_file") == true {
-		app.AllFile = filepath.Join(b.o.Home, "logs", name+".log")
+		app.AllFile = filepath.Join(logs, name+".log")
 	} else if file, ok := b.v.Get("log_file").(string); ok {
 		app.AllFile = b.logFile("log_file", file, "")
 	}
-	app.OutFile = b.logFile("out_file", b.text("out_file"), byDefault("logs", name+"-out.log"))
-	app.ErrorFile = b.logFile("error_file", b.text("error_file"), byDefault("logs", name+"-error.log"))
-	app.PIDFile = b.logFile("pid_file", b.text("pid_file"), byDefault("pids", name+".pid"))
+	app.OutFile = b.logFile("out_file", b.text("out_file"), byDefault(logs, name+"-out.log"))
+	app.ErrorFile = b.logFile("error_file", b.text("error_file"), byDefault(logs, name+"-error.log"))
+	app.PIDFile = b.logFile("pid_file", b.text("pid_file"), byDefault(pids, name+".pid"))
 	b.all, b.out, b.err = app.AllFile, app.OutFile, app.ErrorFile
 	if b.bool("disable_logs") {
 		app.OutFile, app.ErrorFile, app.AllFile = os.DevNull, os.DevNull, ""

@@ -93,6 +93,7 @@ type AppDetail struct {
 	Name      string         `json:"name"`
 	Spec      spec.App       `json:"spec"`          // values of Env that look secret are hidden
 	URL       string         `json:"url,omitempty"` // of Spec.URLPath
+	UniqueID  string         `json:"unique_id"`     // of all its processes, as PM2 has one for those that were started together
 	Processes []ProcessExtra `json:"processes"`
 }
 
@@ -100,9 +101,9 @@ type AppDetail struct {
 type ProcessExtra struct {
 	Process
 	Status     string    `json:"status,omitempty"`    // the last STATUS= it sent
-	CreatedAt  time.Time `json:"created_at,omitzero"` // the slot
+	CreatedAt  time.Time `json:"created_at,omitzero"` // the slot, or when a command last started it anew
 	Unstable   int       `json:"unstable_restarts"`   // in a row, up to now
-	ExitCode   int       `json:"exit_code"`           // of the last process that has ended by itself
+	ExitCode   int       `json:"exit_code"`           // of the last process that has ended without a successor; 0 after a signal
 	PIDFile    string    `json:"pid_file,omitempty"`
 	AllLog     string    `json:"all_log,omitempty"` // of both outputs
 	StartedAt  time.Time `json:"started_at,omitzero"`
@@ -168,6 +169,8 @@ type TargetRequest struct {
 	// Parallel is how many processes of an app are replaced at a time by a reload;
 	// 0: as many as the spec says.
 	Parallel int `json:"parallel,omitempty"`
+	// Unwatch has a stop end the watching of files for good, as PM2's does.
+	Unwatch bool `json:"unwatch,omitempty"`
 }
 
 // SignalRequest sends a signal ("SIGUSR2", or a number) to the processes that serve.

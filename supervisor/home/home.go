@@ -26,6 +26,17 @@ func (d Dir) State() string   { return filepath.Join(string(d), "state.json") } 
 func (d Dir) Dump() string    { return filepath.Join(string(d), "dump.json") }   // what `nekoctl save` has kept
 func (d Dir) Logs() string    { return filepath.Join(string(d), "logs") }        // the workers'
 
+// RemovePID removes the file of the pid, and if it is a link what it leads to.
+func (d Dir) RemovePID() error {
+	target, err := filepath.EvalSymlinks(d.PID())
+	if err == nil && target != d.PID() {
+		err = os.Remove(target)
+	} else {
+		err = nil
+	}
+	return errors.Join(err, os.Remove(d.PID()))
+}
+
 // OutLog and ErrLog are the files that a slot's processes print to, or, for slot
 // -1, those of all slots of an app.
 func (d Dir) OutLog(app string, slot int) string { return d.log(app+"-out", slot) }

@@ -128,7 +128,7 @@ func (k *keeper) keep(h home.Dir) int {
 	k.watchdog = watchdogInterval()
 	k.looks = time.NewTicker(k.lookEvery())
 	defer k.looks.Stop()
-	defer os.Remove(h.PID())
+	defer h.RemovePID()
 	if err := writePID(h); err != nil {
 		if !k.served {
 			return k.fail(err.Error())

@@ -206,6 +206,23 @@ func (f *File) write(p *Pump, pipe int, text []byte, n int) (int, error) {
 	return f.lose(pipe, n, err)
 }
 
+// add writes text that p moves to its own file as well.
+func (f *File) add(p *Pump, text []byte) {
+	f.enter(p)
+	defer f.mu.Unlock()
+	err := f.ready()
+	if err == nil {
+		f.turnOver()
+		before := f.offset
+		if err = f.append(text); err == nil {
+			f.index.note(before, time.Now())
+			f.left(p)
+			return
+		}
+	}
+	f.regret(len(text), bytes.Count(text, []byte("\n")), err)
+}
+
 // ready opens the file and confesses what is missing in it.
 func (f *File) ready() error {
 	if err := f.open(); err != nil {
@@ -236,12 +253,20 @@ func (f *File) lose(pipe, n int, err error) (int, error) {
 		return waste(pipe, n)
 	}
 	lost, lines, discardErr := discard(pipe, n)
+	f.regret(lost, lines, err)
+	return lost, discardErr
+}
+
+// regret counts what could not be written.
+func (f *File) regret(lost, lines int, err error) {
+	if f.optional.Load() {
+		return
+	}
 	if f.Lost().Reason != err.Error() {
 		fmt.Fprintf(os.Stderr, "neko: log %s: %v; output is being lost\n", f.Path, err)
 	}
 	f.miss(Loss{int64(lost), int64(lines), err.Error()})
 	f.ended() // with a line that is half in the file nobody goes on: what is missing is told there
-	return lost, discardErr
 }
 
 // confess writes into the log how much of it is missing.

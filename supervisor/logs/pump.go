@@ -34,6 +34,7 @@ type Pump struct {
 	pipe    int
 	inode   uint64 // of the pipe
 	file    *File
+	all     *File    // where lines go as well, or nil
 	form    *Form    // how lines are rewritten; nil: not at all
 	console *Console // where they go as well, or nil
 	merged  bool
@@ -51,12 +52,13 @@ type Pump struct {
 	partial  int           // bytes at its head that are no whole line yet
 	lookedAt time.Time     // when that was seen
 	seen     int           // bytes at its head that the sink has had already
-	shown    int           // and the console
+	shown    int           // and the console and the other file
 }
 
 // Options are what may happen to lines on their way.
 type Options struct {
 	Form    *Form     // nil: they stay as they are
+	All     *File     // lines go there as well, as they are in the file; nil: nowhere
 	Console *Console  // lines are shown there as well; nil: nowhere
 	Merged  bool      // others will write to the same file all the time
 	Sink    io.Writer // gets a copy of all that comes, as it comes; may be nil
@@ -77,15 +79,25 @@ func Start(pipe int, file *File, o Options) (*Pump, error) {
 	}
 	p := &Pump{
 		pipe: pipe, inode: s.Ino, file: file, poller: poller,
-		form: o.Form, console: o.Console, merged: o.Merged, done: make(chan struct{}),
+		all: o.All, form: o.Form, console: o.Console, merged: o.Merged, done: make(chan struct{}),
 	}
 	p.Copy(o.Sink)
-	file.mu.Lock()
-	file.form = o.Form
-	file.mu.Unlock()
-	file.pumps.Add(1)
+	for _, f := range p.files() {
+		f.mu.Lock()
+		f.form = o.Form
+		f.mu.Unlock()
+		f.pumps.Add(1)
+	}
 	p.rest()
 	return p, nil
+}
+
+// files are where it moves to.
+func (p *Pump) files() []*File {
+	if p.all == nil {
+		return []*File{p.file}
+	}
+	return []*File{p.file, p.all}
 }
 
 // Pipe makes a pipe for a worker's output. The read end does not block.
@@ -192,7 +204,9 @@ func (p *Pump) end() {
 	unix.Close(p.pipe)
 	p.closed = true
 	p.mu.Unlock()
-	p.file.leave(p)
+	for _, f := range p.files() {
+		f.leave(p)
+	}
 	close(p.done)
 	p.mu.Lock()
 	then := p.then
@@ -255,7 +269,7 @@ func (p *Pump) step(pipe int) (n int, err error) {
 // whole says that only whole lines may leave the pipe: they are rewritten, or
 // shown, or others write to the same file.
 func (p *Pump) whole() bool {
-	return p.form != nil || p.console != nil || p.merged && !p.file.null || p.file.pumps.Load() > 1 && !p.file.null
+	return p.form != nil || p.console != nil || p.all != nil || p.merged && !p.file.null || p.file.pumps.Load() > 1 && !p.file.null
 }
 
 // grow makes the pipe a large one. Over the user's limit the kernel keeps the
@@ -281,6 +295,11 @@ func (p *Pump) stepLines(pipe int) (int, error) {
 	}
 	if len(g.shown) > 0 {
 		p.console.write(g.shown)
+	}
+	if len(g.all) > 0 {
+		p.all.add(p, g.all)
+	}
+	if p.console != nil || p.all != nil {
 		p.shown = g.n
 	}
 	if g.text != nil && !g.begins {
@@ -317,6 +336,7 @@ func (p *Pump) tooEarly(pipe int) bool {
 type glance struct {
 	n      int
 	shown  []byte // what the console gets
+	all    []byte // what the other file gets
 	text   []byte // what they become in the file; nil: they stay as they are
 	begins bool   // text is only put before them, at the beginning of a long line
 	claims bool   // they are the beginning of a line that goes on
@@ -338,6 +358,7 @@ func (p *Pump) look(pipe int) (g glance, err error) {
 			g.n = len(text)
 		}
 		p.show(&g, text, now)
+		p.double(&g, text, now)
 		return g, nil
 	}
 	g.n = bytes.LastIndexByte(text, '\n') + 1
@@ -363,7 +384,23 @@ func (p *Pump) look(pipe int) (g glance, err error) {
 	default:
 		g.text, g.begins = p.form.date(nil, now), true
 	}
+	p.double(&g, text, now)
 	return g, nil
+}
+
+// double makes ready what the other file has not had.
+func (p *Pump) double(g *glance, text []byte, now time.Time) {
+	switch {
+	case p.all == nil || g.n <= p.shown:
+	case g.text == nil, p.shown > 0 && g.begins:
+		g.all = bytes.Clone(text[p.shown:g.n])
+	case g.begins:
+		g.all = append(bytes.Clone(g.text), text[:g.n]...)
+	case p.shown > 0:
+		g.all = p.form.lines(nil, text[p.shown:g.n], now)
+	default:
+		g.all = g.text
+	}
 }
 
 // unfinished is about the beginning of a line: it is EAGAIN until its end is in

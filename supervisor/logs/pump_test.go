@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -290,4 +291,104 @@ func TestAllPumpsAreDoneWhenTheLastPipeIsAtItsEnd(t *testing.T) {
 	again := make(chan struct{})
 	AllDone(pumps, func() { close(again) }) // though they are already
 	<-again
+}
+
+// Both outputs of a process go to a file more, whatever becomes of lines on the way.
+func TestLinesGoToAnotherFileAsWell(t *testing.T) {
+	long := strings.Repeat("long ", 300_000) + "line\n"
+	for name, c := range map[string]struct {
+		form   *Form
+		null   bool
+		prints []string
+		want   string
+	}{
+		"as they are":     {prints: []string{"one\ntw", "o\n", "end"}, want: "one\ntwo\nend"},
+		"of nothing kept": {null: true, prints: []string{"one\ntw", "o\n"}, want: "one\ntwo\n"},
+		"long":            {prints: []string{"short\n", long, "short\n"}, want: "short\n" + long + "short\n"},
+		"rewritten":       {form: &Form{Date: ParseDate("[at]")}, prints: []string{"one\ntwo\n"}, want: "at: one\nat: two\n"},
+		"long, rewritten": {form: &Form{Date: ParseDate("[at]")}, prints: []string{long, "short\n"}, want: "at: " + long + "at: short\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "own.log")
+			if c.null {
+				path = os.DevNull
+			}
+			all := NewFile(filepath.Join(dir, "all.log"))
+			read, write, err := Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			own := NewFile(path)
+			p, err := Start(read, own, Options{Form: c.form, All: all})
+			if err != nil {
+				t.Fatal(err)
+			}
+			out := os.NewFile(uintptr(write), "out")
+			for _, text := range c.prints {
+				if _, err := out.WriteString(text); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out.Close()
+			<-p.Done()
+			text, err := os.ReadFile(all.Path)
+			if err != nil || string(text) != c.want {
+				t.Errorf("got %.80q… (%d bytes), want %.80q… (%d): %v", text, len(text), c.want, len(c.want), err)
+			}
+			if !c.null {
+				if text, err := os.ReadFile(path); err != nil || string(text) != c.want {
+					t.Errorf("its own has %.80q… (%d bytes): %v", text, len(text), err)
+				}
+			}
+		})
+	}
+}
+
+func TestTwoOutputsDoNotMixInTheirFile(t *testing.T) {
+	dir := t.TempDir()
+	all := NewFile(filepath.Join(dir, "all.log"))
+	var outs []*os.File
+	var pumps []*Pump
+	for _, name := range []string{"out.log", "err.log"} {
+		read, write, err := Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := Start(read, NewFile(filepath.Join(dir, name)), Options{All: all})
+		if err != nil {
+			t.Fatal(err)
+		}
+		outs, pumps = append(outs, os.NewFile(uintptr(write), name)), append(pumps, p)
+	}
+	var printing sync.WaitGroup
+	for _, out := range outs {
+		printing.Go(func() {
+			defer out.Close()
+			for i := range 2000 {
+				fmt.Fprintf(out, "%s %d ", out.Name(), i)
+				fmt.Fprintf(out, "%s\n", strings.Repeat("x", i))
+			}
+		})
+	}
+	printing.Wait()
+	for _, p := range pumps {
+		<-p.Done()
+	}
+	text, err := os.ReadFile(all.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		name, _, _ := strings.Cut(line, " ")
+		i := next[name]
+		if line != fmt.Sprintf("%s %d %s\n", name, i, strings.Repeat("x", i)) {
+			t.Fatalf("%.100q follows line %d of %s", line, i, name)
+		}
+		next[name]++
+	}
+	if next["out.log"] != 2000 || next["err.log"] != 2000 {
+		t.Errorf("%v", next)
+	}
 }

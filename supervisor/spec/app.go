@@ -86,6 +86,10 @@ type App struct {
 	ShutdownDelay Duration `json:"shutdown_delay"`
 	// StopSignal tells a process to finish, "SIGTERM" say.
 	StopSignal string `json:"stop_signal"`
+	// DrainConnections says that a process which was told to finish, and has no
+	// connection left that it has accepted, has nothing to finish any more: KillTimeout
+	// counts from then on. Else it has DrainTimeout in any case, for whatever it does.
+	DrainConnections bool `json:"drain_connections,omitempty"`
 	// Treekill says that with a process all that it has started is ended, that has
 	// not left its process group.
 	Treekill bool `json:"treekill"`
@@ -121,6 +125,9 @@ type App struct {
 	IgnoreWatch []string `json:"ignore_watch"`
 	WatchDelay  Duration `json:"watch_delay"`
 
+	// Parallel is how many processes a reload replaces at a time, once the first
+	// successor has proved itself.
+	Parallel int `json:"parallel"`
 	// Spare is how many more processes of each slot have started and wait to take
 	// over when the one that serves crashes: 0 or 1.
 	Spare int `json:"spare,omitempty"`
@@ -188,6 +195,22 @@ type App struct {
 
 // DefaultNamespace is where apps are that name none.
 const DefaultNamespace = "default"
+
+// ShownName is the name that people see and give.
+func (a *App) ShownName() string {
+	if a.Title != "" {
+		return a.Title
+	}
+	return a.Name
+}
+
+// NamespaceName is Namespace, or the default.
+func (a *App) NamespaceName() string {
+	if a.Namespace != "" {
+		return a.Namespace
+	}
+	return DefaultNamespace
+}
 
 // NodeMode is how a program of Node's is run.
 type NodeMode string
@@ -300,9 +323,10 @@ func Defaults() App {
 		KillTimeout:   Duration(2 * time.Second),
 		StopSignal:    "SIGTERM",
 		Treekill:      true,
-		InstanceVar:   "NODE_APP_INSTANCE",
+		InstanceVar:   DefaultInstanceVar,
 		Autostart:     true,
 		Autorestart:   true,
+		Parallel:      1,
 		MinUptime:     Duration(time.Second),
 		MaxRestarts:   10,
 		RestartWindow: Duration(time.Minute),

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,7 @@ const (
 	MaxInstances = 1024
 	MaxListeners = 32
 	MaxName      = 64
+	MaxTitle     = 255
 	MaxDuration  = Duration(24 * time.Hour)
 )
 
@@ -151,6 +153,11 @@ func (a *App) checkValues() (errs Errors) {
 	if a.Name != "" || len(errs) == 0 {
 		add("name", checkName(a.Name))
 	}
+	for _, text := range []struct{ key, value string }{{"title", a.Title}, {"namespace", a.Namespace}} {
+		if len(text.value) > MaxTitle || strings.ContainsFunc(text.value, unicode.IsControl) {
+			add(text.key, &Error{Message: expected(fmt.Sprintf("a line of at most %d bytes", MaxTitle), text.value)})
+		}
+	}
 	for _, arg := range a.Command {
 		if strings.ContainsRune(arg, 0) {
 			add("command", &Error{Message: "there is a NUL byte in the command"})
@@ -193,6 +200,14 @@ func (a *App) checkValues() (errs Errors) {
 	if a.Spare < 0 || a.Spare > 1 {
 		add("spare", &Error{Message: expected("0 or 1", strconv.Itoa(a.Spare))})
 	}
+	if a.Parallel < 1 || a.Parallel > MaxInstances {
+		add("parallel", &Error{Message: expected(fmt.Sprintf("a number from 1 to %d", MaxInstances), strconv.Itoa(a.Parallel))})
+	}
+	add("instance_var", checkNumberVar(a.InstanceVar))
+	if a.IncrementVar != "" {
+		add("increment_var", checkNumberVar(a.IncrementVar))
+	}
+	add("pm2", a.checkPM2())
 	for _, probe := range []struct {
 		key string
 		*Probe

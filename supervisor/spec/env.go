@@ -24,8 +24,24 @@ func ForgetUser(env map[string]string) {
 // (docs/worker-contract.md); a value from elsewhere would be a lie.
 var Contract = []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
 	"NEKO_APP", "NEKO_SLOT", "NEKO_SPARE_FD", "NEKO_INSTANCES", "NEKO_RUN_DIR", "NEKO_METRICS_SOCKET", "NEKO_DRAIN_TIMEOUT",
-	"NEKO_PROBE", "NEKO_PID", "NODE_APP_INSTANCE", "INSTANCE_ID",
+	"NEKO_PROBE", "NEKO_PID", DefaultInstanceVar, "INSTANCE_ID",
 	"NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "NODE_UNIQUE_ID"}
+
+// DefaultInstanceVar is the variable with the number of a slot that PM2's programs
+// know.
+const DefaultInstanceVar = "NODE_APP_INSTANCE"
+
+// checkNumberVar says what is wrong with a variable that is to tell a process a number.
+func checkNumberVar(name string) *Error {
+	if name == DefaultInstanceVar || name == "INSTANCE_ID" { // the number of the slot both, and the second leaves the first to others, as to node-config
+		return nil
+	}
+	err := checkSetting(name, "0")
+	if err != nil {
+		err.Message = strings.ReplaceAll(err.Message, "is set by neko itself, for each process", "is set by neko itself, and cannot be another variable")
+	}
+	return err
+}
 
 // Inherit is the environment that an app gets from the one nekoctl runs in.
 func Inherit(environ []string) map[string]string {

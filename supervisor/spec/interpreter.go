@@ -77,7 +77,9 @@ func (r *resolver) byItself(words []string) *Error {
 	case ending == ".py" && len(bang) == 1 && strings.HasPrefix(bang[0], "python") && r.python() != "": // env python3
 		return r.byEnding(file, args)
 	case len(bang) > 0 && unix.Faccessat(unix.AT_FDCWD, file, unix.X_OK, unix.AT_EACCESS) != nil:
-		if program := r.program(bang[0]); !isFile(program) {
+		if program := r.program(bang[0]); !isFile(program) && interpreters[ending] != nil {
+			return r.byEnding(file, args) // what it names is called otherwise here
+		} else if !isFile(program) {
 			return &Error{Key: r.key(), Message: fmt.Sprintf("%s: its first line names %s, and there is no such program", file, clip(bang[0]))}
 		}
 		return r.runBy(bang, file, args)

@@ -34,7 +34,9 @@ func (p *parser) logRotate(d *draft, v *yaml.Node) {
 const minLogSize = 4 << 10
 
 func (a *App) checkLogs(add func(key string, err *Error)) {
-	for _, f := range []struct{ key, path string }{{"out_file", a.OutFile}, {"error_file", a.ErrorFile}} {
+	for _, f := range []struct{ key, path string }{
+		{"out_file", a.OutFile}, {"error_file", a.ErrorFile}, {"log_file", a.AllFile}, {"pid_file", a.PIDFile},
+	} {
 		if f.path != "" && !filepath.IsAbs(f.path) || strings.ContainsRune(f.path, 0) {
 			add(f.key, &Error{Message: expected("an absolute path", f.path)})
 		}
@@ -54,19 +56,4 @@ func (a *App) checkLogs(add func(key string, err *Error)) {
 	case r.Every < 0 || r.Every > 0 && r.Every.D().Seconds() < 1:
 		add("log_rotate", &Error{Message: "every: " + expected("a time from 1s", r.Every.D().String())})
 	}
-}
-
-// LogFile is where what a slot's processes print to standard output goes, or to
-// standard error; "": where the home has it. A file that is not for all slots has
-// the slot in its name, from the second on: app.log, app-1.log.
-func (a *App) LogFile(errors bool, slot int) string {
-	file := a.OutFile
-	if errors {
-		file = a.ErrorFile
-	}
-	if file == "" || file == "/dev/null" || a.MergeLogs || slot == 0 {
-		return file
-	}
-	ext := filepath.Ext(file)
-	return fmt.Sprintf("%s-%d%s", strings.TrimSuffix(file, ext), slot, ext)
 }

@@ -100,8 +100,8 @@ func TestEachSlotHasALogFileOfItsOwn(t *testing.T) {
 	for _, x := range []struct {
 		got, want string
 	}{
-		{a.LogFile(false, 0), "/srv/out.log"}, {a.LogFile(false, 12), "/srv/out-12.log"}, {a.LogFile(true, 3), "/dev/null"},
-		{merged.LogFile(false, 7), "/srv/out.log"}, {merged.LogFile(true, 7), ""},
+		{a.LogFile(false, 0, 9), "/srv/out.log"}, {a.LogFile(false, 12, 9), "/srv/out-12.log"}, {a.LogFile(true, 3, 9), "/dev/null"},
+		{merged.LogFile(false, 7, 9), "/srv/out.log"}, {merged.LogFile(true, 7, 9), ""},
 	} {
 		if x.got != x.want {
 			t.Errorf("%q, and not %q", x.got, x.want)

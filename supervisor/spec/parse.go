@@ -302,7 +302,7 @@ func (p *parser) app(n *yaml.Node) *draft {
 	if l := d.at["listen"]; l != nil {
 		p.listeners(d, l)
 	}
-	for _, path := range []*string{&d.OutFile, &d.ErrorFile} {
+	for _, path := range []*string{&d.OutFile, &d.ErrorFile, &d.AllFile, &d.PIDFile} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(d.Cwd, *path)
 		}

@@ -62,15 +62,39 @@ func (p *parser) stopSignal(d *draft, v *yaml.Node) {
 	if !p.text(v, "a signal such as SIGINT", &d.StopSignal) {
 		return
 	}
-	name := strings.ToUpper(d.StopSignal)
+	d.StopSignal = signalName(d.StopSignal)
+}
+
+// signalName is the name of a signal that is given with or without SIG, or as a number.
+func signalName(text string) string {
+	name := strings.ToUpper(text)
 	if n, err := strconv.Atoi(name); err == nil && n > 0 {
 		if known := unix.SignalName(unix.Signal(n)); known != "" {
-			name = known
+			return known
 		}
 	} else if !strings.HasPrefix(name, "SIG") {
 		name = "SIG" + name
 	}
-	d.StopSignal = name
+	return name
+}
+
+// ParseSignal reads a signal as people write it.
+func ParseSignal(text string) (syscall.Signal, error) {
+	name := signalName(text)
+	if s := unix.SignalNum(name); s != 0 {
+		return s, nil
+	}
+	var known []string
+	for n := range unix.Signal(64) {
+		if name := unix.SignalName(n); name != "" {
+			known = append(known, name)
+		}
+	}
+	hint := "there are " + strings.ReplaceAll(strings.Join(known, ", "), "SIG", "")
+	if near := Nearest(name, known); near != "" {
+		hint = "did you mean " + near + "?"
+	}
+	return 0, &Error{Message: fmt.Sprintf("there is no signal %q", clip(text)), Hint: hint}
 }
 
 // Signal is StopSignal as the system knows it.

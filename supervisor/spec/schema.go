@@ -55,6 +55,7 @@ func forms() form {
 		"probe":        either(ref("path"), mapping(probeFields(new(Probe)))),
 		"failures":     integer(1, 100),
 		"spare":        integer(0, 1),
+		"parallel":     integer(1, MaxInstances),
 		"condition":    oneOf(Started, Ready, Completed),
 		"dependencies": either(ref("texts"), mapOf(either(ref("condition"), mapping(conditionFields(new(Condition)))))),
 		"log type":     oneOf("raw", "json"),

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nekoctl/neko/supervisor/home"
+)
+
+// pm2Places are the files of PM2's home, each of which a variable can move.
+type pm2Places struct {
+	Home       string
+	Log        string
+	PID        string
+	Dump       string
+	DumpBackup string
+	Conf       string // what `pm2 set` has set
+	Logs       string // of apps
+	PIDs       string // of apps
+	Modules    string
+}
+
+func pm2PlacesOf(getenv func(string) string) (p pm2Places, err error) {
+	dir := getenv("PM2_HOME")
+	if dir == "" {
+		user := getenv("HOME")
+		if user == "" {
+			user = "/etc"
+		}
+		dir = filepath.Join(user, ".pm2")
+	}
+	if p.Home, err = filepath.Abs(dir); err != nil {
+		return p, err
+	}
+	for _, place := range []struct {
+		path           *string
+		name, variable string
+	}{
+		{&p.Log, "pm2.log", "PM2_LOG_FILE_PATH"},
+		{&p.PID, "pm2.pid", "PM2_PID_FILE_PATH"},
+		{&p.Dump, "dump.pm2", "PM2_DUMP_FILE_PATH"},
+		{&p.DumpBackup, "dump.pm2.bak", "PM2_DUMP_BACKUP_FILE_PATH"},
+		{&p.Conf, "module_conf.json", "PM2_MODULE_CONF_FILE"},
+		{&p.Logs, "logs", "PM2_DEFAULT_LOG_PATH"},
+		{&p.PIDs, "pids", "PM2_DEFAULT_PID_PATH"},
+		{&p.Modules, "modules", "PM2_DEFAULT_MODULE_PATH"},
+	} {
+		*place.path = filepath.Join(p.Home, place.name)
+		if moved := getenv(place.variable); moved != "" {
+			if *place.path, err = filepath.Abs(moved); err != nil {
+				return p, err
+			}
+		}
+	}
+	return p, nil
+}
+
+// make makes the home as PM2 has it. The daemon's log and pid have PM2's names; its
+// own names for them are links to those.
+func (p pm2Places) make() error {
+	h := home.Dir(p.Home)
+	if err := h.Create(); err != nil {
+		return err
+	}
+	for _, dir := range []string{p.Logs, p.PIDs, p.Modules} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	for name, text := range map[string]string{p.Conf: "{}", filepath.Join(p.Home, "touch"): strconv.FormatInt(time.Now().UnixMilli(), 10)} {
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteString(text)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return err
+		}
+	}
+	for link, to := range map[string]string{h.Log(): p.Log, h.PID(): p.PID} {
+		if _, err := os.Lstat(link); err == nil {
+			continue // also a file, of who was nekoctl here
+		}
+		if rel, err := filepath.Rel(p.Home, to); err == nil && !strings.HasPrefix(rel, "..") {
+			to = rel
+		}
+		if err := os.Symlink(to, link); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// runningPM2 is the pid of PM2's own daemon if one has this home, 0 if there is
+// none.
+func (p pm2Places) runningPM2() int {
+	text, err := os.ReadFile(p.PID)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 0 {
+		return 0
+	}
+	title, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || !strings.HasPrefix(string(title), "PM2 v") {
+		return 0
+	}
+	return pid
+}

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/user"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nekoctl/neko/pm2/object"
+	"github.com/nekoctl/neko/pm2/shape"
+	"github.com/nekoctl/neko/pm2/show"
+	"github.com/nekoctl/neko/supervisor/control"
+)
+
+// entry is a process as PM2 lists it.
+type entry struct{ *object.Object }
+
+func (e entry) env() *object.Object { o, _ := e.Get("pm2_env").(*object.Object); return o }
+func (e entry) text(key string) string {
+	text, _ := e.env().Get(key).(string)
+	return text
+}
+func (e entry) id() int           { return number(e.Get("pm_id")) }
+func (e entry) pid() int          { return number(e.Get("pid")) }
+func (e entry) name() string      { return e.text("name") }
+func (e entry) namespace() string { return e.text("namespace") }
+func (e entry) status() string    { return e.text("status") }
+
+// isNamed says that a target means the process: by its name, or by its script.
+func (e entry) isNamed(target string) bool {
+	return e.name() == target || e.text("pm_exec_path") == pathOf(target)
+}
+
+func number(value any) int {
+	switch n := value.(type) {
+	case int:
+		return n
+	case int64:
+		return int(n)
+	case float64:
+		return int(n)
+	case json.Number:
+		i, _ := n.Int64()
+		return int(i)
+	}
+	return 0
+}
+
+// processes are all, as PM2 lists them, and the apps that they are of.
+func (f *face) processes(ctx context.Context) ([]entry, []control.AppDetail, error) {
+	apps, err := f.client.Apps(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var list []entry
+	for _, o := range shape.List(apps, f.context()) {
+		list = append(list, entry{o})
+	}
+	return list, apps, nil
+}
+
+func (f *face) context() shape.Context {
+	return shape.Context{Version: pm2Version, Home: string(f.home), User: userName(os.Geteuid())}
+}
+
+func objects(list []entry) []*object.Object {
+	plain := make([]*object.Object, len(list))
+	for i, e := range list {
+		plain[i] = e.Object
+	}
+	return plain
+}
+
+// titleOf is the name that people know a process by.
+func titleOf(p control.Process) string { return cmp.Or(p.Title, p.Name) }
+
+// isNaN is JavaScript's of a text, by which PM2 tells names from ids.
+func isNaN(text string) bool {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return false
+	}
+	n, err := strconv.ParseFloat(text, 64)
+	return err != nil || math.IsNaN(n)
+}
+
+// errNotFound is a target that means nothing; that is said already.
+const errNotFound = pm2Exit(1)
+
+// find are the processes that a target means, by PM2's rules: all, a /regexp/, a
+// name, a namespace, an id. It says it if there is none.
+func (f *face) find(list []entry, target string) ([]entry, error) {
+	those := func(is func(entry) bool) (found []entry) {
+		for _, e := range list {
+			if is(e) {
+				found = append(found, e)
+			}
+		}
+		return found
+	}
+	if target == "all" {
+		if len(list) == 0 {
+			f.alarm("No process found")
+			return nil, errNotFound
+		}
+		return list, nil
+	}
+	if len(target) > 1 && target[0] == '/' && target[len(target)-1] == '/' {
+		pattern, err := regexp.Compile(strings.ReplaceAll(target, "/", ""))
+		if err != nil {
+			return nil, failed("a regular expression is in RE2's syntax", "%s: %v", target, err)
+		}
+		found := those(func(e entry) bool { return pattern.MatchString(e.name()) })
+		if len(found) == 0 {
+			f.alarm("No process found")
+			return nil, errNotFound
+		}
+		return found, nil
+	}
+	if found := those(func(e entry) bool { return e.isNamed(target) }); len(found) > 0 {
+		return found, nil
+	}
+	if found := those(func(e entry) bool { return e.namespace() == target }); len(found) > 0 {
+		return found, nil
+	}
+	if isNaN(target) {
+		f.fail("Process or Namespace %s not found", printable(target))
+		return nil, errNotFound
+	}
+	found := those(func(e entry) bool { return strconv.Itoa(e.id()) == strings.TrimSpace(target) })
+	if len(found) == 0 {
+		f.ok("Applying action %s on app [%s](ids: %s)", f.action(), target, shape.Inspect([]any{target}))
+		f.fail("Process %s not found", target)
+		return nil, errNotFound
+	}
+	return found, nil
+}
+
+// userName is the name of a uid, "" if it has none.
+func userName(uid int) string {
+	who, err := user.LookupId(strconv.Itoa(uid))
+	if err != nil {
+		return ""
+	}
+	return who.Username
+}
+
+func (f *face) style() show.Style {
+	return show.Style{Color: f.out.color, Frame: f.out.color, Width: f.out.width, Now: time.Now(), UserName: userName}
+}
+
+// list is PM2's list, as commands end with it.
+func (f *face) list(ctx context.Context) error {
+	if f.line.given.has("watch") && f.line.command != "" {
+		return f.monit(ctx)
+	}
+	return f.speedList(ctx)
+}
+
+// speedList shows the list.
+func (f *face) speedList(ctx context.Context) error {
+	if f.silent {
+		return nil
+	}
+	list, _, err := f.processes(ctx)
+	if err != nil {
+		return err
+	}
+	return f.showList(f.out, list)
+}
+
+func (f *face) showList(w io.Writer, list []entry) error {
+	if f.line.given.is("mini-list") {
+		show.Mini(w, objects(list), f.style())
+		return nil
+	}
+	show.Table(w, objects(list), f.style(), f.line.given.last("sort"))
+	// Figures of this moment would take a moment; these are since the boot.
+	show.HostMetrics(w, show.ReadSample().Since(show.Sample{}), objects(list), f.style())
+	return nil
+}
+
+func (f *face) jlist(ctx context.Context) error {
+	list, _, err := f.processes(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = f.out.Write(shape.JSON(objects(list)))
+	return err
+}
+
+func (f *face) prettylist(ctx context.Context) error {
+	list, _, err := f.processes(ctx)
+	if err != nil {
+		return err
+	}
+	values := make([]any, len(list))
+	for i, e := range list {
+		values[i] = e.Object
+	}
+	_, err = io.WriteString(f.out, shape.Inspect(values))
+	return err
+}
+
+func (f *face) pids(ctx context.Context) error {
+	list, _, err := f.processes(ctx)
+	if err != nil {
+		return err
+	}
+	var pids []string
+	for _, e := range list {
+		if len(f.line.words) == 0 || e.name() == f.line.words[0] {
+			pids = append(pids, strconv.Itoa(e.pid()))
+		}
+	}
+	f.print("%s", strings.Join(pids, "\n"))
+	return nil
+}
+
+func (f *face) ids(ctx context.Context) error {
+	list, _, err := f.processes(ctx)
+	if err != nil {
+		return err
+	}
+	ids := []any{}
+	for _, e := range list {
+		if e.isNamed(f.line.words[0]) {
+			ids = append(ids, e.id())
+		}
+	}
+	f.print("%s", shape.Inspect(ids))
+	return nil
+}
+
+func (f *face) describe(ctx context.Context) error {
+	list, _, err := f.processes(ctx)
+	if err != nil {
+		return err
+	}
+	target := f.line.words[0]
+	list = slices.DeleteFunc(list, func(e entry) bool { return e.name() != target && strconv.Itoa(e.id()) != target })
+	if len(list) == 0 {
+		f.alarm("%s doesn't exist", printable(target))
+		return pm2Exit(1)
+	}
+	if f.silent {
+		return nil
+	}
+	local := map[string]string{}
+	for _, setting := range os.Environ() {
+		key, value, _ := strings.Cut(setting, "=")
+		local[key] = value
+	}
+	for _, e := range list {
+		show.Describe(f.out, e.Object, local, f.style())
+	}
+	return nil
+}
+
+func (f *face) env(ctx context.Context) error {
+	list, _, err := f.processes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if strconv.Itoa(e.id()) == f.line.words[0] {
+			if !f.silent {
+				show.Env(f.out, e.Object, f.style())
+			}
+			return nil
+		}
+	}
+	f.fail("Modules with id %s not found", printable(f.line.words[0]))
+	return pm2Exit(1)
+}
+
+// monit shows the list anew each second, until it is ended.
+func (f *face) monit(ctx context.Context) error {
+	for {
+		list, _, err := f.processes(ctx)
+		if err != nil {
+			return err
+		}
+		if f.out.width == 0 {
+			return f.showList(f.out, list)
+		}
+		var screen strings.Builder
+		fmt.Fprintf(&screen, "\x1b[2J\x1b[0fLast refresh:  %s\n", time.Now().Format(time.RFC3339))
+		if err := f.showList(&screen, list); err != nil {
+			return err
+		}
+		if _, err := io.WriteString(f.out, screen.String()); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nekoctl/neko/pm2/ecosystem"
+	"github.com/nekoctl/neko/pm2/object"
+	"github.com/nekoctl/neko/pm2/shape"
+	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// pm2Actions are PM2's words for what a command does to a process, and the commands
+// of the daemon that do it.
+var pm2Actions = map[string]string{
+	"stopProcessId":    "stop",
+	"restartProcessId": "restart",
+	"reloadProcessId":  "reload",
+	"deleteProcessId":  "delete",
+}
+
+// action is PM2's word for what this command does.
+func (f *face) action() string {
+	for action, command := range pm2Actions {
+		if strings.HasPrefix(strings.ToLower(f.line.command), command) || f.line.command == "del" && command == "delete" {
+			return action
+		}
+	}
+	return "restartProcessId"
+}
+
+func (f *face) stop(ctx context.Context) error { return f.operateAll(ctx, "stopProcessId") }
+
+func (f *face) delete(ctx context.Context) error { return f.operateAll(ctx, "deleteProcessId") }
+
+// operateAll stops or deletes all that the words mean, also files and standard
+// input.
+func (f *face) operateAll(ctx context.Context, action string) error {
+	for _, word := range f.line.words {
+		var err error
+		switch {
+		case word == "-":
+			err = f.operateFile(ctx, action, "")
+		case ecosystem.IsFile(word):
+			err = f.operateFile(ctx, action, word)
+		default:
+			_, err = f.operate(ctx, action, word, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return f.speedList(ctx)
+}
+
+// operateFile stops or deletes the apps of a file, as far as they are there.
+func (f *face) operateFile(ctx context.Context, action, file string) error {
+	configs, err := f.load(ctx, file)
+	if err != nil {
+		return err
+	}
+	for _, c := range configs {
+		list, _, err := f.processes(ctx)
+		if err != nil {
+			return err
+		}
+		name := c.Name()
+		list = slices.DeleteFunc(list, func(e entry) bool { return e.name() != name })
+		if len(list) == 0 {
+			continue
+		}
+		if err := f.command(ctx, action, list, nil); err != nil {
+			return err
+		}
+		for _, e := range list {
+			f.ok("[%s](%d) ✓", e.name(), e.id())
+		}
+	}
+	return nil
+}
+
+// operate does something to what a target means, and tells as PM2 does. Changes are
+// keys that the apps get new values for.
+func (f *face) operate(ctx context.Context, action, target string, changes *changes) ([]entry, error) {
+	list, apps, err := f.processes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := f.find(list, target)
+	if err != nil {
+		return nil, err
+	}
+	f.applying(action, target, found)
+	if changes != nil {
+		changes.env = f.confEnv(target)
+	}
+	renewed, err := f.renewed(apps, found, changes)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.command(ctx, action, found, renewed); err != nil {
+		return nil, err
+	}
+	for _, e := range found {
+		f.ok("[%s](%d) ✓", e.name(), e.id())
+		if cron := e.text("cron_restart"); action == "stopProcessId" && cron != "" {
+			f.caution("App %s stopped but CRON RESTART is still UP %s", e.name(), cron)
+		}
+	}
+	return found, nil
+}
+
+func (f *face) applying(action, target string, list []entry) {
+	ids := make([]any, len(list))
+	for i, e := range list {
+		ids[i] = e.id()
+	}
+	f.ok("Applying action %s on app [%s](ids: %s)", action, printable(target), shape.Inspect(ids))
+}
+
+// concerns says that one of the processes is of an app.
+func concerns(a control.AppDetail, list []entry) bool {
+	return slices.ContainsFunc(list, func(e entry) bool {
+		return slices.ContainsFunc(a.Processes, func(p control.ProcessExtra) bool { return p.ID == e.id() })
+	})
+}
+
+// command does it: in new settings if there are, else by the ids.
+func (f *face) command(ctx context.Context, action string, list []entry, renewed []spec.App) error {
+	parallel := f.parallel()
+	if len(renewed) > 0 {
+		return f.forgive(f.client.Start(ctx, control.StartRequest{
+			Apps: renewed, Restart: action == "restartProcessId", Reload: action == "reloadProcessId", Parallel: parallel,
+		}, nil))
+	}
+	request := control.TargetRequest{Targets: idsOf(list), Parallel: parallel, Unwatch: action == "stopProcessId"}
+	return f.forgive(f.client.Command(ctx, pm2Actions[action], request, nil))
+}
+
+// forgive takes an error of a process that was launched and has failed since for
+// what it is to PM2: no failure of the command. The list shows it.
+func (f *face) forgive(_ control.Done, err error) error {
+	if e, ok := errors.AsType[*control.Error](err); ok && e.Launched {
+		return nil
+	}
+	return err
+}
+
+// changes are what a restart or a reload is to change of an app.
+type changes struct {
+	config    *ecosystem.Config // keys that were given
+	updateEnv bool              // the environment of this shell is merged over the app's
+	env       map[string]string // over that
+	toggle    bool              // --watch turns off what is watched already
+}
+
+// renewed are the apps of the processes with the changes, nil if there are none.
+func (f *face) renewed(apps []control.AppDetail, list []entry, c *changes) ([]spec.App, error) {
+	if c == nil || c.config.Len() == 0 && !c.updateEnv && len(c.env) == 0 {
+		return nil, nil
+	}
+	var renewed []spec.App
+	for _, a := range apps {
+		if !concerns(a, list) {
+			continue
+		}
+		var processes []*object.Object
+		for _, e := range list {
+			if concerns(a, []entry{e}) {
+				processes = append(processes, e.env())
+			}
+		}
+		config := c.config
+		if c.toggle && config.Get("watch") == true && len(a.Spec.Watch) > 0 {
+			config = config.Clone()
+			if err := config.Set("watch", false); err != nil {
+				return nil, err
+			}
+		}
+		next, err := ecosystem.Update(a.Spec, processes, config, f.ecosystem(), c.updateEnv)
+		if err != nil {
+			return nil, err
+		}
+		for key, value := range c.env {
+			next.Env[key] = value
+		}
+		renewed = append(renewed, next)
+	}
+	return renewed, nil
+}
+
+const immutable = "Use --update-env to update environment variables"
+
+func (f *face) restart(ctx context.Context) error {
+	for _, word := range f.line.words {
+		var err error
+		switch {
+		case word == "-":
+			err = f.startFile(ctx, "", "restartProcessId")
+		case ecosystem.IsFile(word):
+			err = f.startFile(ctx, word, "restartProcessId")
+		default:
+			err = f.again(ctx, "restartProcessId", word)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return f.speedList(ctx)
+}
+
+// reload ends without the list, as PM2's does.
+func (f *face) reload(ctx context.Context) error {
+	word := f.line.words[0]
+	if ecosystem.IsFile(word) {
+		return f.startFile(ctx, word, "reloadProcessId")
+	}
+	return f.again(ctx, "reloadProcessId", word)
+}
+
+// again restarts or reloads, with what options there are.
+func (f *face) again(ctx context.Context, action, target string) error {
+	if f.line.given.has("env") {
+		f.fail("Using --env [env] without passing the ecosystem.config.js does not work")
+		return pm2Exit(1)
+	}
+	update := f.line.given.is("update-env")
+	if !update {
+		f.print("%s", f.out.paint(bold, immutable))
+	}
+	config, err := f.config()
+	if err != nil {
+		return err
+	}
+	_, err = f.operate(ctx, action, target, &changes{config: config, updateEnv: update, toggle: action == "restartProcessId"})
+	return err
+}
+
+// ecosystem are the options by which apps are read and made.
+func (f *face) ecosystem() ecosystem.Options {
+	here, err := os.Getwd()
+	if err != nil {
+		here = "/"
+	}
+	o := ecosystem.Options{
+		Cwd: here, Home: f.place.Home, Logs: f.place.Logs, PIDs: f.place.PIDs, Environ: os.Environ(), PM2: true,
+		Env: f.line.given.last("env"), Node: nodeVersions(),
+		Note: func(text string) { f.info("%s", printable(text)) },
+		Warn: func(text string) { f.alarm("%s", printable(text)) },
+	}
+	if only := f.line.given.last("only"); only != "" {
+		o.Only = strings.FieldsFunc(only, func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	return o
+}
+
+// pathOf is where a script of the command line is.
+func pathOf(script string) string {
+	abs, err := filepath.Abs(script)
+	if err != nil {
+		return script
+	}
+	return abs
+}
