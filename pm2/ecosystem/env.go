@@ -20,7 +20,7 @@ const ofPM2 = `pm_cwd pm_exec_path pm_out_log_path pm_err_log_path pm_log_path p
 // over both. What the file has for deploy fills what is still missing.
 func (b *builder) environment() map[string]string {
 	env := b.inherited()
-	if b.v.Has("uid") {
+	if b.text("uid") != "" {
 		spec.ForgetUser(env)
 		user := spec.App{UID: b.text("uid")}
 		if id, err := user.Identity(); err == nil && id != nil && id.Home != "" && b.o.PM2 {
