@@ -26,7 +26,7 @@ const (
 func Defaults() spec.App {
 	app := spec.Defaults()
 	app.StopSignal = "SIGINT"
-	app.KillTimeout = spec.Duration(pm2KillTimeout)
+	app.KillTimeout, app.DrainConnections = spec.Duration(pm2KillTimeout), true
 	app.ListenTimeout = spec.Duration(pm2ListenTimeout)
 	app.MinUptime = spec.Duration(pm2MinUptime)
 	app.MaxRestarts, app.RestartWindow = givingUp(pm2MaxRestarts, app.MinUptime)
@@ -54,8 +54,8 @@ type builder struct {
 	base string // what a relative cwd is relative to
 	errs spec.Errors
 
-	folders  []folderOf
-	out, err string // the files of both outputs as PM2 lists them, even where nothing goes there
+	folders       []folderOf
+	all, out, err string // the files of both outputs as PM2 lists them, even where nothing goes there
 }
 
 // App is the app, complete and checked; its folders of logs are made. Its Name comes from
@@ -69,9 +69,8 @@ func (c *Config) App(o Options) (spec.App, error) {
 		b.app = Defaults()
 	}
 	b.app.Source = c.source
-	b.base = o.Cwd
-	if !o.PM2 && c.source != "" {
-		b.base = filepath.Dir(c.source)
+	if b.base = o.Cwd; !o.PM2 {
+		b.base = b.besideFile()
 	}
 	b.app.Cwd = b.base
 	if cwd := b.text("cwd"); cwd != "" {
@@ -126,10 +125,11 @@ func (b *builder) number(key string) (float64, bool) {
 	return f, ok
 }
 
-// milliseconds sets a time, if it is given.
+// milliseconds sets a time, if it is given; one that is longer than all that neko
+// knows is the longest.
 func (b *builder) milliseconds(key string, to *spec.Duration) {
 	if f, ok := b.number(key); ok {
-		*to = spec.Duration(min(max(f, -1), 1e9) * float64(time.Millisecond))
+		*to = min(spec.Duration(min(max(f, -1), 1e12)*float64(time.Millisecond)), spec.MaxDuration)
 	}
 }
 
@@ -154,6 +154,25 @@ func (b *builder) userHome() string {
 		return "/"
 	}
 	return home
+}
+
+// besideFile is what a relative cwd or script is relative to: the file's folder, or the
+// caller's where only that has it, as people of PM2 are used to.
+func (b *builder) besideFile() string {
+	if b.source == "" {
+		return b.o.Cwd
+	}
+	folder, what := filepath.Dir(b.source), b.text("cwd")
+	if what == "" {
+		what = b.text("script")
+	}
+	if _, err := os.Stat(filepath.Join(folder, what)); err == nil || filepath.IsAbs(what) {
+		return folder
+	}
+	if _, err := os.Stat(filepath.Join(b.o.Cwd, what)); err == nil {
+		return b.o.Cwd
+	}
+	return folder
 }
 
 // name finds the app's title and makes its name of it.
@@ -263,9 +282,6 @@ func (b *builder) command() {
 		return
 	}
 	b.app = resolved
-	if b.o.PM2 && b.app.Node == spec.NodeNone { // nothing tells when it has served what it serves
-		b.app.DrainTimeout = 0
-	}
 	b.app.Complete(b.base)
 	errs, _ := errors.AsType[spec.Errors](b.check())
 	for _, e := range errs {

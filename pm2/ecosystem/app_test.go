@@ -68,7 +68,7 @@ func TestPM2sDefaultsHoldForWhoCallsPM2(t *testing.T) {
 	app := one(t, "script: './app.js'", o)
 	want := spec.Defaults()
 	want.Name, want.Title, want.Command, want.Cwd, want.Node = "app", "app", []string{"node", o.Cwd + "/app.js"}, o.Cwd, spec.NodeFork
-	want.StopSignal = "SIGINT"
+	want.StopSignal, want.DrainConnections = "SIGINT", true
 	want.KillTimeout, want.ListenTimeout = spec.Duration(1600*time.Millisecond), spec.Duration(3*time.Second)
 	want.MaxRestarts, want.MinUptime, want.RestartWindow = 15, spec.Duration(time.Second), spec.Duration(16*time.Second) // the 16th end counts
 	want.Backoff, want.LogRotate = spec.Backoff{}, spec.Rotate{}
@@ -80,7 +80,7 @@ func TestPM2sDefaultsHoldForWhoCallsPM2(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", app, want)
 	}
 	env := map[string]string{"PATH": o.Cwd + "/bin", "HOME": o.Cwd, "SHLVL": "1", "TOKEN": "inherited", "PWD": o.Cwd, "PM2_HOME": o.Home,
-		"PM2_USAGE": "CLI", "PM2_INTERACTOR_PROCESSING": "true", "PM2_JSON_PROCESSING": "true", "app": "{}"}
+		"PM2_USAGE": "CLI", "PM2_JSON_PROCESSING": "true", "app": "{}"}
 	if !maps.Equal(app.Env, env) {
 		t.Errorf("got  %v\nwant %v", app.Env, env)
 	}
@@ -96,6 +96,37 @@ func TestOnlyWhatIsWrittenCountsForWhoCallsNeko(t *testing.T) {
 	want.Env = map[string]string{"PATH": o.Cwd + "/bin", "HOME": o.Cwd, "TOKEN": "inherited", "PWD": o.Cwd}
 	if !reflect.DeepEqual(app, want) {
 		t.Errorf("got  %+v\nwant %+v", app, want)
+	}
+}
+
+func TestWhatIsRelativeIsSoToTheCallersFolderOrForNekoToTheFiles(t *testing.T) {
+	o := site(t)
+	if err := os.MkdirAll(o.Cwd+"/config", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"pm2.json": "[{script: './app.js'}, {script: '../run', cwd: 'dist'}, {script: './own.js', name: 'own'}]", "own.js": ""} {
+		if err := os.WriteFile(o.Cwd+"/config/"+name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := Load(t.Context(), "config/pm2.json", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		app  int
+		pm2  bool
+		want string
+	}{{0, true, "."}, {0, false, "."}, {1, true, "./dist"}, {1, false, "./dist"}, {2, true, "an error"}, {2, false, "./config"}} {
+		o.PM2 = x.pm2
+		app, err := list[x.app].App(o)
+		got := strings.Replace(app.Cwd, o.Cwd, ".", 1)
+		if err != nil {
+			got = "an error"
+		}
+		if got != x.want {
+			t.Errorf("app %d, PM2 %v: %s (%v)", x.app, x.pm2, got, err)
+		}
 	}
 }
 
@@ -140,21 +171,24 @@ func TestWhatBecomesOfKeys(t *testing.T) {
 		{script + "instances: 1", func(a spec.App) any { return []any{a.Instances, a.Node} }, []any{1, spec.NodeCluster}},
 		{script + "instances: 2, exec_mode: 'fork_mode'", func(a spec.App) any { return a.Node }, spec.NodeFork},
 		{script + "instances: 2, execute_command: true", func(a spec.App) any { return a.Node }, spec.NodeFork},
+		{"script: 'w.py', exec_mode: 'cluster'", func(a spec.App) any { return a.Node }, spec.NodeNone},
 		{"script: 'w.py', instances: 2", func(a spec.App) any { return []any{a.Instances, a.Node} }, []any{2, spec.NodeNone}},
 
 		{script + "max_memory_restart: '200M'", func(a spec.App) any { return a.MaxMemory }, spec.Size(200 << 20)},
 		{script + "max_memory_restart: 1000", func(a spec.App) any { return a.MaxMemory }, spec.Size(1000)},
 		{script + "min_uptime: '10s'", func(a spec.App) any { return []any{a.MinUptime, a.RestartWindow} }, []any{ms(10_000), ms(160_000)}},
 		{script + "min_uptime: '500'", func(a spec.App) any { return a.MinUptime }, ms(500)},
-		{script + "max_restarts: 0", func(a spec.App) any { return a.MaxRestarts }, 0},
+		{script + "max_restarts: 0, kill_timeout: 0, instance_var: ''", func(a spec.App) any { return []any{a.MaxRestarts, a.KillTimeout, a.InstanceVar} }, []any{15, ms(1600), "NODE_APP_INSTANCE"}},
+		{script + "max_restarts: 1", func(a spec.App) any { return a.MaxRestarts }, 0},
 		{script + "max_restarts: 3", func(a spec.App) any { return []any{a.MaxRestarts, a.RestartWindow} }, []any{2, ms(3000)}},
 		{script + "restart_delay: '60'", func(a spec.App) any { return a.RestartDelay }, ms(60)},
 		{script + "exp_backoff_restart_delay: 100", func(a spec.App) any { return a.Backoff }, spec.Backoff{Initial: ms(100), Max: ms(15_000)}},
+		{script + "kill_timeout: 1e15", func(a spec.App) any { return a.KillTimeout }, spec.MaxDuration},
 		{script + "kill_timeout: 3000, listen_timeout: 5000", func(a spec.App) any { return []any{a.KillTimeout, a.ListenTimeout} }, []any{ms(3000), ms(5000)}},
 		{script + "wait_ready: true, shutdown_with_message: true", func(a spec.App) any { return a.WaitReady && a.ShutdownWithMessage }, true},
 		{"script: 'w.py', shutdown_with_message: true", func(a spec.App) any { return a.ShutdownWithMessage }, false},
 		{script + "autorestart: false, autostart: false, treekill: false", func(a spec.App) any { return a.Autorestart || a.Autostart || a.Treekill }, false},
-		{script + "stop_exit_codes: 0", func(a spec.App) any { return a.StopExitCodes }, []int{0}},
+		{script + "stop_exit_codes: 3", func(a spec.App) any { return a.StopExitCodes }, []int{3}},
 		{script + "stop_exit_codes: [1, '2']", func(a spec.App) any { return a.StopExitCodes }, []int{1, 2}},
 		{script + "cron_restart: '0 3 * * *'", func(a spec.App) any { return a.CronRestart }, "0 3 * * *"},
 		{script + "cron: '0'", func(a spec.App) any { return a.CronRestart }, ""},
@@ -260,7 +294,6 @@ pm2.json:5:21: exec_mode: expected cluster or fork, not "clustre"`,
 		"{script: 'app.js', interpreter: 'gone'}":         `pm2.json:1:20: exec_interpreter: there is no program "gone" on PATH | install gone, or check PATH`,
 		"{script: 'app.js', cron: 'daily at 3'}":          `pm2.json:1:20: cron_restart: expected a cron expression, not "daily at 3" | minute, hour, day of the month, month, day of the week: "0 3 * * *" is every night at three`,
 		"{script: 'app.js', stop_exit_codes: ['x', 300]}": `pm2.json:1:20: stop_exit_codes: expected exit codes, not "x"` + "\n" + `pm2.json:1:20: stop_exit_codes: expected a number from 0 to 255, not "300"`,
-		"{script: 'w.py', exec_mode: 'cluster'}":          "pm2.json:1:18: exec_mode: cluster mode is for programs of Node's, and python3 is none | a program of another make shares the sockets that listen gives it",
 		"{script: 'app.js', log: '/proc/gone/x.log'}":     "pm2.json:1:20: log_file: its folder cannot be made: mkdir /proc/gone: no such file or directory",
 		"{script: 'app.js', uid: 'no-such-user'}":         `pm2.json:1:20: uid: there is no user "no-such-user"`,
 		"{script: 'app.js', kill_timeout: -1}":            `pm2.json:1:20: kill_timeout: expected a time from 0 to 24h, not "-1ms"`,
@@ -269,6 +302,15 @@ pm2.json:5:21: exec_mode: expected cluster or fork, not "clustre"`,
 		if got := problems(err); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", text, got, want)
 		}
+	}
+}
+
+func TestFilesAreInTheFoldersOfTheCaller(t *testing.T) {
+	o := site(t)
+	o.Logs, o.PIDs = "/l", "/p"
+	app := one(t, "script: './app.js', log_file: true", o)
+	if got := app.OutFile + app.ErrorFile + app.AllFile + app.PIDFile; got != "/l/app-out.log/l/app-error.log/l/app.log/p/app.pid" {
+		t.Error(got)
 	}
 }
 
@@ -331,7 +373,7 @@ func TestAnAppOfTheCommandLineIsMadeKeyByKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if app.Instances != 2 || app.MaxMemory != 1<<30 || app.KillTimeout != spec.Duration(3*time.Second) || app.Watch != nil || app.Env["PM2_JSON_PROCESSING"] != "" {
+	if app.Instances != 2 || app.MaxMemory != 1<<30 || app.KillTimeout != spec.Duration(3*time.Second) || app.Watch != nil || app.Env["PM2_JSON_PROCESSING"] != "" || app.Env["cli"] != "" {
 		t.Errorf("%+v", app)
 	}
 	if want := `{"name":"cli","filter_env":[],"namespace":"default","max_memory_restart"`; !strings.HasPrefix(string(app.PM2), want) {

@@ -114,15 +114,15 @@ func (k *Key) check(value any) (any, *spec.Error) {
 			value, is = json.Number("0"), number
 		}
 	}
-	if !slices.Contains(k.kinds, is) || is == text && k.pattern != nil && !k.pattern.MatchString(value.(string)) {
+	if !slices.Contains(k.kinds, is) || is == text && k.valid != nil && !k.valid(value.(string)) {
 		return nil, k.expected(value)
 	}
 	if n, ok := value.(json.Number); ok {
-		if f, _ := n.Float64(); f < k.least || k.pattern != nil && f != math.Trunc(f) {
+		if f, _ := n.Float64(); f < k.least || k.valid != nil && f != math.Trunc(f) {
 			if k.least > 0 {
 				return nil, &spec.Error{Message: fmt.Sprintf("expected at least %v, not %s", k.least, n)}
 			}
-			if k.pattern != nil || k.Name == "max_restarts" {
+			if k.valid != nil || k.Name == "max_restarts" {
 				return nil, k.expected(value)
 			}
 		}

@@ -102,7 +102,7 @@ func (w *converter) app(c *Config, o Options) {
 		w.note("name", "it was %s, which is not a name here", shown(title))
 	}
 	if namespace := asText(w.v.Get("namespace")); namespace != spec.DefaultNamespace {
-		w.own("namespace", "namespace", namespace)
+		w.set("namespace", namespace)
 	}
 	w.command(c, o)
 	w.copy("cwd", "cwd")
@@ -132,24 +132,15 @@ func (w *converter) app(c *Config, o Options) {
 	w.copy("uid", "uid")
 	w.copy("gid", "gid")
 	if w.v.Get("autostart") == false {
-		w.own("autostart", "autostart", false)
+		w.set("autostart", false)
 	}
 	if name := w.v.Get("instance_var"); name != "NODE_APP_INSTANCE" {
-		w.own("instance_var", "instance_var", name)
+		w.set("instance_var", name)
 	}
 	if name := w.v.Get("increment_var"); name != nil {
-		w.own("increment_var", "increment_var", name)
+		w.set("increment_var", name)
 	}
 	w.rest(c)
-}
-
-// own is a key that neko.yaml may have or not.
-func (w *converter) own(key, was string, value any) {
-	if slices.Contains(spec.Keys(), key) {
-		w.set(key, value)
-		return
-	}
-	w.note(was, "%s cannot be said in a neko.yaml", asText(value))
 }
 
 // copy takes a key that means the same.
@@ -291,11 +282,13 @@ func (w *converter) logs() {
 			w.set(key, file)
 		}
 	}
-	if file := w.v.Get("log_file"); truthy(file) && file != "NULL" && file != "/dev/null" {
-		w.own("log_file", "log_file", file)
+	if file := w.v.Get("log_file"); file == true {
+		w.note("log_file", "a neko.yaml names a file")
+	} else if truthy(file) && file != "NULL" && file != "/dev/null" {
+		w.set("log_file", file)
 	}
 	if w.v.Has("pid_file") {
-		w.own("pid_file", "pid_file", w.v.Get("pid_file"))
+		w.set("pid_file", w.v.Get("pid_file"))
 	}
 	if w.v.Get("merge_logs") == true {
 		w.set("merge_logs", true)

@@ -49,6 +49,26 @@ func TestConvert(t *testing.T) {
     watch: true
     ignore_watch: [logs]
 `, "7"},
+		{"what PM2 has beside us", `[{script: './app.js', namespace: 'site', autostart: false, instances: 2, instance_var: 'INSTANCE_ID', increment_var: 'PORT', port: 3000,
+  log_file: 'all.log', pid_file: 'app.pid', disable_logs: false, source_map_support: true}, {script: 'w.py', log: true, treekill: false, uid: '', time: true}]`, "", `apps:
+  # source_map_support: interpreter_args: --enable-source-maps does that
+  - name: app
+    namespace: site
+    script: ./app.js
+    instances: 2
+    env:
+      PORT: "3000"
+    log_file: all.log
+    pid_file: app.pid
+    autostart: false
+    instance_var: INSTANCE_ID
+    increment_var: PORT
+  # log_file: a neko.yaml names a file
+  - name: w
+    script: w.py
+    treekill: false
+    log_date_format: YYYY-MM-DDTHH:mm:ss
+`, "2"},
 		{"Python, and words that YAML would take for something else", `[{script: 'w.py', interpreter: 'python3', args: ['--x', 'yes', '1'], node_args: '-u', port: 80, env: {ON: 'on', N: '0x10', L: [1]}},
   {script: 'w.py', cron: '0 3 * * *', autorestart: false, stop_exit_codes: [0], kill_timeout: 100}]`, "", `apps:
   - name: w
@@ -102,6 +122,9 @@ func sameApps(t *testing.T, about string, text []byte, list []*Config, o Options
 		want, err := c.App(o)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if c.Get("log_file") == true {
+			want.AllFile = "" // of which a note tells
 		}
 		want.Name, want.Title, want.Source = apps[i].Name, "", apps[i].Source
 		if !reflect.DeepEqual(apps[i], want) {

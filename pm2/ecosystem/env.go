@@ -12,16 +12,20 @@ import (
 
 // ofPM2 are, beside its keys, the variables that PM2 gives to processes. An app that is
 // started from within one does not inherit them.
-var ofPM2 = strings.Fields(`pm_cwd pm_exec_path pm_out_log_path pm_err_log_path pm_log_path pm_pid_path pm_id status pm_uptime created_at
+const ofPM2 = `pm_cwd pm_exec_path pm_out_log_path pm_err_log_path pm_log_path pm_pid_path pm_id status pm_uptime created_at
 	prev_restart_delay unstable_restarts restart_time axm_actions axm_dynamic axm_monitor axm_options pmx_module command versioning
-	vizion_running MODULE_DEBUG exit_code km_link unique_id`)
+	vizion_running MODULE_DEBUG exit_code km_link unique_id`
 
 // environment is all that the processes get: what is inherited, env over it, and env_NAME
 // over both. What the file has for deploy fills what is still missing.
 func (b *builder) environment() map[string]string {
 	env := b.inherited()
-	if b.v.Has("uid") {
+	if b.text("uid") != "" {
 		spec.ForgetUser(env)
+		user := spec.App{UID: b.text("uid")}
+		if id, err := user.Identity(); err == nil && id != nil && id.Home != "" && b.o.PM2 {
+			env["HOME"] = id.Home
+		}
 	}
 	if b.v.Has("cwd") && b.o.PM2 && b.saved == nil {
 		env["PWD"] = b.app.Cwd
@@ -45,7 +49,7 @@ func (b *builder) environment() map[string]string {
 	}
 	if b.o.PM2 && b.saved == nil {
 		env["PM2_HOME"] = b.o.Home
-		if title := b.text("name"); env[title] == "" && !strings.ContainsAny(title, "= \t\n") { // where PM2 has what was set for the app by pm2 set
+		if title := b.text("name"); b.file != "" && env[title] == "" && !strings.ContainsAny(title, "= \t\n") { // where PM2 has what was set for the app by pm2 set
 			env[title] = "{}"
 		}
 	}
@@ -107,9 +111,9 @@ func (b *builder) inherited() map[string]string {
 			}
 		}
 		if within {
-			maps.DeleteFunc(env, func(name, _ string) bool { return slices.Contains(ofPM2, name) || byName[name] != nil })
+			maps.DeleteFunc(env, func(name, _ string) bool { return slices.Contains(strings.Fields(ofPM2), name) || keyOf(name) != nil })
 		}
-		env["PM2_USAGE"], env["PM2_INTERACTOR_PROCESSING"] = "CLI", "true"
+		env["PM2_USAGE"] = "CLI"
 		if b.file != "" {
 			env["PM2_JSON_PROCESSING"] = "true"
 		}

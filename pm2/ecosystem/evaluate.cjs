@@ -48,5 +48,9 @@ async function exported(module) {
 import(pathToFileURL(file))
   .then(exported)
   .then((value) => answer({ value: plain(value, []) ?? null, is: typeof value }))
-  .catch((error) => answer({ error: String(error?.message ?? error), name: String(error?.name ?? ''), code: String(error?.code ?? ''), stack: String(error?.stack ?? '') }))
+  .catch((error) => {
+    const first = error?.errors?.[0] ?? error // Bun has several for a file that it cannot parse
+    answer({ error: String(first?.message ?? first), name: String(first?.name ?? ''), code: String(error?.code ?? ''),
+      stack: String(first?.stack ?? ''), line: first?.position?.line, column: first?.position?.column })
+  })
   .then(() => process.exit(0))

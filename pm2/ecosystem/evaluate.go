@@ -12,8 +12,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -42,15 +44,29 @@ var runtimes = []struct {
 	{"deno", []string{"eval", "--ext=cjs"}},
 }
 
-// evaluate has a runtime of JavaScript's evaluate a file, in a process group of its own
-// and in the caller's folder and environment.
-func evaluate(ctx context.Context, name, path string, data []byte, o Options) (*tree, error) {
+// evaluate has the first runtime of JavaScript's that is there evaluate a file, or the
+// next one if that does not know its language.
+func evaluate(ctx context.Context, name, path string, data []byte, o Options) (t *tree, err error) {
+	programs := findRuntimes(o.Environ)
+	if len(programs) == 0 {
+		return nil, withoutRuntime(name, data)
+	}
+	for _, program := range programs {
+		t, err = evaluateBy(ctx, program, name, path, o)
+		if e, ok := errors.AsType[*spec.Error](err); !ok || e.Hint != noTypeScript {
+			break
+		}
+	}
+	return t, err
+}
+
+const noTypeScript = "this node does not read TypeScript: install Node 22.18 or newer, or bun"
+
+// evaluateBy has a runtime evaluate a file, in a process group of its own and in the
+// caller's folder and environment.
+func evaluateBy(ctx context.Context, program []string, name, path string, o Options) (*tree, error) {
 	fail := func(hint, format string, args ...any) error {
 		return spec.Errors{{Pos: spec.Pos{File: name}, Message: fmt.Sprintf(format, args...), Hint: hint}}
-	}
-	program, args := findRuntime(o.Environ)
-	if program == "" {
-		return nil, withoutRuntime(name, data)
 	}
 	words, err := json.Marshal(append([]string{"pm2"}, o.Args...))
 	if err != nil {
@@ -64,7 +80,7 @@ func evaluate(ctx context.Context, name, path string, data []byte, o Options) (*
 	ctx, cancel := context.WithTimeout(ctx, evaluateTime)
 	defer cancel()
 	var printed, complaints bounded
-	cmd := exec.CommandContext(ctx, program, append(args, evaluator, path, string(words))...)
+	cmd := exec.CommandContext(ctx, program[0], append(slices.Clone(program[1:]), evaluator, path, string(words))...)
 	cmd.Dir, cmd.Env = o.Cwd, o.Environ
 	cmd.Stdout, cmd.Stderr = &printed, &complaints
 	cmd.ExtraFiles = []*os.File{write}
@@ -76,7 +92,7 @@ func evaluate(ctx context.Context, name, path string, data []byte, o Options) (*
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fail("", "%s cannot be run to evaluate it: %v", program, err)
+		return nil, fail("", "%s cannot be run to evaluate it: %v", program[0], err)
 	}
 	write.Close()
 	answers := make(chan []byte, 1)
@@ -123,8 +139,8 @@ func evaluateExpression(ctx context.Context, name string, data []byte, o Options
 	return evaluate(ctx, name, file.Name(), data, o)
 }
 
-// findRuntime is the first runtime on the caller's PATH, "" if there is none.
-func findRuntime(environ []string) (program string, args []string) {
+// findRuntimes are the runtimes on the caller's PATH, with their first arguments.
+func findRuntimes(environ []string) (programs [][]string) {
 	path := ""
 	for _, entry := range environ {
 		if value, ok := strings.CutPrefix(entry, "PATH="); ok {
@@ -135,11 +151,12 @@ func findRuntime(environ []string) (program string, args []string) {
 		for dir := range strings.SplitSeq(path, ":") {
 			file := filepath.Join(dir, r.program)
 			if info, err := os.Stat(file); filepath.IsAbs(dir) && err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-				return file, r.args
+				programs = append(programs, append([]string{file}, r.args...))
+				break
 			}
 		}
 	}
-	return "", nil
+	return programs
 }
 
 // answered reads what the evaluator has said.
@@ -186,10 +203,13 @@ func thrown(name, path string, said *object.Object) *spec.Error {
 	if m := regexp.MustCompile(regexp.QuoteMeta(path) + `:(\d+)(?::(\d+))?`).FindStringSubmatch(stack); m != nil {
 		e.Pos.Line, _ = strconv.Atoi(m[1])
 		e.Pos.Column, _ = strconv.Atoi(m[2])
+	} else if line, ok := said.Get("line").(json.Number); ok {
+		e.Pos.Line, _ = strconv.Atoi(string(line))
+		e.Pos.Column, _ = strconv.Atoi(asText(said.Get("column")))
 	}
 	switch code, _ := said.Get("code").(string); code {
 	case "ERR_UNKNOWN_FILE_EXTENSION":
-		e.Hint = "this node does not read TypeScript: install Node 22.18 or newer, or bun"
+		e.Hint = noTypeScript
 	case "MODULE_NOT_FOUND", "ERR_MODULE_NOT_FOUND":
 		e.Hint = "install what it requires, in its folder"
 	}
@@ -219,12 +239,14 @@ func withoutRuntime(name string, data []byte) error {
 	return e
 }
 
-var exportsLiteral = regexp.MustCompile(`(?m)^[ \t]*(?:module\.exports\s*=|export\s+default)\s*`)
+var exportsLiteral = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^[ \t]*(?:module\.exports\s*=|export\s+default)\s*`)
+})
 
 // literal is what a file exports if that is a value without anything to evaluate, nil
 // if it is not.
 func literal(data []byte) *tree {
-	at := exportsLiteral.FindIndex(data)
+	at := exportsLiteral().FindIndex(data)
 	if at == nil {
 		return nil
 	}

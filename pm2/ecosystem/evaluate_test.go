@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,9 +14,7 @@ import (
 // evaluated is what a file of a folder of its own has, as JSON, or the error.
 func evaluated(t *testing.T, name, text string, o Options) string {
 	t.Helper()
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("there is no node")
-	}
+	needsRuntime(t)
 	o.Cwd = t.TempDir()
 	if o.Environ == nil {
 		o.Environ = []string{"PATH=" + os.Getenv("PATH"), "STAGE=one"}
@@ -140,9 +137,7 @@ module.exports = { script: 'a' }`, Options{})
 }
 
 func TestAnInterruptEndsTheEvaluation(t *testing.T) {
-	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("there is no node")
-	}
+	needsRuntime(t)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "x.config.js"), []byte("for (;;);"), 0o600); err != nil {
 		t.Fatal(err)

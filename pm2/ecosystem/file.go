@@ -156,8 +156,8 @@ func newConfig(name, source, path string, entry *tree, deploy *object.Object, o 
 			continue // as if it were not there
 		}
 		key, r := Canonical(written), 0
-		if k := byName[key]; k != nil {
-			r = slices.Index(k.Aliases, written) + 1
+		if k := named()[key]; k != nil {
+			r = slices.Index(k.names(), written) + 1
 		} else if !isEnvironment(written) {
 			c.unknown(written, o)
 		}
@@ -175,7 +175,7 @@ func newConfig(name, source, path string, entry *tree, deploy *object.Object, o 
 func (c *Config) unknown(key string, o Options) {
 	var known []string
 	for _, k := range Keys {
-		known = append(append(known, k.Name), k.Aliases...)
+		known = append(append(known, k.Name), k.names()...)
 	}
 	if near := spec.Nearest(key, known); near != "" {
 		o.warn(fmt.Sprintf("%s: there is no key %q, and it does nothing: did you mean %q?", c.place(), c.named(key), near))

@@ -3,6 +3,7 @@ package ecosystem
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/nekoctl/neko/pm2/object"
 )
@@ -11,7 +12,9 @@ import (
 // dot.
 var hidden = []string{`[\/\\]\.`, `[\\/]\.`, `[/\\]\.`, `(^|[\/\\])\..`, `(^|[\/\\])\.`, `(^|[/\\])\..`, `(^|[\\/])\..`, `\/\.`, `/\.`}
 
-var literalPattern = regexp.MustCompile(`^\^?((?:[\w\s@/-]|\\[./\\_-])+)(?:\.\*)?\$?$`)
+var literalPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^\^?((?:[\w\s@/-]|\\[./\\_-])+)(?:\.\*)?\$?$`)
+})
 
 // globOf makes a glob of an entry of ignore_watch: of a text that is one already, or of
 // a simple regular expression of JavaScript's.
@@ -30,7 +33,7 @@ func globOf(entry any) (string, bool) {
 			return ".*", true
 		}
 	}
-	m := literalPattern.FindStringSubmatch(source)
+	m := literalPattern().FindStringSubmatch(source)
 	if m == nil {
 		return "", false
 	}

@@ -1,8 +1,9 @@
 package ecosystem
 
 import (
-	"regexp"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // kind is a type of JavaScript's, as PM2's schema names it.
@@ -25,12 +26,12 @@ type Key struct {
 	// About says what the key is here.
 	About string
 
-	kinds   []kind
-	pattern *regexp.Regexp
-	want    string // what is expected, where the kinds do not say it
-	least   float64
-	units   map[byte]float64 // of a text with a unit at its end
-	preset  any              // what PM2 has where nothing is given
+	kinds  []kind
+	valid  func(string) bool // of a text; nil: any is
+	want   string            // what is expected, where the kinds do not say it
+	least  float64
+	units  map[byte]float64 // of a text with a unit at its end
+	preset any              // what PM2 has where nothing is given
 }
 
 var (
@@ -59,7 +60,7 @@ var Keys = []Key{
 	{Name: "log_date_format", kinds: []kind{text}, About: "A date before each line, in day.js's tokens."},
 	{Name: "time", kinds: []kind{boolean}, About: "The same as log_date_format: YYYY-MM-DDTHH:mm:ss."},
 	{Name: "env", kinds: []kind{mapping, text}, About: "Variables of the processes; a list or an object in it becomes JSON."},
-	{Name: "max_memory_restart", kinds: []kind{text, number}, pattern: regexp.MustCompile(`^\d+(G|M|K)?$`), want: "a number of bytes, or one with K, M or G after it", units: sizes,
+	{Name: "max_memory_restart", kinds: []kind{text, number}, valid: digitsWith("KMG"), want: "a number of bytes, or one with K, M or G after it", units: sizes,
 		About: "A process with more resident memory is replaced."},
 	{Name: "pid_file", Aliases: []string{"pid"}, kinds: []kind{text}, About: "Where the pid of a process is written."},
 	{Name: "restart_delay", kinds: []kind{number}, want: "a number of milliseconds", About: "The least time between an end and the start after it."},
@@ -81,11 +82,11 @@ var Keys = []Key{
 	{Name: "watch", kinds: []kind{boolean, list, text}, About: "Paths whose changes restart the app; true is cwd."},
 	{Name: "ignore_watch", kinds: []kind{list, text}, About: "Globs of what is not watched; simple regular expressions are understood."},
 	{Name: "watch_options", kinds: []kind{mapping}, About: "Of chokidar's options ignored is read; the others are about how it watches."},
-	{Name: "min_uptime", kinds: []kind{number, text}, pattern: regexp.MustCompile(`^\d+(h|m|s)?$`), want: "a number of milliseconds, or one with s, m or h after it", least: 100, units: times,
+	{Name: "min_uptime", kinds: []kind{number, text}, valid: digitsWith("smh"), want: "a number of milliseconds, or one with s, m or h after it", least: 100, units: times,
 		About: "A process that ends sooner counts as unstable."},
 	{Name: "max_restarts", kinds: []kind{number}, About: "So many unstable ends, and the process is errored."},
 	{Name: "execute_command", kinds: []kind{boolean}, About: "The same as exec_mode: fork."},
-	{Name: "exec_mode", kinds: []kind{text}, pattern: regexp.MustCompile(`^(cluster|fork)(_mode)?$`), want: "cluster or fork", About: "cluster: a program of Node's gets its sockets from the daemon; fork: it listens by itself."},
+	{Name: "exec_mode", kinds: []kind{text}, valid: isExecMode, want: "cluster or fork", About: "cluster: a program of Node's gets its sockets from the daemon; fork: it listens by itself."},
 	{Name: "force", kinds: []kind{boolean}, About: "A script that runs already is started once more."},
 	{Name: "append_env_to_name", kinds: []kind{boolean}, About: "The NAME of --env is put after the name."},
 	{Name: "post_update", kinds: []kind{list}, About: "Not run: there is no update from outside."},
@@ -109,23 +110,39 @@ var Keys = []Key{
 	{Name: "io", kinds: []kind{mapping}, About: "The variable io has it, as JSON; there is no agent that reads it."},
 }
 
-var (
-	byName    = map[string]*Key{}
-	canonical = map[string]string{} // of every name that a key has
-)
-
-func init() {
+// named are the keys by all of their names.
+var named = sync.OnceValue(func() map[string]*Key {
+	keys := map[string]*Key{}
 	for i := range Keys {
-		k := &Keys[i]
-		byName[k.Name] = k
-		if camel := camelCase(k.Name); camel != k.Name {
-			k.Aliases = append(k.Aliases, camel)
-		}
-		canonical[k.Name] = k.Name
-		for _, alias := range k.Aliases {
-			canonical[alias] = k.Name
+		keys[Keys[i].Name] = &Keys[i]
+		for _, alias := range Keys[i].names() {
+			keys[alias] = &Keys[i]
 		}
 	}
+	return keys
+})
+
+// names are the aliases of a key, the strongest first.
+func (k *Key) names() []string {
+	if camel := camelCase(k.Name); camel != k.Name {
+		return append(slices.Clone(k.Aliases), camel)
+	}
+	return k.Aliases
+}
+
+// digitsWith is a number, and perhaps one of some units after it.
+func digitsWith(units string) func(string) bool {
+	return func(s string) bool {
+		if n := len(s); n > 1 && strings.IndexByte(units, s[n-1]) >= 0 {
+			s = s[:n-1]
+		}
+		return s != "" && strings.Trim(s, "0123456789") == ""
+	}
+}
+
+func isExecMode(s string) bool {
+	mode := strings.TrimSuffix(s, "_mode")
+	return mode == "cluster" || mode == "fork"
 }
 
 func camelCase(name string) string {
@@ -140,8 +157,8 @@ func camelCase(name string) string {
 
 // Canonical is the name of a key of which name may be an alias.
 func Canonical(name string) string {
-	if c, ok := canonical[name]; ok {
-		return c
+	if k := named()[name]; k != nil {
+		return k.Name
 	}
 	return name
 }
@@ -151,9 +168,13 @@ func isEnvironment(name string) bool {
 	return strings.HasPrefix(name, "env_") && !strings.ContainsAny(name, " \t\r\n")
 }
 
+// keyOf is the key of a canonical name, nil if PM2 has none.
 func keyOf(name string) *Key {
 	if isEnvironment(name) {
-		return byName["env"]
+		name = "env"
 	}
-	return byName[name]
+	if k := named()[name]; k != nil && k.Name == name {
+		return k
+	}
+	return nil
 }

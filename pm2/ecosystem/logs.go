@@ -4,12 +4,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // notInFileNames is what PM2 replaces in an app's name for its files.
-var notInFileNames = regexp.MustCompile(`[^a-zA-Z0-9\\.\-]`)
+var notInFileNames = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`[^a-zA-Z0-9\\.\-]`)
+})
 
 // logs are the files that the processes print to, and those of their pids.
 func (b *builder) logs() {
@@ -24,22 +27,29 @@ func (b *builder) logs() {
 	}
 	app.LogDateFormat = b.text("log_date_format")
 	app.MergeLogs = b.bool("merge_logs")
-	name := notInFileNames.ReplaceAllString(b.text("name"), "-")
+	name := notInFileNames().ReplaceAllString(b.text("name"), "-")
 	byDefault := func(folder, file string) string {
 		if !b.o.PM2 {
 			return ""
 		}
-		return filepath.Join(b.o.Home, folder, file)
+		return filepath.Join(folder, file)
+	}
+	logs, pids := b.o.Logs, b.o.PIDs
+	if logs == "" {
+		logs = filepath.Join(b.o.Home, "logs")
+	}
+	if pids == "" {
+		pids = filepath.Join(b.o.Home, "pids")
 	}
 	if b.v.Get("log_file") == true {
-		app.AllFile = filepath.Join(b.o.Home, "logs", name+".log")
+		app.AllFile = filepath.Join(logs, name+".log")
 	} else if file, ok := b.v.Get("log_file").(string); ok {
 		app.AllFile = b.logFile("log_file", file, "")
 	}
-	app.OutFile = b.logFile("out_file", b.text("out_file"), byDefault("logs", name+"-out.log"))
-	app.ErrorFile = b.logFile("error_file", b.text("error_file"), byDefault("logs", name+"-error.log"))
-	app.PIDFile = b.logFile("pid_file", b.text("pid_file"), byDefault("pids", name+".pid"))
-	b.out, b.err = app.OutFile, app.ErrorFile
+	app.OutFile = b.logFile("out_file", b.text("out_file"), byDefault(logs, name+"-out.log"))
+	app.ErrorFile = b.logFile("error_file", b.text("error_file"), byDefault(logs, name+"-error.log"))
+	app.PIDFile = b.logFile("pid_file", b.text("pid_file"), byDefault(pids, name+".pid"))
+	b.all, b.out, b.err = app.AllFile, app.OutFile, app.ErrorFile
 	if b.bool("disable_logs") {
 		app.OutFile, app.ErrorFile, app.AllFile = os.DevNull, os.DevNull, ""
 	}

@@ -18,6 +18,9 @@ func (b *builder) shape() *object.Object {
 	if line {
 		b.v.Set("args", []any{"-c", b.run.Line})
 	}
+	if id, err := b.app.Identity(); err == nil && id != nil {
+		b.v.Set("uid", plain(id.UID)).Set("gid", plain(id.GID))
+	}
 	s := &object.Object{}
 	for i := range Keys {
 		key := Keys[i].Name
@@ -34,9 +37,6 @@ func (b *builder) shape() *object.Object {
 	}
 	if b.saved != nil && !b.saved.Has("cwd") {
 		s.Delete("cwd")
-	}
-	if id, err := b.app.Identity(); err == nil && id != nil {
-		s.Set("uid", plain(id.UID)).Set("gid", plain(id.GID))
 	}
 	if !s.Has("node_args") {
 		s.Set("node_args", []any{})
@@ -55,8 +55,8 @@ func (b *builder) shape() *object.Object {
 	if !s.Has("instances") {
 		s.Set("instances", plain(1))
 	}
-	if b.app.AllFile != "" {
-		s.Set("pm_log_path", b.app.AllFile)
+	if b.all != "" {
+		s.Set("pm_log_path", b.all)
 	}
 	s.Set("pm_out_log_path", b.out)
 	s.Set("pm_err_log_path", b.err)

@@ -38,13 +38,17 @@ func (c *Config) verified(o Options) *object.Object {
 	if cron, ok := given.Get("cron_restart").(json.Number); ok && cron == "0" || given.Get("cron_restart") == "0" {
 		given.Delete("cron_restart")
 	}
-	if instances, _ := byName["instances"].check(given.Get("instances")); !truthy(instances) && given.Get("exec_mode") != "cluster_mode" && !given.Has("merge_logs") && o.PM2 {
+	if instances, _ := keyOf("instances").check(given.Get("instances")); !truthy(instances) && given.Get("exec_mode") != "cluster_mode" && !given.Has("merge_logs") && o.PM2 {
 		given.Set("merge_logs", true)
 	}
 	v := &object.Object{}
 	for i := range Keys {
 		k := &Keys[i]
 		value := given.Get(k.Name)
+		// PM2 looks for another name of a key whose value is false, 0 or "", and finds none.
+		if o.PM2 && c.saved == nil && !truthy(value) && camelCase(k.Name) != k.Name {
+			value = nil
+		}
 		if value == nil {
 			value = plain(k.preset)
 		} else if checked, err := k.check(value); err == nil {

@@ -33,7 +33,7 @@ const DefaultInstanceVar = "NODE_APP_INSTANCE"
 
 // checkNumberVar says what is wrong with a variable that is to tell a process a number.
 func checkNumberVar(name string) *Error {
-	if name == DefaultInstanceVar || name == "INSTANCE_ID" { // which is the same number
+	if name == DefaultInstanceVar || name == "INSTANCE_ID" { // the number of the slot both, and the second leaves the first to others, as to node-config
 		return nil
 	}
 	err := checkSetting(name, "0")
