@@ -55,8 +55,9 @@ get the settings that it has now, and apps that did not run are started. Apps
 that the file no longer has go on.
 
 Options:
-        --parallel N     once the first new process of an app has proved itself, so
-                         many at a time; 1, or the app's parallel, if not given
+        --parallel N     once the first new process of an app has proved itself,
+                         so many at a time; 1, or the app's parallel, if not
+                         given
         --env NAME       with a file of PM2's: env_NAME is put over env
         --only NAMES     only these apps of the file: web,api
 

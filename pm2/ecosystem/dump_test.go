@@ -95,6 +95,7 @@ func TestWhatCannotBeStartedIsLeftOutOfADumpWithAWarning(t *testing.T) {
 func TestABrokenDumpIsAnError(t *testing.T) {
 	for text, want := range map[string]string{
 		"":        "is not JSON: unexpected EOF",
+		"[{":      "is not JSON: unexpected EOF",
 		`{"a":1}`: "is not a list of processes",
 		`[1]`:     "entry 0 is not that of a process",
 		`[{}] {`:  "is not JSON: something follows the value at byte 6",

@@ -81,7 +81,10 @@ func evaluateBy(ctx context.Context, program []string, name, path string, o Opti
 	defer cancel()
 	var printed, complaints bounded
 	cmd := exec.CommandContext(ctx, program[0], append(slices.Clone(program[1:]), evaluator, path, string(words))...)
-	cmd.Dir, cmd.Env = o.Cwd, o.Environ
+	cmd.Dir = o.Cwd
+	cmd.Env = slices.DeleteFunc(slices.Clone(o.Environ), func(entry string) bool {
+		return strings.HasPrefix(entry, "NODE_CHANNEL_") || strings.HasPrefix(entry, "NODE_UNIQUE_ID=") // of whoever started the caller; it would take our pipe for a channel
+	})
 	cmd.Stdout, cmd.Stderr = &printed, &complaints
 	cmd.ExtraFiles = []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

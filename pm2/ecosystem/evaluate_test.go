@@ -65,6 +65,13 @@ module.exports = [{ script: path.basename(__filename), name: process.env.STAGE, 
 	}
 }
 
+func TestAProcessOfPM2sMayEvaluateAFile(t *testing.T) {
+	o := Options{Environ: []string{"PATH=" + os.Getenv("PATH"), "NODE_CHANNEL_FD=3", "NODE_CHANNEL_SERIALIZATION_MODE=json", "NODE_UNIQUE_ID=1"}}
+	if got := evaluated(t, "x.config.js", "module.exports = { script: 'a' }", o); got != `{"script":"a"}` {
+		t.Error(got)
+	}
+}
+
 func TestWhatIsNoJSONIsAsPM2sDaemonWouldGetIt(t *testing.T) {
 	got := evaluated(t, "x.config.js", `
 const shared = { A: 1 }

@@ -157,6 +157,9 @@ func Parse(text []byte) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
 	value, err := read(decoder)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -169,9 +172,6 @@ func Parse(text []byte) (any, error) {
 func read(decoder *json.Decoder) (any, error) {
 	token, err := decoder.Token()
 	if err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
 		return nil, err
 	}
 	switch token {
