@@ -42,24 +42,29 @@ func (f *face) scale(ctx context.Context) error {
 		f.fail("Nothing to do")
 		return pm2Exit(1)
 	}
-	i := slices.IndexFunc(apps, func(a control.AppDetail) bool { return concerns(a, list[len(list)-1:]) })
-	own := len(apps[i].Processes) // several apps may have the name
-	if own+n-len(list) < 1 && n > 0 {
-		i = slices.IndexFunc(apps, func(a control.AppDetail) bool { return concerns(a, list[:1]) })
-		own = len(apps[i].Processes)
-	}
-	if n < 1 || own+n-len(list) < 1 {
+	if n < 1 {
 		return failed("pm2 delete "+name+" ends it", "%s cannot have %d processes", name, n)
 	}
-	for range max(0, n-len(list)) {
+	if n < len(list) { // those that were started first go, as in PM2
+		oldest := list[:len(list)-n]
+		for _, e := range oldest {
+			f.applying("deleteProcessId", strconv.Itoa(e.id()), []entry{e})
+		}
+		if err := f.command(ctx, "deleteProcessId", oldest, nil); err != nil {
+			return err
+		}
+		for _, e := range oldest {
+			f.ok("[%s](%d) ✓", e.name(), e.id())
+		}
+		return f.speedList(ctx)
+	}
+	i := slices.IndexFunc(apps, func(a control.AppDetail) bool { return concerns(a, list[:1]) })
+	for range n - len(list) {
 		f.ok("Scaling up application")
 	}
-	if _, err := f.client.Scale(ctx, control.ScaleRequest{Name: apps[i].Name, Instances: strconv.Itoa(own + n - len(list))}, nil); err != nil {
+	request := control.ScaleRequest{Name: apps[i].Name, Instances: strconv.Itoa(len(apps[i].Processes) + n - len(list))}
+	if _, err := f.client.Scale(ctx, request, nil); err != nil {
 		return err
-	}
-	for _, e := range list[min(len(list), n):] {
-		f.applying("deleteProcessId", strconv.Itoa(e.id()), []entry{e})
-		f.ok("[%s](%d) ✓", e.name(), e.id())
 	}
 	return f.speedList(ctx)
 }

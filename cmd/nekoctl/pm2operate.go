@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -249,7 +250,7 @@ func (f *face) ecosystem() ecosystem.Options {
 	}
 	o := ecosystem.Options{
 		Cwd: here, Home: f.place.Home, Logs: f.place.Logs, PIDs: f.place.PIDs, Environ: os.Environ(), PM2: true,
-		Env: f.line.given.last("env"), Node: nodeVersions(),
+		Env: f.line.given.last("env"), Node: nodeVersions(), Args: os.Args[1:], Output: f.console(),
 		Note: func(text string) { f.info("%s", printable(text)) },
 		Warn: func(text string) { f.alarm("%s", printable(text)) },
 	}
@@ -257,6 +258,14 @@ func (f *face) ecosystem() ecosystem.Options {
 		o.Only = strings.FieldsFunc(only, func(r rune) bool { return r == ',' || r == ' ' })
 	}
 	return o
+}
+
+// console gets what a file prints when it is evaluated.
+func (f *face) console() io.Writer {
+	if f.silent {
+		return nil
+	}
+	return f.out
 }
 
 // pathOf is where a script of the command line is.

@@ -158,6 +158,16 @@ func uniqueID(home, name string) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])
 }
 
+// options are what PM2's agent would say of itself in a program of Node's. There is
+// none here, so it is only what the program is called.
+func options(app *control.AppDetail, e *object.Object, c Context) *object.Object {
+	o := &object.Object{}
+	if ofNode(app, e) && e.Get("pmx") != false {
+		o.Set("module_conf", &object.Object{}).Set("module_name", e.Get("name")).Set("module_version", c.Version)
+	}
+	return o
+}
+
 // changing adds what is known of the process.
 func changing(e *object.Object, app *control.AppDetail, p *control.ProcessExtra, c Context, static *object.Object) {
 	errored := p.State == control.Errored
@@ -171,7 +181,7 @@ func changing(e *object.Object, app *control.AppDetail, p *control.ProcessExtra,
 	e.Set("pm_uptime", milliseconds(began))
 	e.Set("axm_actions", actions(p.Actions))
 	e.Set("axm_monitor", monitor(p.Metrics))
-	e.Set("axm_options", either(static.Get("axm_options"), &object.Object{}))
+	e.Set("axm_options", either(static.Get("axm_options"), options(app, e, c)))
 	e.Set("axm_dynamic", &object.Object{})
 	if errored {
 		e.Set("created_at", nil)
