@@ -55,7 +55,7 @@ func (m *master) lock(c chosen, r reporter) (unlock func(), err error) {
 // knows says whether an app and a slot of it have not been removed.
 func (m *master) knows(c chosen) bool {
 	slots := c.app.slots
-	return m.apps[c.app.name] == c.app && (c.slot == nil || c.slot.index < len(slots) && slots[c.slot.index] == c.slot)
+	return m.apps[c.app.name] == c.app && (c.slot == nil || !c.slot.vacant && c.slot.index < len(slots) && slots[c.slot.index] == c.slot)
 }
 
 func failure(hint, format string, args ...any) *control.Error {
