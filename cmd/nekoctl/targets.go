@@ -50,8 +50,8 @@ Usage:
     nekoctl reload FILE.yaml [--parallel N]
 
 Options:
-    --parallel N  once the first new process of an app has proved itself, so many
-                  at a time; 1, or what the app has as parallel, if not given
+    --parallel N  once the first new process of an app has proved itself, so
+                  many at a time; as the app has it, or one, if not given
 
 With a FILE it is read anew: its apps get the settings that it has now, and
 apps that did not run are started. Apps that the file no longer has go on.
