@@ -53,6 +53,9 @@ func TestRestartsAreCountedAsPM2Does(t *testing.T) {
 		if after.Restarts != step.restarts {
 			t.Errorf("after a %s there are %d restarts, want %d", step.does, after.Restarts, step.restarts)
 		}
+		if step.does == "stop" && !after.StartedAt.Equal(before.StartedAt) {
+			t.Errorf("its last process was started at %v, and not at %v", before.StartedAt, after.StartedAt)
+		}
 		if anew := step.does != "stop" && step.does != "crash" && !(step.does == "start" && before.State == control.Online); after.CreatedAt.After(before.CreatedAt) != anew {
 			t.Errorf("after a %s it is of %v, and was of %v", step.does, after.CreatedAt, before.CreatedAt)
 		}

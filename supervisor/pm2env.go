@@ -14,7 +14,6 @@ import (
 // pm2Variables are those that the environment of the app goes over.
 func (m *master) pm2Variables(p *process) map[string]string {
 	env := p.spec.PM2Variables()
-	env["unique_id"] = p.slot.app.uniqueID
 	if p.spec.Node == spec.NodeCluster {
 		env["env"] = "[object Object]"
 	}
@@ -30,7 +29,7 @@ func (m *master) pm2Changes(p *process) map[string]string {
 	}
 	paths := m.logPaths(app, s)
 	env := map[string]string{
-		"pm_id": strconv.Itoa(s.id), "status": "launching",
+		"unique_id": s.app.uniqueID, "pm_id": strconv.Itoa(s.id), "status": "launching",
 		"restart_time": strconv.Itoa(restarts), "unstable_restarts": strconv.Itoa(s.unstable),
 		"created_at": strconv.FormatInt(s.createdAt.UnixMilli(), 10), "pm_uptime": strconv.FormatInt(p.startedAt.UnixMilli(), 10),
 		"pm_out_log_path": paths[0], "pm_err_log_path": paths[1],

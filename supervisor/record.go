@@ -49,6 +49,7 @@ type slotRecord struct {
 	Vacant    bool            `json:"vacant,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Restarts  int             `json:"restarts"`
+	LastStart time.Time       `json:"last_start,omitzero"`
 	Unstable  int             `json:"unstable,omitempty"`
 	LastCode  int             `json:"last_code,omitempty"`
 	CreatedAt time.Time       `json:"created_at,omitzero"`
@@ -104,7 +105,7 @@ func (m *master) record(s *slot) {
 	r := slotRecord{
 		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Awaits: s.awaits, Vacant: s.vacant, Reason: s.reason,
 		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
-		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt,
+		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt, LastStart: s.lastStart,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -305,7 +306,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		delete(in.Records, s.recordName())
 		s.id, s.want, s.cycle, s.errored, s.finished, s.awaits, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Awaits, sr.Reason
 		s.restarts, s.lastExit, s.exitCode, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt, sr.StopsAt
-		s.unstable, s.lastCode, s.createdAt, s.vacant = sr.Unstable, sr.LastCode, sr.CreatedAt, sr.Vacant
+		s.unstable, s.lastCode, s.createdAt, s.lastStart, s.vacant = sr.Unstable, sr.LastCode, sr.CreatedAt, sr.LastStart, sr.Vacant
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}

@@ -65,7 +65,7 @@ func (m *master) replaceAll(slots []*slot, next *spec.App, parallel int) (notes 
 	if note != "" {
 		notes = append(notes, note)
 	}
-	if parallel == 0 {
+	if parallel <= 0 {
 		parallel = next.Parallel
 	}
 	var mu sync.Mutex

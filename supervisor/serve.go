@@ -341,7 +341,10 @@ func (m *master) showAll(s *slot) control.ProcessExtra {
 		CreatedAt: s.createdAt, Unstable: s.unstable, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
 	if s.serving != nil {
-		v.Status, v.StartedAt = s.serving.status, s.serving.startedAt
+		v.Status = s.serving.status
+	}
+	if v.StartedAt = s.lastStart; s.shown() != nil {
+		v.StartedAt = s.shown().startedAt
 	}
 	for _, other := range []struct {
 		p   *process

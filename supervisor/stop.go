@@ -81,7 +81,7 @@ func (m *master) restartInto(a *app, next *spec.App, parallel int) (err error) {
 	if err != nil || len(slots) == 0 { // or this master has ended
 		return err
 	}
-	if parallel == 0 {
+	if parallel <= 0 {
 		parallel = len(slots)
 	}
 	for some := range slices.Chunk(slots, parallel) {

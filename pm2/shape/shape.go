@@ -6,9 +6,7 @@ package shape
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -146,16 +144,7 @@ func environment(app *control.AppDetail, p *control.ProcessExtra, c Context, nam
 	} else {
 		env.Set(name, &object.Object{})
 	}
-	return env.Set(id, cmp.Or(app.Spec.Env[id], uniqueID(c.Home, app.Name)))
-}
-
-// uniqueID looks like the random UUID that PM2 gives to what is started together, and
-// is the same at each look.
-func uniqueID(home, name string) string {
-	h := sha256.Sum256([]byte(home + "\x00" + name))
-	h[6] = h[6]&0x0f | 0x40
-	h[8] = h[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])
+	return env.Set(id, app.UniqueID)
 }
 
 // options are what PM2's agent would say of itself in a program of Node's. There is

@@ -271,16 +271,10 @@ func TestWhatIsSaidOfAProcessInEachState(t *testing.T) {
 	}
 }
 
-func TestWhatIsStartedTogetherHasOneUniqueID(t *testing.T) {
-	id := func(home, name string) any {
-		return app(control.Online, func(a *control.AppDetail) { a.Name = name }).Get("unique_id")
-	}
-	if id("", "web") != id("", "web") || id("", "web") == id("", "api") || len(Text(id("", "web"))) != 36 {
-		t.Errorf("got %v and %v", id("", "web"), id("", "api"))
-	}
-	given := app(control.Online, func(a *control.AppDetail) { a.Spec.Env["unique_id"] = "x" })
-	if given.Get("unique_id") != "x" {
-		t.Errorf("got %v", given.Get("unique_id"))
+func TestWhatIsStartedTogetherHasTheUniqueIDThatTheDaemonGaveIt(t *testing.T) {
+	e := app(control.Online, func(a *control.AppDetail) { a.UniqueID = "7c9e6679-7425-40de-944b-e07fc1f90ae7" })
+	if e.Get("unique_id") != "7c9e6679-7425-40de-944b-e07fc1f90ae7" {
+		t.Errorf("got %v", e.Get("unique_id"))
 	}
 }
 

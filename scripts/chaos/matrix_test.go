@@ -37,6 +37,7 @@ type row struct {
 
 var matrix = []row{
 	{event: "reload", times: [2]int{2, 10}, instances: 2, do: reload},
+	{event: "reload, three processes at a time", times: [2]int{1, 10}, instances: 4, keys: "parallel: 3\n", do: reload},
 	{event: "reload, and the successor never becomes ready, dies at start, or becomes ready and dies", times: [2]int{1, 1}, instances: 2,
 		keys: shortListenTimeout, do: reloadIntoEachFault},
 	{event: "reload faster than a drain lasts", times: [2]int{1, 1}, instances: 2, do: reloadFast},

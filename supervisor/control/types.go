@@ -105,8 +105,8 @@ type ProcessExtra struct {
 	Unstable   int       `json:"unstable_restarts"`   // in a row, up to now
 	ExitCode   int       `json:"exit_code"`           // of the last process that has ended without a successor; 0 after a signal
 	PIDFile    string    `json:"pid_file,omitempty"`
-	AllLog     string    `json:"all_log,omitempty"` // of both outputs
-	StartedAt  time.Time `json:"started_at,omitzero"`
+	AllLog     string    `json:"all_log,omitempty"`   // of both outputs
+	StartedAt  time.Time `json:"started_at,omitzero"` // its process, or the last one
 	OutLog     string    `json:"out_log"`
 	ErrLog     string    `json:"err_log"`
 	Lost       []Lost    `json:"lost,omitempty"`      // from the logs, as they cannot be written
@@ -166,8 +166,8 @@ type ResurrectRequest struct {
 // processes, namespaces, /regular expressions/ of titles, or "all".
 type TargetRequest struct {
 	Targets []string `json:"targets"`
-	// Parallel is how many processes of an app are replaced at a time by a reload;
-	// 0: as many as the spec says.
+	// Parallel is how many processes of an app are replaced at a time by a reload or a
+	// restart; 0: as many as the spec says, and all by a restart.
 	Parallel int `json:"parallel,omitempty"`
 	// Unwatch has a stop end the watching of files for good, as PM2's does.
 	Unwatch bool `json:"unwatch,omitempty"`
