@@ -259,7 +259,7 @@ func (m *master) environment(p *process) []string {
 		first, _ := strconv.ParseFloat(strings.TrimSpace(app.Env[app.IncrementVar]), 64) // what is no number is 0, as in PM2
 		env[app.IncrementVar] = strconv.FormatFloat(first+float64(p.as), 'f', -1, 64)
 	}
-	instances := max(len(s.app.inUse()), 1)
+	instances := max(s.app.instances(), 1)
 	env["NEKO_INSTANCES"] = strconv.Itoa(instances)
 	if dir := m.makeRunDir(s.app); dir != "" {
 		env["NEKO_RUN_DIR"] = dir

@@ -29,7 +29,7 @@ func (m *master) scale(r reporter, name, text string) error {
 		}
 		m.grant = granted()
 		resized := *a.spec
-		if resized.Instances, err = scaled(len(a.inUse()), text); err != nil {
+		if resized.Instances, err = scaled(a.instances(), text); err != nil {
 			return
 		}
 		m.occupy(a, m.instances(&resized))

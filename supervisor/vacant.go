@@ -21,6 +21,18 @@ func (a *app) inUse() []*slot {
 	return slices.DeleteFunc(slices.Clone(a.slots), func(s *slot) bool { return s.vacant })
 }
 
+// instances is how many slots are to be in use: the vacant ones are not, nor are those
+// that are about to go.
+func (a *app) instances() int {
+	n := a.size
+	for _, s := range a.slots[:min(a.size, len(a.slots))] {
+		if s.vacant {
+			n--
+		}
+	}
+	return n
+}
+
 // sizeFor is the size with which so many slots are in use, the vacant ones left as
 // they are.
 func (a *app) sizeFor(instances int) int {
@@ -38,11 +50,13 @@ func (a *app) sizeFor(instances int) int {
 // it has one process less.
 func (m *master) vacate(s *slot) {
 	a := s.app
+	m.retired(s) // one that has ended by itself is idle, whatever it was to come to
+	s.cancel(&s.waiting)
 	s.vacant, s.id = true, noID
 	s.errored, s.finished, s.restarts, s.unstable, s.reason, s.lastExit, s.backoff = false, false, 0, 0, "", "", backoff{}
 	m.touch(s)
 	fewer := *a.spec
-	fewer.Instances = len(a.inUse())
+	fewer.Instances = a.instances()
 	a.spec = &fewer
 	for a.size > 1 && a.size == len(a.slots) && a.slots[a.size-1].vacant {
 		a.size--
@@ -57,7 +71,7 @@ func (m *master) vacate(s *slot) {
 func (m *master) occupy(a *app, instances int) {
 	runs := a.runs()
 	for _, s := range a.slots {
-		if !s.vacant || len(a.inUse()) >= instances {
+		if !s.vacant || a.instances() >= instances {
 			continue
 		}
 		s.vacant, s.id, s.createdAt, s.spec = false, m.freeID(), time.Now(), a.spec

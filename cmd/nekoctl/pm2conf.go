@@ -111,7 +111,7 @@ func (f *face) setKeys(ctx context.Context, words []string) error {
 	}
 	parts := levels(words[0])
 	if len(parts) == 1 {
-		f.showKeys(conf, "")
+		f.showModules(conf)
 		return nil
 	}
 	list, _, err := f.processes(ctx)
@@ -205,8 +205,19 @@ func (f *face) unset(context.Context) error {
 	if err := f.writeConf(conf); err != nil {
 		return err
 	}
-	f.showKeys(conf, "")
+	f.showModules(conf)
 	return nil
+}
+
+// showModules prints the values that have a dot or a colon in their keys.
+func (f *face) showModules(conf *object.Object) {
+	modules := &object.Object{}
+	for key, value := range conf.All() {
+		if inner, ok := value.(*object.Object); ok {
+			modules.Set(key, inner)
+		}
+	}
+	f.showKeys(modules, "")
 }
 
 // showKeys prints the values as the commands that set them.

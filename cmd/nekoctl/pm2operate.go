@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nekoctl/neko/pm2/ecosystem"
@@ -119,7 +120,9 @@ func (f *face) operate(ctx context.Context, action, target string, changes *chan
 func (f *face) applying(action, target string, list []entry) {
 	ids := make([]any, len(list))
 	for i, e := range list {
-		ids[i] = e.id()
+		if ids[i] = e.id(); strconv.Itoa(e.id()) == target && len(list) == 1 {
+			ids[i] = target // PM2 has it as it was given
+		}
 	}
 	f.ok("Applying action %s on app [%s](ids: %s)", action, printable(target), shape.Inspect(ids))
 }

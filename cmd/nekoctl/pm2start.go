@@ -63,6 +63,9 @@ func (f *face) config() (*ecosystem.Config, error) {
 				return nil, err
 			}
 			value = delay
+		case value == "null": // the key is to go
+			c.Object.Set(key, nil)
+			continue
 		case value == "true":
 			value = true
 		case value == "false":
@@ -189,9 +192,11 @@ func (f *face) startScript(ctx context.Context, script string) error {
 			return err
 		}
 	}
-	if !config.Has("watch") {
-		if err := config.Set("watch", false); err != nil {
-			return err
+	for key, preset := range map[string]any{"watch": false, "filter_env": []any{}} { // as PM2's command line has them
+		if config.Get(key) == nil {
+			if err := config.Set(key, preset); err != nil {
+				return err
+			}
 		}
 	}
 	if f.line.dashes {

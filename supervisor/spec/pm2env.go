@@ -14,7 +14,8 @@ func (a *App) PM2Variables() map[string]string {
 	env := make(map[string]string, len(listed))
 	for name, value := range listed {
 		text := javaScriptText(value)
-		if a.Node != NodeCluster && !isScalar(value) || checkSetting(name, text) != nil {
+		known := name == "version" || name == "node_version" // only once the process runs, to PM2
+		if known || a.Node != NodeCluster && !isScalar(value) || checkSetting(name, text) != nil {
 			continue
 		}
 		env[name] = text
