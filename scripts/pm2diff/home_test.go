@@ -39,7 +39,7 @@ var places = []scenario{
 		pm2 cleardump
 		cat $PM2_HOME/dump.pm2
 	`},
-	{name: "broken dump", core: true, text: `
+	{name: "broken dump", text: `
 		quietly pm2 start web.js
 		quietly pm2 save
 		quietly pm2 save
@@ -115,7 +115,7 @@ var places = []scenario{
 		pm2 reload app --env production
 		pm2 jlist
 	`},
-	{name: "silence", core: true, text: `
+	{name: "silence", text: `
 		PM2_SILENT=true pm2 start web.js
 		PM2_SILENT=true pm2 list
 		PM2_SILENT=true pm2 jlist
@@ -134,12 +134,12 @@ var places = []scenario{
 		pm2 kill -s
 	`},
 	{name: "colours", core: true, text: `
-		NO_COLOR=1 pm2 start web.js
-		NO_COLOR=1 pm2 list
-		pm2 list --no-color
-		FORCE_COLOR=0 pm2 list
-		NO_COLOR=1 pm2 describe web
-		NO_COLOR=1 pm2 stop nobody
+		pm2 start web.js | sed 's/\x1b/<escape>/g'
+		pm2 list | sed 's/\x1b/<escape>/g'
+		NO_COLOR=1 pm2 list | sed 's/\x1b/<escape>/g'
+		pm2 list --no-color | sed 's/\x1b/<escape>/g'
+		FORCE_COLOR=0 pm2 list | sed 's/\x1b/<escape>/g'
+		pm2 stop nobody 2>&1 | sed 's/\x1b/<escape>/g'
 	`},
 	{name: "orders of a list", text: `
 		quietly pm2 start web.js --name b

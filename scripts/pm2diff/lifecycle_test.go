@@ -14,7 +14,7 @@ var lifecycle = []scenario{
 		pm2 start web.js -i 2 --name web
 		await ^web:0:online:0 web:1:online:0$
 		pm2 jlist
-		pm2 prettylist
+		sorted pm2 prettylist
 		pm2 list
 		pm2 list -m
 		pm2 id web
@@ -38,14 +38,14 @@ var lifecycle = []scenario{
 		await ^web:0:online:0 web:1:online:0$
 		pm2 delete web
 		pm2 jlist
-		pm2 prettylist
+		sorted pm2 prettylist
 		ls -A $PM2_HOME/pids
 	`},
-	{name: "one process", core: true, text: `
+	{name: "one process", text: `
 		pm2 start web.js
 		await ^web:0:online:0$
 		pm2 jlist
-		pm2 prettylist
+		sorted pm2 prettylist
 		pm2 show web
 		pm2 restart 0
 		await ^web:0:online:1$
@@ -118,7 +118,7 @@ var lifecycle = []scenario{
 		pm2 list
 		pm2 stop default
 	`},
-	{name: "patterns", core: true, text: `
+	{name: "patterns", text: `
 		quietly pm2 start web.js --name api-1
 		quietly pm2 start web.js --name api-2
 		quietly pm2 start web.js --name job
@@ -189,7 +189,7 @@ var lifecycle = []scenario{
 		pm2 delete heeds
 		cat heard.log
 	`},
-	{name: "stop by message", core: true, text: `
+	{name: "stop by message", text: `
 		quietly pm2 start heeds.js -o heard.log --shutdown-with-message
 		until grep -q begun heard.log
 		pm2 jlist

@@ -2,6 +2,7 @@ package pm2diff
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,6 +33,9 @@ var chance = []struct {
 	{regexp.MustCompile(`ws://127\.0\.0\.1:\d+/\S+`), "<inspector>"},
 }
 
+// colour is an escape sequence. Where there are any, a scenario of their own looks.
+var colour = regexp.MustCompile("\x1b\\[[0-9;]*m")
+
 // reported is what programs of Node's report of themselves, as prettylist shows it. How
 // much they have reported by then is chance.
 var reported = regexp.MustCompile(`(?s)\n( *)axm_actions: .*?\n *axm_dynamic: [^\n]*`)
@@ -59,7 +63,7 @@ func (s *side) normal(text string) []string {
 			return s.flat(nil, "", value)
 		}
 	}
-	text = strings.ReplaceAll(text, s.folder, "$DIR")
+	text = colour.ReplaceAllString(strings.ReplaceAll(text, s.folder, "$DIR"), "")
 	text = reported.ReplaceAllString(text, "\n${1}<reported>")
 	text = measured.ReplaceAllString(text, "")
 	for _, c := range chance {
@@ -76,15 +80,17 @@ func (s *side) normal(text string) []string {
 	return lines
 }
 
-// flat has a line for each value, with the way to it.
+// flat has a line for each value, with the way to it. The order of keys is not compared.
 func (s *side) flat(lines []string, at string, value any) []string {
 	switch v := value.(type) {
 	case *object.Object:
 		if v.Len() == 0 {
 			return append(lines, at+" = {}")
 		}
-		for key, value := range v.All() {
-			switch {
+		keys := map[string]any{}
+		maps.Insert(keys, v.All())
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			switch value := keys[key]; {
 			case strings.HasPrefix(key, "axm_"), key == "_tree_pids", key == "unstable_restarts":
 				lines = append(lines, fmt.Sprintf("%s.%s is there", at, key))
 			case slices.Contains([]string{"pid", "memory", "cpu", "pm_uptime", "created_at"}, key):
@@ -122,12 +128,14 @@ func TestWhatDiffersByChanceIsTakenOut(t *testing.T) {
 		{"/tmp/x/a/app/web.js", "$DIR/app/web.js"},
 		{"4711", "<pid>"},
 		{"0", "0"},
+		{"\x1b[32m[PM2] \x1b[39mDone.", "[PM2] Done."},
+		{`{"b":1,"a":2}`, ".a = 2\n.b = 1"},
 		{"pid : 4711", "pid : <pid>"},
 		{"kill_timeout: 1600", "kill_timeout: 1600"},
 		{"│ 0  │ web │ 22386    │ 12s    │ 0 │ 49.9mb   │", "│ 0 │ web │ <pid> │ <uptime> │ 0 │ <memory> │"},
 		{"┌────┬──┐", "┌─┬─┐"},
 		{"2026-11-29T03:21:25: ok", "<time>: ok"},
-		{`[{"pid":12,"name":"/tmp/x/a"}]`, "[0].pid = <pid>\n[0].name = \"$DIR\""},
+		{`[{"pid":12,"name":"/tmp/x/a"}]`, "[0].name = \"$DIR\"\n[0].pid = <pid>"},
 		{"{\n  axm_actions: [],\n  axm_monitor: {\n    'Heap': {\n      value: 1\n    }\n  },\n  axm_dynamic: {},\n  pm_id: 0\n}",
 			"{\n  <reported>\n  pm_id: 0\n}"},
 	} {

@@ -14,8 +14,6 @@ var options = []struct {
 	{words: "--name other", cluster: true},
 	{words: "-n other"},
 	{words: "--interpreter node"},
-	{words: "--interpreter none"},
-	{words: "--interpreter bash"},
 	{words: "--interpreter-args '--no-warnings --stack-size=900'", cluster: true},
 	{words: "--node-args='--no-warnings'", cluster: true},
 	{words: "--node-args '--title=called'"},
@@ -180,6 +178,15 @@ var programs = []scenario{
 		cat $HOME/view
 		pm2 jlist
 		pm2 describe view
+	`},
+	{name: "another interpreter", text: `
+		pm2 start view.sh --interpreter bash --name bash
+		until test -s $HOME/view
+		cat $HOME/view; rm $HOME/view
+		chmod +x view.sh; pm2 start view.sh --interpreter none --name none
+		until test -s $HOME/view
+		cat $HOME/view
+		pm2 jlist
 	`},
 	{name: "a program by its path", text: `
 		pm2 start ./view.sh --name here

@@ -52,7 +52,7 @@ var restarts = []scenario{
 		await ^ends:0:stopped:
 		pm2 jlist
 	`},
-	{name: "codes that stop", core: true, text: `
+	{name: "codes that stop", text: `
 		quietly pm2 start ends.js --stop-exit-codes 42 --name wanted -- 42 50
 		await ^wanted:0:stopped:0$
 		quietly pm2 start ends.js --stop-exit-codes 3 --name other --max-restarts 1 -- 42 50
