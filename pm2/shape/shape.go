@@ -87,6 +87,9 @@ func describe(app *control.AppDetail, p *control.ProcessExtra, c Context, static
 		if key == "pm_out_log_path" && p.AllLog != "" && !static.Has("pm_log_path") {
 			e.Set("pm_log_path", p.AllLog)
 		}
+		if key == "instances" && !positive(value) { // 0 is one for each CPU, -1 one fewer
+			value = max(len(app.Processes), 1)
+		}
 		e.Set(key, value)
 	}
 	if !e.Has("env") {
@@ -112,6 +115,12 @@ func describe(app *control.AppDetail, p *control.ProcessExtra, c Context, static
 	}
 	changing(e, app, p, c, static)
 	return e
+}
+
+func positive(value any) bool {
+	number, ok := value.(json.Number)
+	n, err := number.Float64()
+	return ok && err == nil && n > 0
 }
 
 func inUse(e *object.Object, key, path string) {

@@ -231,6 +231,18 @@ func TestAnAppOfOurOwnIsListedAsIfPM2HadStartedIt(t *testing.T) {
 	}
 }
 
+func TestInstancesAreCountedWhereTheCPUsSayHowManyThereAre(t *testing.T) {
+	for given, want := range map[string]string{"0": "2", "-1": "2", "3": "3"} {
+		got := app(control.Online, func(a *control.AppDetail) {
+			a.Spec.PM2 = json.RawMessage(`{"instances":` + given + `}`)
+			a.Processes = append(a.Processes, a.Processes[0])
+		})
+		if is := Stringify(got.Get("instances")); is != want {
+			t.Errorf("there are %s instances of %s, want %s", is, given, want)
+		}
+	}
+}
+
 func TestWhatIsSaidOfAProcessInEachState(t *testing.T) {
 	ended := func(a *control.AppDetail) {
 		p := &a.Processes[0]

@@ -296,12 +296,18 @@ function install() {
     }
   }
 
-  // exit has the workers of a program that is a primary finish first.
+  // exit has the workers of a program that is a primary finish first. Many primaries
+  // fork another for each that goes: those are not waited for.
   function exit() {
     const cluster = require('node:cluster')
     const left = draining.since + draining.hard - performance.now()
-    if (left <= 0 || !Object.keys(cluster.workers ?? {}).length) process.exit(0)
+    const workers = new Set(Object.values(cluster.workers ?? {}))
+    if (left <= 0 || workers.size === 0) process.exit(0)
     setTimeout(() => process.exit(0), left)
-    quietly(() => cluster.disconnect(() => process.exit(0)))
+    cluster.on('disconnect', (worker) => {
+      workers.delete(worker)
+      if (workers.size === 0) process.exit(0)
+    })
+    quietly(() => cluster.disconnect())
   }
 }

@@ -137,10 +137,16 @@ func TestAnESModuleIsDrainedAsWell(t *testing.T) {
 
 func TestAProgramThatHasAClusterOfItsOwnHasNothingToWaitFor(t *testing.T) {
 	t.Parallel()
-	p := launch(t, []string{"FORK=1"}, "ownprimary.cjs")
-	p.says("listens")
-	p.tell(far, far, "signal")
-	p.ends(0)
+	for _, replaces := range []string{"", "disconnect", "exit"} { // whatever has it fork another worker
+		p := launch(t, []string{"FORK=1", "REPLACES=" + replaces}, "ownprimary.cjs")
+		p.says("listens")
+		begun := time.Now()
+		p.tell(far, far, "signal")
+		p.ends(0)
+		if d := time.Since(begun); d >= far {
+			t.Errorf("it took %v where %q has it fork another", d, replaces)
+		}
+	}
 }
 
 func TestAProgramThatHeedsNoMessageEndsAtOnceWhereOneWasToEndIt(t *testing.T) {
