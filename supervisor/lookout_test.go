@@ -88,3 +88,22 @@ func TestWhatTheDaemonWritesIsNotWatched(t *testing.T) {
 		}
 	}
 }
+
+// A build that writes on and on is not waited for for ever.
+func TestFilesThatChangeOnAndOnAreToldOfAllTheSame(t *testing.T) {
+	l, changed, _ := newLookout(t, 5)
+	l.spec.WatchDelay = spec.Duration(300 * time.Millisecond)
+	go l.run()
+	file := filepath.Join(l.spec.Watch[0], "a.js")
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-changed:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	t.Error("it was not told")
+}

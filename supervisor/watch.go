@@ -104,6 +104,10 @@ func (l *lookout) watches(app *spec.App) bool {
 		l.spec.OutFile == app.OutFile && l.spec.ErrorFile == app.ErrorFile && l.spec.AllFile == app.AllFile && l.spec.PIDFile == app.PIDFile
 }
 
+// longestQuiet is after how many times watch_delay an app is reloaded though its files
+// change on and on.
+const longestQuiet = 10
+
 func (l *lookout) run() {
 	for {
 		var err error
@@ -126,12 +130,13 @@ func (l *lookout) run() {
 	}
 	quiet := time.NewTimer(time.Hour)
 	quiet.Stop()
-	first := "" // that has changed
+	first, since := "", time.Time{} // that has changed
 	note := func(file string) {
 		if first == "" {
-			first = file
+			first, since = file, time.Now()
 		}
-		quiet.Reset(l.spec.WatchDelay.D())
+		delay := l.spec.WatchDelay.D()
+		quiet.Reset(max(min(delay, time.Until(since.Add(longestQuiet*delay))), 0))
 	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
