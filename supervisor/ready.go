@@ -27,6 +27,10 @@ const firstSteps = 250 * time.Millisecond
 func (m *master) awaitReady(p *process) {
 	limit := p.spec.ListenTimeout.D()
 	m.after(p, limit, func() {
+		if p.spec.ReadyAnyway {
+			m.becameReady(p)
+			return
+		}
 		p.failure = fmt.Sprintf("was not ready within %s", limit)
 		if what := p.awaited(); what != "" {
 			p.failure += ": it did not " + what

@@ -68,3 +68,19 @@ func TestNotifyTakesAnything(t *testing.T) {
 		t.Errorf("the status has %d bytes", len(status))
 	}
 }
+
+// Many a program of PM2's has wait_ready and says nothing.
+func TestAProgramThatDoesNotSayThatItIsReadyMayCountAsReadyInTheEnd(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := web("api", 1, "silent", "silent")
+	a.WaitReady, a.ReadyAnyway, a.ListenTimeout = true, true, spec.Duration(300*time.Millisecond)
+	first := d.start(a).Processes[0]
+	if first.State != control.Online {
+		t.Fatalf("it is %s", first.State)
+	}
+	second := d.command("reload", "api").Processes[0]
+	if second.State != control.Online || second.PID == first.PID || second.Restarts != 1 {
+		t.Errorf("after a reload it is %+v", second)
+	}
+}

@@ -20,6 +20,11 @@ const (
 	pm2MinUptime     = time.Second
 	pm2KillTimeout   = 1600 * time.Millisecond
 	pm2ListenTimeout = 3 * time.Second
+
+	// pm2Patience is how long a process may take at least until it listens. To PM2
+	// listen_timeout is how long a reload waits before it goes on regardless; here it
+	// would be its end, and an app that loads for five seconds could not be reloaded.
+	pm2Patience = spec.Duration(30 * time.Second)
 )
 
 // Defaults are those of an app that PM2's commands start.
@@ -27,7 +32,7 @@ func Defaults() spec.App {
 	app := spec.Defaults()
 	app.StopSignal = "SIGINT"
 	app.KillTimeout, app.DrainConnections = spec.Duration(pm2KillTimeout), true
-	app.ListenTimeout = spec.Duration(pm2ListenTimeout)
+	app.ListenTimeout = pm2Patience
 	app.MinUptime = spec.Duration(pm2MinUptime)
 	app.MaxRestarts, app.RestartWindow = givingUp(pm2MaxRestarts, app.MinUptime)
 	app.Backoff = spec.Backoff{}
@@ -193,7 +198,13 @@ func (b *builder) policy() {
 		app.Instances, b.run.Counted = int(f), true
 	}
 	b.milliseconds("kill_timeout", &app.KillTimeout)
+	if app.ReadyAnyway = b.o.PM2 && b.v.Get("wait_ready") == true; app.ReadyAnyway {
+		app.ListenTimeout = spec.Duration(pm2ListenTimeout)
+	}
 	b.milliseconds("listen_timeout", &app.ListenTimeout)
+	if b.o.PM2 && !app.ReadyAnyway {
+		app.ListenTimeout = max(app.ListenTimeout, pm2Patience)
+	}
 	b.milliseconds("restart_delay", &app.RestartDelay)
 	b.milliseconds("min_uptime", &app.MinUptime)
 	b.milliseconds("watch_delay", &app.WatchDelay)

@@ -74,8 +74,10 @@ type App struct {
 	// or the sight of it accepting does, and one without listeners is ready when
 	// it has run for a quarter of a second.
 	WaitReady bool `json:"wait_ready"`
-	// ListenTimeout is how long a process may take to become ready.
+	// ListenTimeout is how long a process may take to become ready. With ReadyAnyway it
+	// counts as ready then, as with PM2: many an app has wait_ready and says nothing.
 	ListenTimeout Duration `json:"listen_timeout"`
+	ReadyAnyway   bool     `json:"ready_anyway,omitempty"`
 	// DrainTimeout is how long a process may take, after its SIGTERM, to finish
 	// what it serves. It is told so by NEKO_DRAIN_TIMEOUT.
 	DrainTimeout Duration `json:"drain_timeout"`
