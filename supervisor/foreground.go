@@ -108,7 +108,8 @@ func (m *master) boot(text string) (booted string) {
 }
 
 // endWhenAllHaveEnded makes a foreground daemon, a container's one purpose, end
-// when nothing of it will ever do anything again: with 0 if all has been done.
+// when nothing of it will ever do anything again: with 0 if all has been done, and with
+// the exit code of the app that has failed if it is the only one.
 func (m *master) endWhenAllHaveEnded() {
 	m.until(func() bool {
 		all := m.slots()
@@ -116,8 +117,13 @@ func (m *master) endWhenAllHaveEnded() {
 	})
 	why := "every app has done its work"
 	m.do(func() {
-		if slices.ContainsFunc(m.slots(), func(s *slot) bool { return !s.finished || s.exitCode != 0 }) {
-			m.code, why = 1, "every app has failed for good, or done its work"
+		i := slices.IndexFunc(m.slots(), func(s *slot) bool { return !s.finished || s.exitCode != 0 })
+		if i < 0 {
+			return
+		}
+		m.code, why = 1, "every app has failed for good, or done its work"
+		if code := m.slots()[i].lastCode; len(m.apps) == 1 && code > 0 {
+			m.code = code // a container's only app is what it is asked about
 		}
 	})
 	m.shutdown(why)

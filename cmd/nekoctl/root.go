@@ -89,8 +89,9 @@ With --json, too, an error is text on standard error, and standard output is
 empty.
 
 "nekoctl ping" fails when no daemon runs; "nekoctl list" shows an empty table.
-"nekoctl start --no-daemon" exits with 0 when it was told to stop, and with
---exit-with APP with the code of that app.
+"nekoctl start --no-daemon" exits with 0 when it was told to stop, with --exit-with
+APP with the code of that app, and with the code of its only app if that has
+failed for good.
 `
 
 const targetsHelp = `What commands are about:

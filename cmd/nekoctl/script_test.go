@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	testscript.Main(m, map[string]func(){
-		"nekoctl": main,
+		"nekoctl": main, "pm2": main, "pm2-runtime": main,
 		"server":  server,
 	})
 }
@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // or each command takes a second with -race
 			env.Defer(func() { endDaemon(t, h) })
+			env.Defer(func() { endDaemon(t, home.Dir(filepath.Join(env.WorkDir, ".pm2"))) })
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
