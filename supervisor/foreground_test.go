@@ -280,7 +280,7 @@ func TestForegroundEndsWhenEveryAppHasFailedForGood(t *testing.T) {
 	a := app("bad", 1, "die-at-start")
 	a.MaxRestarts = 1
 	f := newForeground(t, a)
-	if code := f.wait(); code != 1 {
+	if code := f.wait(); code != 3 {
 		t.Errorf("exit code %d", code)
 	}
 	if text := strings.Join(f.stderr, "\n"); !strings.Contains(text, "every app has failed for good") {

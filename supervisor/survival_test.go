@@ -488,7 +488,7 @@ func TestForegroundEndsWhenEveryAppHasFailedUnderANewMaster(t *testing.T) {
 		t.Fatal(err)
 	}
 	kill(t, f.list()[0].PID, syscall.SIGKILL)
-	if code := f.wait(); code != 1 {
+	if code := f.wait(); code != 4 {
 		t.Errorf("exit code %d", code)
 	}
 }

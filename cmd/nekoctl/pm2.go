@@ -206,8 +206,11 @@ func (f *face) end(err error) int {
 		}
 		return 1
 	}
-	if _, ok := errors.AsType[pm2Exit](err); ok || !f.silent {
-		return min(f.report(err), 1)
+	if code, ok := errors.AsType[pm2Exit](err); ok {
+		return int(code)
+	}
+	if !f.silent {
+		f.report(err)
 	}
 	return 1
 }
