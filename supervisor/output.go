@@ -38,6 +38,13 @@ func (m *master) pump(p *process, out, errRead int, fresh bool) {
 				o.All.Optional()
 			}
 		}
+		if p.spec != nil && p.spec.PM2 != nil { // PM2 has these files from the start
+			for _, file := range []*logs.File{files[i], o.All} {
+				if file != nil {
+					go file.Create()
+				}
+			}
+		}
 		pump, err := logs.Start(fd, files[i], o)
 		if err != nil {
 			m.log("log of %s: %v", p.slot, err)
@@ -117,7 +124,9 @@ func (m *master) logFiles(app *spec.App, s *slot) (files [3]*logs.File) {
 		}
 		if m.files[path] == nil {
 			m.files[path] = logs.NewFile(path)
-			m.link(s, i, path)
+			if app == nil || app.PM2 == nil { // what PM2 lists has the paths
+				m.link(s, i, path)
+			}
 		}
 		if filepath.Dir(path) != m.home.Logs() {
 			_ = os.MkdirAll(filepath.Dir(path), 0o755) // or the file says what is wrong

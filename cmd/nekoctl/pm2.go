@@ -114,14 +114,14 @@ func (f *face) run() error {
 	case line.given.has("help") && known:
 		fmt.Fprint(f.out, pm2CommandHelp(command))
 		return nil
-	case line.given.has("help"):
+	case line.given.has("help") && line.command == "":
 		fmt.Fprint(f.out, pm2Help())
 		return nil
 	case line.command == "":
 		fmt.Fprint(f.out, pm2Usage)
 		return pm2Exit(1)
 	case !known:
-		f.fail("Command not found\n")
+		f.tell(f.out, red, "[PM2][ERROR] ", "Command not found\n")
 		fmt.Fprint(f.out, pm2Usage)
 		if near := nearPM2Command(line.command); near != "" {
 			f.hint("did you mean pm2 %s?", near)

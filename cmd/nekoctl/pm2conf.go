@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nekoctl/neko/pm2/ecosystem"
@@ -89,22 +90,26 @@ func (f *face) setConf(ctx context.Context) error {
 
 func (f *face) multiset(ctx context.Context) error {
 	words := quotedWords(f.line.words[0])
-	if len(words)%2 != 0 {
-		return usageText("a key without a value: " + words[len(words)-1])
+	if len(words) == 0 {
+		return usageText("missing required argument `value'")
 	}
 	return f.setKeys(ctx, words)
 }
 
 // setKeys sets keys and values, and restarts the app that a key is of, if there is
-// one.
+// one. A last key without a value loses what it had.
 func (f *face) setKeys(ctx context.Context, words []string) error {
 	conf, err := f.readConf()
 	if err != nil {
 		return err
 	}
-	for i := 0; i+1 < len(words); i += 2 {
-		at, key := place(conf, levels(words[i]))
-		at.Set(key, words[i+1])
+	for pair := range slices.Chunk(words, 2) {
+		at, key := place(conf, levels(pair[0]))
+		if len(pair) == 1 {
+			at.Delete(key)
+		} else {
+			at.Set(key, pair[1])
+		}
 	}
 	if err := f.writeConf(conf); err != nil {
 		return err
@@ -161,17 +166,16 @@ func (f *face) getConf(context.Context) error {
 	}
 	key := f.line.words[0]
 	parts := levels(key)
+	at, last := place(conf, parts)
+	if !at.Has(last) {
+		return pm2Exit(1)
+	}
 	if len(parts) == 1 {
 		f.showKeys(conf, key)
 		f.print("Modules configuration. Copy/Paste line to edit values.")
 		return nil
 	}
-	at, last := place(conf, parts)
-	value := at.Get(last)
-	if !at.Has(last) {
-		value = "undefined"
-	}
-	f.print("Value for module %s key %s: %s", f.out.paint(cyan, parts[0]), f.out.paint(cyan, parts[1]), f.out.paint(green, fmt.Sprint(value)))
+	f.print("Value for module %s key %s: %s", f.out.paint(cyan, parts[0]), f.out.paint(cyan, parts[1]), f.out.paint(green, fmt.Sprint(at.Get(last))))
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/pm2/object"
+	"github.com/nekoctl/neko/pm2/shape"
 	"github.com/nekoctl/neko/pm2/show"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/logs"
@@ -48,12 +49,10 @@ func (f *face) scale(ctx context.Context) error {
 	if n < len(list) { // those that were started first go, as in PM2
 		oldest := list[:len(list)-n]
 		for _, e := range oldest {
-			f.applying("deleteProcessId", strconv.Itoa(e.id()), []entry{e})
-		}
-		if err := f.command(ctx, "deleteProcessId", oldest, nil); err != nil {
-			return err
-		}
-		for _, e := range oldest {
+			f.ok("Applying action deleteProcessId on app [%d](ids: %s)", e.id(), shape.Inspect([]any{e.id()}))
+			if err := f.command(ctx, "deleteProcessId", []entry{e}, nil); err != nil {
+				return err
+			}
 			f.ok("[%s](%d) ✓", e.name(), e.id())
 		}
 		return f.speedList(ctx)

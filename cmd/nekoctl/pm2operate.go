@@ -60,14 +60,15 @@ func (f *face) operateAll(ctx context.Context, action string) error {
 	return f.speedList(ctx)
 }
 
-// operateFile stops or deletes the apps of a file, as far as they are there.
+// operateFile stops or deletes the apps of a file, as far as they are there, or
+// restarts them into what the file says.
 func (f *face) operateFile(ctx context.Context, action, file string) error {
 	configs, err := f.load(ctx, file)
 	if err != nil {
 		return err
 	}
 	for _, c := range configs {
-		list, _, err := f.processes(ctx)
+		list, apps, err := f.processes(ctx)
 		if err != nil {
 			return err
 		}
@@ -76,7 +77,12 @@ func (f *face) operateFile(ctx context.Context, action, file string) error {
 		if len(list) == 0 {
 			continue
 		}
-		if err := f.command(ctx, action, list, nil); err != nil {
+		if action == "restartProcessId" {
+			err = f.renewFromFile(ctx, c, list, apps, action)
+		} else {
+			err = f.command(ctx, action, list, nil)
+		}
+		if err != nil {
 			return err
 		}
 		for _, e := range list {
@@ -205,7 +211,7 @@ func (f *face) restart(ctx context.Context) error {
 		var err error
 		switch {
 		case word == "-":
-			err = f.startFile(ctx, "", "restartProcessId")
+			err = f.operateFile(ctx, "restartProcessId", "")
 		case ecosystem.IsFile(word):
 			err = f.startFile(ctx, word, "restartProcessId")
 		default:
@@ -255,7 +261,7 @@ func (f *face) ecosystem() ecosystem.Options {
 		Cwd: here, Home: f.place.Home, Logs: f.place.Logs, PIDs: f.place.PIDs, Environ: os.Environ(), PM2: true,
 		Env: f.line.given.last("env"), Node: nodeVersions(), Args: os.Args[1:], Output: f.console(),
 		Note: func(text string) { f.info("%s", printable(text)) },
-		Warn: func(text string) { f.alarm("%s", printable(text)) },
+		Warn: func(text string) { f.caution("%s", printable(text)) },
 	}
 	if only := f.line.given.last("only"); only != "" {
 		o.Only = strings.FieldsFunc(only, func(r rune) bool { return r == ',' || r == ' ' })

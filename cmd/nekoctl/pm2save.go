@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/nekoctl/neko/pm2/ecosystem"
@@ -114,7 +115,9 @@ func (f *face) resurrect(ctx context.Context) error {
 		}
 	}
 	for _, s := range fresh {
-		f.ok("Process %s restored", shapePath(s.App))
+		for range s.App.Slots(runtime.NumCPU()) {
+			f.ok("Process %s restored", shapePath(s.App))
+		}
 	}
 	return f.speedList(ctx)
 }

@@ -330,11 +330,15 @@ func (f *face) startFile(ctx context.Context, file, action string) error {
 			missing = append(missing, c.Name())
 			continue
 		}
+		f.applying(action, c.Name(), known)
 		if err := f.renewFromFile(ctx, c, known, apps, action); err != nil {
 			return err
 		}
+		for _, e := range known {
+			f.ok("[%s](%d) ✓", e.name(), e.id())
+		}
 	}
-	if len(missing) > 0 && f.line.command != "start" {
+	if len(missing) > 0 {
 		f.caution("Applications %s not running, starting...", strings.Join(missing, ", "))
 	}
 	var specs []spec.App
@@ -381,7 +385,6 @@ func (f *face) overFile(c *ecosystem.Config) error {
 
 // renewFromFile brings the processes of an app into the settings of a file.
 func (f *face) renewFromFile(ctx context.Context, c *ecosystem.Config, known []entry, apps []control.AppDetail, action string) error {
-	f.applying(action, c.Name(), known)
 	next, err := f.app(c)
 	if err != nil {
 		return f.badApp(err)
@@ -393,19 +396,14 @@ func (f *face) renewFromFile(ctx context.Context, c *ecosystem.Config, known []e
 		}
 		renewed := next
 		renewed.Name = a.Name
-		renewed.Env = maps.Clone(next.Env)
+		renewed.Env = maps.Clone(a.Spec.Env) // what it had stays, unless the file says otherwise
+		maps.Copy(renewed.Env, next.Env)
 		if !c.Has("instances") || a.Spec.Instances != next.Instances && len(known) != 1 {
 			renewed.Instances = a.Spec.Instances // a restart does not scale: pm2 scale does
 		}
 		specs = append(specs, renewed)
 	}
-	if err := f.command(ctx, action, known, specs); err != nil {
-		return err
-	}
-	for _, e := range known {
-		f.ok("[%s](%d) ✓", e.name(), e.id())
-	}
-	return nil
+	return f.command(ctx, action, known, specs)
 }
 
 // writeConfig is --write.

@@ -40,7 +40,11 @@ func (b *builder) environment() map[string]string {
 			}
 		}
 	}
-	b.overlay(env, "env", func(value any) (string, bool) { return asText(value), value != nil || b.saved == nil })
+	b.overlay(env, "env", func(value any) (string, bool) {
+		// An empty object that PM2 has saved is what was set for the app by pm2 set: nothing.
+		nothing, empty := value.(*object.Object)
+		return asText(value), b.saved == nil || value != nil && !(empty && nothing.Len() == 0)
+	})
 	if io := b.v.Get("io"); io != nil {
 		env["io"] = asText(io)
 	}

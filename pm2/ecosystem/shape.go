@@ -64,7 +64,10 @@ func (b *builder) shape() *object.Object {
 	s.Set("km_link", false)
 	s.Set("vizion_running", false)
 	s.Set("version", packageVersion(script))
-	if b.app.Node != spec.NodeNone && b.o.Node != nil {
+	if b.saved != nil && !b.saved.Has("instances") {
+		s.Delete("instances")
+	}
+	if b.app.Node != spec.NodeNone && b.o.Node != nil && !line {
 		if program, err := b.app.Program(); err == nil {
 			if version := strings.TrimPrefix(strings.TrimSpace(b.o.Node(program)), "v"); version != "" {
 				s.Set("node_version", version)

@@ -55,8 +55,11 @@ func List(apps []control.AppDetail, c Context) []*object.Object {
 
 func entry(app *control.AppDetail, p *control.ProcessExtra, c Context, static *object.Object) *object.Object {
 	name := cmp.Or(app.Spec.Title, app.Spec.Name, app.Name)
-	return (&object.Object{}).
-		Set("pid", p.PID).
+	e := &object.Object{}
+	if began(p) {
+		e.Set("pid", p.PID)
+	}
+	return e.
 		Set("name", name).
 		Set("pm2_env", describe(app, p, c, static, name)).
 		Set("pm_id", p.ID).
@@ -169,14 +172,14 @@ func options(app *control.AppDetail, e *object.Object, c Context) *object.Object
 // changing adds what is known of the process.
 func changing(e *object.Object, app *control.AppDetail, p *control.ProcessExtra, c Context, static *object.Object) {
 	errored := p.State == control.Errored
-	began := p.StartedAt
+	since := p.StartedAt
 	for _, t := range []time.Time{p.LastExitAt, p.CreatedAt} {
-		if began.IsZero() {
-			began = t
+		if since.IsZero() {
+			since = t
 		}
 	}
 	e.Set("status", string(p.State))
-	e.Set("pm_uptime", milliseconds(began))
+	e.Set("pm_uptime", milliseconds(since))
 	e.Set("axm_actions", actions(p.Actions))
 	e.Set("axm_monitor", monitor(p.Metrics))
 	e.Set("axm_options", either(static.Get("axm_options"), options(app, e, c)))
@@ -196,14 +199,13 @@ func changing(e *object.Object, app *control.AppDetail, p *control.ProcessExtra,
 	if e.Get("exec_mode") == "cluster_mode" {
 		e.Set("_pm2_version", c.Version)
 	}
-	ended := p.LastExit != ""
-	if !p.StartedAt.IsZero() || p.PID != 0 || ended {
+	if began(p) {
 		e.Set("version", either(static.Get("version"), "N/A"))
 		if version := either(static.Get("node_version"), c.NodeVersion); version != "" && ofNode(app, e) {
 			e.Set("node_version", version)
 		}
 	}
-	if ended {
+	if p.LastExit != "" {
 		e.Set("exit_code", p.ExitCode)
 	}
 	if wait := app.Spec.Backoff.Initial.D(); static.Has("exp_backoff_restart_delay") && p.Unstable > 0 {
@@ -212,6 +214,11 @@ func changing(e *object.Object, app *control.AppDetail, p *control.ProcessExtra,
 		}
 		e.Set("prev_restart_delay", wait.Milliseconds())
 	}
+}
+
+// began says that a process has run. Before that PM2 lists no pid, and not even 0.
+func began(p *control.ProcessExtra) bool {
+	return !p.StartedAt.IsZero() || p.PID != 0 || p.LastExit != ""
 }
 
 func ofNode(app *control.AppDetail, e *object.Object) bool {

@@ -67,6 +67,17 @@ func NewFile(path string) *File {
 // Rotate says when the file is put aside from now on.
 func (f *File) Rotate(r Rotation) { f.rotation.Store(&r) }
 
+// Create makes the file if there is none, so that whoever looks for it finds it before
+// anything is printed. That it cannot be made is told when something is.
+func (f *File) Create() {
+	if f.null {
+		return
+	}
+	if file, err := os.OpenFile(f.Path, os.O_WRONLY|os.O_CREATE, 0o600); err == nil {
+		file.Close()
+	}
+}
+
 // Optional says that what the file cannot take is not lost, for it is shown on a
 // console as well.
 func (f *File) Optional() { f.optional.Store(true) }
