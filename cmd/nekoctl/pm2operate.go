@@ -143,6 +143,9 @@ func concerns(a control.AppDetail, list []entry) bool {
 // command does it: in new settings if there are, else by the ids.
 func (f *face) command(ctx context.Context, action string, list []entry, renewed []spec.App) error {
 	parallel := f.parallel()
+	if parallel == 0 && action == "restartProcessId" { // so that others serve on meanwhile
+		parallel = min(max(len(list)-1, 1), 2)
+	}
 	if len(renewed) > 0 {
 		return f.forgive(f.client.Start(ctx, control.StartRequest{
 			Apps: renewed, Restart: action == "restartProcessId", Reload: action == "reloadProcessId", Parallel: parallel,

@@ -39,6 +39,7 @@ func Defaults() spec.App {
 	app.IgnoreWatch = []string{".*", "node_modules"}
 	app.LogRotate = spec.Rotate{}
 	app.NumberByID = true
+	app.Parallel = 2 // PM2's CONCURRENT_ACTIONS
 	return app
 }
 

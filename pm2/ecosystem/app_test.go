@@ -69,6 +69,7 @@ func TestPM2sDefaultsHoldForWhoCallsPM2(t *testing.T) {
 	want := spec.Defaults()
 	want.Name, want.Title, want.Command, want.Cwd, want.Node = "app", "app", []string{"node", o.Cwd + "/app.js"}, o.Cwd, spec.NodeFork
 	want.StopSignal, want.DrainConnections = "SIGINT", true
+	want.Parallel = 2
 	want.KillTimeout, want.ListenTimeout = spec.Duration(1600*time.Millisecond), spec.Duration(30*time.Second)
 	want.MaxRestarts, want.MinUptime, want.RestartWindow = 15, spec.Duration(time.Second), spec.Duration(16*time.Second) // the 16th end counts
 	want.Backoff, want.LogRotate = spec.Backoff{}, spec.Rotate{}
