@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/nekoctl/neko/pm2/show"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/home"
 )
@@ -41,6 +42,7 @@ type face struct {
 	place  pm2Places
 	silent bool
 	client *control.Client
+	began  show.Sample // how the machine was when the command began
 }
 
 // pm2Command is one of PM2's commands.
@@ -139,6 +141,7 @@ func (f *face) run() error {
 		names = slices.DeleteFunc(names, func(s string) bool { return strings.TrimSpace(s) == "" })
 		return usageText("missing required argument `" + strings.TrimSuffix(names[len(line.words)], "...") + "'")
 	}
+	f.began = show.ReadSample()
 	if err := f.settle(); err != nil {
 		return err
 	}

@@ -194,10 +194,13 @@ func (f *face) showList(w io.Writer, list []entry) error {
 		return nil
 	}
 	show.Table(w, objects(list), f.style(), f.line.given.last("sort"))
-	// Figures of this moment would take a moment; these are since the boot.
-	show.HostMetrics(w, show.ReadSample().Since(show.Sample{}), objects(list), f.style())
+	time.Sleep(hostSample - time.Since(f.began.At)) // most commands took longer
+	show.HostMetrics(w, show.ReadSample().Since(f.began), objects(list), f.style())
 	return nil
 }
+
+// hostSample is how long the machine is looked at, at least, to say how busy it is.
+const hostSample = 50 * time.Millisecond
 
 func (f *face) jlist(ctx context.Context) error {
 	list, _, err := f.processes(ctx)
