@@ -285,7 +285,7 @@ func (f *face) load(ctx context.Context, file string) ([]*ecosystem.Config, erro
 	}
 	if err != nil {
 		f.fail("File %s malformated", printable(file))
-		return nil, f.badApp(err)
+		return nil, f.badApp(unevaluated(err))
 	}
 	return configs, nil
 }
