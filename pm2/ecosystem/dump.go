@@ -73,7 +73,28 @@ func together(a, b *object.Object) bool {
 			return false
 		}
 	}
-	return asText(a.Get("args")) == asText(b.Get("args"))
+	return asText(a.Get("args")) == asText(b.Get("args")) && sameEnvironment(a, b)
+}
+
+// sameEnvironment says that two processes were given the same variables, but for those
+// that PM2 itself gives each its own of. In a cluster they listen on one port, which two
+// apps could not, so there only another PORT tells them apart.
+func sameEnvironment(a, b *object.Object) bool {
+	own := []string{"unique_id", asText(a.Get("increment_var")), asText(a.Get("instance_var"))}
+	ofA, _ := a.Get("env").(*object.Object)
+	ofB, _ := b.Get("env").(*object.Object)
+	covers := func(x, y *object.Object) bool {
+		for key, value := range x.All() {
+			if a.Get("exec_mode") == "cluster_mode" && key != "PORT" || slices.Contains(own, key) {
+				continue
+			}
+			if asText(value) != asText(y.Get(key)) {
+				return false
+			}
+		}
+		return true
+	}
+	return covers(ofA, ofB) && covers(ofB, ofA)
 }
 
 // savedConfig makes a Config of the pm2_env of an app's processes.

@@ -66,6 +66,12 @@ func TestProcessesOfADumpAreOneAppIfTheyLookSo(t *testing.T) {
 		{[]string{"", `"args":["x"]`, ""}, "web 2 false, web-2 1 false"},
 		{[]string{`"name":"a b"`, `"name":"a-b","pm_exec_path":"/gone"`, `"name":"a/b"`}, "a-b 1 false, a-b-2 1 false"},
 		{[]string{`"pmx_module":true`, ""}, "web 1 false"},
+		{[]string{`"exec_mode":"fork_mode","env":{"PORT":"1","unique_id":"u"}`, `"exec_mode":"fork_mode","env":{"PORT":"1","unique_id":"v"}`}, "web 2 false"},
+		{[]string{`"exec_mode":"fork_mode","env":{"MARK":"a"}`, `"exec_mode":"fork_mode","env":{"MARK":"b"}`}, "web 1 false, web-2 1 false"},
+		{[]string{`"exec_mode":"fork_mode","env":{}`, `"exec_mode":"fork_mode","env":{"MARK":"b"}`}, "web 1 false, web-2 1 false"},
+		{[]string{`"exec_mode":"fork_mode","increment_var":"PORT","env":{"PORT":1}`, `"exec_mode":"fork_mode","increment_var":"PORT","env":{"PORT":2}`}, "web 2 false"},
+		{[]string{`"env":{"PORT":1}`, `"env":{"PORT":2}`}, "web 1 false, web-2 1 false"},
+		{[]string{`"env":{"PORT":1}`, `"env":{"PORT":1,"MARK":"b"}`}, "web 2 false"},
 		{[]string{`"min_uptime":"nonsense","name":"x"`}, "x 1 false"},
 	} {
 		saved, err := ReadDump([]byte(dumped(o, x.keys...)), o)
