@@ -9,7 +9,7 @@ var differences = []difference{
 		why:  "each has files of its own beside those that are PM2's",
 	},
 	{
-		step: `^pm2 list$`, at: "first command",
+		step: `^pm2 list$`, at: "first command", in: `^first command$`,
 		pm2: `out: (| *-+| *[_\\/]+[_\\/ ]*| .*(Runtime Edition|PM2 is a Production|Load Balancer|Start and Daemonize|Load Balance 4|Monitor in production|Make pm2 auto-boot|To go further|http://pm2\.io/).*| +\$ pm2 (start|monitor|startup).*)`,
 		why: "the first command shows no banner",
 	},
@@ -24,13 +24,13 @@ var differences = []difference{
 		why: "a restart does not change where an app prints to; PM2 says so, and does not do it either",
 	},
 	{
-		step: `^pm2 jlist`, at: "json",
+		step: `^pm2 jlist`, at: "json", in: `^json$`,
 		pm2:  `out: \[\d+\]\.pm2_env(\.env)?\.(script = "\./(web|heeds)\.js"|updateEnv = true)`,
 		neko: `out: \[\d+\]\.pm2_env\.env\.[A-Za-z_0-9]+ = .*`,
 		why:  "after a restart from a file env has all that the processes are given, and the rest is as it was after the start",
 	},
 	{
-		step: `^pm2 jlist`, at: "save and resurrect",
+		step: `^pm2 jlist`, at: "save and resurrect", in: `resurrect`,
 		pm2: `out: \[\d+\]\.pm2_env\.(exit_code = 0|node_version = .*|version = .*)`,
 		why: "of what has not run since a resurrect nothing is told of its run before",
 	},
@@ -107,7 +107,7 @@ var differences = []difference{
 		why:  "a word that is no number is named",
 	},
 	{
-		step: `^pm2 (start web\.js --name [de]|id [de])$`, at: "numbers",
+		step: `^pm2 (start web\.js --name [de]|id [de])$`, at: "numbers", in: `^numbers$`,
 		pm2:  `out: (\[0\] = \d|│ \d │ [de] │ .*)`,
 		neko: `out: (\[0\] = \d|│ \d │ [de] │ .*)`,
 		why:  "a process has the lowest number that is free",
@@ -140,19 +140,19 @@ var differences = []difference{
 		why:  "the lines of a namespace are shown; PM2 only follows them",
 	},
 	{
-		step: `^pm2 jlist$`, at: "restart after a delay",
+		step: `^pm2 jlist$`, at: "restart after a delay", in: `^restart after`,
 		pm2:  `out: \[0\]\.pid = <pid>`,
 		neko: `out: \[0\]\.pid = 0`,
 		why:  "what waits for its restart has no pid: the process is gone",
 	},
 	{
-		step: `^pm2 list$`, at: "restart after a delay",
+		step: `^pm2 list$`, at: "restart after a delay", in: `^restart after`,
 		pm2:  `out: │ 0 │ ends │ default │ N/A │ fork │ <pid> │ .*`,
 		neko: `out: │ 0 │ ends │ default │ N/A │ fork │ 0 │ .* │ waiting … │ .*`,
 		why:  "the same, and a status that is too long is cut as a text: PM2 cuts the color before it",
 	},
 	{
-		step: `^pm2 restart ends$`, at: "restart after a delay",
+		step: `^pm2 restart ends$`, at: "restart after a delay", in: `^restart after`,
 		pm2:  `exit code 1|(out|err): .*`,
 		neko: `exit code 0|out: .*|err: `,
 		why:  "what waits for its restart can be restarted at once",
