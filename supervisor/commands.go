@@ -52,10 +52,16 @@ func (m *master) lock(c chosen, r reporter) (unlock func(), err error) {
 	}, nil
 }
 
-// knows says whether an app and a slot of it have not been removed.
+// knows says whether an app and a process of it have not been deleted.
 func (m *master) knows(c chosen) bool {
+	return m.has(c) && (c.slot == nil || !c.slot.vacant)
+}
+
+// has says whether an app and a slot of it have not been removed. A vacant slot is
+// still there, and on record.
+func (m *master) has(c chosen) bool {
 	slots := c.app.slots
-	return m.apps[c.app.name] == c.app && (c.slot == nil || !c.slot.vacant && c.slot.index < len(slots) && slots[c.slot.index] == c.slot)
+	return m.apps[c.app.name] == c.app && (c.slot == nil || c.slot.index < len(slots) && slots[c.slot.index] == c.slot)
 }
 
 func failure(hint, format string, args ...any) *control.Error {

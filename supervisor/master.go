@@ -414,7 +414,7 @@ func (m *master) settleAll() {
 		s := m.dirty[0]
 		m.dirty = m.dirty[1:]
 		delete(m.touched, s)
-		if !m.knows(chosen{s.app, s}) {
+		if !m.has(chosen{s.app, s}) {
 			continue // its record must not come back
 		}
 		m.settle(s)

@@ -92,7 +92,7 @@ func (m *master) deleteOne(c chosen) error {
 	}
 	m.do(func() {
 		switch {
-		case m.stopping || !m.knows(c) || c.slot.vacant || !c.slot.idle():
+		case m.stopping || !m.knows(c) || !c.slot.idle():
 		case len(c.app.inUse()) == 1:
 			m.remove(c.app)
 		default:
