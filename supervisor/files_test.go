@@ -210,3 +210,19 @@ func TestAnAppOfPM2GetsWhatPM2GivesIt(t *testing.T) {
 		t.Errorf("after a reload: %v", env)
 	}
 }
+
+func TestTheLogsOfAnAppOfPM2AreThereBeforeItPrints(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	dir := t.TempDir()
+	a := app("api", 1)
+	a.PM2, a.NumberByID = json.RawMessage(`{"name":"api"}`), true
+	a.OutFile, a.ErrorFile, a.AllFile = filepath.Join(dir, "out.log"), filepath.Join(dir, "err.log"), filepath.Join(dir, "all.log")
+	d.start(a)
+	d.eventually("its logs are there", func() bool {
+		return there(filepath.Join(dir, "out-0.log")) && there(filepath.Join(dir, "err-0.log")) && there(filepath.Join(dir, "all-0.log"))
+	})
+	if name := d.home.OutLog("api", 0); there(name) {
+		t.Errorf("there is %s too, and PM2 has no such file", name)
+	}
+}

@@ -305,7 +305,7 @@ func (m *master) serveApp(w http.ResponseWriter, r *http.Request) {
 	var d control.AppDetail
 	m.look(func() {
 		d = m.detail(list[0])
-		d.Spec.Env = hideSecrets(d.Spec.Env)
+		d.Spec.Env, d.Spec.PM2 = hideSecrets(d.Spec.Env), nil // in which other environments are, too
 	})
 	answer(w, http.StatusOK, d)
 }

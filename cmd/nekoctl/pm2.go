@@ -237,6 +237,14 @@ func (f *face) fail(format string, args ...any) {
 	f.tell(f.err, red, "[PM2][ERROR] ", format, args...)
 }
 
+// complain is an error that PM2 prints without a prefix.
+func (f *face) complain(format string, args ...any) error {
+	if !f.silent {
+		fmt.Fprintf(f.err, format+"\n", args...)
+	}
+	return pm2Exit(1)
+}
+
 func (f *face) tell(to terminal, c color, prefix, format string, args ...any) {
 	if !f.silent {
 		fmt.Fprintf(to, to.paint(c, prefix)+format+"\n", args...)

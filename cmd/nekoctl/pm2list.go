@@ -106,53 +106,59 @@ func expression(target string) (*regexp.Regexp, error) {
 	return pattern, nil
 }
 
-// find are the processes that a target means, by PM2's rules: all, a /regexp/, a
-// name, a namespace, an id. It says it if there is none.
-func (f *face) find(list []entry, target string) ([]entry, error) {
-	those := func(is func(entry) bool) (found []entry) {
-		for _, e := range list {
-			if is(e) {
-				found = append(found, e)
-			}
-		}
-		return found
+// matching are the processes that a target means, by PM2's rules: all, a /regexp/, a
+// name, a namespace, an id.
+func matching(list []entry, target string) ([]entry, error) {
+	means := []func(entry) bool{
+		func(e entry) bool { return e.isNamed(target) },
+		func(e entry) bool { return e.namespace() == target },
+		func(e entry) bool { return strconv.Itoa(e.id()) == strings.TrimSpace(target) },
 	}
-	if target == "all" {
-		if len(list) == 0 {
-			f.alarm("No process found")
-			return nil, errNotFound
-		}
+	switch {
+	case target == "all":
 		return list, nil
-	}
-	if len(target) > 1 && target[0] == '/' && target[len(target)-1] == '/' {
+	case isExpression(target):
 		pattern, err := expression(target)
 		if err != nil {
 			return nil, err
 		}
-		found := those(func(e entry) bool { return pattern.MatchString(e.name()) })
-		if len(found) == 0 {
-			f.alarm("No process found")
-			return nil, errNotFound
+		means = []func(entry) bool{func(e entry) bool { return pattern.MatchString(e.name()) }}
+	}
+	for _, is := range means {
+		if found := slices.DeleteFunc(slices.Clone(list), func(e entry) bool { return !is(e) }); len(found) > 0 {
+			return found, nil
 		}
-		return found, nil
 	}
-	if found := those(func(e entry) bool { return e.isNamed(target) }); len(found) > 0 {
-		return found, nil
-	}
-	if found := those(func(e entry) bool { return e.namespace() == target }); len(found) > 0 {
-		return found, nil
-	}
-	if isNaN(target) {
+	return nil, nil
+}
+
+func isExpression(target string) bool {
+	return len(target) > 1 && target[0] == '/' && target[len(target)-1] == '/'
+}
+
+// noSuchID is what PM2's daemon says of an id that it does not have.
+var noSuchID = map[string]string{
+	"restartProcessId": "God db process id unknown",
+	"reloadProcessId":  "PM2 ID unknown",
+	"stopProcessId":    "%s : id unknown",
+	"deleteProcessId":  "%s : id unknown",
+}
+
+// find are the processes that a target means. It says it if there is none.
+func (f *face) find(list []entry, action, target string) ([]entry, error) {
+	found, err := matching(list, target)
+	switch {
+	case err != nil || len(found) > 0:
+		return found, err
+	case target == "all" || isExpression(target):
+		f.alarm("No process found")
+	case isNaN(target):
 		f.fail("Process or Namespace %s not found", printable(target))
-		return nil, errNotFound
+	default:
+		f.ok("Applying action %s on app [%s](ids: %s)", action, target, shape.Inspect([]any{target}))
+		f.fail("%s", strings.ReplaceAll(noSuchID[action], "%s", target))
 	}
-	found := those(func(e entry) bool { return strconv.Itoa(e.id()) == strings.TrimSpace(target) })
-	if len(found) == 0 {
-		f.ok("Applying action %s on app [%s](ids: %s)", f.action(), target, shape.Inspect([]any{target}))
-		f.fail("Process %s not found", target)
-		return nil, errNotFound
-	}
-	return found, nil
+	return nil, errNotFound
 }
 
 // userName is the name of a uid, "" if it has none.

@@ -198,10 +198,7 @@ func (f *face) stream(ctx context.Context, target string) error {
 func (f *face) attach(ctx context.Context) error {
 	id := f.line.words[0]
 	if isNaN(id) {
-		if !f.silent {
-			fmt.Fprintln(f.err, "pm_id must be a process number (not a process name)")
-		}
-		return pm2Exit(1)
+		return f.complain("pm_id must be a process number (not a process name)")
 	}
 	separator := "\n"
 	if len(f.line.words) > 1 {

@@ -78,10 +78,7 @@ func (f *face) reset(ctx context.Context) error {
 		return target != "all" && !e.isNamed(target) && strconv.Itoa(e.id()) != target
 	})
 	if len(found) == 0 && target != "all" {
-		if !f.silent {
-			fmt.Fprintln(f.err, "Unknown process name")
-		}
-		return pm2Exit(1)
+		return f.complain("Unknown process name")
 	}
 	if len(found) > 0 {
 		if _, err := f.client.Command(ctx, "reset", control.TargetRequest{Targets: idsOf(found)}, nil); err != nil {
@@ -113,9 +110,16 @@ func (f *face) sendSignal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := f.find(list, target)
-	if err != nil {
+	found, err := matching(list, target)
+	switch _, unknown := spec.ParseSignal(signal); {
+	case err != nil:
 		return err
+	case unknown != nil:
+		return f.complain("Unknown signal: %s", printable(signal))
+	case len(found) == 0 && kind == "id":
+		return f.complain("%s id unknown", target)
+	case len(found) == 0:
+		return f.complain("Unknown process name")
 	}
 	if _, err := f.client.Signal(ctx, control.SignalRequest{Targets: idsOf(found), Signal: signal}); err != nil {
 		return err
@@ -168,6 +172,15 @@ func (f *face) killAll(ctx context.Context) error {
 }
 
 func (f *face) sendLine(ctx context.Context) error {
+	list, _, err := f.processes(ctx)
+	if err != nil {
+		return err
+	}
+	id := f.line.words[0]
+	if !slices.Contains(idsOf(list), id) {
+		f.fail("Error: Process with ID <%s> unknown.", printable(id))
+		return pm2Exit(1)
+	}
 	request := control.SendRequest{Targets: f.line.words[:1], Text: f.line.words[1] + "\n"}
 	if err := f.client.Send(ctx, request); err != nil {
 		return err
@@ -181,9 +194,12 @@ func (f *face) trigger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := f.find(list, target)
+	found, err := matching(list, target)
 	if err != nil {
 		return err
+	}
+	if len(found) == 0 {
+		return f.complain("Not any process has received a command (offline or unexistent)")
 	}
 	request := control.TriggerRequest{Targets: idsOf(found), Action: action, TimeoutMS: 10_000}
 	if len(f.line.words) > 2 {

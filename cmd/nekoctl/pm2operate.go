@@ -26,16 +26,6 @@ var pm2Actions = map[string]string{
 	"deleteProcessId":  "delete",
 }
 
-// action is PM2's word for what this command does.
-func (f *face) action() string {
-	for action, command := range pm2Actions {
-		if strings.HasPrefix(strings.ToLower(f.line.command), command) || f.line.command == "del" && command == "delete" {
-			return action
-		}
-	}
-	return "restartProcessId"
-}
-
 func (f *face) stop(ctx context.Context) error { return f.operateAll(ctx, "stopProcessId") }
 
 func (f *face) delete(ctx context.Context) error { return f.operateAll(ctx, "deleteProcessId") }
@@ -99,7 +89,7 @@ func (f *face) operate(ctx context.Context, action, target string, changes *chan
 	if err != nil {
 		return nil, err
 	}
-	found, err := f.find(list, target)
+	found, err := f.find(list, action, target)
 	if err != nil {
 		return nil, err
 	}

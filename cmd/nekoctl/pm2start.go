@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -237,9 +238,28 @@ func (f *face) startScript(ctx context.Context, script string) error {
 	return nil
 }
 
-// badApp tells why an app cannot be started. PM2's words for a program that is not
-// there are what scripts look for.
+// badApp tells why an app cannot be started. A script that is not there is told in
+// PM2's words, which scripts look for.
 func (f *face) badApp(err error) error {
+	list, _ := errors.AsType[spec.Errors](err)
+	var others spec.Errors
+	for _, e := range list {
+		missing, is := strings.CutSuffix(e.Message, ": no such file")
+		script := strings.TrimPrefix(missing, "script: ")
+		if !is || e.Key != "script" {
+			others = append(others, e)
+			continue
+		}
+		f.fail("%sScript not found: %s", map[bool]string{true: "Error: "}[e.Pos.Line > 0], printable(script))
+		if e.Hint != "" && !f.silent {
+			f.hint("%s", e.Hint)
+		}
+	}
+	if len(list) > len(others) {
+		if err = others; len(others) == 0 {
+			return pm2Exit(1)
+		}
+	}
 	if !f.silent {
 		f.report(err)
 	}

@@ -42,13 +42,27 @@ func TestADumpOfPM2sIsTheSameApps(t *testing.T) {
 	if want = strings.ReplaceAll(want, "DIR", o.Cwd); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	for _, part := range []string{`"instances":2`, `"exec_mode":"cluster_mode"`, `"pm_exec_path"`, `"filter_env":[]`} {
+	for _, part := range []string{`"exec_mode":"cluster_mode"`, `"pm_exec_path"`, `"filter_env":[]`} {
 		if !strings.Contains(string(app.PM2), part) {
 			t.Errorf("%s is not in %s", part, app.PM2)
 		}
 	}
-	if strings.Contains(string(app.PM2), `"cwd"`) {
-		t.Errorf("there is a cwd: %s", app.PM2)
+	for _, part := range []string{`"cwd"`, `"instances"`} { // PM2 does not save them
+		if strings.Contains(string(app.PM2), part) {
+			t.Errorf("there is %s: %s", part, app.PM2)
+		}
+	}
+}
+
+func TestAnEmptyObjectInASavedEnvironmentIsNoVariable(t *testing.T) {
+	o := site(t)
+	text := strings.ReplaceAll(dumped(o), `"web":"{}"`, `"web":{}`)
+	saved, err := ReadDump([]byte(text), o)
+	if err != nil || len(saved) != 1 {
+		t.Fatalf("%+v, %v", saved, err)
+	}
+	if value, there := saved[0].App.Env["web"]; there {
+		t.Errorf("PM2 had nothing set for the app, and it gets web=%s", value)
 	}
 }
 

@@ -56,7 +56,7 @@ func List(apps []control.AppDetail, c Context) []*object.Object {
 func entry(app *control.AppDetail, p *control.ProcessExtra, c Context, static *object.Object) *object.Object {
 	name := cmp.Or(app.Spec.Title, app.Spec.Name, app.Name)
 	e := &object.Object{}
-	if began(p) {
+	if began(p) || !app.Spec.Autostart { // else PM2 has not even 0
 		e.Set("pid", p.PID)
 	}
 	return e.
@@ -216,7 +216,7 @@ func changing(e *object.Object, app *control.AppDetail, p *control.ProcessExtra,
 	}
 }
 
-// began says that a process has run. Before that PM2 lists no pid, and not even 0.
+// began says that a process has run.
 func began(p *control.ProcessExtra) bool {
 	return !p.StartedAt.IsZero() || p.PID != 0 || p.LastExit != ""
 }

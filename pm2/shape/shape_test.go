@@ -54,6 +54,7 @@ func takeApart(t *testing.T, entry *object.Object) control.AppDetail {
 	s.Title = text("name")
 	s.Namespace = text("namespace")
 	s.InstanceVar = text("instance_var")
+	s.Autostart = env.Get("autostart") != false
 	s.Env = map[string]string{}
 	for key, value := range env.Get("env").(*object.Object).All() {
 		if v, isText := value.(string); isText {
@@ -107,7 +108,7 @@ func takeApart(t *testing.T, entry *object.Object) control.AppDetail {
 	for name, value := range env.Get("axm_monitor").(*object.Object).All() {
 		p.Metrics[name], _ = value.(*object.Object).MarshalJSON()
 	}
-	return control.AppDetail{Name: s.Name, Spec: s, Processes: []control.ProcessExtra{p}}
+	return control.AppDetail{Name: s.Name, Spec: s, UniqueID: text("unique_id"), Processes: []control.ProcessExtra{p}}
 }
 
 func TestAProcessIsListedAsPM2ListsIt(t *testing.T) {
@@ -279,6 +280,18 @@ func TestWhatIsSaidOfAProcessInEachState(t *testing.T) {
 			if got != want {
 				t.Errorf("%s has %s %s, want %s", c.what, key, got, want)
 			}
+		}
+	}
+}
+
+func TestWhatHasNotRunHasNoPID(t *testing.T) {
+	for _, autostart := range []bool{true, false} {
+		s := spec.Defaults()
+		s.Name, s.Command, s.Autostart = "web", []string{"/bin/web"}, autostart
+		a := control.AppDetail{Name: s.Name, Spec: s, Processes: []control.ProcessExtra{{Process: control.Process{State: control.Stopped}}}}
+		e := List([]control.AppDetail{a}, Context{})[0]
+		if e.Has("pid") == autostart {
+			t.Errorf("with autostart %v a pid is %v; PM2 has 0 for what was not to start, and none for what was saved as stopped", autostart, e.Has("pid"))
 		}
 	}
 }

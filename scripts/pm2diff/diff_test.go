@@ -185,6 +185,7 @@ func last(r record) string {
 // difference is one that is meant: lines of one side that the other lacks.
 type difference struct {
 	step string // of which steps: a regular expression; "" are all
+	in   string // of which scenarios: one too
 	pm2  string // lines that only PM2 has; "" are none
 	neko string // lines that only neko has
 	why  string
@@ -203,7 +204,7 @@ func meant(scenario, step, line string) *difference {
 		if strings.HasPrefix(line, "+ ") {
 			pattern = d.neko
 		}
-		if pattern != "" && matches(d.step, step) && matches("^(?:"+pattern+")$", line[2:]) {
+		if pattern != "" && matches(d.step, step) && matches(d.in, scenario) && matches("^(?:"+pattern+")$", line[2:]) {
 			return d
 		}
 	}

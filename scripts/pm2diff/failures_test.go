@@ -127,6 +127,7 @@ var failures = []scenario{
 	`},
 	{name: "values that are no good", core: true, text: `
 		pm2 start web.js --name a -i x
+		quietly pm2 delete a; true
 		pm2 start web.js --name b --max-memory-restart 10X
 		pm2 start web.js --name c --kill-timeout x
 		pm2 start web.js --name d --restart-delay x

@@ -13,7 +13,7 @@ var places = []scenario{
 		ls -A $PM2_HOME
 		pm2 resurrect | sort
 		await ^web:0:online:0 web:1:online:0 heeds:2:stopped:0$
-		pm2 kill
+		sorted pm2 kill
 		pm2 resurrect | sort
 		await ^web:0:online:0 web:1:online:0 heeds:2:stopped:0$
 		pm2 jlist

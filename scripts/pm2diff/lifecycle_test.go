@@ -21,7 +21,7 @@ var lifecycle = []scenario{
 		pm2 pid web
 		pm2 pid
 		pm2 describe web
-		pm2 env 0
+		sorted pm2 env 0
 		ls -A $PM2_HOME/logs $PM2_HOME/pids
 		pm2 restart web
 		await ^web:0:online:1 web:1:online:1$
@@ -36,7 +36,7 @@ var lifecycle = []scenario{
 		ls -A $PM2_HOME/pids
 		pm2 restart web
 		await ^web:0:online:0 web:1:online:0$
-		pm2 delete web
+		sorted pm2 delete web
 		pm2 jlist
 		sorted pm2 prettylist
 		ls -A $PM2_HOME/pids
@@ -94,9 +94,11 @@ var lifecycle = []scenario{
 		pm2 scale web 4
 		pm2 scale web 2
 		await ^web:2:online:0 web:3:online:0$
-		pm2 scale web +1
-		pm2 scale web 4
-		pm2 jlist
+		# The new ones have other numbers: see there.
+		quietly pm2 scale web +1
+		await ^web:.:online:0 web:.:online:0 web:.:online:0$
+		quietly pm2 scale web 4
+		await ^web:.:online:0 web:.:online:0 web:.:online:0 web:.:online:0$
 		pm2 scale nobody 3
 		pm2 scale web
 		pm2 scale web x

@@ -6,6 +6,8 @@ var logs = []scenario{
 		quietly pm2 start counts.js --name one
 		quietly pm2 start counts.js --name two --namespace red -i 1
 		until test $(cat $PM2_HOME/logs/*.log | wc -l) -ge 12
+		# What was written to last is shown last.
+		touch -d 2026-01-01 $PM2_HOME/logs/*-out*; touch -d 2026-01-02 $PM2_HOME/logs/one-error.log
 		pm2 logs --nostream
 		pm2 logs one --nostream
 		pm2 logs 1 --nostream
@@ -25,7 +27,7 @@ var logs = []scenario{
 		pm2 log one --nostream
 		pm2 logs nobody --nostream
 		pm2 flush one
-		pm2 logs one --nostream
+		sorted pm2 logs one --nostream
 		pm2 flush
 		pm2 logs --nostream
 	`},
@@ -64,7 +66,7 @@ var logs = []scenario{
 		quietly pm2 start prints.js --name fork2 -i 2 -x
 		until test $(cat fork*.out fork*.err fork*.all cluster*.out cluster*.err cluster*.all merged* a/b/c/* | wc -l) -ge 13
 		ls -A . a/b/c $PM2_HOME/logs $PM2_HOME/pids
-		cat fork.all
+		sort fork.all
 		pm2 jlist
 	`},
 	{name: "forms of lines", core: true, text: `

@@ -123,13 +123,14 @@ var restarts = []scenario{
 		await ^web:0:online:0$
 		until echo more >> watched/file.txt; pm2 jlist | grep -q '"restart_time":[1-9]'
 		pm2 describe web | grep -i watch
-		pm2 stop web
+		# How often it was restarted is chance.
+		quietly pm2 stop web
 		pm2 jlist | grep -o '"watch":[^,]*'
-		pm2 start web
+		quietly pm2 start web
 		pm2 jlist | grep -o '"watch":[^,]*'
-		pm2 restart web --watch
+		quietly pm2 restart web --watch
 		pm2 jlist | grep -o '"watch":[^,]*'
-		pm2 restart web --watch
+		quietly pm2 restart web --watch
 		pm2 jlist | grep -o '"watch":[^,]*'
 	`},
 	{name: "watch in a file", text: `
