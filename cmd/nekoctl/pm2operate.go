@@ -141,8 +141,29 @@ func (f *face) command(ctx context.Context, action string, list []entry, renewed
 			Apps: renewed, Restart: action == "restartProcessId", Reload: action == "reloadProcessId", Parallel: parallel,
 		}, nil))
 	}
+	if action == "reloadProcessId" { // what does not run has nobody to take over from
+		var idle []entry
+		list, idle = split(list, func(e entry) bool { return e.pid() != 0 })
+		if len(idle) > 0 {
+			if err := f.command(ctx, "restartProcessId", idle, nil); err != nil || len(list) == 0 {
+				return err
+			}
+		}
+	}
 	request := control.TargetRequest{Targets: idsOf(list), Parallel: parallel, Unwatch: action == "stopProcessId"}
 	return f.forgive(f.client.Command(ctx, pm2Actions[action], request, nil))
+}
+
+// split are those of which something is so, and the others.
+func split(list []entry, is func(entry) bool) (those, others []entry) {
+	for _, e := range list {
+		if is(e) {
+			those = append(those, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	return those, others
 }
 
 // forgive takes an error of a process that was launched and has failed since for

@@ -418,9 +418,7 @@ func (f *face) renewFromFile(ctx context.Context, c *ecosystem.Config, known []e
 		renewed.Name = a.Name
 		renewed.Env = maps.Clone(a.Spec.Env) // what it had stays, unless the file says otherwise
 		maps.Copy(renewed.Env, next.Env)
-		if !c.Has("instances") || a.Spec.Instances != next.Instances && len(known) != 1 {
-			renewed.Instances = a.Spec.Instances // a restart does not scale: pm2 scale does
-		}
+		renewed.Instances = a.Spec.Instances // a restart does not scale: pm2 scale does
 		specs = append(specs, renewed)
 	}
 	return f.command(ctx, action, known, specs)
