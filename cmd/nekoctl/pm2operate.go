@@ -62,7 +62,7 @@ func (f *face) operateFile(ctx context.Context, action, file string) error {
 		if err != nil {
 			return err
 		}
-		name := c.Name()
+		name := c.Title(f.ecosystem())
 		list = slices.DeleteFunc(list, func(e entry) bool { return e.name() != name })
 		if len(list) == 0 {
 			continue
@@ -105,7 +105,11 @@ func (f *face) operate(ctx context.Context, action, target string, changes *chan
 		return nil, err
 	}
 	for _, e := range found {
-		f.ok("[%s](%d) ✓", e.name(), e.id())
+		name := e.name()
+		if len(renewed) > 0 {
+			name = renewed[0].ShownName()
+		}
+		f.ok("[%s](%d) ✓", name, e.id())
 		if cron := e.text("cron_restart"); action == "stopProcessId" && cron != "" {
 			f.caution("App %s stopped but CRON RESTART is still UP %s", e.name(), cron)
 		}
@@ -237,6 +241,7 @@ func (f *face) again(ctx context.Context, action, target string) error {
 	if err != nil {
 		return err
 	}
+	f.tellCron(config)
 	_, err = f.operate(ctx, action, target, &changes{config: config, updateEnv: update, toggle: action == "restartProcessId"})
 	return err
 }
