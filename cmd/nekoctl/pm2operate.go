@@ -255,8 +255,20 @@ func (f *face) ecosystem() ecosystem.Options {
 	o := ecosystem.Options{
 		Cwd: here, Home: f.place.Home, Logs: f.place.Logs, PIDs: f.place.PIDs, Environ: os.Environ(), PM2: true,
 		Env: f.line.given.last("env"), Node: nodeVersions(), Args: os.Args[1:], Output: f.console(),
-		Note: func(text string) { f.info("%s", printable(text)) },
-		Warn: func(text string) { f.caution("%s", printable(text)) },
+		Note: func(text string) {
+			say := f.info
+			if strings.HasPrefix(text, "Creating folder") { // without a mark, as PM2 has it
+				say = f.ok
+			}
+			say("%s", printable(text))
+		},
+		Warn: func(text string) {
+			say := f.alarm
+			if strings.HasPrefix(text, "Environment [") { // PM2 prints this one to standard output
+				say = f.caution
+			}
+			say("%s", printable(text))
+		},
 	}
 	if only := f.line.given.last("only"); only != "" {
 		o.Only = strings.FieldsFunc(only, func(r rune) bool { return r == ',' || r == ' ' })

@@ -80,7 +80,7 @@ var differences = []difference{
 	},
 	{
 		step: `--log-type nonsense`, at: "values that are no good",
-		neko: `out: \[PM2\]\[WARN\] n: log_type: .*`,
+		neko: `err: (\[PM2\]\[WARN\] n: log_type: .*|)`,
 		why:  "what is not used is said",
 	},
 	{
