@@ -35,8 +35,12 @@ func (b *backoff) exit(app *spec.App, now time.Time, uptime time.Duration) (dela
 	if len(b.unstable) > app.MaxRestarts {
 		return 0, true
 	}
-	delay = wait(app.Backoff, b.streak)
+	streak := b.streak
 	b.streak++
+	if app.PM2 != nil { // PM2 waits before the first restart too
+		streak++
+	}
+	delay = wait(app.Backoff, streak)
 	return max(delay, least), false
 }
 

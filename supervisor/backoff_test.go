@@ -22,6 +22,16 @@ func TestBackoff(t *testing.T) {
 			}
 		}
 	})
+	t.Run("one of PM2's waits before the first restart too", func(t *testing.T) {
+		app := app
+		app.PM2, app.Backoff = []byte("{}"), spec.Backoff{Initial: spec.Duration(time.Minute), Max: spec.Duration(time.Hour)}
+		var b backoff
+		for _, want := range []time.Duration{time.Minute, 2 * time.Minute} {
+			if delay, giveUp := b.exit(&app, now, never); delay != want || giveUp {
+				t.Errorf("delay %s, give up %v, want %s", delay, giveUp, want)
+			}
+		}
+	})
 	t.Run("one that keeps dying waits twice as long each time, and is given up", func(t *testing.T) {
 		var b backoff
 		clock := now

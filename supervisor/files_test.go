@@ -10,8 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // pidsIn are the files of a folder, with what is in them.
@@ -224,5 +226,22 @@ func TestTheLogsOfAnAppOfPM2AreThereBeforeItPrints(t *testing.T) {
 	})
 	if name := d.home.OutLog("api", 0); there(name) {
 		t.Errorf("there is %s too, and PM2 has no such file", name)
+	}
+}
+
+func TestAnAppOfPM2IsTakenForReadyWhenItsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	a := app("slow", 1, "silent")
+	a.PM2, a.ListenTimeout = json.RawMessage(`{"name":"slow"}`), spec.Duration(300*time.Millisecond)
+	first := d.start(a).Processes[0]
+	if first.State != control.Online {
+		t.Fatalf("it is %s after a start", first.State)
+	}
+	if _, err := d.Command(t.Context(), "reload", control.TargetRequest{Targets: []string{"slow"}}, nil); err == nil {
+		t.Error("a reload took a successor for ready that was not, and its predecessor from it")
+	}
+	if now := d.list()[0]; now.PID != first.PID {
+		t.Errorf("the predecessor %d has not stayed: %d", first.PID, now.PID)
 	}
 }

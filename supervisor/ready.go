@@ -23,11 +23,16 @@ const firstSteps = 250 * time.Millisecond
 // awaitReady sees to it that a new process becomes ready or fails. READY=1
 // always makes it ready; where the app does not insist on that, being seen to
 // accept does, and without listeners having run for a moment does. Where it has
-// probes for that, they do (probe.go).
+// probes for that, they do (probe.go). An app that PM2's commands have started is taken
+// for ready when its time is over, unless there is a predecessor that serves on, and
+// with ReadyAnyway even then.
 func (m *master) awaitReady(p *process) {
 	limit := p.spec.ListenTimeout.D()
 	m.after(p, limit, func() {
-		if p.spec.ReadyAnyway {
+		s := p.slot
+		first := p.spec.PM2 != nil && !p.probed() && s.starting == p && s.serving == nil
+		if p.spec.ReadyAnyway || first {
+			m.log("%s has not said that it is ready within %s, and is taken for ready, as with PM2", s, limit)
 			m.becameReady(p)
 			return
 		}

@@ -125,14 +125,18 @@ func (f *face) setKeys(ctx context.Context, words []string) error {
 	}
 	for _, e := range list {
 		if e.name() == parts[0] {
-			if _, err := f.operate(ctx, "restartProcessId", parts[0], &changes{config: &ecosystem.Config{}, updateEnv: true}); err != nil {
+			apart := *f
+			apart.silent = true
+			if _, err := apart.operate(ctx, "restartProcessId", parts[0], &changes{config: &ecosystem.Config{}, updateEnv: true}); err != nil {
 				return err
 			}
 			f.ok("Module %s restarted", parts[0])
 			break
 		}
 	}
-	f.ok("Setting changed")
+	if len(words) <= 2 {
+		f.ok("Setting changed")
+	}
 	f.showKeys(conf, parts[0])
 	return nil
 }

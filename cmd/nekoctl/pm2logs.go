@@ -159,7 +159,10 @@ func (f *face) stream(ctx context.Context, target string) error {
 		print = func(out, _ io.Writer, e show.Entry) { stream.Format(out, e) }
 	}
 	stamp := f.line.given.last("timestamp")
-	if stamp == "true" {
+	switch {
+	case f.line.given.is("format"):
+		stamp = "YYYY-MM-DD-HH:mm:ssZZ"
+	case stamp == "true":
 		stamp = "YYYY-MM-DD-HH:mm:ss"
 	}
 	form := logs.ParseDate(stamp)

@@ -62,7 +62,7 @@ func (f *face) operateFile(ctx context.Context, action, file string) error {
 		if err != nil {
 			return err
 		}
-		name := c.Name()
+		name := c.Title(f.ecosystem())
 		list = slices.DeleteFunc(list, func(e entry) bool { return e.name() != name })
 		if len(list) == 0 {
 			continue
@@ -105,7 +105,11 @@ func (f *face) operate(ctx context.Context, action, target string, changes *chan
 		return nil, err
 	}
 	for _, e := range found {
-		f.ok("[%s](%d) ✓", e.name(), e.id())
+		name := e.name()
+		if len(renewed) > 0 {
+			name = renewed[0].ShownName()
+		}
+		f.ok("[%s](%d) ✓", name, e.id())
 		if cron := e.text("cron_restart"); action == "stopProcessId" && cron != "" {
 			f.caution("App %s stopped but CRON RESTART is still UP %s", e.name(), cron)
 		}
@@ -261,6 +265,7 @@ func (f *face) again(ctx context.Context, action, target string) error {
 	if err != nil {
 		return err
 	}
+	f.tellCron(config)
 	_, err = f.operate(ctx, action, target, &changes{config: config, updateEnv: update, toggle: action == "restartProcessId"})
 	return err
 }
@@ -274,8 +279,20 @@ func (f *face) ecosystem() ecosystem.Options {
 	o := ecosystem.Options{
 		Cwd: here, Home: f.place.Home, Logs: f.place.Logs, PIDs: f.place.PIDs, Environ: os.Environ(), PM2: true,
 		Env: f.line.given.last("env"), Node: nodeVersions(), Args: os.Args[1:], Output: f.console(),
-		Note: func(text string) { f.info("%s", printable(text)) },
-		Warn: func(text string) { f.caution("%s", printable(text)) },
+		Note: func(text string) {
+			say := f.info
+			if strings.HasPrefix(text, "Creating folder") { // without a mark, as PM2 has it
+				say = f.ok
+			}
+			say("%s", printable(text))
+		},
+		Warn: func(text string) {
+			say := f.alarm
+			if strings.HasPrefix(text, "Environment [") { // PM2 prints this one to standard output
+				say = f.caution
+			}
+			say("%s", printable(text))
+		},
 	}
 	if only := f.line.given.last("only"); only != "" {
 		o.Only = strings.FieldsFunc(only, func(r rune) bool { return r == ',' || r == ' ' })

@@ -126,14 +126,15 @@ func (f *face) resurrect(ctx context.Context) error {
 // and not lost.
 func (f *face) savedApps() ([]control.Saved, error) {
 	for _, path := range []string{f.place.Dump, f.place.DumpBackup} {
+		f.ok("Restoring processes located in %s", path)
 		text, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
+			f.fail("Failed to read dump file in %s", path)
 			continue
 		}
 		if err != nil {
 			return nil, failed("nothing was started", "%v", err)
 		}
-		f.ok("Restoring processes located in %s", path)
 		saved, err := ecosystem.ReadDump(text, f.ecosystem())
 		if err == nil {
 			return saved, nil

@@ -56,8 +56,12 @@ func (f *face) config() (*ecosystem.Config, error) {
 			} else {
 				value = true
 			}
-		case key == "stop_exit_codes":
-			value = texts(strings.FieldsFunc(strings.Join(values, ","), func(r rune) bool { return r == ',' || r == ' ' }))
+		case key == "stop_exit_codes" && strings.Trim(strings.Join(values, ""), ", ") != "":
+			codes := strings.FieldsFunc(strings.Join(values, ","), func(r rune) bool { return r == ',' || r == ' ' })
+			value = texts(codes)
+			if _, err := strconv.Atoi(codes[0]); err == nil && len(codes) == 1 { // PM2 has a number then
+				value = json.Number(codes[0])
+			}
 		case key == "watch_delay":
 			delay, err := watchDelay(values[len(values)-1])
 			if err != nil {
@@ -205,6 +209,7 @@ func (f *face) startScript(ctx context.Context, script string) error {
 			return err
 		}
 	}
+	f.tellCron(config)
 	app, err := f.app(config)
 	if err != nil {
 		return f.badApp(err)
@@ -307,7 +312,21 @@ func (f *face) load(ctx context.Context, file string) ([]*ecosystem.Config, erro
 		f.fail("File %s malformated", printable(file))
 		return nil, f.badApp(unevaluated(err))
 	}
+	for _, c := range configs {
+		f.tellCron(c)
+	}
 	return configs, nil
+}
+
+// tellCron tells when an app is restarted.
+func (f *face) tellCron(c *ecosystem.Config) {
+	switch cron := c.Get("cron_restart"); cron {
+	case nil, "":
+	case "0", json.Number("0"):
+		f.ok("disabling cron restart")
+	default:
+		f.ok("cron restart at %s", printable(fmt.Sprint(cron)))
+	}
 }
 
 func (f *face) startOrRestart(ctx context.Context) error {
@@ -344,13 +363,14 @@ func (f *face) startFile(ctx context.Context, file, action string) error {
 	var fresh []*ecosystem.Config
 	var missing []string
 	for _, c := range configs {
-		known := slices.DeleteFunc(slices.Clone(list), func(e entry) bool { return e.name() != c.Name() })
+		title := c.Title(f.ecosystem())
+		known := slices.DeleteFunc(slices.Clone(list), func(e entry) bool { return e.name() != title })
 		if len(known) == 0 {
 			fresh = append(fresh, c)
-			missing = append(missing, c.Name())
+			missing = append(missing, title)
 			continue
 		}
-		f.applying(action, c.Name(), known)
+		f.applying(action, title, known)
 		if err := f.renewFromFile(ctx, c, known, apps, action); err != nil {
 			return err
 		}
@@ -393,8 +413,8 @@ func (f *face) overFile(c *ecosystem.Config) error {
 	if err != nil {
 		return err
 	}
-	for _, key := range []string{"namespace", "watch", "ignore_watch", "instances", "uid", "gid", "cwd", "deep_monitoring"} {
-		if value := given.Get(key); value != nil && (!c.Has(key) || slices.Contains([]string{"instances", "uid", "gid", "cwd"}, key)) {
+	for _, key := range []string{"namespace", "watch", "ignore_watch", "uid", "gid", "cwd", "deep_monitoring"} {
+		if value := given.Get(key); value != nil && (!c.Has(key) || slices.Contains([]string{"uid", "gid", "cwd"}, key)) {
 			if err := c.Set(key, value); err != nil {
 				return err
 			}

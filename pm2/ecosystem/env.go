@@ -62,7 +62,7 @@ func (b *builder) environment() map[string]string {
 	}
 	if key := "env_" + b.o.Env; b.v.Has(key) {
 		b.overlay(env, key, func(value any) (string, bool) { return asText(value), value != nil })
-	} else {
+	} else if b.file != "" {
 		b.o.warn("Environment [" + b.o.Env + "] is not defined in process file")
 	}
 	return env

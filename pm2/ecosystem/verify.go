@@ -13,7 +13,7 @@ import (
 // schema, with what it derives, and with the defaults that it lists. Checked they are.
 func (c *Config) verified(o Options) *object.Object {
 	given := c.Object.Clone()
-	given.Set("name", c.title(o))
+	given.Set("name", c.Title(o))
 	if !given.Has("env") {
 		given.Set("env", &object.Object{})
 	}
@@ -68,8 +68,8 @@ func (c *Config) verified(o Options) *object.Object {
 	return v
 }
 
-// title is the name with what --env puts after it.
-func (c *Config) title(o Options) string {
+// Title is the name with what --env puts after it.
+func (c *Config) Title(o Options) string {
 	name := c.Name()
 	if o.Env != "" && c.Get("append_env_to_name") == true {
 		name += "-" + o.Env

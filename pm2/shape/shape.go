@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"maps"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -127,7 +128,8 @@ func positive(value any) bool {
 }
 
 func inUse(e *object.Object, key, path string) {
-	if path != "" {
+	// What goes nowhere has its file in PM2's list all the same.
+	if path != "" && (path != os.DevNull || !e.Has(key)) {
 		e.Set(key, path)
 	}
 }

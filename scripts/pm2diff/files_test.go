@@ -178,7 +178,8 @@ var files = []scenario{
 	`},
 	{name: "numbered variables", text: `
 		echo '[{"name":"a","script":"view.js","instances":2,"increment_var":"PORT","env":{"PORT":3000}},{"name":"b","script":"view.js","instances":2,"exec_mode":"fork","instance_var":"NUMBER"}]' > a.json
-		pm2 start a.json
+		quietly pm2 start a.json --only a
+		quietly pm2 start a.json --only b
 		until for i in 0 1 2 3; do test -s $HOME/view-$i.json || exit 1; done
 		for i in 0 1 2 3; do grep -o '"\(PORT\|NUMBER\|NODE_APP_INSTANCE\)":"[^"]*"' $HOME/view-$i.json; done
 		pm2 jlist

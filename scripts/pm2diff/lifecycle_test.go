@@ -51,7 +51,6 @@ var lifecycle = []scenario{
 		await ^web:0:online:1$
 		pm2 reload web
 		await ^web:0:online:2$
-		pm2 gracefulReload web
 		pm2 stop 0
 		pm2 stop 0
 		pm2 start web
@@ -313,9 +312,7 @@ var lifecycle = []scenario{
 		await ^web:0:online:0 heeds:1:online:0$
 		pm2 flush
 		pm2 reloadLogs
-		pm2 monitor all
 		pm2 jlist
-		pm2 unmonitor all
 		pm2 delete all
 		pm2 list
 	`},
