@@ -175,6 +175,7 @@ func (m *master) each(r reporter, targets []string, f func(chosen) error) error 
 // eachLast is each the other way round, for what makes apps stop: those that depend
 // on others go first, and whatever becomes of them the others follow.
 func (m *master) eachLast(r reporter, targets []string, f func(chosen) error) error {
+	m.cutOff(targets)
 	return m.inLine(r, targets, func(l *line, a *app) error {
 		var others []string
 		m.do(func() {
@@ -185,6 +186,27 @@ func (m *master) eachLast(r reporter, targets []string, f func(chosen) error) er
 		l.after(others)
 		return nil
 	}, f)
+}
+
+// cutOff stops what is to be stopped and has not come up: a command that waits for that
+// has ended then, and not only when listen_timeout is over.
+func (m *master) cutOff(targets []string) {
+	list, err := m.choose(targets)
+	if err != nil {
+		return // the command itself will say so
+	}
+	m.do(func() {
+		for _, c := range list {
+			if !m.knows(c) {
+				continue
+			}
+			for _, s := range c.slots() {
+				if s.want == run && s.serving == nil && s.starting != nil {
+					m.retired(s)
+				}
+			}
+		}
+	})
 }
 
 // inLine runs a command on all that the targets mean, on each app when it is its

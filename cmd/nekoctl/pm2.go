@@ -146,6 +146,11 @@ func (f *face) run() error {
 		return err
 	}
 	ctx := context.Background()
+	if !command.apart {
+		if err := f.besidePM2(); err != nil {
+			return err
+		}
+	}
 	begins := line.given.last("daemon") == "false" && (command.name == "start" || command.name == "resurrect")
 	if !command.apart && !begins {
 		if err := f.connect(ctx, command.bare); err != nil {
@@ -162,11 +167,22 @@ func (f *face) settle() error {
 		return failed("set PM2_HOME to a folder of your own", "cannot use the home: %v", err)
 	}
 	f.home = home.Dir(f.place.Home)
-	if err := f.place.make(); err != nil {
-		return failed("set PM2_HOME to a folder of your own", "cannot use the home: %v", err)
+	if f.place.runningPM2() == 0 { // else nothing is touched
+		if err := f.place.make(); err != nil {
+			return failed(fmt.Sprintf("chmod go-w %s, if nobody else has put anything there; or set PM2_HOME to a folder of your own", f.home), "cannot use the home: %v", err)
+		}
 	}
 	f.client = control.NewClient(f.home.Control())
 	f.client.Revive = f.takeOver
+	return nil
+}
+
+// besidePM2 is the error that PM2's own daemon has the home, nil if it has not.
+func (f *face) besidePM2() error {
+	if pid := f.place.runningPM2(); pid > 0 {
+		return failed("let it save what runs and end: npx pm2 save && npx pm2 kill; then pm2 resurrect",
+			"PM2 itself runs on %s (pid %d)", f.home, pid)
+	}
 	return nil
 }
 
@@ -175,10 +191,6 @@ func (f *face) connect(ctx context.Context, bare bool) error {
 	up, err := f.up(ctx)
 	if err != nil || up {
 		return err
-	}
-	if pid := f.place.runningPM2(); pid > 0 {
-		return failed("let it save what runs and end: npx pm2 save && npx pm2 kill; then pm2 resurrect",
-			"PM2 itself runs on %s (pid %d)", f.home, pid)
 	}
 	if !bare {
 		f.ok("Spawning PM2 daemon with pm2_home=%s", f.home)

@@ -28,17 +28,15 @@ func (f *face) readConf() (*object.Object, error) {
 	return conf, nil
 }
 
-// writeConf replaces the file in one step.
 func (f *face) writeConf(conf *object.Object) error {
 	text, err := json.MarshalIndent(conf, "", "    ")
 	if err != nil {
 		return err
 	}
-	fresh := f.place.Conf + ".new"
-	if err := os.WriteFile(fresh, text, 0o600); err != nil {
+	if err := writeDump(f.place.Conf, text); err != nil {
 		return failed("nothing was changed", "%v", err)
 	}
-	return os.Rename(fresh, f.place.Conf)
+	return nil
 }
 
 // levels are the parts of a key: module.key, or module:key.

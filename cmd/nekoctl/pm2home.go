@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/home"
@@ -65,6 +66,9 @@ func pm2PlacesOf(getenv func(string) string) (p pm2Places, err error) {
 // own names for them are links to those.
 func (p pm2Places) make() error {
 	h := home.Dir(p.Home)
+	if err := p.close(); err != nil {
+		return err
+	}
 	if err := h.Create(); err != nil {
 		return err
 	}
@@ -98,6 +102,23 @@ func (p pm2Places) make() error {
 		}
 	}
 	return nil
+}
+
+// close takes a home from the group: where a user's umask is 002, as in many
+// distributions, PM2 has made it for the group to write. One that all can write is not
+// used, for who knows what is in it.
+func (p pm2Places) close() error {
+	info, err := os.Stat(p.Home)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if owner, ok := info.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0o020 {
+		return nil
+	}
+	return os.Chmod(p.Home, info.Mode()&^0o020)
 }
 
 // runningPM2 is the pid of PM2's own daemon if one has this home, 0 if there is

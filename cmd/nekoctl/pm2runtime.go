@@ -94,6 +94,9 @@ func (f *face) runtime() error {
 	if err := f.settleRuntime(); err != nil {
 		return err
 	}
+	if err := f.besidePM2(); err != nil {
+		return err
+	}
 	apps, err := f.appsOf(context.Background(), script, true)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -55,10 +56,9 @@ func (f *face) clearDump(context.Context) error {
 	return nil
 }
 
-// writeDump replaces a file in one step.
+// writeDump replaces a file in one step, whoever else does so at the time.
 func writeDump(path string, text []byte) error {
-	fresh := path + ".new"
-	file, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-")
 	if err != nil {
 		return err
 	}
@@ -67,12 +67,12 @@ func writeDump(path string, text []byte) error {
 		err = file.Sync()
 	}
 	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(fresh, path)
+		err = os.Rename(file.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(fresh))
+		os.Remove(file.Name())
 	}
-	return nil
+	return err
 }
 
 // resurrect starts what a dump has: one of PM2's own, too.
