@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,7 +123,7 @@ func (m *master) endWhenAllHaveEnded() {
 			return
 		}
 		m.code, why = 1, "every app has failed for good, or done its work"
-		if code := m.slots()[i].lastCode; len(m.apps) == 1 && code > 0 {
+		if code := cmp.Or(m.slots()[i].lastCode, m.slots()[i].exitCode); len(m.apps) == 1 && code > 0 {
 			m.code = code // a container's only app is what it is asked about
 		}
 	})

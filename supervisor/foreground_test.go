@@ -275,6 +275,15 @@ func TestForegroundWithAMistakeEndsAtOnce(t *testing.T) {
 	}
 }
 
+func TestForegroundEndsWithTheSignalOfItsOnlyApp(t *testing.T) {
+	t.Parallel()
+	a := app("killed", 1)
+	a.Command, a.WaitReady, a.Autorestart = []string{"/bin/sh", "-c", "sleep 0.3; kill -KILL $$"}, false, false
+	if code := newForeground(t, a).wait(); code != 128+int(syscall.SIGKILL) {
+		t.Errorf("exit code %d", code)
+	}
+}
+
 func TestForegroundEndsWhenEveryAppHasFailedForGood(t *testing.T) {
 	t.Parallel()
 	a := app("bad", 1, "die-at-start")

@@ -300,7 +300,8 @@ func (f *face) unstartup(ctx context.Context) error {
 }
 
 func (f *face) unitOf(ctx context.Context, command string, do func(context.Context, *unit, startupFlags) error) error {
-	if len(f.line.words) > 0 && f.line.words[0] != "systemd" {
+	// PM2's guides name the distribution.
+	if len(f.line.words) > 0 && !slices.Contains([]string{"systemd", "ubuntu", "centos", "arch", "oracle"}, f.line.words[0]) {
 		return failed("pm2 "+command+" systemd", "systemd is all that %s knows, and here is %s", command, quote(f.line.words[0]))
 	}
 	flags := startupFlags{as: asPM2, user: f.line.given.last("user"), hp: f.line.given.last("hp"), service: f.line.given.last("service-name")}
