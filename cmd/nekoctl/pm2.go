@@ -147,7 +147,7 @@ func (f *face) run() error {
 	}
 	ctx := context.Background()
 	if !command.apart {
-		if err := f.besidePM2(); err != nil {
+		if err := f.besidePM2(ctx); err != nil {
 			return err
 		}
 	}
@@ -177,9 +177,14 @@ func (f *face) settle() error {
 	return nil
 }
 
-// besidePM2 is the error that PM2's own daemon has the home, nil if it has not.
-func (f *face) besidePM2() error {
-	if pid := f.place.runningPM2(); pid > 0 {
+// besidePM2 is the error that PM2's own daemon has the home, nil if it has not, or if
+// ours had it first.
+func (f *face) besidePM2(ctx context.Context) error {
+	pid := f.place.runningPM2()
+	if pid == 0 {
+		return nil
+	}
+	if up, err := f.up(ctx); err != nil || !up {
 		return failed("let it save what runs and end: npx pm2 save && npx pm2 kill; then pm2 resurrect",
 			"PM2 itself runs on %s (pid %d)", f.home, pid)
 	}

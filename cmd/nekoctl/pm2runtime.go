@@ -94,7 +94,7 @@ func (f *face) runtime() error {
 	if err := f.settleRuntime(); err != nil {
 		return err
 	}
-	if err := f.besidePM2(); err != nil {
+	if err := f.besidePM2(context.Background()); err != nil {
 		return err
 	}
 	apps, err := f.appsOf(context.Background(), script, true)
