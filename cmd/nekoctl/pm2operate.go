@@ -265,6 +265,11 @@ func (f *face) again(ctx context.Context, action, target string) error {
 	if err != nil {
 		return err
 	}
+	if f.line.dashes {
+		if err := config.Set("args", texts(f.line.after)); err != nil {
+			return err
+		}
+	}
 	f.tellCron(config)
 	_, err = f.operate(ctx, action, target, &changes{config: config, updateEnv: update, toggle: action == "restartProcessId"})
 	return err

@@ -46,6 +46,16 @@ var differences = []difference{
 		why: "the two are set by PM2's own loading of programs in cluster mode",
 	},
 	{
+		step: `^cat \$HOME/view`, at: "restart --parallel 1", in: `^(restart|reload) |^a file changes$`,
+		pm2: `out: \.env\.((exit_code|merge_logs|node_version|prev_restart_delay|script|version) = .*|_tree_pids is there)`,
+		why: "after a restart a program gets what it got before, and not what PM2 has noted since",
+	},
+	{
+		step: `^pm2 jlist$`, at: "reload --parallel 1", in: `^reload `,
+		neko: `out: \[\d+\]\.pm2_env\.exit_code = 0`,
+		why:  "the exit code is that of the process that was replaced; PM2 does not look at it in a reload",
+	},
+	{
 		step: `^cat \$HOME/view`, at: "a program of Python's",
 		pm2: `out: (\.env\.)?NODE_CHANNEL_(FD|SERIALIZATION_MODE) ?= ?.*`,
 		why: "only programs of Node's have a channel for messages",

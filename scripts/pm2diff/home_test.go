@@ -5,6 +5,8 @@ var places = []scenario{
 	{name: "save and resurrect", core: true, text: `
 		quietly pm2 start web.js -i 2 --name web -- an argument
 		quietly pm2 start heeds.js --namespace red
+		# A program tells the version of its Node a little later.
+		until test $(pm2 jlist | grep -o '"node_version"' | wc -l) = 3
 		quietly pm2 stop heeds
 		pm2 save
 		ls -A $PM2_HOME
