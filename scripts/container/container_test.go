@@ -116,7 +116,7 @@ func TestTERMDrainsWhatIsServedAndEndsWell(t *testing.T) {
 func TestThatAllHasFailedForGoodIsTheExitCode(t *testing.T) {
 	t.Parallel()
 	c := launch(t, options{Args: start("/failing.yaml")}, "/dev/shm/neko-65532")
-	if code := c.wait(); code != 1 {
+	if code := c.wait(); code != 3 {
 		t.Errorf("exit code %d", code)
 	}
 	if text := c.stderr.String(); !strings.Contains(text, "every app has failed for good") {

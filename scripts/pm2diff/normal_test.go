@@ -91,6 +91,7 @@ func (s *side) flat(lines []string, at string, value any) []string {
 		maps.Insert(keys, v.All())
 		for _, key := range slices.Sorted(maps.Keys(keys)) {
 			switch value := keys[key]; {
+			case key == "node_version" && strings.HasSuffix(at, "pm2_env"): // PM2 learns it from the program, some time
 			case strings.HasPrefix(key, "axm_"), key == "_tree_pids", key == "unstable_restarts":
 				lines = append(lines, fmt.Sprintf("%s.%s is there", at, key))
 			case slices.Contains([]string{"pid", "memory", "cpu", "pm_uptime", "created_at"}, key):
