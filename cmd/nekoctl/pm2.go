@@ -200,6 +200,9 @@ func (f *face) connect(ctx context.Context, bare bool) error {
 	if !bare {
 		f.ok("Spawning PM2 daemon with pm2_home=%s", f.home)
 	}
+	if err := f.place.link(true); err != nil {
+		return err
+	}
 	begun, err := f.spawn(ctx)
 	if err != nil {
 		return err

@@ -83,7 +83,7 @@ func (f *face) setConf(ctx context.Context) error {
 	if len(f.line.words) > 1 {
 		value = f.line.words[1]
 	}
-	return f.setKeys(ctx, []string{f.line.words[0], value})
+	return f.setKeys(ctx, []string{f.line.words[0], value}, true)
 }
 
 func (f *face) multiset(ctx context.Context) error {
@@ -91,12 +91,13 @@ func (f *face) multiset(ctx context.Context) error {
 	if len(words) == 0 {
 		return usageText("missing required argument `value'")
 	}
-	return f.setKeys(ctx, words)
+	return f.setKeys(ctx, words, false)
 }
 
 // setKeys sets keys and values, and restarts the app that a key is of, if there is
-// one. A last key without a value loses what it had.
-func (f *face) setKeys(ctx context.Context, words []string) error {
+// one. A last key without a value loses what it had. That the setting has changed is
+// told of one, as PM2 does.
+func (f *face) setKeys(ctx context.Context, words []string, one bool) error {
 	conf, err := f.readConf()
 	if err != nil {
 		return err
@@ -132,7 +133,7 @@ func (f *face) setKeys(ctx context.Context, words []string) error {
 			break
 		}
 	}
-	if len(words) <= 2 {
+	if one {
 		f.ok("Setting changed")
 	}
 	f.showKeys(conf, parts[0])

@@ -90,12 +90,23 @@ func (p pm2Places) make() error {
 			return err
 		}
 	}
+	return p.link(false)
+}
+
+// link makes the links from the daemon's own names to PM2's. A daemon that is to begin
+// gets those of where its files are now; one that runs keeps those that it has.
+func (p pm2Places) link(anew bool) error {
+	h := home.Dir(p.Home)
 	for link, to := range map[string]string{h.Log(): p.Log, h.PID(): p.PID} {
-		if _, err := os.Lstat(link); err == nil {
-			continue // also a file, of who was nekoctl here
-		}
 		if rel, err := filepath.Rel(p.Home, to); err == nil && !strings.HasPrefix(rel, "..") {
 			to = rel
+		}
+		if was, err := os.Readlink(link); err == nil && was != to && anew {
+			if err := os.Remove(link); err != nil {
+				return err
+			}
+		} else if _, err := os.Lstat(link); err == nil {
+			continue // also a file, of who was nekoctl here
 		}
 		if err := os.Symlink(to, link); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err

@@ -214,6 +214,7 @@ func (f *face) renewed(apps []control.AppDetail, list []entry, c *changes) ([]sp
 		if err != nil {
 			return nil, err
 		}
+		next.Instances, next.Node = a.Spec.Instances, a.Spec.Node // a restart does not scale: pm2 scale does
 		for key, value := range c.env {
 			next.Env[key] = value
 		}

@@ -48,8 +48,8 @@ func (f *face) config() (*ecosystem.Config, error) {
 		values := f.line.given.values[option]
 		var value any = values[len(values)-1]
 		switch {
-		case key == "filter_env" && values[0] != "true":
-			value = texts(values)
+		case key == "filter_env": // without a value it takes nothing away
+			value = texts(slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "true" }))
 		case key == "watch":
 			if paths := slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "true" }); len(paths) > 0 {
 				value = texts(paths)
@@ -215,17 +215,19 @@ func (f *face) startScript(ctx context.Context, script string) error {
 		return f.badApp(err)
 	}
 	path := shapePath(app)
-	for _, e := range list {
-		if e.text("pm_exec_path") != path || e.name() != app.Title {
-			continue
+	var same *entry // the last of them, as with PM2
+	for i := range list {
+		if list[i].text("pm_exec_path") == path && list[i].name() == app.Title {
+			same = &list[i]
 		}
-		switch {
-		case e.status() != string(control.Online) && e.status() != string(control.Launching) && e.status() != string(control.WaitingRestart):
-			return again(e.name())
-		case !f.line.given.is("force"):
-			f.fail("Script already launched, add -f option to force re-execution")
-			return pm2Exit(1)
-		}
+	}
+	switch {
+	case same == nil:
+	case same.status() != string(control.Online) && same.status() != string(control.Launching) && same.status() != string(control.WaitingRestart):
+		return again(same.name())
+	case !f.line.given.is("force"):
+		f.fail("Script already launched, add -f option to force re-execution")
+		return pm2Exit(1)
 	}
 	if f.line.given.is("write") {
 		if err := f.writeConfig(config); err != nil {

@@ -196,7 +196,8 @@ func (b *builder) name() {
 func (b *builder) policy() {
 	app := &b.app
 	if f, ok := b.number("instances"); ok {
-		app.Instances, b.run.Counted = int(f), true
+		// Less than one fewer than there are CPUs is no number of a cluster's to PM2.
+		app.Instances, b.run.Counted = int(f), !b.o.PM2 || f >= -1
 	}
 	b.milliseconds("kill_timeout", &app.KillTimeout)
 	if app.ReadyAnyway = b.o.PM2 && b.v.Get("wait_ready") == true; app.ReadyAnyway {

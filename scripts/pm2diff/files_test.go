@@ -131,21 +131,22 @@ var files = []scenario{
 		pm2 delete ecosystem.config.js
 		pm2 start
 		await ^eco:0:online:0$
-		pm2 start ecosystem.config.js --env nonsense
+		sorted pm2 start ecosystem.config.js --env nonsense
 		await ^eco:0:online:1$
 	`},
 	{name: "javascript of other kinds", text: `
 		cp ecosystem.config.js eco.config.cjs; pm2 start eco.config.cjs
 		await ^eco:0:online:0$
 		pm2 delete all
-		echo 'export default { apps: [{ name: "m", script: "web.js" }] }' > m.config.mjs; pm2 start m.config.mjs 2>/dev/null
-		pm2 list
 		echo 'module.exports = [{ name: "list", script: "web.js" }]' > list.config.js; pm2 start list.config.js
 		pm2 list
 		echo 'module.exports = { name: "single", script: "web.js" }' > single.config.js; pm2 start single.config.js
 		pm2 list
-		cp ecosystem.config.js process.js; pm2 start process.js --name script
-		pm2 list
+		cp ecosystem.config.js process.js
+		# It ends at once, over and over.
+		quietly pm2 start process.js --name script
+		pm2 id script
+		echo 'export default { apps: [{ name: "m", script: "web.js" }] }' > m.config.mjs; pm2 start m.config.mjs 2>/dev/null
 	`},
 	{name: "yaml", text: `
 		sorted pm2 start apps.yaml

@@ -121,11 +121,11 @@ var places = []scenario{
 		PM2_SILENT=true pm2 start web.js
 		PM2_SILENT=true pm2 list
 		PM2_SILENT=true pm2 jlist
-		PM2_SILENT=true pm2 prettylist
+		sorted PM2_SILENT=true pm2 prettylist
 		PM2_SILENT=true pm2 pid web
 		PM2_SILENT=true pm2 stop nobody
 		PM2_SILENT=true pm2 describe web
-		PM2_SILENT=true pm2 logs --nostream
+		quietly PM2_SILENT=true pm2 logs --nostream
 		PM2_SILENT=false pm2 list
 		pm2 list -s
 		pm2 jlist --silent
@@ -215,7 +215,6 @@ var places = []scenario{
 		pm2 deploy nonsense
 		pm2 inspect nobody
 		pm2 uninstall nothing
-		pm2 create
 	`},
 	{name: "in the foreground", text: `
 		quietly pm2 kill

@@ -134,7 +134,7 @@ func changed() (all []scenario) {
 		"--no-autorestart", "--cron-restart '0 0 1 1 *'", "--cron-restart 0", "--log-date-format YYYY", "-o new.log",
 		"--restart-delay 10", "--exp-backoff-restart-delay 10", "--max-restarts 2", "--stop-exit-codes 3", "--namespace blue",
 		"--update-env", "-a", "-i 3", "--cwd sub", "--merge-logs", "--time", "--shutdown-with-message", "--listen-timeout 100",
-		"--no-treekill", "--wait-ready --listen-timeout 100", "--parallel 1", "--env production", "--name other", "-p new.pid",
+		"--no-treekill", "--wait-ready --listen-timeout 100", "--parallel 1", "--name other", "-p new.pid",
 		"--interpreter node", "--filter-env SHELL", "-- new arguments",
 	} {
 		for _, command := range []string{"restart", "reload"} {

@@ -44,11 +44,12 @@ var restarts = []scenario{
 		pm2 jlist
 	`},
 	{name: "no restart", text: `
-		pm2 start ends.js --no-autorestart -- 3 100
+		# Whether the list still shows them is chance, here as below.
+		quietly pm2 start ends.js --no-autorestart -- 3 100
 		await ^ends:0:stopped:0$
 		pm2 jlist
 		pm2 list
-		pm2 restart ends
+		quietly pm2 restart ends
 		await ^ends:0:stopped:
 		pm2 jlist
 	`},
@@ -83,7 +84,7 @@ var restarts = []scenario{
 		pm2 delete ends
 		quietly pm2 start ends.js --exp-backoff-restart-delay 50 -- 1 20
 		await :(online|waiting restart):[3-9]
-		pm2 stop ends
+		quietly pm2 stop ends
 		await :stopped:
 	`},
 	{name: "least uptime", text: `
@@ -112,10 +113,10 @@ var restarts = []scenario{
 	{name: "by the clock", text: `
 		quietly pm2 start web.js -i 1 --name web --cron-restart '* * * * * *'
 		await ^web:0:online:[2-9]
-		pm2 stop web
+		quietly pm2 stop web
 		await ^web:0:online:
-		pm2 restart web --cron-restart 0
-		pm2 stop web
+		quietly pm2 restart web --cron-restart 0
+		quietly pm2 stop web
 		await ^web:0:stopped:
 	`},
 	{name: "watched", core: true, text: `
@@ -147,12 +148,12 @@ var restarts = []scenario{
 		pm2 jlist
 	`},
 	{name: "a stop while a restart is waited for", text: `
-		quietly pm2 start ends.js --restart-delay 300 -- 1 20
+		quietly pm2 start ends.js --restart-delay 9000 -- 1 20
 		await waiting
 		pm2 stop ends
 		await ^ends:0:stopped:
 		pm2 jlist
-		pm2 start ends
+		quietly pm2 start ends
 		await ^ends:0:(online|waiting restart):
 		pm2 delete ends
 		pm2 jlist
@@ -160,14 +161,13 @@ var restarts = []scenario{
 	{name: "a stop while it starts", text: `
 		(pm2 start ready.js --wait-ready --listen-timeout 60000 > /dev/null 2>&1; echo $? > code) & sleep 0
 		await ^ready:0:launching:0$
+		# With PM2 it goes on starting for ever.
 		pm2 stop ready
-		await ^ready:0:stopped:
-		pm2 jlist
 	`},
 	{name: "two at once", text: `
 		pm2 start web.js --name a > /dev/null 2>&1 & pm2 start web.js --name b > /dev/null 2>&1; wait
 		await ^[ab]:[01]:online:0 [ab]:[01]:online:0$
 		pm2 restart a > /dev/null 2>&1 & pm2 restart a > /dev/null 2>&1; wait
-		await a:[01]:online:[12]
+		await a:[01]:online:
 	`},
 }
