@@ -248,9 +248,9 @@ var differences = []difference{
 		why:  "files of JavaScript modules are read; PM2 finds nothing in them",
 	},
 	{
-		step: `^pm2 jlist$`, at: "javascript", in: `^javascript$`,
-		pm2:  `out: \[0\]\.pm2_env(\.env)?\.PORT = \d+`,
-		neko: `out: \[0\]\.pm2_env(\.env)?\.PORT = "<pid>"`,
+		step: `^pm2 jlist$`, at: "javascript", in: `^(javascript|key (env|port) .*)$`,
+		pm2:  `out: \[0\]\.pm2_env(\.env)?\.(PORT|[NT]) = (\d+|true)`,
+		neko: `out: \[0\]\.pm2_env(\.env)?\.(PORT|[NT]) = "(<pid>|\d+|true)"`,
 		why:  "numbers of a file's env are listed as the texts that the program gets",
 	},
 	{
@@ -420,6 +420,62 @@ var differences = []difference{
 		pm2:  `out: (\.env|\[0\]\.pm2_env)\.watch = .*`,
 		neko: `out: (\.env|\[0\]\.pm2_env)\.watch = .*`,
 		why:  "a reload with --watch watches the folder; PM2 watches a list of none",
+	},
+	{
+		at: `key watch 1`, in: `^key (cron_restart "nonsense"|watch 1|instances "x"|max_memory_restart "(1\.5G|300X)"|env "no object"|autorestart "false"|args \{\}|name 1|script 1|exec_mode "nonsense"|max_restarts -1|min_uptime ("x"|10)|interpreter "none")$`,
+		pm2:  `exit code 0|(out|err): .*`,
+		neko: `exit code 1|(out|err): .*`,
+		why:  "a value that is no good is an error before anything is started, and its place is named",
+	},
+	{
+		step: `app.json$`, at: `key cron "0 0 1 1 *"`, in: `^key (cron|cron_restart) `,
+		neko: `out: \[PM2\] (cron restart at .*|disabling cron restart)`,
+		why:  "what the clock does is said, by whatever name the key goes",
+	},
+	{
+		step: `^pm2 jlist$`, at: `key out_file "out.log"`, in: `^key (pid|log|out|err)`,
+		pm2: `out: \[0\]\.pm2_env\.(pid|log|out|error)_file = .*`,
+		why: "after a restart from a file the files that it names are listed where they were",
+	},
+	{
+		step: `^pm2 jlist$`, at: `key filter_env "SHELL"`, in: `^key filter_env `,
+		pm2: `out: \[0\]\.pm2_env(\.env)?\.(SHELL|LANG) = .*`,
+		why: "what is left out is left out at a restart as well",
+	},
+	{
+		at: `key cwd "../app"`, in: `^key cwd `,
+		pm2:  `out: (\.env|\[0\]\.pm2_env(\.env)?)\.PWD = "\.\./app"`,
+		neko: `out: (\.env|\[0\]\.pm2_env)\.PWD = "\$DIR/app"`,
+		why:  "PWD is the folder, and not the way to it",
+	},
+	{
+		step: `app.json$`, at: `key install_url "x"`, in: `^key (install_url|post_update) `,
+		neko: `out: \[PM2\]\[INFO\] app: .* does nothing here`,
+		why:  "what is not used is said",
+	},
+	{
+		at: `key user "root"`, in: `^key user "root"$`,
+		pm2:  `exit code 1|(out|err): .*`,
+		neko: `exit code 0|(out|err): .*`,
+		why:  "a user can be named in user too",
+	},
+	{
+		at: `key uid 0`, in: `^key (uid|gid) `,
+		pm2:  `out: (\.env|\[0\]\.pm2_env(\.env)?)\.(HOME|USER) = .*`,
+		neko: `out: (\.env|\[0\]\.pm2_env(\.env)?)\.(HOME|USER|LOGNAME|uid|gid) = .*`,
+		why:  "who is named has a HOME, a USER and groups",
+	},
+	{
+		at: `key autostart false`, in: `^key autostart false$`,
+		pm2:  `out: (│ 0 │ app │ .* stopped .*|\[0\]\..*)`,
+		neko: `out: (│ 0 │ app │ .* online .*|\[0\]\..*)`,
+		why:  "start and restart start what was not to start by itself",
+	},
+	{
+		at: `key instances -100`, in: `^(key instances|start view\.js -i) -100`,
+		pm2:  `out: (\.env\.instances = "1"|\[0\]\.pm2_env\.instances = -100)`,
+		neko: `out: (\.env\.instances = "-100"|\[0\]\.pm2_env\.instances = 1)`,
+		why:  "the number is told as it was given, until a restart from the file",
 	},
 	{
 		step: `<escape>`, at: "colours",

@@ -232,6 +232,6 @@ var places = []scenario{
 		until grep -q begun shown
 		quietly kill -INT $(cat program)
 		until ! kill -0 $(cat program) 2> /dev/null
-		grep -o 'begun\|SIG[A-Z0-9]*' shown
+		grep -o 'begun\|SIG[A-Z0-9]*' shown | sort -u
 	`},
 }
