@@ -422,7 +422,7 @@ var differences = []difference{
 		why:  "a reload with --watch watches the folder; PM2 watches a list of none",
 	},
 	{
-		at: `key watch 1`, in: `^key (cron_restart "nonsense"|watch 1|instances "x"|max_memory_restart "(1\.5G|300X)"|env "no object"|autorestart "false"|args \{\}|name 1|script 1|exec_mode "nonsense"|max_restarts -1|min_uptime ("x"|10)|interpreter "none")$`,
+		at: `key watch 1`, in: `^key (cron_restart "nonsense"|watch 1|instances "x"|max_memory_restart "(1\.5G|300X)"|autorestart "false"|args \{\}|name 1|script 1|exec_mode "nonsense"|max_restarts -1|min_uptime ("x"|10))$`,
 		pm2:  `exit code 0|(out|err): .*`,
 		neko: `exit code 1|(out|err): .*`,
 		why:  "a value that is no good is an error before anything is started, and its place is named",
@@ -476,6 +476,12 @@ var differences = []difference{
 		pm2:  `out: (\.env\.instances = "1"|\[0\]\.pm2_env\.instances = -100)`,
 		neko: `out: (\.env\.instances = "-100"|\[0\]\.pm2_env\.instances = 1)`,
 		why:  "the number is told as it was given, until a restart from the file",
+	},
+	{
+		at: `key env "no object"`, in: `^key env "no object"$`,
+		pm2:  `exit code 1|(out|err): .*`,
+		neko: `exit code 0|(out|err): .*`,
+		why:  "a text is no environment, and the app starts without it; PM2 crashes",
 	},
 	{
 		step: `<escape>`, at: "colours",

@@ -12,7 +12,7 @@ var keys = []struct{ key, value string }{
 	{"filter_env", `true`}, {"filter_env", `["SHELL", "LANG"]`}, {"filter_env", `"SHELL"`},
 	{"cwd", `"./sub"`}, {"cwd", `"../app"`},
 	{"args", `"a 'b c' d"`}, {"args", `["a", "b c"]`},
-	{"exec_interpreter", `"node"`}, {"interpreter", `"node"`}, {"interpreter", `"none"`},
+	{"exec_interpreter", `"node"`}, {"interpreter", `"node"`},
 	{"node_args", `"--no-warnings"`}, {"node_args", `["--no-warnings", "--stack-size=900"]`},
 	{"interpreter_args", `"--no-warnings"`}, {"interpreterArgs", `"--no-warnings"`},
 	{"out_file", `"out.log"`}, {"out", `"out.log"`}, {"output", `"out.log"`}, {"out_log", `"out.log"`}, {"out_file", `"NULL"`},
