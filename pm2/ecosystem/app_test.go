@@ -169,6 +169,7 @@ func TestWhatBecomesOfKeys(t *testing.T) {
 		{script + "instances: 0, exec_mode: 'cluster'", func(a spec.App) any { return []any{a.Instances, a.Node, a.MergeLogs} }, []any{0, spec.NodeCluster, false}},
 		{script + "instances: '2'", func(a spec.App) any { return []any{a.Instances, a.Node, a.MergeLogs} }, []any{2, spec.NodeCluster, false}},
 		{script + "instances: -1", func(a spec.App) any { return []any{a.Instances, a.Node} }, []any{-1, spec.NodeCluster}},
+		{script + "instances: -2", func(a spec.App) any { return []any{a.Instances, a.Node} }, []any{-2, spec.NodeFork}},
 		{script + "instances: 1", func(a spec.App) any { return []any{a.Instances, a.Node} }, []any{1, spec.NodeCluster}},
 		{script + "instances: 2, exec_mode: 'fork_mode'", func(a spec.App) any { return a.Node }, spec.NodeFork},
 		{script + "instances: 2, execute_command: true", func(a spec.App) any { return a.Node }, spec.NodeFork},
