@@ -33,6 +33,10 @@ func granted() grant {
 	return g
 }
 
+// GrantedCPUs is how many CPUs the caller may use, of which `instances: max` makes as
+// many processes.
+func GrantedCPUs() int { return granted().CPUs }
+
 // grantEvery is how often the master looks whether another is granted.
 const grantEvery = 2 * time.Second
 

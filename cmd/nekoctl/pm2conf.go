@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nekoctl/neko/pm2/ecosystem"
 	"github.com/nekoctl/neko/pm2/object"
 )
@@ -26,6 +28,25 @@ func (f *face) readConf() (*object.Object, error) {
 		return nil, failed("nothing was changed; mend it, or move it away", "%s is damaged: %v", f.place.Conf, err)
 	}
 	return conf, nil
+}
+
+// changeConf changes what is set, one command after the other: two at once would each
+// write what it has read.
+func (f *face) changeConf(change func(conf *object.Object)) (*object.Object, error) {
+	folder, err := os.Open(filepath.Dir(f.place.Conf))
+	if err != nil {
+		return nil, failed("nothing was changed", "%v", err)
+	}
+	defer folder.Close()
+	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
+		return nil, failed("nothing was changed", "lock %s: %v", folder.Name(), err)
+	}
+	conf, err := f.readConf()
+	if err != nil {
+		return nil, err
+	}
+	change(conf)
+	return conf, f.writeConf(conf)
 }
 
 func (f *face) writeConf(conf *object.Object) error {
@@ -75,6 +96,14 @@ func place(conf *object.Object, parts []string) (*object.Object, string) {
 	return conf, parts[len(parts)-1]
 }
 
+// remove takes out the last of the levels, if the way to it is there.
+func remove(conf *object.Object, parts []string) {
+	for _, part := range parts[:len(parts)-1] {
+		conf, _ = conf.Get(part).(*object.Object)
+	}
+	conf.Delete(parts[len(parts)-1])
+}
+
 func (f *face) setConf(ctx context.Context) error {
 	if len(f.line.words) == 0 {
 		return usageText("missing required argument `key'")
@@ -98,19 +127,17 @@ func (f *face) multiset(ctx context.Context) error {
 // one. A last key without a value loses what it had. That the setting has changed is
 // told of one, as PM2 does.
 func (f *face) setKeys(ctx context.Context, words []string, one bool) error {
-	conf, err := f.readConf()
-	if err != nil {
-		return err
-	}
-	for pair := range slices.Chunk(words, 2) {
-		at, key := place(conf, levels(pair[0]))
-		if len(pair) == 1 {
-			at.Delete(key)
-		} else {
+	conf, err := f.changeConf(func(conf *object.Object) {
+		for pair := range slices.Chunk(words, 2) {
+			if len(pair) == 1 {
+				remove(conf, levels(pair[0]))
+				continue
+			}
+			at, key := place(conf, levels(pair[0]))
 			at.Set(key, pair[1])
 		}
-	}
-	if err := f.writeConf(conf); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	parts := levels(words[0])
@@ -199,17 +226,14 @@ func (f *face) confKey(ctx context.Context) error {
 }
 
 func (f *face) unset(context.Context) error {
-	conf, err := f.readConf()
+	conf, err := f.changeConf(func(conf *object.Object) {
+		if f.line.words[0] == "all" {
+			*conf = object.Object{}
+		} else {
+			remove(conf, levels(f.line.words[0]))
+		}
+	})
 	if err != nil {
-		return err
-	}
-	if f.line.words[0] == "all" {
-		conf = &object.Object{}
-	} else {
-		at, key := place(conf, levels(f.line.words[0]))
-		at.Delete(key)
-	}
-	if err := f.writeConf(conf); err != nil {
 		return err
 	}
 	f.showModules(conf)

@@ -140,7 +140,7 @@ func (f *face) savedApps() ([]control.Saved, error) {
 			return saved, nil
 		}
 		f.fail("Failed to parse dump file in %s", path)
-		aside := fmt.Sprintf("%s.broken-%s", path, time.Now().Format("20060102-150405"))
+		aside := fmt.Sprintf("%s.broken-%s", path, time.Now().Format("20060102-150405.000"))
 		if renameErr := os.Rename(path, aside); renameErr != nil {
 			return nil, failed("nothing was started", "%v; it cannot be put aside: %v", err, renameErr)
 		}

@@ -9,12 +9,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/nekoctl/neko/pm2/ecosystem"
+	"github.com/nekoctl/neko/supervisor"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -189,25 +189,8 @@ func (f *face) startScript(ctx context.Context, script string) error {
 			return again(script)
 		}
 	}
-	if err := config.Set("script", script); err != nil {
+	if err := f.fillIn(config, script); err != nil {
 		return err
-	}
-	if !config.Has("namespace") {
-		if err := config.Set("namespace", spec.DefaultNamespace); err != nil {
-			return err
-		}
-	}
-	for key, preset := range map[string]any{"watch": false, "filter_env": []any{}} { // as PM2's command line has them
-		if config.Get(key) == nil {
-			if err := config.Set(key, preset); err != nil {
-				return err
-			}
-		}
-	}
-	if f.line.dashes {
-		if err := config.Set("args", texts(f.line.after)); err != nil {
-			return err
-		}
 	}
 	f.tellCron(config)
 	app, err := f.app(config)
@@ -236,13 +219,33 @@ func (f *face) startScript(ctx context.Context, script string) error {
 	}
 	app.Name = ecosystem.Unique(app.Name, taken(apps, nil))
 	maps.Copy(app.Env, f.confEnv(app.Title))
-	n := app.Slots(runtime.NumCPU())
+	n := app.Slots(supervisor.GrantedCPUs())
 	f.ok("Starting %s in %s (%d instance%s)", path, execMode(app), n, plural(n))
 	if err := f.forgive(f.client.Start(ctx, control.StartRequest{Apps: []spec.App{app}}, nil)); err != nil {
 		return f.badApp(err)
 	}
 	f.ok("Done.")
 	return nil
+}
+
+// fillIn gives the keys of a new app what PM2's command line gives them.
+func (f *face) fillIn(config *ecosystem.Config, script string) error {
+	if err := config.Set("script", script); err != nil {
+		return err
+	}
+	presets := map[string]any{"namespace": spec.DefaultNamespace, "watch": false, "filter_env": []any{}}
+	for _, key := range []string{"namespace", "watch", "filter_env"} {
+		if config.Get(key) != nil {
+			continue
+		}
+		if err := config.Set(key, presets[key]); err != nil {
+			return err
+		}
+	}
+	if !f.line.dashes {
+		return nil
+	}
+	return config.Set("args", texts(f.line.after))
 }
 
 // badApp tells why an app cannot be started. A script that is not there is told in
@@ -403,7 +406,7 @@ func (f *face) startFile(ctx context.Context, file, action string) error {
 			return f.badApp(err)
 		}
 		for _, app := range specs {
-			f.ok("App [%s] launched (%d instances)", app.Title, app.Slots(runtime.NumCPU()))
+			f.ok("App [%s] launched (%d instances)", app.Title, app.Slots(supervisor.GrantedCPUs()))
 		}
 	}
 	return bad
