@@ -271,11 +271,6 @@ var differences = []difference{
 		why:  "an exception that nothing catches is printed by Node itself",
 	},
 	{
-		step: `^pm2 jlist$`, at: "least uptime", in: `^least uptime$`,
-		pm2: `out: \[0\]\.pm2_env\.watch = false`,
-		why: "what a file does not watch is not listed as such after a stop",
-	},
-	{
 		at: "a file that no program is", in: `^a file that no program is$`,
 		pm2:  `exit code 0|out: .*`,
 		neko: `exit code 1|out: 0|err: .*`,

@@ -91,10 +91,11 @@ var restarts = []scenario{
 		echo '{"name":"a","script":"ends.js","args":"1 400","min_uptime":100,"max_restarts":2}' > a.json
 		quietly pm2 start a.json
 		await ^a:0:online:[3-9]$
-		pm2 stop a
+		quietly pm2 stop a
 		echo '{"name":"b","script":"ends.js","args":"1 400","min_uptime":"5s","max_restarts":2}' > b.json
 		quietly pm2 start b.json
 		await b:1:errored:
+		quietly pm2 delete a
 		pm2 jlist
 	`},
 	{name: "thrown", text: `
@@ -108,7 +109,7 @@ var restarts = []scenario{
 		PM2_WORKER_INTERVAL=100 pm2 ping
 		pm2 start grows.js --max-memory-restart 100M
 		await ^grows:0:online:[1-9]
-		pm2 stop grows
+		quietly pm2 stop grows
 	`},
 	{name: "by the clock", text: `
 		quietly pm2 start web.js -i 1 --name web --cron-restart '* * * * * *'
