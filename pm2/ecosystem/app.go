@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -270,6 +271,9 @@ func (b *builder) command() {
 		b.run.Line, b.run.Args, b.run.Interpreter, b.run.InterpreterArgs = script, nil, "", nil
 	} else {
 		b.run.Words = []string{script}
+		if b.o.PM2 && b.run.Interpreter == "" && filepath.Ext(script) == ".sh" && hasBash() {
+			b.run.Interpreter = "bash" // whatever its first line says, and many rely on it
+		}
 	}
 	if b.run.Interpreter == "none" && len(b.run.InterpreterArgs) > 0 {
 		b.run.InterpreterArgs = nil
@@ -300,6 +304,11 @@ func (b *builder) command() {
 	for _, e := range errs {
 		b.blame(e)
 	}
+}
+
+func hasBash() bool {
+	_, err := exec.LookPath("bash")
+	return err == nil
 }
 
 func (b *builder) resolve(opts spec.Options) (spec.App, error) {

@@ -282,11 +282,6 @@ var differences = []difference{
 		why:  "the file of the pid ends with a line break",
 	},
 	{
-		step: `^cat .*view$`, at: "a program of the shell's", in: `^a program of the shell's$`,
-		pm2: `out: (SHLVL=1|_=.*)`,
-		why: "the first line of a script says what runs it; PM2 takes bash",
-	},
-	{
 		step: `^(pm2 reload|ls -A)`, at: "reload twice", in: `^reload twice$`,
 		pm2:  `exit code 1|out: reload.lock|err: .*`,
 		neko: `exit code 0|out: .*`,
