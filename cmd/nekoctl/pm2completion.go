@@ -74,7 +74,7 @@ func (f *face) completeTitles(cmd *cobra.Command, _ []string, _ string) ([]strin
 	seen := map[string]bool{}
 	offered := []string{"all"}
 	for _, p := range list {
-		for _, name := range []string{titleOf(p), p.Namespace} {
+		for _, name := range []string{p.ShownName(), p.Namespace} {
 			if name != "" && name != "default" && !seen[name] {
 				seen[name] = true
 				offered = append(offered, name)

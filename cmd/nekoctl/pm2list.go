@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -79,9 +78,6 @@ func objects(list []entry) []*object.Object {
 	}
 	return plain
 }
-
-// titleOf is the name that people know a process by.
-func titleOf(p control.Process) string { return cmp.Or(p.Title, p.Name) }
 
 // isNaN is JavaScript's of a text, by which PM2 tells names from ids.
 func isNaN(text string) bool {

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/nekoctl/neko/pm2/ecosystem"
@@ -115,7 +114,7 @@ func (f *face) resurrect(ctx context.Context) error {
 		}
 	}
 	for _, s := range fresh {
-		for range s.App.Slots(runtime.NumCPU()) {
+		for range s.App.Slots(supervisor.GrantedCPUs()) {
 			f.ok("Process %s restored", shapePath(s.App))
 		}
 	}
