@@ -43,6 +43,7 @@ type face struct {
 	silent bool
 	client *control.Client
 	began  show.Sample // how the machine was when the command began
+	node   func(program string) (version string)
 }
 
 // pm2Command is one of PM2's commands.

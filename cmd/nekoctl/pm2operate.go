@@ -282,9 +282,12 @@ func (f *face) ecosystem() ecosystem.Options {
 	if err != nil {
 		here = "/"
 	}
+	if f.node == nil { // each program is asked once in a command, not once for each app
+		f.node = nodeVersions()
+	}
 	o := ecosystem.Options{
 		Cwd: here, Home: f.place.Home, Logs: f.place.Logs, PIDs: f.place.PIDs, Environ: os.Environ(), PM2: true,
-		Env: f.line.given.last("env"), Node: nodeVersions(), Args: os.Args[1:], Output: f.console(),
+		Env: f.line.given.last("env"), Node: f.node, Args: os.Args[1:], Output: f.console(),
 		Note: func(text string) {
 			say := f.info
 			if strings.HasPrefix(text, "Creating folder") { // without a mark, as PM2 has it
