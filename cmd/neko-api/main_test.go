@@ -50,6 +50,7 @@ func TestSession(t *testing.T) {
 	bundle := write("bundle.json", `{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000001","spec_version":"2.0","objects":[
 		{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-000000000001","name":"Tabby","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z"}]}`)
 	config := write("api.yaml", "store: x.db\nlisten_on: :80\n")
+	named := write("store", filepath.Join(dir, "named.db")+"\n")
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -62,14 +63,20 @@ func TestSession(t *testing.T) {
 		want string // a regular expression; DIR stands for the folder
 	}{
 		{"version", 0, `neko-api \S+ \(go\S+, \S+/\S+\)\n`},
-		{"--help", 0, `(?s)neko-api serves threat intelligence.*\n  --store FILE\n.*NEKO_API_STORE.*`},
+		{"--help", 0, `(?s)neko-api serves threat intelligence.*\n  --store STORE\n.*NEKO_API_STORE.*`},
 		{"help", 0, `(?s)neko-api serves.*`},
 		{"imprt x", 2, `error: unknown command "imprt"\nhint: see neko-api --help\n`},
 		{"import", 2, `error: import wants one file\nhint: neko-api import FILE, or - for standard input\n`},
 		{"serve x", 2, `error: serve wants no argument, and was given "x"\nhint: .*\n`},
 		{"--stor x", 2, `error: unknown flag --stor\nhint: did you mean --store\?\n`},
 		{"--config " + config, 2, `error: DIR/api.yaml:2:1: unknown key "listen_on"\nhint: did you mean "listen"\?\n`},
-		{"--store mongodb://localhost", 2, `error: no store for mongodb:// in this version\nhint: give the path of a SQLite file\n`},
+		{"--store redis://localhost", 2, `error: no store for redis://\nhint: give the path of a SQLite file, or mongodb://HOST/DATABASE\n`},
+		{"--store a --store-file b", 2, `error: both --store and --store-file are given\nhint: give one of them\n`},
+		{"--store-file DIR/none", 2, `error: cannot read the name of the store from DIR/none: no such file or directory\nhint: .*\n`},
+		{"--store-file " + config, 2, `error: cannot read the name of the store from DIR/api.yaml: it has not one line\nhint: .*\n`},
+		{"migrate --store-file " + named, 0, `DIR/named.db: has the schema of this version, as any SQLite file that was opened\n`},
+		{"migrate --dry-run --store DIR/none.db", 0, `DIR/none.db: .*; nothing was done\n`},
+		{"migrate x", 2, `error: migrate wants no argument, and was given "x"\nhint: .*\n`},
 		{"--store DIR/no/api.db", 1, `error: cannot open the store DIR/no/api.db: no such file or directory\nhint: make the folder DIR/no first\n`},
 		{"--store " + bundle, 1, `error: cannot open the store DIR/bundle.json: it is not a SQLite database\nhint: .*\n`},
 		{"--listen " + taken.Addr().String(), 1, `error: ` + taken.Addr().String() + ` is in use by another program\nhint: .*\n`},

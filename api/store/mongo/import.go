@@ -110,7 +110,11 @@ func (im *importer) Commit(ctx context.Context) (out store.Merged, err error) {
 		}
 		return store.Merged{}, err
 	}
-	return m.sum, finish(im.opts.OnlyIfEmpty)
+	if err := finish(im.opts.OnlyIfEmpty); err != nil {
+		// All is there, but it is not on record that this is over.
+		return store.Merged{}, &store.PartialError{Err: s.translate(ctx, err)}
+	}
+	return m.sum, nil
 }
 
 // used tells whether the store has an object, and not only such as an import into
