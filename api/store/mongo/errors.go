@@ -109,6 +109,9 @@ func (s *Store) openError(ctx context.Context, err error) error {
 	case strings.Contains(text, "tls:"), strings.Contains(text, "x509:"), strings.Contains(text, "certificate"):
 		e.Err = errors.New("TLS does not come about: " + s.secret.hide(tlsReason(text)))
 		e.Advice = "see the options tls, tlsCAFile and tlsCertificateKeyFile in the URL"
+	case s.tls && (strings.Contains(text, "EOF") || strings.Contains(text, "connection reset")):
+		e.Err = errors.New("TLS does not come about: the server has ended the connection")
+		e.Advice = "the URL asks for TLS (tls=true, another option of TLS, or mongodb+srv): see that the server speaks it"
 	case strings.Contains(text, "server selection"):
 		e.Err = errors.New("no server answers: " + s.secret.hide(selectionReason(text)))
 	}

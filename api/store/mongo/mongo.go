@@ -44,20 +44,24 @@ type Options struct {
 	// Workers is how many processes like this one there are on the host, for the
 	// size of the pool; 1 if zero.
 	Workers int
-	// NoSetUp opens a store whatever its schema, and makes nothing: for [Migrate].
+
+	// noSetUp opens a store whatever its schema, and makes nothing: for [Migrate].
 	noSetUp bool
 
 	// Only for tests.
-	lease  time.Duration                // how long an import that shows no sign of life is waited for
-	batch  int                          // objects of an import handled at a time
-	before func(what string) error      // called before each write
-	client func(*options.ClientOptions) // may change anything
+	version int                          // of the schema
+	lease   time.Duration                // how long an import that shows no sign of life is waited for
+	spare   int                          // see spareDocuments
+	batch   int                          // objects of an import handled at a time
+	before  func(what string) error      // called before each write
+	client  func(*options.ClientOptions) // may change anything
 }
 
 // Store is a [store.Store] in a MongoDB.
 type Store struct {
 	where  string // without credentials
 	secret *secrets
+	tls    bool
 	opts   Options
 	now    func() time.Time
 	client *driver.Client
@@ -89,6 +93,12 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.version == 0 {
+		opts.version = Version
+	}
+	if opts.spare == 0 {
+		opts.spare = spareDocuments
+	}
 	if opts.lease == 0 {
 		opts.lease = leaseTime
 	}
@@ -102,7 +112,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	if opts.client != nil {
 		opts.client(t.client)
 	}
-	s := &Store{where: t.where, secret: t.secret, opts: opts, now: opts.Now}
+	s := &Store{where: t.where, secret: t.secret, tls: t.client.TLSConfig != nil, opts: opts, now: opts.Now}
 	if s.client, err = driver.Connect(t.client); err != nil {
 		return nil, s.openError(ctx, err)
 	}

@@ -270,9 +270,9 @@ func (r *relatives) read(ctx context.Context, ids []string, out map[string]*stor
 	}, options.Find().SetProjection(fieldsShown).SetBatchSize(inOneMessage))
 }
 
-// spare is how many documents are read in vain at least before the parents that
+// spareDocuments is how many documents are read in vain at least before the parents that
 // still lack objects are asked for one by one.
-const spare = 500
+const spareDocuments = 500
 
 // towards follows the relations that end at the parents. For one parent that is a
 // list like any other. For several, the objects of all of them are read in their
@@ -397,12 +397,12 @@ func (r *relatives) together(ctx context.Context, leads []string, parents map[st
 		if lacking == 0 {
 			return errEnough
 		}
-		if useless > useful+spare {
+		if useless > useful+r.s.opts.spare {
 			stopped = true
 			return errEnough
 		}
 		return nil
-	}, options.Find().SetProjection(fieldsRelated).SetSort(sortBy(r.q.OrderBy)).SetBatchSize(int32(min(len(parents)*(r.q.First+1)+spare, 5000))))
+	}, options.Find().SetProjection(fieldsRelated).SetSort(sortBy(r.q.OrderBy)).SetBatchSize(int32(min(len(parents)*(r.q.First+1)+r.s.opts.spare, 5000))))
 	if err != nil || !stopped {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -78,21 +79,33 @@ func (s *Store) setUp(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case version > Version:
-		return &store.TooNewError{Where: s.where, Store: version, Known: Version}
-	case version == Version:
+	case version > s.opts.version:
+		return &store.TooNewError{Where: s.where, Store: version, Known: s.opts.version}
+	case version == s.opts.version:
 		return nil
 	case version > 0:
-		return &store.OpenError{Where: s.where, Err: fmt.Errorf("its schema has version %d, and this program needs %d", version, Version),
+		return &store.OpenError{Where: s.where, Err: fmt.Errorf("its schema has version %d, and this program needs %d", version, s.opts.version),
 			Advice: "run neko-api migrate once; the workers of the earlier version may serve meanwhile"}
 	}
 	if err := s.ours(ctx); err != nil {
 		return err
 	}
-	if _, err := s.makeIndexes(ctx, nil); err != nil {
-		return err
+	// It is begun anew if the server went meanwhile: what is made is made, perhaps by
+	// another worker.
+	for try := time.Duration(1); ; try++ {
+		_, err := s.makeIndexes(ctx, nil)
+		if err == nil {
+			return s.setVersion(ctx)
+		}
+		if try > 5 || !s.isUnavailable(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(try * try * 20 * time.Millisecond):
+		}
 	}
-	return s.setVersion(ctx)
 }
 
 // version is the schema's; 0 if there is none.
@@ -122,7 +135,7 @@ func (s *Store) ours(ctx context.Context) error {
 }
 
 func (s *Store) setVersion(ctx context.Context) error {
-	_, err := s.first.meta.UpdateOne(ctx, bson.D(is(fID, schemaID)), bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: Version}}}}, options.UpdateOne().SetUpsert(true))
+	_, err := s.first.meta.UpdateOne(ctx, bson.D(is(fID, schemaID)), bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: s.opts.version}}}}, options.UpdateOne().SetUpsert(true))
 	if driver.IsDuplicateKeyError(err) {
 		return nil // another one was as fast
 	}
@@ -186,8 +199,8 @@ func Migrate(ctx context.Context, url string, opts Options, w io.Writer, dry boo
 	switch {
 	case err != nil:
 		return err
-	case version > Version:
-		return &store.TooNewError{Where: s.where, Store: version, Known: Version}
+	case version > s.opts.version:
+		return &store.TooNewError{Where: s.where, Store: version, Known: s.opts.version}
 	case version == 0:
 		if err := s.ours(ctx); err != nil {
 			return err
@@ -205,20 +218,20 @@ func Migrate(ctx context.Context, url string, opts Options, w io.Writer, dry boo
 	}); err != nil {
 		return err
 	}
-	if version != Version && !dry {
+	if version != s.opts.version && !dry {
 		if err := s.setVersion(ctx); err != nil {
 			return err
 		}
 	}
 	switch {
-	case n == 0 && version == Version:
+	case n == 0 && version == s.opts.version:
 		fmt.Fprintf(w, "%s: schema version %d, nothing to do\n", s.where, version)
-	case version == Version:
+	case version == s.opts.version:
 		fmt.Fprintf(w, "%s: schema version %d, %s %d indexes\n", s.where, version, verb, n)
 	case dry:
-		fmt.Fprintf(w, "%s: would go from schema version %d to %d, and make %d indexes\n", s.where, version, Version, n)
+		fmt.Fprintf(w, "%s: would go from schema version %d to %d, and make %d indexes\n", s.where, version, s.opts.version, n)
 	default:
-		fmt.Fprintf(w, "%s: schema version %d, was %d; %s %d indexes\n", s.where, Version, version, verb, n)
+		fmt.Fprintf(w, "%s: schema version %d, was %d; %s %d indexes\n", s.where, s.opts.version, version, verb, n)
 	}
 	return nil
 }
