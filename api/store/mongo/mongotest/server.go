@@ -160,6 +160,7 @@ func (s *Server) Restart(t testing.TB) {
 
 func start(path, folder, address string) (*Server, error) {
 	s := &Server{path: path, folder: folder, cmd: exec.Command(path, folder, address)}
+	s.cmd.Env = append(os.Environ(), "GOGC=800") // it makes much garbage
 	in, err := s.cmd.StdinPipe()
 	if err != nil {
 		return nil, err
