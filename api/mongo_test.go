@@ -74,6 +74,36 @@ func (w *twins) ask(query string, vars map[string]any) string {
 	return got
 }
 
+// In MongoDB a relation takes some commands, and not one; how many does not depend on
+// the length of lists either.
+func TestMongoCommandsDoNotGrowWithTheList(t *testing.T) {
+	t.Parallel()
+	w := newTwins(t, func(st store.Store) {
+		if _, err := sample.Load(t.Context(), st); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for _, q := range []struct {
+		query     string
+		relations int // and lists, each a call of the store
+	}{
+		{`{ threatActors(first: %d) { totalCount nodes { name techniques(first: 5) { totalCount nodes { name mitigations(first: 5) { totalCount nodes { name } } } } } } }`, 3},
+		{`{ techniques(first: %d) { nodes { tactics { name } parent { name } subTechniques { nodes { name parent { name } } } usedByThreatActors { nodes { name campaigns { nodes { name } } } } } } }`, 7},
+		{`{ indicators(first: %d) { nodes { name indicates { nodes { __typename } } sightings { nodes { sightingOf { id } } } } } }`, 4},
+	} {
+		for _, n := range []int{1, 2, 16} {
+			var counter store.Counter
+			res := w.mongo.schema.Exec(store.WithCounter(t.Context(), &counter), fmt.Sprintf(q.query, n), "", nil)
+			if res.Errors != nil {
+				t.Fatal(res.Errors)
+			}
+			if most := q.relations * mongo.Commands; counter.Queries() > most {
+				t.Errorf("%d objects: %d commands, more than %d: %s", n, counter.Queries(), most, q.query)
+			}
+		}
+	}
+}
+
 // inOrder sorts the errors of an answer, which come as the resolvers end.
 func inOrder(answer string) string {
 	if !strings.HasPrefix(answer, `{"errors":`) {

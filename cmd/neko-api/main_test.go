@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nekoctl/neko/api/store/mongo/mongotest"
 )
 
 // The test binary is neko-api itself if it is told so.
@@ -173,9 +175,58 @@ func hasOpen(pid int, path string) bool {
 	return false
 }
 
+// A session with a MongoDB; its password is in a file that only we can read.
+func TestMongoSession(t *testing.T) {
+	dir := t.TempDir()
+	url := mongotest.URL(t)
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	bundle := write("bundle.json", `{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000001","spec_version":"2.0","objects":[
+		{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-000000000001","name":"Tabby","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z"}]}`)
+	named := write("url", url+"\n")
+	dead := write("dead", "mongodb://hugo:secretpass@127.0.0.1:1/neko?serverSelectionTimeoutMS=200\n")
+	wrong := write("wrong", "mongodb://hugo:secret/pass@127.0.0.1:1/neko\n")
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"migrate --dry-run --store-file " + named, 0, `(?s)would make the index .*: would go from schema version 0 to 1, and make \d+ indexes\n`},
+		{"migrate --store-file " + named, 0, `(?s)making the index .*: schema version 1, was 0; made \d+ indexes\n`},
+		{"migrate --store-file " + named, 0, `mongodb://\S+: schema version 1, nothing to do\n`},
+		{"import " + bundle + " --store-file " + named, 0, `(?s)bundle.json: 1 object in .*1 added, 0 updated.*`},
+		{"import " + bundle + " --store-file " + named, 0, `(?s)bundle.json: 1 object in .*0 added, 0 updated, 1 unchanged.*`},
+		{"import " + bundle + " --store-file " + dead, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: no server answers: .*refused\nhint: .*mongosh mongodb://127.0.0.1:1/neko\n`},
+		{"--store-file " + dead, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: no server answers: .*refused\nhint: .*\n`},
+		{"migrate --store-file " + wrong, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: .*cannot be read\nhint: .*percent-encoded.*\n`},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			cmd := command(t, filepath.Join(dir, "home"), strings.Fields(c.args)...)
+			out, _ := cmd.CombinedOutput()
+			want := regexp.MustCompile("^" + c.want + "$")
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !want.Match(out) {
+				t.Errorf("exit code %d\n%s\nwant %d\n%s", code, out, c.code, want)
+			}
+			if strings.Contains(string(out), "secret") || strings.Contains(string(out), "hugo") {
+				t.Errorf("tells a secret: %s", out)
+			}
+		})
+	}
+}
+
 // Several workers start at once on one socket and an empty home: one of them
 // loads the sample data, all of them serve it, and all of them drain.
 func TestWorkersStartTogether(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) { startTogether(t, "") })
+	t.Run("MongoDB", func(t *testing.T) { startTogether(t, mongotest.URL(t)) })
+}
+
+func startTogether(t *testing.T, store string) {
 	home := t.TempDir()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -194,7 +245,7 @@ func TestWorkersStartTogether(t *testing.T) {
 	var pids []*os.Process
 	for i := range workers {
 		cmd := command(t, home)
-		cmd.Env = append(cmd.Env, "LISTEN_FDS=1", fmt.Sprintf("NEKO_SLOT=%d", i), "NEKO_DRAIN_TIMEOUT=10s")
+		cmd.Env = append(cmd.Env, "LISTEN_FDS=1", fmt.Sprintf("NEKO_SLOT=%d", i), fmt.Sprintf("NEKO_INSTANCES=%d", workers), "NEKO_DRAIN_TIMEOUT=10s", "NEKO_API_STORE="+store)
 		cmd.ExtraFiles = []*os.File{f}
 		stderr, err := cmd.StderrPipe()
 		if err != nil {
