@@ -234,6 +234,12 @@ func TestImportDiesAnywhere(t *testing.T) {
 			t.Errorf("%s: something is written, and the error does not say so: %v", at, err)
 		}
 		whole(t, dying, at)
+		if o, err := dying.Get(t.Context(), store.KindTechnique, []string{id("attack-pattern", 9)}); err != nil || len(o) > 0 {
+			pages, err := dying.Related(t.Context(), store.Tactics, []string{id("attack-pattern", 9)}, store.Query{First: 9})
+			if err != nil || len(pages[0].Items) != 1 {
+				t.Errorf("%s: a new technique has come without its tactic: %v, %v", at, pages, err)
+			}
+		}
 		next := open(t, url, Options{lease: 20 * time.Millisecond})
 		mustLoad(t, next, after...)
 		if got := dump(t, next); got != want {
@@ -373,6 +379,65 @@ func TestMutationDiesAnywhere(t *testing.T) {
 	}
 }
 
+// One that is stopped in the midst of making an indicator keeps nobody waiting, and
+// what it does when it goes on does no harm: whoever came meanwhile has made it for
+// it.
+func TestStoppedMaker(t *testing.T) {
+	for _, at := range []string{"claim", "relations", "object", "release"} {
+		url := mongotest.URL(t)
+		mustLoad(t, open(t, url, Options{}), actor(1, 1))
+		in := store.NewIndicator{Type: "domain-name", Value: "bad.example", Indicates: []string{id("intrusion-set", 1)}}
+		reached, goOn := make(chan struct{}), make(chan struct{})
+		slow := open(t, url, Options{before: func(what string) error {
+			if what == at {
+				close(reached)
+				<-goOn
+			}
+			return nil
+		}})
+		type result struct {
+			o   *store.Object
+			err error
+		}
+		done := make(chan result, 1)
+		go func() {
+			o, err := slow.CreateIndicator(context.Background(), in)
+			done <- result{o, err}
+		}()
+		<-reached
+		st := open(t, url, Options{})
+		o, err := st.CreateIndicator(t.Context(), in)
+		close(goOn)
+		r := <-done
+		var conflict *store.ConflictError
+		first := ""
+		switch {
+		case at == "claim" && err == nil && errors.As(r.err, &conflict) && conflict.ID == o.ID: // it had not begun
+			first = o.ID
+		case at != "claim" && r.err == nil && errors.As(err, &conflict) && conflict.ID == r.o.ID:
+			first = r.o.ID
+		default:
+			t.Errorf("stopped before %s: %v, %v; who came meanwhile %v, %v", at, r.o, r.err, o, err)
+		}
+		yes := true
+		p, err := st.List(t.Context(), store.KindIndicator, store.Query{First: 9, Filter: store.Filter{Active: &yes, Indicates: id("intrusion-set", 1)}})
+		if err != nil || len(p.Items) != 1 || p.Items[0].Object.ID != first {
+			t.Errorf("stopped before %s: %d indicators, %v", at, len(p.Items), err)
+		}
+	}
+	// Fulfilled twice it is made once, and nobody is told of a conflict with himself.
+	st := open(t, mongotest.URL(t), Options{})
+	o, err := store.NewIndicator{Type: "domain-name", Value: "bad.example"}.Build(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := st.fulfil(t.Context(), &claim{ID: "x", Object: newObject(o)}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func (m *mortal) count(what string) (n int) {
 	for _, w := range m.writes {
 		if w == what {
@@ -460,6 +525,13 @@ func TestLostLease(t *testing.T) {
 	}
 	if err := l.beat(t.Context()); err != nil {
 		t.Error("it is ours:", err)
+	}
+	// Others wait as long as it gives signs of life.
+	patient := open(t, url, Options{lease: time.Hour})
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if o, err := patient.acquire(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("did not wait: %+v, %v", o, err)
 	}
 	other, err := open(t, url, Options{lease: 40 * time.Millisecond}).acquire(t.Context()) // after a while
 	if err != nil || other.N != l.N+1 {
