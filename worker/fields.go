@@ -19,9 +19,13 @@ type fieldBudget struct {
 
 type fieldBudgetKey struct{}
 
-// withFieldBudget is ctx with a budget of limit fields. The context ends when
-// that is exceeded, and its cause is the error for the client.
+// withFieldBudget is ctx with a budget of limit fields, unless it has one already.
+// The context ends when that is exceeded, and its cause is the error for the
+// client.
 func withFieldBudget(ctx context.Context, limit int) (context.Context, context.CancelFunc) {
+	if ctx.Value(fieldBudgetKey{}) != nil {
+		return ctx, func() {}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	b := &fieldBudget{max: limit, cancel: cancel}
 	return context.WithValue(ctx, fieldBudgetKey{}, b), func() { cancel(nil) }

@@ -15,13 +15,15 @@ import (
 // Worker serves one schema. [Run] makes a process of it; programs with a life of
 // their own call [New], Serve and Drain.
 type Worker struct {
-	config   Config
-	planner  *planner
-	executor *executor
-	drainer  *drainer
-	stopping *stopping
-	server   *fasthttp.Server
-	started  time.Time
+	config    Config
+	planner   *planner
+	executor  *executor
+	documents documents         // nil: persisted queries are off
+	trusted   *trustedDocuments // nil: no list
+	drainer   *drainer
+	stopping  *stopping
+	server    *fasthttp.Server
+	started   time.Time
 
 	base   context.Context // of every execution; ends with Close
 	cancel context.CancelFunc
@@ -46,6 +48,9 @@ func New(config Config) (*Worker, error) {
 	var err error
 	w.executor, err = newExecutor(w.config)
 	if err := errors.Join(<-planned, err); err != nil {
+		return nil, err
+	}
+	if err := w.openDocuments(); err != nil {
 		return nil, err
 	}
 	w.base, w.cancel = context.WithCancel(context.Background())
@@ -124,7 +129,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 	methods := []string{fasthttp.MethodGet, fasthttp.MethodHead}
 	switch string(ctx.Path()) {
 	case graphqlPath:
-		serve, methods = w.serveGraphQL, []string{fasthttp.MethodGet, fasthttp.MethodPost}
+		serve, methods = w.serveGraphQL, []string{fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost}
 	case "/livez":
 		serve = w.serveLivez
 	case "/readyz":
@@ -148,7 +153,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 
 // unreadableRequest answers what could not be read as a request.
 func unreadableRequest(ctx *fasthttp.RequestCtx, err error) {
-	bad := malformed("the request could not be read")
+	bad := illegible("the request could not be read")
 	var header *fasthttp.ErrSmallBuffer
 	var network net.Error
 	switch {
