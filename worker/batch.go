@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -34,7 +33,7 @@ func decodeBatch(data []byte, limit int) (ops []operation, bad *badRequest) {
 		}
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return nil, notJSON(err, d)
+			return nil, notJSON(data)
 		}
 		if raw[0] != '{' {
 			return nil, malformed("request %d of the batch is no JSON object", len(ops)+1)
@@ -46,10 +45,10 @@ func decodeBatch(data []byte, limit int) (ops []operation, bad *badRequest) {
 		ops = append(ops, op)
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, notJSON(err, d)
+		return nil, notJSON(data)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, illegible("the body is no JSON: something follows the list at byte %d", d.InputOffset())
+		return nil, notJSON(data)
 	}
 	if len(ops) == 0 {
 		return nil, malformed("the batch is empty")
@@ -57,15 +56,10 @@ func decodeBatch(data []byte, limit int) (ops []operation, bad *badRequest) {
 	return ops, nil
 }
 
-func notJSON(err error, d *json.Decoder) *badRequest {
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return illegible("the body is no JSON: %v at byte %d", syntax, syntax.Offset)
-	}
-	return illegible("the body is no JSON: %v at byte %d", err, d.InputOffset())
+// notJSON says where data, which a decoder has stumbled over, is no JSON.
+func notJSON(data []byte) *badRequest {
+	var raw json.RawMessage
+	return illegible("the body is no JSON: %v", json.Unmarshal(data, &raw))
 }
 
 // boundBatch fails what a batch has too much of, by the plans.
@@ -88,7 +82,7 @@ func (w *Worker) executeBatch(ops []operation, caller *Caller) {
 	ctx, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
 	defer cancel()
 	ctx, release := withFieldBudget(ctx, w.config.MaxFields)
-	defer release()
+	defer release(nil)
 	var running sync.WaitGroup
 	places := make(chan struct{}, batchConcurrency)
 	for i := range ops {

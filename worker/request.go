@@ -79,7 +79,7 @@ func (w *Worker) decode(ctx *fasthttp.RequestCtx, x *exchange) (bad *badRequest)
 
 func parseBody(data []byte) (r request, bad *badRequest) {
 	var body struct {
-		Query         *string         `json:"query"`
+		Query         string          `json:"query"`
 		DocumentID    string          `json:"documentId"`
 		OperationName string          `json:"operationName"`
 		Variables     json.RawMessage `json:"variables"`
@@ -100,12 +100,8 @@ func parseBody(data []byte) (r request, bad *badRequest) {
 		}
 		return r, malformed("the body must be a JSON object with a query")
 	}
-	r.documentID, r.persisted, r.operationName = body.DocumentID, body.Extensions.PersistedQuery, body.OperationName
-	if body.Query != nil {
-		r.query = *body.Query
-	} else if !r.names() {
-		return r, malformed(`the body has no "query"`)
-	}
+	r.query, r.operationName = body.Query, body.OperationName
+	r.documentID, r.persisted = body.DocumentID, body.Extensions.PersistedQuery
 	if bad := r.check(); bad != nil {
 		return r, bad
 	}
@@ -115,17 +111,14 @@ func parseBody(data []byte) (r request, bad *badRequest) {
 	return r, bad
 }
 
-// names says whether r names its document, with or without its text.
-func (r *request) names() bool { return r.documentID != "" || r.persisted != nil }
-
 // check looks for what makes r no request, whatever the document.
 func (r *request) check() *badRequest {
 	if strings.TrimSpace(r.query) == "" {
 		r.query = ""
 	}
 	switch {
-	case r.query == "" && !r.names():
-		return malformed("the query is empty")
+	case r.query == "" && r.documentID == "" && r.persisted == nil:
+		return malformed("there is no query, or it is empty")
 	case r.documentID != "" && (r.query != "" || r.persisted != nil):
 		return &badRequest{fasthttp.StatusBadRequest, CodeIDAndBody, `send "documentId" alone: the document is known by it`}
 	case r.persisted != nil && r.persisted.Version != "1":

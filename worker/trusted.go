@@ -130,16 +130,17 @@ func readTrusted(path string) (*trustedDocuments, error) {
 		Format     string          `json:"format"`
 		Operations json.RawMessage `json:"operations"`
 	}
-	if json.Unmarshal(data, &head) == nil && len(head.Operations) > 0 && head.Operations[0] == '[' {
-		err = t.readManifest(data)
-	} else {
-		err = t.readMap(data)
-	}
 	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &syntax):
+	switch parsed := json.Unmarshal(data, &head); {
+	case errors.As(parsed, &syntax):
 		before := data[:min(int(syntax.Offset), len(data))]
 		return nil, wrong(fmt.Errorf("%d:%d: %w", bytes.Count(before, []byte("\n"))+1, len(before)-bytes.LastIndexByte(before, '\n')-1, syntax))
+	case parsed == nil && len(head.Operations) > 0 && head.Operations[0] == '[':
+		err = t.readManifest(data)
+	default: // whatever a map has under these names
+		err = t.readMap(data)
+	}
+	switch {
 	case err != nil:
 		return nil, wrong(err)
 	case len(t.list) == 0:
@@ -170,19 +171,17 @@ func readBounded(path string) ([]byte, error) {
 // at each key: encoding/json would take the last of two.
 func (t *trustedDocuments) readMap(data []byte) error {
 	d := json.NewDecoder(bytes.NewReader(data))
-	if start, err := d.Token(); err != nil {
-		return unexpected(err)
-	} else if start != json.Delim('{') {
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
 		return errors.New("no JSON object")
 	}
 	for d.More() {
 		id, err := d.Token()
 		if err != nil {
-			return unexpected(err)
+			return err
 		}
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			return unexpected(err)
+			return err
 		}
 		var text string
 		if err := json.Unmarshal(raw, &text); err != nil || raw[0] != '"' {
@@ -192,20 +191,7 @@ func (t *trustedDocuments) readMap(data []byte) error {
 			return err
 		}
 	}
-	if _, err := d.Token(); err != nil {
-		return unexpected(err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("something follows the JSON object")
-	}
 	return nil
-}
-
-func unexpected(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }
 
 // readManifest reads what Apollo's generate-persisted-query-manifest writes.
