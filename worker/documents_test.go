@@ -320,3 +320,39 @@ func TestHostDocumentsTogether(t *testing.T) {
 		t.Errorf("%s: %v", left, err)
 	}
 }
+
+// A full disk costs nothing but that the document is not kept, and leaves nothing
+// half written.
+func TestHostDocumentsOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skip("a small file system: ", err) // wants root
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	var out bytes.Buffer
+	d := testHostDocuments(t, dir, 1000, 1<<20, nil)
+	d.log = log.New(&out, "", 0)
+	kept := 0
+	for i := range 50 {
+		text := fmt.Sprint(i, strings.Repeat("#", 5000))
+		d.put(hashOf(text), text)
+		switch d.get(hashOf(text)) {
+		case text:
+			kept++
+		case "":
+		default:
+			t.Fatal("another text")
+		}
+	}
+	if kept == 0 || kept > 16 || strings.Count(out.String(), "\n") != 1 || !strings.Contains(out.String(), "no space left") {
+		t.Errorf("%d kept: %s", kept, out.String())
+	}
+	entries, err := os.ReadDir(d.dir)
+	if err != nil || len(entries) != kept {
+		t.Errorf("%d files for %d documents, %v", len(entries), kept, err)
+	}
+}
