@@ -356,3 +356,24 @@ func TestHostDocumentsOnAFullDisk(t *testing.T) {
 		t.Errorf("%d files for %d documents, %v", len(entries), kept, err)
 	}
 }
+
+// A document that is asked for by its hash all the time is not forgotten, though its
+// plan is known and its text never needed.
+func TestNamedDocumentsAreKept(t *testing.T) {
+	w := newTestWorker(t, Config{MaxDocuments: 2})
+	ask := func(query, named string) string {
+		return string(w.ask("POST", "/graphql", asGraphQL, fmt.Sprintf(`{%s"extensions":%s}`, query, persistedHash(named))).Response.Body())
+	}
+	docs := []string{`{a: hello}`, `{b: hello}`, `{c: hello}`}
+	for _, d := range docs {
+		if got := ask(fmt.Sprintf(`"query":%q,`, d), d); !strings.Contains(got, "world") {
+			t.Fatal(got)
+		}
+		if got := ask("", docs[0]); !strings.Contains(got, "world") {
+			t.Fatal(got)
+		}
+	}
+	if w.documents.get(hashOf(docs[0])) == "" || w.documents.get(hashOf(docs[1])) != "" {
+		t.Error("the one used longest ago goes first")
+	}
+}

@@ -291,15 +291,15 @@ func TestPlanCacheIsBounded(t *testing.T) {
 		t.Error("the one used longest ago goes first")
 	}
 	c.put(key("huge"), &Plan{}, 200)
-	if c.get(key("huge")) != nil || len(c.entries) != 3 {
+	if c.get(key("huge")) != nil || len(c.plans) != 3 {
 		t.Error("a huge plan is not kept")
 	}
 	c = newPlanCache(100, 1000)
 	for i := range 20 {
 		c.put(key(fmt.Sprint(i)), &Plan{}, 100)
 	}
-	if c.bytes > 1000 || len(c.entries) != 10 || c.order.Len() != 10 {
-		t.Errorf("%d bytes, %d plans, %d in order", c.bytes, len(c.entries), c.order.Len())
+	if c.bytes > 1000 || len(c.plans) != 10 || c.order.Len() != 10 {
+		t.Errorf("%d bytes, %d plans, %d in order", c.bytes, len(c.plans), c.order.Len())
 	}
 }
 

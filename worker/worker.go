@@ -15,15 +15,16 @@ import (
 // Worker serves one schema. [Run] makes a process of it; programs with a life of
 // their own call [New], Serve and Drain.
 type Worker struct {
-	config    Config
-	planner   *planner
-	executor  *executor
-	documents documents         // nil: persisted queries are off
+	config   Config
+	planner  *planner
+	executor *executor
+	drainer  *drainer
+	stopping *stopping
+	server   *fasthttp.Server
+	started  time.Time
+
+	documents documents         // nil: no automatic persisted queries
 	trusted   *trustedDocuments // nil: no list
-	drainer   *drainer
-	stopping  *stopping
-	server    *fasthttp.Server
-	started   time.Time
 
 	base   context.Context // of every execution; ends with Close
 	cancel context.CancelFunc
@@ -125,6 +126,9 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(Errorf(CodeInternal, "internal error")))
 		}
 	}()
+	if w.serveBrowser(ctx) {
+		return
+	}
 	var serve fasthttp.RequestHandler
 	methods := []string{fasthttp.MethodGet, fasthttp.MethodHead}
 	switch string(ctx.Path()) {
