@@ -23,6 +23,9 @@
 //	fasthttp → request.go (decode) → plan.go (parse, bound, validate: once per document)
 //	         → variables.go (coerce) → execute.go → resolvers → introspect.go → response.go
 //
+// A browser that is sent to /graphql without a query is given GraphiQL instead
+// (browser.go), unless [Config].NoGraphiQL is set.
+//
 // What holds throughout:
 //
 //   - The client's text is parsed once, by gqlparser. graph-gophers executes
