@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strconv"
 	"strings"
+
+	"github.com/valyala/fasthttp"
 )
 
 // The media types of GraphQL over HTTP.
@@ -23,77 +25,80 @@ type media struct {
 // it cannot be mistaken for one of a proxy's.
 var legacy = media{success: typeJSON, failure: typeGraphQL}
 
-// negotiate finds out what an Accept header asks for, by RFC 9110, 12.5.1: the
-// most specific range that fits a type gives its quality, and the better type is
-// taken. If both are as good it is the newer one for whoever names it, else
-// application/json, which whoever takes anything has always been given. ok is
-// false if neither is acceptable. A charset other than UTF-8 does not fit; other
-// parameters say nothing about what there is here.
+// accept is the Accept header, "" if there is none; several are one list.
+func accept(ctx *fasthttp.RequestCtx) []byte {
+	switch list := ctx.Request.Header.PeekAll(fasthttp.HeaderAccept); len(list) {
+	case 0:
+		return nil
+	case 1:
+		return list[0]
+	default:
+		return bytes.Join(list, []byte(","))
+	}
+}
+
+// negotiate finds out what an Accept header asks for: the type that it ranks higher.
+// If it ranks both alike it is the newer one for whoever names it, else
+// application/json, which whoever takes anything has always been given. ok is false
+// if neither is acceptable.
 func negotiate(accept []byte) (m media, ok bool) {
 	switch { // nearly always
 	case len(bytes.TrimSpace(accept)) == 0, string(accept) == "*/*", string(accept) == "application/json":
 		return legacy, true
 	}
-	graphql, json := quality{value: -1}, quality{value: -1}
-	for r := range strings.SplitSeq(string(accept), ",") {
-		name, params, _ := strings.Cut(r, ";")
-		q, fits := 1.0, true
-		for p := range strings.SplitSeq(params, ";") {
-			key, value, _ := strings.Cut(strings.TrimSpace(p), "=")
-			value = strings.Trim(value, `"`)
-			switch strings.ToLower(strings.TrimSpace(key)) {
-			case "q":
-				if v, err := strconv.ParseFloat(value, 64); err == nil && v >= 0 && v <= 1 {
-					q = v
-				}
-			case "charset":
-				fits = strings.EqualFold(value, "utf-8") || strings.EqualFold(value, "utf8") || value == "*"
-			}
-		}
-		if !fits {
-			continue
-		}
-		switch strings.ToLower(strings.TrimSpace(name)) {
-		case "application/graphql-response+json":
-			graphql.set(named, q)
-		case "application/json":
-			json.set(named, q)
-		case "application/*":
-			graphql.set(ofType, q)
-			json.set(ofType, q)
-		case "*/*":
-			graphql.set(anyType, q)
-			json.set(anyType, q)
-		}
-	}
+	graphql, json := rankIn(string(accept), "application/graphql-response+json"), rankIn(string(accept), "application/json")
 	switch {
-	case graphql.value <= 0 && json.value <= 0:
+	case graphql.weight <= 0 && json.weight <= 0:
 		return media{}, false
-	case graphql.value > json.value, graphql.value == json.value && graphql.from == named:
+	case graphql.weight > json.weight, graphql.weight == json.weight && graphql.exact == 2:
 		return media{typeGraphQL, typeGraphQL}, true
-	case graphql.value == 0: // refused by name
+	case graphql.exact >= 0 && graphql.weight <= 0: // refused
 		return media{typeJSON, typeJSON}, true
 	}
 	return legacy, true
 }
 
-// quality is how welcome a type is: below 0 not mentioned, 0 refused.
-type quality struct {
-	value float64
-	from  specificity
+// rank is the weight that an Accept header gives to a media type, and how exactly
+// it names that: 0 as */*, 1 as type/*, 2 by its name.
+type rank struct {
+	weight float64
+	exact  int
 }
 
-type specificity int
+func (r rank) above(other rank) bool {
+	return r.weight > other.weight || r.weight == other.weight && r.exact > other.exact
+}
 
-const (
-	anyType specificity = iota // */*
-	ofType                     // application/*
-	named
-)
-
-// set takes what a range says unless a more specific one has spoken.
-func (q *quality) set(from specificity, value float64) {
-	if q.value < 0 || from > q.from || from == q.from && value > q.value {
-		q.value, q.from = value, from
+// rankIn finds what names media most exactly, which is what counts (RFC 9110, 12.5.1).
+func rankIn(accept, media string) (best rank) {
+	best.exact = -1
+	group, _, _ := strings.Cut(media, "/")
+	for r := range strings.SplitSeq(accept, ",") {
+		name, params, _ := strings.Cut(r, ";")
+		exact := -1
+		switch name = strings.ToLower(strings.TrimSpace(name)); name {
+		case media:
+			exact = 2
+		case group + "/*":
+			exact = 1
+		case "*/*":
+			exact = 0
+		}
+		if exact <= best.exact {
+			continue
+		}
+		r := rank{1, exact}
+		for p := range strings.SplitSeq(params, ";") {
+			switch name, value, _ := strings.Cut(strings.TrimSpace(p), "="); {
+			case strings.EqualFold(name, "q"):
+				r.weight, _ = strconv.ParseFloat(value, 64) // 0 if it is none
+			case strings.EqualFold(name, "charset") && !strings.EqualFold(strings.Trim(value, `"`), "utf-8"):
+				r.exact = -1 // nothing here is in that; what other parameters ask for says nothing here
+			}
+		}
+		if r.exact >= 0 {
+			best = r
+		}
 	}
+	return best
 }

@@ -28,7 +28,7 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 // returned.
 func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 	var ok bool
-	if x.media, ok = negotiate(ctx.Request.Header.Peek(fasthttp.HeaderAccept)); !ok {
+	if x.media, ok = negotiate(accept(ctx)); !ok {
 		return &badRequest{fasthttp.StatusNotAcceptable, CodeNotAcceptable, "answers are application/graphql-response+json or application/json"}
 	}
 	if bad := w.decode(ctx, x); bad != nil {

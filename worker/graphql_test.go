@@ -190,28 +190,41 @@ func TestAccept(t *testing.T) {
 		"application/graphql-response+json;q=0.5, */*;q=0.1":                                newer,
 		"application/json;q=0.2, application/*;q=0.3":                                       newer,
 		"text/html, Application/GraphQL-Response+JSON":                                      newer,
-		"application/graphql-response+json , application/json ; q = 0.9":                    newer,
+		"application/graphql-response+json , application/json ; q=0.9":                      newer,
 
 		"application/json, application/graphql-response+json;q=0.5": legacy,
 		"application/graphql-response+json;q=0, application/json":   {typeJSON, typeJSON},
 		"*/*, application/graphql-response+json;q=0":                {typeJSON, typeJSON},
 		"application/json;q=0, */*":                                 newer,
-		"application/json;q=nonsense":                               legacy,
+		"application/json;q=nonsense":                               none,
 		"application/json;q=7":                                      legacy,
 
-		"text/html":                             none,
-		"application/graphql-response+json;q=0": none,
-		"*/*;q=0":                               none,
-		"application/json;charset=latin1":       none,
-		"application/graphql+json":              none, // a name from before the draft
-		"application/xml, text/event-stream":    none,
-		"nonsense":                              none,
-		",;,=":                                  none,
+		"text/html":                                  none,
+		"application/graphql-response+json;q=0":      none,
+		"*/*;q=0":                                    none,
+		"application/json;charset=latin1":            none,
+		"application/graphql+json":                   none, // a name from before the draft
+		"application/json;charset=latin1, */*;q=0.1": legacy,
+		"application/xml, text/event-stream":         none,
+		"nonsense":                                   none,
+		",;,=":                                       none,
 	} {
 		got, ok := negotiate([]byte(accept))
 		if got != want || ok != (want != none) {
 			t.Errorf("%q: %v, %v, want %v", accept, got, ok, want)
 		}
+	}
+}
+
+// Several Accept headers are one list.
+func TestSeveralAcceptHeaders(t *testing.T) {
+	w := newTestWorker(t, Config{})
+	ctx := new(fasthttp.RequestCtx)
+	ctx.Request.SetRequestURI("/graphql?query={hello}")
+	ctx.Request.Header.Add("Accept", "text/html")
+	ctx.Request.Header.Add("Accept", "application/graphql-response+json")
+	if w.server.Handler(ctx); string(ctx.Response.Header.ContentType()) != typeGraphQL {
+		t.Error(ctx.Response.String())
 	}
 }
 

@@ -55,7 +55,7 @@ func refuse(ctx *fasthttp.RequestCtx, bad *badRequest) {
 	media := typeJSON
 	if string(ctx.Path()) == graphqlPath {
 		media = typeGraphQL
-		if m, ok := negotiate(ctx.Request.Header.Peek(fasthttp.HeaderAccept)); ok {
+		if m, ok := negotiate(accept(ctx)); ok {
 			media = m.failure
 		}
 	}
