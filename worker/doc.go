@@ -21,7 +21,11 @@
 // A request goes one way, and each step is a file:
 //
 //	fasthttp → request.go (decode) → plan.go (parse, bound, validate: once per document)
+//	         → identity.go (who asks) → roles.go (whether they may)
 //	         → variables.go (coerce) → execute.go → resolvers → introspect.go → response.go
+//
+// A browser that is sent to /graphql without a query is given GraphiQL instead
+// (browser.go), unless [Config].NoGraphiQL is set.
 //
 // What holds throughout:
 //

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +26,9 @@ type Plan struct {
 	// it selects, fragments included and introspection excluded, each once, sorted.
 	Fields []string
 
+	roots      []string // coordinates of the root fields
+	need       int      // the rank of the role that it needs
+	needy      string   // the field that needs it
 	variables  []variable
 	introspect bool // selects __schema or __type
 	size       int  // about how many bytes it holds
@@ -50,6 +52,7 @@ const (
 type planner struct {
 	schema    *ast.Schema
 	rules     *rules.Rules
+	roles     *roles
 	maxTokens int
 	cache     *planCache
 }
@@ -58,17 +61,22 @@ type planner struct {
 // thousands.
 const maxErrors = 20
 
-func newPlanner(sdl string, maxTokens, maxPlans, maxBytes int) (*planner, error) {
-	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "schema.graphql", Input: sdl})
+func newPlanner(c Config) (*planner, error) {
+	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "schema.graphql", Input: c.Schema})
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
+	}
+	roles, err := newRoles(schema, c.DefaultRole)
+	if err != nil {
+		return nil, err
 	}
 	delete(schema.Directives, "defer") // gqlparser knows it, nothing here executes it
 	return &planner{
 		schema:    schema,
 		rules:     rules.NewDefaultRules(),
-		maxTokens: maxTokens,
-		cache:     newPlanCache(maxPlans, maxBytes),
+		roles:     roles,
+		maxTokens: c.MaxTokens,
+		cache:     newPlanCache(c.MaxPlans, c.MaxPlanBytes),
 	}, nil
 }
 
@@ -76,11 +84,15 @@ func newPlanner(sdl string, maxTokens, maxPlans, maxBytes int) (*planner, error)
 // only one), or the request errors that say why there is none. It is safe for
 // concurrent use; the same plan is returned as long as the cache holds it.
 func (p *planner) plan(_ context.Context, document, name string) (*Plan, []*Error) {
-	key := planKey{document: sha256.Sum256([]byte(document)), name: name}
+	return p.planOf(planKey{hashOf(document), name}, document)
+}
+
+// planOf is plan for a document whose hash is known.
+func (p *planner) planOf(key planKey, document string) (*Plan, []*Error) {
 	if plan := p.cache.get(key); plan != nil {
 		return plan, nil
 	}
-	plan, errs := p.make(document, name)
+	plan, errs := p.make(document, key.name)
 	if errs != nil {
 		return nil, errs
 	}
@@ -124,6 +136,8 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 			plan.introspect = true
 		}
 	})
+	plan.roots = rootFields(op)
+	p.roles.demand(plan)
 	if list := plan.normalise(); len(list) > 0 {
 		return nil, validationErrors(list)
 	}

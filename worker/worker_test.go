@@ -37,6 +37,7 @@ type Query {
 	"An answer that comes when the test says so."
 	wait: Boolean!
 	fail(how: Failure!): Int
+	must(how: Failure!): Int!
 	echo(
 		int: Int = 7, required: Int! = 8, float: Float, string: String = "none", boolean: Boolean, id: ID,
 		enum: Color = RED, list: [Int!], matrix: [[Int]], input: Input, any: Any, oneOf: OneOf
@@ -102,6 +103,11 @@ func (*testRoot) Fail(ctx context.Context, args struct{ How string }) (*int32, e
 	return nil, errors.New("password=hunter2")
 }
 
+func (r *testRoot) Must(ctx context.Context, args struct{ How string }) (int32, error) {
+	_, err := r.Fail(ctx, args)
+	return 0, err
+}
+
 func newTestWorker(t testing.TB, c Config) *Worker {
 	t.Helper()
 	set(&c.Schema, testSchema)
@@ -123,6 +129,12 @@ func newTestWorker(t testing.TB, c Config) *Worker {
 func startWorker(t testing.TB, c Config) (*Worker, string) {
 	t.Helper()
 	w := newTestWorker(t, c)
+	return w, w.serveTest(t)
+}
+
+// serveTest serves at the address that it returns, until the test ends.
+func (w *Worker) serveTest(t testing.TB) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +149,7 @@ func startWorker(t testing.TB, c Config) (*Worker, string) {
 			t.Error("Serve:", err)
 		}
 	})
-	return w, l.Addr().String()
+	return l.Addr().String()
 }
 
 // waitUntil lets others run until cond holds.
