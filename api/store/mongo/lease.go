@@ -47,6 +47,8 @@ type lease struct {
 
 // latest is the import with the highest number; nil if there never was one.
 func (s *Store) latest(ctx context.Context) (*lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	var l lease
 	store.CountQuery(ctx)
 	err := s.first.imports.FindOne(ctx, bson.D{}, options.FindOne().SetSort(bson.D{{Key: "_id", Value: -1}})).Decode(&l)
@@ -88,16 +90,28 @@ func (s *Store) acquire(ctx context.Context) (*lease, error) {
 		if err := s.write("lease"); err != nil {
 			return nil, err
 		}
-		_, err = s.first.imports.InsertOne(ctx, mine)
-		if driver.IsDuplicateKeyError(err) {
-			continue
-		}
+		taken, err := mine.take(ctx)
 		if err != nil {
 			return nil, err
 		}
-		_, err = s.first.imports.DeleteMany(ctx, bson.D(op(fID, "$lte", mine.N-leasesKept)))
-		return mine, err
+		if taken {
+			return mine, nil
+		}
 	}
+}
+
+// take writes the record, unless another import has taken the number.
+func (l *lease) take(ctx context.Context) (taken bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if _, err := l.s.first.imports.InsertOne(ctx, l); err != nil {
+		if driver.IsDuplicateKeyError(err) {
+			return false, nil
+		}
+		return false, err
+	}
+	_, err = l.s.first.imports.DeleteMany(ctx, bson.D(op(fID, "$lte", l.N-leasesKept)))
+	return err == nil, err
 }
 
 // set changes the record. Only its owner does.
@@ -105,6 +119,8 @@ func (l *lease) set(ctx context.Context, fields bson.D) error {
 	if err := l.s.write("lease"); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	_, err := l.s.first.imports.UpdateOne(ctx, bson.D(is(fID, l.N)), bson.D{{Key: "$set", Value: fields}})
 	return err
 }

@@ -55,7 +55,11 @@ func (s *spool) close() {
 	s.mem, s.file = nil, nil
 }
 
-// batches hands out the documents, so many at a time, of those that are wanted.
+// batchBytes bounds a batch: one object of a bundle may have 8 MiB.
+const batchBytes = 16 << 20
+
+// batches hands out the documents, so many at a time at most, of those that are
+// wanted.
 func batches[T any](s *spool, size int, wanted func(*T) bool, each func([]*T) error) error {
 	var in io.Reader = bytes.NewReader(s.mem)
 	if s.file != nil {
@@ -68,6 +72,7 @@ func batches[T any](s *spool, size int, wanted func(*T) bool, each func([]*T) er
 		in = bufio.NewReaderSize(s.file, 1<<16)
 	}
 	var some []*T
+	held := 0
 	for range s.n {
 		var head [4]byte
 		if _, err := io.ReadFull(in, head[:]); err != nil {
@@ -85,11 +90,12 @@ func batches[T any](s *spool, size int, wanted func(*T) bool, each func([]*T) er
 		if wanted != nil && !wanted(d) {
 			continue
 		}
-		if some = append(some, d); len(some) == size {
+		held += len(b)
+		if some = append(some, d); len(some) == size || held >= batchBytes {
 			if err := each(some); err != nil {
 				return err
 			}
-			some = some[:0]
+			some, held = some[:0], 0
 		}
 	}
 	if len(some) == 0 {
