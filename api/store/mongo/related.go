@@ -368,6 +368,9 @@ func (r *relatives) together(ctx context.Context, leads []string, parents map[st
 	prefix := len(to(r.rel.Edge, ""))
 	lacking, useful, useless := len(parents), 0, 0
 	stopped := false
+	// No more than that can be read before one or the other is the case; and if the
+	// server has to sort, it need not keep more.
+	most := 2*len(parents)*(r.q.First+1) + r.s.opts.spare + 1
 	err := find(ctx, r.s.objects, where, func(d *object) error {
 		var o *store.Object
 		for i, t := range d.To {
@@ -397,12 +400,13 @@ func (r *relatives) together(ctx context.Context, leads []string, parents map[st
 		if lacking == 0 {
 			return errEnough
 		}
-		if useless > useful+r.s.opts.spare {
+		if useless > useful+r.s.opts.spare || useless+useful == most {
 			stopped = true
 			return errEnough
 		}
 		return nil
-	}, options.Find().SetProjection(fieldsRelated).SetSort(sortBy(r.q.OrderBy)).SetBatchSize(int32(min(len(parents)*(r.q.First+1)+r.s.opts.spare, 5000))))
+	}, options.Find().SetProjection(fieldsRelated).SetSort(sortBy(r.q.OrderBy)).SetLimit(int64(most)).SetAllowDiskUse(true).
+		SetBatchSize(int32(min(most, 5000))))
 	if err != nil || !stopped {
 		return err
 	}
