@@ -17,11 +17,14 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		refuse(ctx, bad)
 		return
 	}
+	x := exchangeOf(ctx)
+	asked := x.asks(req.query, req.operationName, false)
 	plan, errs := w.planner.plan(w.base, req.query, req.operationName)
 	if errs != nil {
 		respond(ctx, failed(errs...))
 		return
 	}
+	x.planned(asked, plan)
 	switch {
 	case plan.Kind == ast.Subscription:
 		respond(ctx, failed(Errorf(CodeBadRequest, "subscriptions are not served here")))
@@ -36,6 +39,7 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		refuse(ctx, bad)
 		return
 	}
+	x.subject = caller.Identity.Subject
 	if err := w.planner.roles.authorize(plan, &caller.Identity); err != nil {
 		respond(ctx, failed(err))
 		return
@@ -45,7 +49,7 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 
 // identify finds out who sent the request that ctx holds.
 func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
-	caller := &Caller{}
+	caller := exchangeOf(ctx).caller()
 	c := Credentials{
 		Authorization: string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)),
 		APIKey:        string(ctx.Request.Header.Peek("X-API-Key")),
@@ -62,7 +66,7 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 		return nil, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, known.Message}
 	}
-	w.config.Log.Printf("error: cannot tell who sends a request: %v", err)
+	w.config.Log.Printf("error: cannot tell who sends a request: %v%s", err, requestNote(caller.RequestID))
 	return nil, &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "who you are cannot be found out at the moment"}
 }
 

@@ -18,6 +18,7 @@ func (w *Worker) ask(method, target, header, body string) *fasthttp.RequestCtx {
 	ctx := new(fasthttp.RequestCtx)
 	ctx.Request.Header.SetMethod(method)
 	ctx.Request.SetRequestURI(target)
+	ctx.Request.Header.Set("Apollo-Require-Preflight", "yes")
 	for line := range strings.SplitSeq(header, "\n") {
 		if name, value, ok := strings.Cut(line, ": "); ok {
 			ctx.Request.Header.Set(name, value)

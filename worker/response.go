@@ -87,11 +87,11 @@ func requestStatus(errs []*Error) int {
 func write(ctx *fasthttp.RequestCtx, status int, media string, r result) {
 	ctx.SetStatusCode(status)
 	ctx.Response.Header.SetContentType(media)
-	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
 	ctx.Response.Header.Add(fasthttp.HeaderVary, "Accept")
 	out := ctx.Response.BodyWriter()
 	sep := "{"
 	if len(r.errors) > 0 {
+		exchangeOf(ctx).failed(r.errors)
 		encoded, err := json.Marshal(r.errors)
 		if err != nil { // extensions that are no JSON
 			encoded = []byte(`[{"message":"internal error","extensions":{"code":"` + string(CodeInternal) + `"}}]`)

@@ -18,7 +18,10 @@ import (
 
 // runAsWorker is what the test binary is when a test starts it as a worker.
 func runAsWorker() {
-	config := Config{Schema: testSchema, Resolver: newTestRoot(), Name: "cat"}
+	config := Config{
+		Schema: testSchema, Resolver: newTestRoot(), Name: "cat",
+		TLSCert: os.Getenv("WORKER_TEST_CERT"), TLSKey: os.Getenv("WORKER_TEST_KEY"),
+	}
 	if path := os.Getenv("WORKER_TEST_WAIT_FOR"); path != "" {
 		config.Checks = []Check{{"file", func(context.Context) error {
 			_, err := os.Stat(path)
