@@ -75,6 +75,11 @@ func TestSession(t *testing.T) {
 		{"--listen " + taken.Addr().String(), 1, `error: ` + taken.Addr().String() + ` is in use by another program\nhint: .*\n`},
 		{"--listen nonsense", 1, `error: cannot listen on nonsense: address nonsense: missing port in address\nhint: .*\n`},
 		{"--listen DIR/no/x.sock", 1, `error: cannot listen on DIR/no/x.sock: bind: no such file or directory\nhint: .*\n`},
+		{"--tls-cert DIR/none --tls-key DIR/none", 1, `error: cannot read the TLS certificate DIR/none: no such file or directory\nhint: give the path of a PEM file\n`},
+		{"--trusted-proxies 10.0.0.0/8,nginx", 1, `error: trusted proxy "nginx" is neither an address nor a network\nhint: .*\n`},
+		{"--cors-origins app.example.org", 1, `error: CORS origin "app.example.org": it is not of the form scheme://host\nhint: .*\n`},
+		{"--access-log DIR/no/access.log", 1, `error: cannot write the access log: open DIR/no/access.log: no such file or directory\nhint: .*\n`},
+		{"--access-log-sample 2", 2, `error: --access-log-sample: "2" is no part of a whole\nhint: .*\n`},
 		{"import DIR/none.json", 1, `error: cannot read DIR/none.json: no such file or directory\nhint: .*\n`},
 		{"import " + bundle + " --store DIR/b.db", 0, `(?s)bundle.json: 1 object in .*1 added, 0 updated.*`},
 		{"import " + bundle + " --store DIR/b.db", 0, `(?s)bundle.json: 1 object in .*0 added, 0 updated, 1 unchanged.*`},
@@ -220,7 +225,12 @@ func TestWorkersStartTogether(t *testing.T) {
 	ready.Wait()
 	query := "http://" + l.Addr().String() + "/graphql?query=" + url.QueryEscape(`{threatActors(first: 1) {totalCount nodes {name}}}`)
 	for range 20 {
-		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}).Get(query)
+		req, err := http.NewRequest("GET", query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Apollo-Require-Preflight", "true")
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}).Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
