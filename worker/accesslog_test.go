@@ -156,26 +156,30 @@ func TestAccessLogSample(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	root := newTestRoot()
 	w := newTestWorker(t, Config{
-		Resolver: root, AccessLog: path, AccessLogSample: 1e-9, AccessLogSlow: 30 * time.Millisecond, ExecutionTimeout: 50 * time.Millisecond,
+		Resolver: root, AccessLog: path, AccessLogSample: 1e-9, AccessLogSlow: time.Hour, ExecutionTimeout: 50 * time.Millisecond,
 		Log: log.New(io.Discard, "", 0),
 		Identify: func(_ context.Context, c Credentials) (Identity, error) {
 			return Identity{}, Errorf(CodeUnauthenticated, "no")
 		},
-		Handlers: map[string]fasthttp.RequestHandler{"/panic": func(*fasthttp.RequestCtx) { panic("x") }, "/slow": func(*fasthttp.RequestCtx) {
-			time.Sleep(30 * time.Millisecond)
-		}},
+		Handlers: map[string]fasthttp.RequestHandler{"/panic": func(*fasthttp.RequestCtx) { panic("x") }},
 	})
 	for range 100 {
 		w.ask("POST", "/graphql", asJSON, `{"query":"{hello}"}`)
 	}
 	w.ask("GET", "/panic", "", "")
-	w.ask("GET", "/slow", "", "")
 	w.ask("POST", "/graphql", asJSON, `{"query":"{fail(how: SLOW)}"}`)
 	w.ask("POST", "/graphql", asJSON, `{"query":"{fail(how: PLAIN)}"}`)
 	w.ask("POST", "/graphql", asJSON+"\nX-API-Key: k", `{"query":"{hello}"}`)
 	lines, text := logged(t, w, path)
-	if len(lines) != 5 {
+	if len(lines) != 4 {
 		t.Errorf("%d lines: %s", len(lines), text)
+	}
+	slow := newTestWorker(t, Config{AccessLog: path + "1", AccessLogSample: 1e-9, AccessLogSlow: 1})
+	for _, target := range []string{"/graphql?query={hello}", "/livez"} {
+		slow.ask("GET", target, "", "")
+	}
+	if lines, text := logged(t, slow, path+"1"); len(lines) != 2 {
+		t.Errorf("slow: %s", text)
 	}
 	some := newTestWorker(t, Config{AccessLog: path + "2", AccessLogSample: 0.5})
 	for range 1000 {

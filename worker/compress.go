@@ -60,6 +60,11 @@ func compress(ctx *fasthttp.RequestCtx) {
 	if len(body) == 0 || !isCompressible(h.ContentType()) {
 		return
 	}
+	for _, v := range h.PeekAll(fasthttp.HeaderVary) {
+		if string(v) == fasthttp.HeaderAcceptEncoding {
+			return // the handler has chosen by itself
+		}
+	}
 	best, must := acceptedCoding(ctx.Request.Header.PeekAll(fasthttp.HeaderAcceptEncoding))
 	if len(body) < minCompress && !must {
 		return

@@ -89,6 +89,11 @@ func TestCompression(t *testing.T) {
 			ctx.Response.Header.Set("Content-Encoding", "br")
 			ctx.SetBody(noise)
 		},
+		"/chosen": func(ctx *fasthttp.RequestCtx) {
+			ctx.SetContentType("text/css")
+			ctx.Response.Header.Add("Vary", "Accept-Encoding")
+			ctx.SetBodyString(plain)
+		},
 		"/image": func(ctx *fasthttp.RequestCtx) { ctx.SetContentType("image/png"); ctx.SetBodyString(plain) },
 		"/empty": func(ctx *fasthttp.RequestCtx) { ctx.SetStatusCode(204) },
 		"/same":  func(ctx *fasthttp.RequestCtx) { ctx.SetStatusCode(304) },
@@ -108,6 +113,7 @@ func TestCompression(t *testing.T) {
 		{"a mutation, whose answer may be a token", "POST", "/graphql", "gzip", mutation, "", false},
 		{"what gets no shorter", "GET", "/noise", "gzip", "", "", true},
 		{"what has a coding", "GET", "/done", "gzip", "", "br", false},
+		{"what its handler has chosen to send as it is", "GET", "/chosen", "gzip", "", "", true},
 		{"what is compressed in itself", "GET", "/image", "gzip", "", "", false},
 		{"no content", "GET", "/empty", "gzip, identity;q=0", "", "", false},
 		{"not modified", "GET", "/same", "gzip, identity;q=0", "", "", false},

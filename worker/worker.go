@@ -156,6 +156,9 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(Errorf(CodeInternal, "internal error")))
 		}
 	}()
+	if w.serveBrowser(ctx) {
+		return
+	}
 	path := string(ctx.Path())
 	var serve fasthttp.RequestHandler
 	methods := reads
