@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -87,20 +85,20 @@ func openAccessLog(c Config) (*accessLog, error) {
 	return l, nil
 }
 
-// log decides whether the exchange gets a line, and puts it into the buffer.
-func (l *accessLog) log(ctx *fasthttp.RequestCtx, x *exchange) {
-	took := time.Since(x.began)
-	if !l.wants(ctx, x, took) {
+// log decides whether the request gets a line, and puts it into the buffer.
+func (l *accessLog) log(ctx *fasthttp.RequestCtx, e *envelope) {
+	took := time.Since(e.began)
+	if !l.wants(ctx, e, took) {
 		return
 	}
-	x.line = appendAccess(x.line[:0], ctx, x, took)
+	e.line = appendAccess(e.line[:0], ctx, e, took)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.pending)+len(x.line) > accessBuffer {
+	if len(l.pending)+len(e.line) > accessBuffer {
 		l.lost++
 		return
 	}
-	l.pending = append(l.pending, x.line...)
+	l.pending = append(l.pending, e.line...)
 	if len(l.pending) > accessFlush {
 		select {
 		case l.full <- struct{}{}:
@@ -113,12 +111,12 @@ func (l *accessLog) log(ctx *fasthttp.RequestCtx, x *exchange) {
 // application/json does not have.
 var telling = []Code{CodeUnauthenticated, CodeForbidden, CodeInternal, CodeUnavailable, CodeTimeout}
 
-func (l *accessLog) wants(ctx *fasthttp.RequestCtx, x *exchange, took time.Duration) bool {
+func (l *accessLog) wants(ctx *fasthttp.RequestCtx, e *envelope, took time.Duration) bool {
 	status := ctx.Response.StatusCode()
 	switch {
 	case status >= 500, status == fasthttp.StatusUnauthorized, status == fasthttp.StatusForbidden, took >= l.slow && l.slow > 0:
 		return true
-	case slices.ContainsFunc(x.codes, func(c Code) bool { return slices.Contains(telling, c) }):
+	case slices.ContainsFunc(e.codes, func(c Code) bool { return slices.Contains(telling, c) }):
 		return true
 	case status == fasthttp.StatusOK && isProbe(ctx.Path()):
 		return false // one a second from each balancer
@@ -144,17 +142,17 @@ const (
 	accessBatch   = 10 // operations
 )
 
-func appendAccess(b []byte, ctx *fasthttp.RequestCtx, x *exchange, took time.Duration) []byte {
+func appendAccess(b []byte, ctx *fasthttp.RequestCtx, e *envelope, took time.Duration) []byte {
 	b = append(b, `{"time":"`...)
-	b = x.began.UTC().AppendFormat(b, accessTime)
+	b = e.began.UTC().AppendFormat(b, accessTime)
 	b = append(b, `","request_id":`...)
-	b = appendText(b, x.id, maxRequestID)
-	if x.ip.IsValid() {
+	b = appendText(b, e.id, maxRequestID)
+	if e.ip.IsValid() {
 		b = append(b, `,"ip":"`...)
-		b = x.ip.AppendTo(b)
+		b = e.ip.AppendTo(b)
 		b = append(b, '"')
 	}
-	if !x.unread {
+	if !e.unread {
 		b = append(b, `,"method":`...)
 		b = appendText(b, ctx.Method(), accessMethod)
 		b = append(b, `,"path":`...)
@@ -164,27 +162,27 @@ func appendAccess(b []byte, ctx *fasthttp.RequestCtx, x *exchange, took time.Dur
 	b = strconv.AppendInt(b, int64(ctx.Response.StatusCode()), 10)
 	b = append(b, `,"media":`...)
 	b = appendText(b, ctx.Response.Header.ContentType(), accessName)
-	switch n := len(x.operations); {
-	case n == 1:
+	switch list := outcomes(ctx); {
+	case len(list) == 1:
 		b = append(b, ',')
-		b = x.operations[0].appendTo(b)
-	case n > 1:
+		b = list[0].appendTo(b)
+	case len(list) > 1:
 		b = append(b, `,"batch_size":`...)
-		b = strconv.AppendInt(b, int64(n), 10)
+		b = strconv.AppendInt(b, int64(len(list)), 10)
 		b = append(b, `,"batch":[`...)
-		for i := range x.operations[:min(n, accessBatch)] {
+		for i, o := range list[:min(len(list), accessBatch)] {
 			if i > 0 {
 				b = append(b, ',')
 			}
 			b = append(b, '{')
-			b = x.operations[i].appendTo(b)
+			b = o.appendTo(b)
 			b = append(b, '}')
 		}
 		b = append(b, ']')
 	}
-	if len(x.codes) > 0 {
+	if len(e.codes) > 0 {
 		b = append(b, `,"errors":[`...)
-		for i, c := range x.codes {
+		for i, c := range e.codes {
 			if i > 0 {
 				b = append(b, ',')
 			}
@@ -192,9 +190,9 @@ func appendAccess(b []byte, ctx *fasthttp.RequestCtx, x *exchange, took time.Dur
 		}
 		b = append(b, ']')
 	}
-	if x.subject != "" {
+	if e.subject != "" {
 		b = append(b, `,"subject":`...)
-		b = appendText(b, []byte(x.subject), accessSubject)
+		b = appendText(b, []byte(e.subject), accessSubject)
 	}
 	b = append(b, `,"bytes":`...)
 	b = strconv.AppendInt(b, int64(len(ctx.Response.Body())), 10)
@@ -203,21 +201,20 @@ func appendAccess(b []byte, ctx *fasthttp.RequestCtx, x *exchange, took time.Dur
 	return append(b, "}\n"...)
 }
 
-func (o *operation) appendTo(b []byte) []byte {
+func (o *outcome) appendTo(b []byte) []byte {
 	b = append(b, `"operation":`...)
-	b = appendText(b, []byte(o.name), accessName)
-	if o.kind != "" {
+	b = appendText(b, []byte(o.Name), accessName)
+	if o.Kind != "" {
 		b = append(b, `,"kind":"`...)
-		b = append(b, o.kind...)
+		b = append(b, o.Kind...)
 		b = append(b, '"')
 	}
-	if o.document != "" {
-		hash := sha256.Sum256([]byte(o.document))
+	if o.Document != "" {
 		b = append(b, `,"document":"`...)
-		b = hex.AppendEncode(b, hash[:])
+		b = append(b, o.Document...)
 		b = append(b, '"')
 	}
-	return strconv.AppendBool(append(b, `,"persisted":`...), o.persisted)
+	return strconv.AppendBool(append(b, `,"persisted":`...), o.Persisted)
 }
 
 // appendText appends a JSON string of at most limit bytes of text, with nothing in

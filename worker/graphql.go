@@ -17,14 +17,15 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		refuse(ctx, bad)
 		return
 	}
-	x := exchangeOf(ctx)
-	asked := x.asks(req.query, req.operationName, false)
+	x := &exchange{query: req.query}
+	ctx.SetUserValue(exchangeKey{}, x)
 	plan, errs := w.planner.plan(w.base, req.query, req.operationName)
 	if errs != nil {
 		respond(ctx, failed(errs...))
 		return
 	}
-	x.planned(asked, plan)
+	x.plan = plan
+	envelopeOf(ctx).planned(plan)
 	switch {
 	case plan.Kind == ast.Subscription:
 		respond(ctx, failed(Errorf(CodeBadRequest, "subscriptions are not served here")))
@@ -39,7 +40,6 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		refuse(ctx, bad)
 		return
 	}
-	x.subject = caller.Identity.Subject
 	if err := w.planner.roles.authorize(plan, &caller.Identity); err != nil {
 		respond(ctx, failed(err))
 		return
@@ -49,7 +49,8 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 
 // identify finds out who sent the request that ctx holds.
 func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
-	caller := exchangeOf(ctx).caller()
+	e := envelopeOf(ctx)
+	caller := e.caller()
 	c := Credentials{
 		Authorization: string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)),
 		APIKey:        string(ctx.Request.Header.Peek("X-API-Key")),
@@ -59,6 +60,7 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	}
 	var err error
 	if caller.Identity, err = w.config.Identify(w.base, c); err == nil {
+		e.subject = caller.Identity.Subject
 		return caller, nil
 	}
 	var known *Error

@@ -91,7 +91,7 @@ func write(ctx *fasthttp.RequestCtx, status int, media string, r result) {
 	out := ctx.Response.BodyWriter()
 	sep := "{"
 	if len(r.errors) > 0 {
-		exchangeOf(ctx).failed(r.errors)
+		envelopeOf(ctx).failed(r.errors)
 		encoded, err := json.Marshal(r.errors)
 		if err != nil { // extensions that are no JSON
 			encoded = []byte(`[{"message":"internal error","extensions":{"code":"` + string(CodeInternal) + `"}}]`)

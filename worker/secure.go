@@ -29,9 +29,9 @@ var (
 //
 // Cross-Origin-Resource-Policy stays same-origin where CORS is allowed: it is about
 // requests without CORS, an <img> or <script>, for which no answer here is meant.
-func (w *Worker) secure(ctx *fasthttp.RequestCtx, x *exchange) {
+func (w *Worker) secure(ctx *fasthttp.RequestCtx, e *envelope) {
 	h := &ctx.Response.Header
-	h.SetCanonical(nameRequestID, x.id)
+	h.SetCanonical(nameRequestID, e.id)
 	h.SetCanonical(nameNosniff, valueNosniff)
 	h.SetCanonical(nameReferrer, valueNoReferrer)
 	h.SetCanonical(nameResource, valueSameOrigin)

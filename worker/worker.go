@@ -72,7 +72,7 @@ func New(config Config) (*Worker, error) {
 	}
 	handle := w.handle
 	w.server = &fasthttp.Server{
-		Handler:               w.drainer.handler(func(ctx *fasthttp.RequestCtx) { w.serveExchange(ctx, handle) }),
+		Handler:               w.drainer.handler(func(ctx *fasthttp.RequestCtx) { w.serveEnveloped(ctx, handle) }),
 		ErrorHandler:          w.unreadable,
 		ExpectHandler:         w.expects,
 		ConnState:             w.drainer.connState,
@@ -150,7 +150,7 @@ func (l serverLog) Printf(format string, args ...any) {
 func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 	defer func() {
 		if v := recover(); v != nil {
-			w.config.Log.Printf("error: panic in a handler%s: %v\n%s", requestNote(string(exchangeOf(ctx).id)), v, debug.Stack())
+			w.config.Log.Printf("error: panic in a handler%s: %v\n%s", requestNote(string(envelopeOf(ctx).id)), v, debug.Stack())
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(Errorf(CodeInternal, "internal error")))
@@ -263,14 +263,14 @@ func (w *Worker) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		answerPlain(err)
 		return // nobody could read it
 	}
-	w.serveExchange(ctx, func(ctx *fasthttp.RequestCtx) {
+	w.serveEnveloped(ctx, func(ctx *fasthttp.RequestCtx) {
 		bad := malformed("the request could not be read")
 		var header *fasthttp.ErrSmallBuffer
 		var network net.Error
-		exchangeOf(ctx).unread = true
+		envelopeOf(ctx).unread = true
 		switch {
 		case errors.Is(err, fasthttp.ErrBodyTooLarge):
-			exchangeOf(ctx).unread = false
+			envelopeOf(ctx).unread = false
 			bad = &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, "the body is too large"}
 		case errors.As(err, &header):
 			bad = &badRequest{fasthttp.StatusRequestHeaderFieldsTooLarge, CodeTooLarge, "the header is too large; send long queries by POST"}
