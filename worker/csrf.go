@@ -74,7 +74,7 @@ func (c *csrf) check(h *fasthttp.RequestHeader) *badRequest {
 	}
 	// A GET has no body, and so no reason for another type. At least one browser has
 	// left out the preflight for some (GHSA-9q82-xgwf-vj6h).
-	if h.IsGet() && len(given) > 0 && essence != "application/json" {
+	if !h.IsPost() && len(given) > 0 && essence != "application/json" {
 		return &badRequest{fasthttp.StatusUnsupportedMediaType, CodeUnsupportedMedia,
 			"a GET must have no Content-Type but application/json"}
 	}
