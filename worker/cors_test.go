@@ -64,7 +64,7 @@ func TestCORS(t *testing.T) {
 				if strings.Contains(headers, "x-tenant") != (len(c.config.CORSHeaders) > 0) {
 					t.Error(headers)
 				}
-				if get("Access-Control-Allow-Methods") != "GET, POST" || get("Access-Control-Max-Age") == "" || len(ctx.Response.Body()) > 0 {
+				if get("Access-Control-Allow-Methods") != "GET, HEAD, POST" || get("Access-Control-Max-Age") == "" || len(ctx.Response.Body()) > 0 {
 					t.Errorf("%s", h)
 				}
 			} else if get("Access-Control-Allow-Headers")+get("Access-Control-Allow-Methods") != "" {

@@ -81,7 +81,7 @@ const maxCodes = 8
 func (e *envelope) failed(errs []*Error) {
 next:
 	for _, err := range errs {
-		code := codeOf(err)
+		code := err.publicCode()
 		for _, known := range e.codes {
 			if known == code {
 				continue next
@@ -92,19 +92,6 @@ next:
 		}
 		e.codes = append(e.codes, code)
 	}
-}
-
-// codeOf is what extensions.code of e will be.
-func codeOf(e *Error) Code {
-	switch code := e.extensions["code"].(type) {
-	case nil:
-		return e.code
-	case Code:
-		return code
-	case string:
-		return Code(code)
-	}
-	return "" // a resolver's own affair
 }
 
 // caller is who asks, for resolvers, which may outlive the envelope.

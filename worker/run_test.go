@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +23,8 @@ func runAsWorker() {
 		Schema: testSchema, Resolver: newTestRoot(), Name: "cat",
 		TLSCert: os.Getenv("WORKER_TEST_CERT"), TLSKey: os.Getenv("WORKER_TEST_KEY"),
 	}
+	config.MaxBatch, _ = strconv.Atoi(os.Getenv("WORKER_TEST_MAX_BATCH"))
+	config.MaxDocuments, _ = strconv.Atoi(os.Getenv("WORKER_TEST_MAX_DOCUMENTS"))
 	if path := os.Getenv("WORKER_TEST_WAIT_FOR"); path != "" {
 		config.Checks = []Check{{"file", func(context.Context) error {
 			_, err := os.Stat(path)

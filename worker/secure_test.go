@@ -23,7 +23,7 @@ func TestSecurityHeaders(t *testing.T) {
 	}{
 		{"POST", "/graphql", string(valueNothing), "no-store", 200},
 		{"GET", "/graphql?query={hello}", string(valueNothing), "no-store", 200},
-		{"GET", "/graphql", string(valueNothing), "no-store", 400},
+		{"GET", "/graphql", string(valueNothing), "no-store", 422},
 		{"PUT", "/graphql", string(valueNothing), "no-store", 405},
 		{"GET", "/nothing", string(valueNothing), "no-store", 404},
 		{"GET", "/livez", string(valueNothing), "no-store", 200},

@@ -33,6 +33,9 @@ type Worker struct {
 	access   *accessLog
 	started  time.Time
 
+	documents documents         // nil: no automatic persisted queries
+	trusted   *trustedDocuments // nil: no list
+
 	base   context.Context // of every execution; ends with Close
 	cancel context.CancelFunc
 
@@ -56,6 +59,9 @@ func New(config Config) (*Worker, error) {
 	var err error
 	w.executor, err = newExecutor(w.config)
 	if err := errors.Join(<-planned, err); err != nil {
+		return nil, err
+	}
+	if err := w.openDocuments(); err != nil {
 		return nil, err
 	}
 	if err := w.guard(); err != nil {
@@ -201,7 +207,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 // The methods of paths.
 var (
 	reads = []string{fasthttp.MethodGet, fasthttp.MethodHead}
-	asks  = []string{fasthttp.MethodGet, fasthttp.MethodPost}
+	asks  = []string{fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost}
 )
 
 const (
@@ -264,7 +270,7 @@ func (w *Worker) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		return // nobody could read it
 	}
 	w.serveEnveloped(ctx, func(ctx *fasthttp.RequestCtx) {
-		bad := malformed("the request could not be read")
+		bad := illegible("the request could not be read")
 		var header *fasthttp.ErrSmallBuffer
 		var network net.Error
 		envelopeOf(ctx).unread = true

@@ -32,6 +32,13 @@ type options struct {
 	tlsCert          *string
 	tlsKey           *string
 	hsts             *time.Duration
+
+	persistedQueries     *bool
+	maxPersistedQueries  *int
+	maxPersistedSize     *int
+	trustedDocuments     *string
+	trustedDocumentsMode *string
+	maxBatch             *int
 }
 
 func newOptions() *options {
@@ -59,6 +66,13 @@ func newOptions() *options {
 		tlsCert:          s.String("tls-cert", "", "FILE", "a certificate and those between it and the root, in PEM: serve TLS only; loaded again when it changes"),
 		tlsKey:           s.String("tls-key", "", "FILE", "its key, in PEM"),
 		hsts:             s.Duration("hsts", 0, "for how long browsers shall ask this host by TLS only, on all its ports, like 8760h; only with --tls-cert"),
+
+		persistedQueries:     s.Bool("persisted-queries", true, "let clients name a document by its hash when they have sent it once (automatic persisted queries)"),
+		maxPersistedQueries:  s.Int("max-persisted-queries", 1_000, "how many such documents are kept, for all workers together"),
+		maxPersistedSize:     s.Size("max-persisted-size", 16<<20, "how large they may be together"),
+		trustedDocuments:     s.String("trusted-documents", "", "FILE", "documents that clients may name by an id: a JSON object of ids and documents, or Apollo's persisted query manifest"),
+		trustedDocumentsMode: s.String("trusted-documents-mode", "allow", "MODE", "allow: other documents are served, too; only: nothing else is"),
+		maxBatch:             s.Int("max-batch", 0, "how many requests one may have in it, as a list; 0 is no lists"),
 	}
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
