@@ -151,6 +151,39 @@ func TestNoSecretInTheAccessLog(t *testing.T) {
 	}
 }
 
+// A batch is one line, with what each of its operations is, and what holds a mutation
+// anywhere is not compressed.
+func TestAccessLogOfABatch(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	w := newTestWorker(t, Config{AccessLog: path, MaxBatch: 20})
+	token := strings.Repeat("token", 1000)
+	one := `{"query":"query A {hello}"},{"query":"{nope}"},{"query":"mutation M {touch(name: \"` + token + `\")}"}`
+	ctx := w.ask("POST", "/graphql", asJSON+"\nAccept-Encoding: gzip", "["+one+"]")
+	if body := ctx.Response.Body(); len(ctx.Response.Header.ContentEncoding()) > 0 || !bytes.Contains(body, []byte(token)) {
+		t.Errorf("%s %.200s", &ctx.Response.Header, body)
+	}
+	w.ask("POST", "/graphql", asJSON, "["+strings.Repeat(`{"query":"{hello}"},`, 14)+`{"query":"{hello}"}]`)
+	lines, text := logged(t, w, path)
+	if len(lines) != 2 {
+		t.Fatal(text)
+	}
+	batch := lines[0]["batch"].([]any)
+	got := ""
+	for _, o := range batch {
+		o := o.(map[string]any)
+		got += fmt.Sprint(o["operation"], " ", o["kind"], " ", o["persisted"], "; ")
+	}
+	if want := "A query false;  <nil> false; M mutation false; "; got != want || lines[0]["batch_size"] != 3.0 || fmt.Sprint(lines[0]["errors"]) != "[GRAPHQL_VALIDATION_FAILED]" {
+		t.Errorf("%s: %v", got, lines[0])
+	}
+	if lines[1]["batch_size"] != 15.0 || len(lines[1]["batch"].([]any)) != accessBatch {
+		t.Errorf("%v", lines[1])
+	}
+	if strings.Contains(text, token) {
+		t.Error("a literal is in the log")
+	}
+}
+
 // Of what is sampled, all that fails, is refused or takes long is logged all the same.
 func TestAccessLogSample(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")

@@ -32,7 +32,7 @@ func TestRequestID(t *testing.T) {
 	} {
 		ctx := w.ask("POST", "/graphql", asJSON+"\nX-Request-Id: "+given, `{"query":"{hello}"}`)
 		id := string(ctx.Response.Header.Peek("X-Request-Id"))
-		if kept && id != given || !kept && !madeID.MatchString(id) || seen.RequestID != id {
+		if kept && id != given || !kept && !madeID.MatchString(id) || seen.RequestID != id || !seen.IP.IsValid() {
 			t.Errorf("%q: %q, and the resolver knows %q", given, id, seen.RequestID)
 		}
 	}
