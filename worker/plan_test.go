@@ -226,6 +226,7 @@ func TestOperations(t *testing.T) {
 		{"a mutation", `mutation { touch(name: "x") }`, "", ``, `x`},
 		{"typename of the root", `{__typename}`, "", ``, `Query`},
 		{"introspection", `{__type(name: "Color") {kind enumValues {name} description}}`, "", ``, `{"__type":{"kind":"ENUM","enumValues":[{"name":"RED"},{"name":"GREEN"}],"description":null}}`},
+		{"introspection that is skipped", `{... @skip(if: true) {__schema {queryType {name}}}}`, "", ``, `{}`},
 		{"introspection by variable", `query($n: String!) {__type(name: $n) {name}}`, "", `{"n": "Node"}`, `{"__type":{"name":"Node"}}`},
 		{"the description in introspection", `{__type(name: "Node") {description}}`, "", ``, `{"__type":{"description":"Node has an identity."}}`},
 	} {
