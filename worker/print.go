@@ -240,9 +240,10 @@ func eachValue(list ast.ArgumentList, visit func(*ast.Value)) {
 	}
 }
 
-// eachLeaf calls visit for v or, if it is a list or an object, for what is in it.
+// eachLeaf calls visit for v or, if it is a list or an object that has something in
+// it, for that.
 func eachLeaf(v *ast.Value, visit func(*ast.Value)) {
-	if v.Kind != ast.ListValue && v.Kind != ast.ObjectValue {
+	if len(v.Children) == 0 {
 		visit(v)
 		return
 	}
@@ -268,6 +269,10 @@ func normaliseLiteral(v *ast.Value) *gqlerror.Error {
 			v.Kind = ast.StringValue
 		case err != nil:
 			return gqlerror.ErrorPosf(v.Position, "%s is not a %d-bit integer", v.Raw, bits)
+		}
+	case ast.ObjectValue: // an empty one, which gqlparser takes for a scalar
+		if v.Definition != nil && (v.Definition.Kind == ast.Enum || v.Definition.Kind == ast.Scalar && v.Definition.BuiltIn) {
+			return gqlerror.ErrorPosf(v.Position, "%s cannot represent {}", typ)
 		}
 	case ast.FloatValue:
 		if _, err := strconv.ParseFloat(v.Raw, 64); err != nil {
