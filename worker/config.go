@@ -43,6 +43,15 @@ type Config struct {
 	// resolvers, derived from ctx: the place for data loaders. Nil: ctx itself.
 	Context func(ctx context.Context) context.Context
 
+	// Identify finds out whose credentials these are, before each operation of a
+	// request that has any. A *[Error] with [CodeUnauthenticated] says that they are
+	// nobody's, and is answered with 401; any other error is logged, and answered with
+	// 503. Nil: nobody is known, and credentials count for nothing.
+	Identify func(ctx context.Context, c Credentials) (Identity, error)
+	// DefaultRole is what a root field without @requires needs. Default: the weakest
+	// role, which everybody has.
+	DefaultRole string
+
 	// ExecutionTimeout ends the context of an operation, and its answer is an
 	// error then, whether its resolvers return or not. Default: 10 s.
 	ExecutionTimeout time.Duration

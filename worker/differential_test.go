@@ -43,7 +43,7 @@ func newBoth(t testing.TB, sdl string, resolver any) both {
 		w := newTestWorker(t, Config{Schema: sdl, Resolver: resolver, MaxFields: 1 << 30, Log: log.New(io.Discard, "", 0)})
 		return both{w, w.planner, w.executor.schema}
 	}
-	p, err := newPlanner(sdl, 10_000, 10, 1<<20)
+	p, err := newPlanner(Config{Schema: sdl}.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func (b both) plan(t fataler, r *reading, variables map[string]any) (answer stri
 	if b.worker == nil || plan.Kind == ast.Subscription {
 		return "", nil
 	}
-	result := b.worker.execute(plan, variables)
+	result := b.worker.execute(plan, variables, &Caller{})
 	for _, e := range result.errors {
 		if code := e.Extensions()["code"]; code != CodeBadUserInput {
 			r.differences = append(r.differences, fmt.Sprintf("what is printed fails: %v: %s\n%s", code, e.Message, text))

@@ -21,6 +21,7 @@
 // A request goes one way, and each step is a file:
 //
 //	fasthttp → request.go (decode) → plan.go (parse, bound, validate: once per document)
+//	         → identity.go (who asks) → roles.go (whether they may)
 //	         → variables.go (coerce) → execute.go → resolvers → introspect.go → response.go
 //
 // What holds throughout:

@@ -23,6 +23,8 @@ const (
 	CodeBadUserInput        Code = "BAD_USER_INPUT"               // variables and arguments
 	CodeTimeout             Code = "TIMEOUT"                      // see Config.ExecutionTimeout
 	CodeResponseTooLarge    Code = "RESPONSE_TOO_LARGE"           // see Config.MaxFields
+	CodeUnauthenticated     Code = "UNAUTHENTICATED"              // who asks is not known, or is not who they say
+	CodeForbidden           Code = "FORBIDDEN"                    // who asks may not, see @requires
 	CodeUnavailable         Code = "UNAVAILABLE"                  // it may work later; the log knows more
 	CodeInternal            Code = "INTERNAL"                     // a fault of the program; the log knows more
 )

@@ -201,7 +201,7 @@ func listed(t *testing.T, answer []byte) string {
 
 // The query that clients of today send is answered with all that the schema says.
 func TestIntrospectionOfClients(t *testing.T) {
-	p, err := newPlanner(introspectedSchema, 10_000, 10, 1<<20)
+	p, err := newPlanner(Config{Schema: introspectedSchema}.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestIntrospection(t *testing.T) {
 
 // A document within all other bounds cannot have introspection fill the memory.
 func TestIntrospectionIsBounded(t *testing.T) {
-	p, err := newPlanner("type Query {"+many("f%d: Query ", 100)+"}", 10_000, 10, 1<<20)
+	p, err := newPlanner(Config{Schema: "type Query {" + many("f%d: Query ", 100) + "}"}.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,9 @@ type Plan struct {
 	// it selects, fragments included and introspection excluded, each once, sorted.
 	Fields []string
 
+	roots      []string // coordinates of the root fields
+	need       int      // the rank of the role that it needs
+	needy      string   // the field that needs it
 	variables  []variable
 	introspect bool // selects __schema or __type
 	size       int  // about how many bytes it holds
@@ -53,6 +56,7 @@ const (
 type planner struct {
 	schema    *ast.Schema
 	rules     *rules.Rules
+	roles     *roles
 	maxTokens int
 	cache     *planCache
 }
@@ -61,17 +65,22 @@ type planner struct {
 // thousands.
 const maxErrors = 20
 
-func newPlanner(sdl string, maxTokens, maxPlans, maxBytes int) (*planner, error) {
-	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "schema.graphql", Input: sdl})
+func newPlanner(c Config) (*planner, error) {
+	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "schema.graphql", Input: c.Schema})
 	if err != nil {
 		return nil, fmt.Errorf("schema: %w", err)
+	}
+	roles, err := newRoles(schema, c.DefaultRole)
+	if err != nil {
+		return nil, err
 	}
 	delete(schema.Directives, "defer") // gqlparser knows it, nothing here executes it
 	return &planner{
 		schema:    schema,
 		rules:     rules.NewDefaultRules(),
-		maxTokens: maxTokens,
-		cache:     newPlanCache(maxPlans, maxBytes),
+		roles:     roles,
+		maxTokens: c.MaxTokens,
+		cache:     newPlanCache(c.MaxPlans, c.MaxPlanBytes),
 	}, nil
 }
 
@@ -129,6 +138,8 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 			plan.introspect = true
 		}
 	})
+	plan.roots = rootFields(op)
+	p.roles.demand(plan)
 	if list := plan.normalise(); len(list) > 0 {
 		return nil, validationErrors(list)
 	}

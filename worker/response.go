@@ -52,6 +52,9 @@ func respond(ctx *fasthttp.RequestCtx, r result) {
 		if r.data == nil {
 			status = requestStatus(r.errors)
 		}
+		if status == fasthttp.StatusUnauthorized {
+			ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+		}
 	}
 	write(ctx, status, media, r)
 }
@@ -72,6 +75,10 @@ func requestStatus(errs []*Error) int {
 			return fasthttp.StatusGatewayTimeout
 		case CodeInternal:
 			return fasthttp.StatusInternalServerError
+		case CodeUnauthenticated:
+			return fasthttp.StatusUnauthorized
+		case CodeForbidden:
+			return fasthttp.StatusForbidden
 		}
 	}
 	return fasthttp.StatusBadRequest

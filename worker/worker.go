@@ -40,7 +40,7 @@ func New(config Config) (*Worker, error) {
 	planned := make(chan error, 1)
 	go func() {
 		var err error
-		w.planner, err = newPlanner(w.config.Schema, w.config.MaxTokens, w.config.MaxPlans, w.config.MaxPlanBytes)
+		w.planner, err = newPlanner(w.config)
 		planned <- err
 	}()
 	var err error
