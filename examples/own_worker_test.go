@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/format"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -58,6 +61,8 @@ func TestOwnWorker(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", c.query, got, c.want)
 		}
 	}
+
+	d.tryTheGuide()
 
 	url := "http://" + d.list()[0].Listeners[0] + "/graphql"
 	var runs []*load.Run
@@ -112,10 +117,94 @@ func TestOwnWorker(t *testing.T) {
 	stopsInOrder(t, d)
 }
 
+// tryTheGuide asks as the guide does, by curl, and wants the answers that it shows,
+// up to the ids: there are notes already.
+func (d *daemon) tryTheGuide() {
+	d.t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		if os.Getenv("CI") == "true" {
+			d.t.Fatal(err)
+		}
+		d.t.Log("the guide's requests are not tried: ", err)
+		return
+	}
+	guide, err := os.ReadFile("../docs/build-your-own-worker.md")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	tried := regexp.MustCompile(`(?m)^(curl .*)\n# (.*)$`).FindAllStringSubmatch(string(guide), -1)
+	if len(tried) < 2 {
+		d.t.Fatalf("%d requests are in the guide", len(tried))
+	}
+	id := regexp.MustCompile(`"id":"\d+"`)
+	for _, c := range tried {
+		line := strings.Replace(c[1], "127.0.0.1:8000", d.list()[0].Listeners[0], 1)
+		out, err := exec.Command("sh", "-c", strings.Replace(line, "curl ", "curl -sS ", 1)).CombinedOutput()
+		got, want := id.ReplaceAllString(string(out), `"id":"N"`), id.ReplaceAllString(c[2], `"id":"N"`)
+		if more := strings.TrimSuffix(want, "]}}"); err != nil || !strings.HasPrefix(got, more) {
+			d.t.Errorf("%s: %v\n got %s\nwant %s", line, err, got, want)
+		}
+	}
+}
+
 var block = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
 
-// What the guide shows is what is tested: its program, schema and neko.yaml are the
-// example's, and its other Go code compiles as it is shown.
+// vet compiles the declarations of the guide that belong to no program.
+func vet(t *testing.T, declarations string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "guide.go")
+	text := "package guide\n\nimport (\n\t\"context\"\n\t\"database/sql\"\n\t\"errors\"\n\n\t\"github.com/nekoctl/neko/worker\"\n)\n\n" + declarations
+	if formatted, err := format.Source([]byte(text)); err != nil || strings.TrimSpace(string(formatted)) != strings.TrimSpace(text) {
+		t.Errorf("not formatted, or no Go: %v\n%s", err, text)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "vet", file).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// The program of the guide is one of a module of its own, which needs nothing of
+// neko's that is not exported.
+func TestOwnWorkerIsAModule(t *testing.T) {
+	dir := t.TempDir()
+	for _, file := range []string{"main.go", "main_test.go", "schema.graphql"} {
+		text, err := os.ReadFile(filepath.Join("own-worker", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := os.ReadFile("../go.sum")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What is required is what neko requires: there is no network in a test.
+	text := strings.Replace(string(mod), "module github.com/nekoctl/neko", "module example.com/notes", 1) +
+		"\nrequire github.com/nekoctl/neko v0.0.0\n\nreplace github.com/nekoctl/neko => " + root + "\n"
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "go.mod"), []byte(text), 0o600), os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "test", "-mod=mod", ".")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// What the guide shows is what is tested: its program, schema, neko.yaml and test are
+// the example's, and its other Go code compiles as it is shown.
 func TestGuideToYourOwnWorker(t *testing.T) {
 	guide, err := os.ReadFile("../docs/build-your-own-worker.md")
 	if err != nil {
@@ -129,7 +218,7 @@ func TestGuideToYourOwnWorker(t *testing.T) {
 		}
 		return string(text)
 	}
-	shown := map[string]int{}
+	shown, pieces := map[string]int{}, ""
 	for _, b := range block.FindAllStringSubmatch(string(guide), -1) {
 		language, text := b[1], b[2]
 		shown[language]++
@@ -151,11 +240,10 @@ func TestGuideToYourOwnWorker(t *testing.T) {
 				t.Error("the test is not own-worker/main_test.go")
 			}
 		case language == "go":
-			if formatted, err := format.Source([]byte(text)); err != nil || string(formatted) != text {
-				t.Errorf("not formatted, or no Go: %v\n%s", err, text)
-			}
+			pieces += text + "\n"
 		}
 	}
+	vet(t, pieces)
 	for _, language := range []string{"graphql", "yaml", "go", "sh"} {
 		if shown[language] == 0 {
 			t.Errorf("no %s is shown", language)
