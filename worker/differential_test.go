@@ -149,6 +149,11 @@ func (b both) read(t fataler, doc gqltest.Document) (r reading) {
 	if (len(p) == 0) != (len(g) == 0) && !blind {
 		r.differences = append(r.differences, fmt.Sprintf("the planner says %v\ngraph-gophers says %v", r.planner, r.gophers))
 	}
+	if len(r.planner) == 0 && plan != nil && r.hasAbstractFragments(nil) {
+		if err := b.misshapen(doc.Text, doc.Operation, variables); err != nil {
+			r.differences = append(r.differences, fmt.Sprintf("the answer is not as specified: %v", err))
+		}
+	}
 	if len(r.planner) == 0 && len(r.gophers) == 0 && plan != nil && ours != theirs {
 		if left("answer", []refusal{{"answer", ""}}) != nil {
 			r.differences = append(r.differences, fmt.Sprintf("the answer is   %s\ngraph-gophers': %s", ours, theirs))
