@@ -50,6 +50,9 @@ func Documents(schema *ast.Schema) *rapid.Generator[Document] {
 		if m.chance(50) {
 			return m.finish("")
 		}
+		if m.chance(15) && breakers[Variables](m) { // there are many ways
+			return m.finish(Variables)
+		}
 		// Not every document has what a rule is about; the next one is tried then.
 		first := rapid.IntRange(0, len(broken)-1).Draw(t, "rule")
 		for i := range broken {
