@@ -143,8 +143,8 @@ func (b both) read(t fataler, doc gqltest.Document) (r reading) {
 		return rest
 	}
 	p, g := left("planner", r.planner), left("gophers", r.gophers)
-	if len(g) == 0 && len(p) > 0 && !r.executed && !slices.ContainsFunc(p, func(e refusal) bool { return !r.ofValue(e) }) {
-		blind = true // graph-gophers looks at some values at execution only
+	if len(g) == 0 && len(p) > 0 && (!r.executed || len(r.gophers) > 0) && !slices.ContainsFunc(p, func(e refusal) bool { return !r.ofValue(e) }) {
+		blind = true // graph-gophers looks at some values at execution only, and did not come to it
 	}
 	if (len(p) == 0) != (len(g) == 0) && !blind {
 		r.differences = append(r.differences, fmt.Sprintf("the planner says %v\ngraph-gophers says %v", r.planner, r.gophers))
@@ -267,7 +267,7 @@ func checks(t testing.TB, n string) {
 }
 
 func TestGeneratedDocuments(t *testing.T) {
-	checks(t, "3000")
+	checks(t, "2600")
 	schemas := map[string]both{"shelter": newShelter(t), "api": newAPI(t)}
 	broken := map[string]int{}
 	for name, b := range schemas {
