@@ -266,6 +266,12 @@ func checks(t testing.TB, n string) {
 	t.Cleanup(func() { _ = flag.Set(f.Name, f.DefValue) })
 }
 
+// Documents of both schemas, half of them valid and half such as break one rule;
+// each rule is broken by some.
+//
+//	go test ./worker -run Generated -rapid.checks=100000
+//
+// takes about three minutes.
 func TestGeneratedDocuments(t *testing.T) {
 	checks(t, "2600")
 	schemas := map[string]both{"shelter": newShelter(t), "api": newAPI(t)}
