@@ -244,7 +244,7 @@ func (b both) exec(t fataler, r *reading) (answer string) {
 		return ""
 	}
 	ctx, cancel := withFieldBudget(t.Context(), 1<<30)
-	defer cancel()
+	defer cancel(nil)
 	r.executed = true
 	response := b.gophers.Exec(ctx, r.doc.Text, r.doc.Operation, variables)
 	for _, e := range response.Errors {
