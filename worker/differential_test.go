@@ -271,7 +271,7 @@ func checks(t testing.TB, n string) {
 //
 //	go test ./worker -run Generated -rapid.checks=100000
 //
-// takes about three minutes.
+// takes about five minutes.
 func TestGeneratedDocuments(t *testing.T) {
 	checks(t, "2600")
 	schemas := map[string]both{"shelter": newShelter(t), "api": newAPI(t)}

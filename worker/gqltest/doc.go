@@ -47,14 +47,14 @@ func Documents(schema *ast.Schema) *rapid.Generator[Document] {
 	broken := slices.Sorted(maps.Keys(breakers))
 	return rapid.Custom(func(t *rapid.T) Document {
 		m := newMaker(t, schema).document()
-		if m.chance(50) {
+		if m.fair(2) == 0 {
 			return m.finish("")
 		}
-		if m.chance(15) && breakers[Variables](m) { // there are many ways
+		if m.fair(8) == 0 && breakers[Variables](m) { // there are many ways
 			return m.finish(Variables)
 		}
 		// Not every document has what a rule is about; the next one is tried then.
-		first := rapid.IntRange(0, len(broken)-1).Draw(t, "rule")
+		first := m.fair(len(broken))
 		for i := range broken {
 			how := broken[(first+i)%len(broken)]
 			if breakers[how](m) {

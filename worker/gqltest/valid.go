@@ -41,6 +41,19 @@ func (m *maker) chance(percent int) bool { return m.upTo(99) < percent }
 
 func (m *maker) upTo(n int) int { return rapid.IntRange(0, n).Draw(m.t, "n") }
 
+// fair is a number below n, each as likely as the others: rapid's own are small
+// ones more often, which is well for shrinking and leaves out rules.
+func (m *maker) fair(n int) int {
+	k := 0
+	for range 12 {
+		k *= 2
+		if rapid.Bool().Draw(m.t, "bit") {
+			k++
+		}
+	}
+	return k % n
+}
+
 // pick is one of list, which is not empty.
 func pick[T any](m *maker, list []T) T { return list[m.upTo(len(list)-1)] }
 
