@@ -113,6 +113,26 @@ func errText(err error) string {
 	return err.Error()
 }
 
+// filtersWith are filters with a string in each place that has one.
+func filtersWith(s, other string) []struct {
+	kind store.Kind
+	f    store.Filter
+} {
+	return []struct {
+		kind store.Kind
+		f    store.Filter
+	}{
+		{store.KindThreatActor, store.Filter{Text: s}}, {store.KindSoftware, store.Filter{Text: s}},
+		{store.KindThreatActor, store.Filter{Name: s}}, {store.KindThreatActor, store.Filter{Alias: s}}, {store.KindThreatActor, store.Filter{Domain: s}},
+		{store.KindThreatActor, store.Filter{Keys: []string{s, "I0001", other}}},
+		{store.KindThreatActor, store.Filter{UsesTechnique: s}}, {store.KindThreatActor, store.Filter{UsesSoftware: s}}, {store.KindCampaign, store.Filter{AttributedTo: s}},
+		{store.KindMitigation, store.Filter{Mitigates: s}}, {store.KindTechnique, store.Filter{Tactic: s}}, {store.KindTechnique, store.Filter{Platform: s}},
+		{store.KindSoftware, store.Filter{Type: s}}, {store.KindIndicator, store.Filter{Indicates: s}}, {store.KindIndicator, store.Filter{IndicatorType: s}},
+		{store.KindIndicator, store.Filter{ValueType: s}}, {store.KindIndicator, store.Filter{Value: s}}, {store.KindSighting, store.Filter{SightingOf: s}},
+		{store.Kind(s), store.Filter{}},
+	}
+}
+
 // No string that a client sends is anything but a string: each is compared with what
 // is there, as SQLite does it.
 func TestHostileStrings(t *testing.T) {
@@ -121,6 +141,14 @@ func TestHostileStrings(t *testing.T) {
 	list := func(t *rapid.T, k store.Kind, q store.Query) {
 		t.Helper()
 		b.same(t, fmt.Sprintf("%s %+.300v", k, q), func(st store.Store) (any, error) { return pageOf(st.List(ctx, k, q)) })
+	}
+	// Each of them in each place, and then any in any.
+	for _, s := range hostile {
+		for _, f := range filtersWith(s, "x"+s) {
+			b.same(t, fmt.Sprintf("%s %+.300v", f.kind, f.f), func(st store.Store) (any, error) {
+				return pageOf(st.List(ctx, f.kind, store.Query{First: 3, Filter: f.f}))
+			})
+		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		str := rapid.OneOf(rapid.SampledFrom(hostile), rapid.SampledFrom(hostile), rapid.String(), rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 40), func(b []byte) string { return string(b) }))
@@ -134,19 +162,7 @@ func TestHostileStrings(t *testing.T) {
 			}
 			q.After = store.Cursor{By: o.By, Desc: o.Desc, Text: strings.ToValidUTF8(s, ""), Number: int64(len(s)), ID: id("intrusion-set", 110)}.String()
 		}
-		filters := []struct {
-			kind store.Kind
-			f    store.Filter
-		}{
-			{store.KindThreatActor, store.Filter{Text: s}}, {store.KindSoftware, store.Filter{Text: s}},
-			{store.KindThreatActor, store.Filter{Name: s}}, {store.KindThreatActor, store.Filter{Alias: s}}, {store.KindThreatActor, store.Filter{Domain: s}},
-			{store.KindThreatActor, store.Filter{Keys: []string{s, "I0001", str.Draw(t, "key")}}},
-			{store.KindThreatActor, store.Filter{UsesTechnique: s}}, {store.KindThreatActor, store.Filter{UsesSoftware: s}}, {store.KindCampaign, store.Filter{AttributedTo: s}},
-			{store.KindMitigation, store.Filter{Mitigates: s}}, {store.KindTechnique, store.Filter{Tactic: s}}, {store.KindTechnique, store.Filter{Platform: s}},
-			{store.KindSoftware, store.Filter{Type: s}}, {store.KindIndicator, store.Filter{Indicates: s}}, {store.KindIndicator, store.Filter{IndicatorType: s}},
-			{store.KindIndicator, store.Filter{ValueType: s}}, {store.KindIndicator, store.Filter{Value: s}}, {store.KindSighting, store.Filter{SightingOf: s}},
-			{store.Kind(s), store.Filter{}},
-		}
+		filters := filtersWith(s, str.Draw(t, "key"))
 		f := rapid.SampledFrom(filters).Draw(t, "filter")
 		switch rapid.IntRange(0, 7).Draw(t, "call") {
 		case 0:
