@@ -33,17 +33,22 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 	}
 	caller, bad := w.identify(ctx)
 	if bad != nil {
+		w.auditRefused(plan, caller, bad.code)
 		refuse(ctx, bad)
 		return
 	}
 	if err := w.planner.roles.authorize(plan, &caller.Identity); err != nil {
+		w.auditRefused(plan, caller, err.code)
 		respond(ctx, failed(err))
 		return
 	}
-	respond(ctx, w.execute(plan, req.variables, caller))
+	respond(ctx, w.auditMutation(plan, caller, func(base context.Context) result {
+		return w.execute(base, plan, req.variables, caller)
+	}))
 }
 
-// identify finds out who sent the request that ctx holds.
+// identify finds out who sent the request that ctx holds. The caller is what is
+// known also of whom it refuses.
 func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	caller := &Caller{}
 	c := Credentials{
@@ -53,6 +58,12 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	if w.config.Identify == nil || c == (Credentials{}) {
 		return caller, nil
 	}
+	// What stands before us may have looked at another one.
+	for _, name := range []string{fasthttp.HeaderAuthorization, "X-API-Key"} {
+		if len(ctx.Request.Header.PeekAll(name)) > 1 {
+			return caller, malformed("the request has more than one %s", name)
+		}
+	}
 	var err error
 	if caller.Identity, err = w.config.Identify(w.base, c); err == nil {
 		return caller, nil
@@ -60,15 +71,15 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	var known *Error
 	if errors.As(err, &known) && known.code == CodeUnauthenticated {
 		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-		return nil, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, known.Message}
+		return caller, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, known.Message}
 	}
 	w.config.Log.Printf("error: cannot tell who sends a request: %v", err)
-	return nil, &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "who you are cannot be found out at the moment"}
+	return caller, &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "who you are cannot be found out at the moment"}
 }
 
 // execute runs plan with the variables of a request, in a context that neither
 // the connection nor its buffers are part of.
-func (w *Worker) execute(plan *Plan, given map[string]any, caller *Caller) result {
+func (w *Worker) execute(base context.Context, plan *Plan, given map[string]any, caller *Caller) result {
 	values, states, err := w.planner.coerceAll(plan, given)
 	if err != nil {
 		return failed(err)
@@ -77,7 +88,7 @@ func (w *Worker) execute(plan *Plan, given map[string]any, caller *Caller) resul
 	if err != nil {
 		return failed(err)
 	}
-	ctx, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
+	ctx, cancel := context.WithTimeout(base, w.config.ExecutionTimeout)
 	defer cancel()
 	ctx = WithCaller(ctx, caller)
 	if w.config.Context != nil {

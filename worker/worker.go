@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -29,6 +30,8 @@ type Worker struct {
 	mu        sync.Mutex
 	listeners []*drainListener
 	accepting sync.WaitGroup
+
+	auditComplained atomic.Int64 // when, in Unix seconds
 }
 
 // New makes a worker that does not serve yet. It fails if the schema is none, or
