@@ -52,14 +52,15 @@ func (p params) affordable() bool {
 
 // passwords computes hashes, one at a time.
 type passwords struct {
-	turn  chan struct{}
-	queue chan struct{} // those who wait, and the one whose turn it is
-	dummy string        // the hash of a password that nobody knows
-	ran   func()        // for tests: a hash was computed
+	turn     chan struct{}
+	queue    chan struct{} // those who wait, and the one whose turn it is
+	patience time.Duration
+	dummy    string // the hash of a password that nobody knows
+	ran      func() // for tests: a hash was computed
 }
 
 func newPasswords() *passwords {
-	p := &passwords{turn: make(chan struct{}, 1), queue: make(chan struct{}, maxWaiting+1), ran: func() {}}
+	p := &passwords{turn: make(chan struct{}, 1), queue: make(chan struct{}, maxWaiting+1), patience: maxWait, ran: func() {}}
 	// Nothing is computed here: that this is no hash of anything is nothing that
 	// anybody could find out.
 	p.dummy = format(current, random(16), random(32))
@@ -74,7 +75,7 @@ func (p *passwords) inTurn(ctx context.Context, f func()) error {
 	default:
 		return ErrBusy
 	}
-	patience := time.NewTimer(maxWait)
+	patience := time.NewTimer(p.patience)
 	defer patience.Stop()
 	select {
 	case p.turn <- struct{}{}:
