@@ -62,7 +62,7 @@ func (s *Service) byKey(ctx context.Context, text string) (worker.Identity, erro
 		role = weaker(role, owner.Role)
 	}
 	s.touch(key, now)
-	return worker.Identity{Subject: keySubject + id, Name: key.Name, Role: role, Scopes: key.Scopes}, nil
+	return worker.Identity{Subject: KeySubject + id, Name: key.Name, Role: role, Scopes: key.Scopes}, nil
 }
 
 // touchEvery is how coarse the time is at which a key was last used.

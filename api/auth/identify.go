@@ -4,14 +4,20 @@ import (
 	"context"
 	"strings"
 
+	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/worker"
 )
 
 // How a subject begins: by what it is.
 const (
-	userSubject = "user:"
-	keySubject  = "key:"
+	UserSubject = "user:"
+	KeySubject  = "key:"
 )
+
+// IdentityOf is who a user is.
+func IdentityOf(u *store.User) worker.Identity {
+	return worker.Identity{Subject: UserSubject + u.ID, Name: u.Name, Role: u.Role}
+}
 
 // Identify is for [worker.Config]: it finds out whose credentials these are.
 //
@@ -41,13 +47,13 @@ func (s *Service) byToken(ctx context.Context, token string) (worker.Identity, e
 	if err != nil {
 		return worker.Identity{}, err
 	}
-	who := worker.Identity{Subject: userSubject + v.user, Role: v.role}
+	who := worker.Identity{Subject: UserSubject + v.user, Role: v.role}
 	user, err := s.users.get(ctx, v.user)
 	switch {
 	case notFound(err), err == nil && (user.Disabled || user.Epoch != v.epoch):
 		return worker.Identity{}, refused(isOver)
 	case err == nil:
-		who.Name, who.Role = user.Name, user.Role
+		who = IdentityOf(user)
 	}
 	return who, nil
 }

@@ -35,6 +35,9 @@ func (s *Service) Manager() *Manager {
 	return &Manager{s.accounts, s.passwords, s.options.Now}
 }
 
+// Accounts is what the service works on.
+func (s *Service) Accounts() store.Accounts { return s.accounts }
+
 func checkRole(role string) error {
 	if !slices.Contains(Roles, role) {
 		return &store.InvalidError{Field: "role", Reason: fmt.Sprintf("%q is none of %s", role, strings.Join(Roles, ", "))}

@@ -41,7 +41,7 @@ func (s *Service) Login(ctx context.Context, name, password string) (*Grant, err
 	phc := s.passwords.dummy
 	if user != nil {
 		phc = user.Password
-		worker.AuditObject(ctx, userSubject+user.ID)
+		worker.AuditObject(ctx, UserSubject+user.ID)
 	} else {
 		// What was typed may be a password in the wrong field.
 		worker.AuditObject(ctx, "unknown:"+s.disguise(name))
@@ -140,7 +140,7 @@ func (s *Service) Refresh(ctx context.Context, token string) (*Grant, error) {
 	if err != nil {
 		return nil, err
 	}
-	worker.AuditObject(ctx, userSubject+session.UserID)
+	worker.AuditObject(ctx, UserSubject+session.UserID)
 	now := s.options.Now()
 	if !session.Revoked.IsZero() || !now.Before(session.Expires) {
 		return nil, ErrCredentials

@@ -52,7 +52,7 @@ func (s *Service) issue(ctx context.Context, u *store.User) (token string, expir
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer:    s.options.Issuer,
-			Subject:   userSubject + u.ID,
+			Subject:   UserSubject + u.ID,
 			Audience:  jwt.ClaimStrings{s.options.Audience},
 			ExpiresAt: jwt.NewNumericDate(expires),
 			NotBefore: jwt.NewNumericDate(now.Add(-clockSkew)),
@@ -134,7 +134,7 @@ func (s *Service) parse(ctx context.Context, token string) (verified, error) {
 	if errors.As(err, &unknown) {
 		return verified{}, unknown.error
 	}
-	user, ok := strings.CutPrefix(c.Subject, userSubject)
+	user, ok := strings.CutPrefix(c.Subject, UserSubject)
 	switch {
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid), errors.Is(err, jwt.ErrTokenUnverifiable):
 		return verified{}, refused(notOurs)

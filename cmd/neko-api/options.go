@@ -19,6 +19,25 @@ type options struct {
 	maxBody          *int
 	maxFields        *int
 	maxConnections   *int
+
+	anonymousReads *bool
+	secretFile     *string
+	auditLog       *string
+	tokenTTL       *time.Duration
+	sessionIdle    *time.Duration
+	sessionMax     *time.Duration
+	signingKeyAge  *time.Duration
+	issuer         *string
+	audience       *string
+
+	// Options of single commands.
+	role          string
+	scopes        []string
+	expires       time.Duration
+	owner         string
+	passwordStdin bool
+	json          bool
+	now           bool
 }
 
 func newOptions() *options {
@@ -33,7 +52,33 @@ func newOptions() *options {
 		maxBody:          s.Size("max-body", 1<<20, "the largest request body"),
 		maxFields:        s.Int("max-fields", 250_000, "how many fields one answer may have, those of every object counted, and a description as ten; 250,000 take up to 300 MiB while they are put together"),
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
+
+		anonymousReads: s.Bool("anonymous-reads", true, "reads need credentials, as changes always do"),
+		secretFile:     s.String("auth-secret-file", "", "FILE", "a secret of 32 bytes or more that all hosts of one store share; if not given, auth.secret beside the SQLite file, which is made at the first start"),
+		auditLog:       s.String("audit-log", "", "FILE|-|off", "who has changed what, and who was refused, in lines of JSON; - is standard output; if not given, audit.log beside the SQLite file, or in $NEKO_HOME"),
+		tokenTTL:       s.Duration("token-ttl", 10*time.Minute, "how long an access token is good, 24h at most"),
+		sessionIdle:    s.Duration("session-idle", 30*24*time.Hour, "how long a session lasts without being refreshed"),
+		sessionMax:     s.Duration("session-max", 90*24*time.Hour, "how long a session lasts at all"),
+		signingKeyAge:  s.Duration("signing-key-age", 30*24*time.Hour, "how long one key signs tokens"),
+		issuer:         s.String("auth-issuer", "neko-api", "NAME", "iss of the tokens"),
+		audience:       s.String("auth-audience", "neko-api", "NAME", "aud of the tokens"),
 	}
+	text := func(v *string) func(string) error { return func(s string) error { *v = s; return nil } }
+	flag := func(v *bool) func(string) error {
+		return func(s string) error {
+			if *v = s == "true"; s != "true" {
+				return settings.BadValue(fmt.Sprintf("%q is no value for it", s), "give the flag alone, or leave it out")
+			}
+			return nil
+		}
+	}
+	s.Option("role", "ROLE", text(&o.role))
+	s.Option("scope", "FIELD", func(s string) error { o.scopes = append(o.scopes, s); return nil })
+	s.Option("expires", "TIME", func(s string) (err error) { o.expires, err = parseSpan(s); return err })
+	s.Option("owner", "USER", text(&o.owner))
+	s.Option("password-stdin", "", flag(&o.passwordStdin))
+	s.Option("json", "", flag(&o.json))
+	s.Option("now", "", flag(&o.now))
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return "", settings.BadValue(fmt.Sprintf("%q is no port", port), "write a number from 1 to 65535")
