@@ -42,6 +42,9 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		respond(ctx, failed(err))
 		return
 	}
+	if plan.Kind == ast.Mutation { // its answer may have tokens in it
+		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
+	}
 	respond(ctx, w.auditMutation(plan, caller, func(base context.Context) result {
 		return w.execute(base, plan, req.variables, caller)
 	}))
