@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/nekoctl/neko/api/store"
 )
 
@@ -247,6 +249,20 @@ func (s *Service) JWKS(ctx context.Context) ([]byte, error) {
 		set.Keys = append(set.Keys, j)
 	}
 	return json.Marshal(set)
+}
+
+// ServeJWKS answers GET /.well-known/jwks.json.
+func (s *Service) ServeJWKS(ctx *fasthttp.RequestCtx) {
+	set, err := s.JWKS(context.Background()) // the store has a second
+	if err != nil {
+		s.logf("error: the list of signing keys: %v", err)
+		ctx.Error("the keys cannot be read at the moment\n", fasthttp.StatusServiceUnavailable)
+		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
+		return
+	}
+	ctx.Response.Header.SetContentType("application/jwk-set+json")
+	ctx.Response.Header.Set(fasthttp.HeaderCacheControl, fmt.Sprintf("public, max-age=%d", int(JWKSMaxAge.Seconds())))
+	ctx.SetBody(set)
 }
 
 // RotateSigningKey makes a new signing key. It signs after an hour, when everybody

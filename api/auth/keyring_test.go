@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/nekoctl/neko/api/store"
 )
 
@@ -34,6 +36,24 @@ func published(t *testing.T, s *Service) (ids []string) {
 		ids = append(ids, k["kid"])
 	}
 	return ids
+}
+
+func TestServeJWKS(t *testing.T) {
+	w := newWorld(t)
+	var ctx fasthttp.RequestCtx
+	w.ServeJWKS(&ctx)
+	want, err := w.JWKS(t.Context())
+	if err != nil || string(ctx.Response.Body()) != string(want) || string(ctx.Response.Header.ContentType()) != "application/jwk-set+json" ||
+		string(ctx.Response.Header.Peek("Cache-Control")) != "public, max-age=300" {
+		t.Errorf("%v\n%s", err, ctx.Response.String())
+	}
+	other := w.another(Options{})
+	w.accounts.down.Store(true)
+	ctx.Response.Reset()
+	other.ServeJWKS(&ctx)
+	if ctx.Response.StatusCode() != 503 || strings.Contains(ctx.Response.String(), "database") {
+		t.Error(ctx.Response.String())
+	}
 }
 
 // The example of RFC 8037, appendix A.3.
