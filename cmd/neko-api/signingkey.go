@@ -21,8 +21,8 @@ one now: it signs in an hour, when whoever checks tokens has it, and nobody noti
 
 With --now it signs at once, and every access token there is ends within five seconds;
 clients refresh their sessions. That is for a key that has leaked, and for a secret
-(--auth-secret-file) that has, or is lost: give the new secret to all hosts and restart
-their workers before.
+(--auth-secret-file) that has, or is lost: give a new one to all hosts before, and
+reload their workers after.
 `
 
 func listSigningKeys(o *options, _ []string, s streams) error {
