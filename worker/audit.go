@@ -85,16 +85,16 @@ func (w *Worker) auditRefused(plan *Plan, caller *Caller, code Code) {
 
 // auditMutation runs a mutation between its attempt and its outcome, and does not
 // run it if the attempt cannot be recorded. Other operations it just runs.
-func (w *Worker) auditMutation(plan *Plan, caller *Caller, run func(context.Context) result) result {
+func (w *Worker) auditMutation(ctx context.Context, plan *Plan, caller *Caller, run func(context.Context) result) result {
 	if plan.Kind != ast.Mutation || w.config.Audit == nil {
-		return run(w.base)
+		return run(ctx)
 	}
 	if err := w.config.Audit(w.event(AuditAttempt, plan, caller, "")); err != nil {
 		w.auditFailed("mutations are refused, as they cannot be recorded", err)
 		return failed(Errorf(CodeUnavailable, "changes cannot be recorded at the moment, and so are not made"))
 	}
 	a := &audited{}
-	r := run(context.WithValue(w.base, auditedKey{}, a))
+	r := run(context.WithValue(ctx, auditedKey{}, a))
 	outcome := w.event(AuditOutcome, plan, caller, "")
 	if len(r.errors) > 0 {
 		outcome.Code = Code(fmt.Sprint(r.errors[0].Extensions()["code"]))

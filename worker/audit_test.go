@@ -76,9 +76,9 @@ func TestAudit(t *testing.T) {
 		{"", `mutation {write(secret: "hunter2")}`, 401, []string{"refused  mutation  [Mutation.write] UNAUTHENTICATED [] []"}},
 		{"admin", `mutation M {write(secret: "hunter2")}`, 200, []string{
 			"attempt user:1 mutation M [Mutation.write]  [] []", "outcome user:1 mutation M [Mutation.write]  [thing:1] [as it was told]"}},
-		{"admin", `mutation {write(secret: "wrong")}`, 200, []string{
+		{"admin", `mutation {write(secret: "wrong")}`, 294, []string{
 			"attempt user:1 mutation  [Mutation.write]  [] []", "outcome user:1 mutation  [Mutation.write] BAD_USER_INPUT [thing:1] [as it was told]"}},
-		{"admin", `mutation {write}`, 400, nil}, // is none
+		{"admin", `mutation {write}`, 422, nil}, // is none
 	} {
 		events = nil
 		if status := ask(c.who, c.query); status != c.status || !reflect.DeepEqual(events, c.want) {

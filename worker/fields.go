@@ -19,12 +19,16 @@ type fieldBudget struct {
 
 type fieldBudgetKey struct{}
 
-// withFieldBudget is ctx with a budget of limit fields. The context ends when
-// that is exceeded, and its cause is the error for the client.
-func withFieldBudget(ctx context.Context, limit int) (context.Context, context.CancelFunc) {
+// withFieldBudget is ctx with a budget of limit fields, unless it has one already.
+// The context ends when that is exceeded, and its cause is the error for the
+// client.
+func withFieldBudget(ctx context.Context, limit int) (context.Context, context.CancelCauseFunc) {
+	if ctx.Value(fieldBudgetKey{}) != nil {
+		return ctx, func(error) {}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	b := &fieldBudget{max: limit, cancel: cancel}
-	return context.WithValue(ctx, fieldBudgetKey{}, b), func() { cancel(nil) }
+	return context.WithValue(ctx, fieldBudgetKey{}, b), cancel
 }
 
 // fieldCounter sees every field that graph-gophers resolves.

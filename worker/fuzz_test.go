@@ -38,7 +38,7 @@ func FuzzDocument(f *testing.F) {
 		if errs != nil || plan.Kind == "subscription" {
 			t.Skip()
 		}
-		r := w.execute(w.base, plan, given, &Caller{})
+		r := w.execute(plan, given, &Caller{})
 		for _, e := range r.errors {
 			if code := e.Extensions()["code"]; code == CodeValidationFailed || code == CodeInternal {
 				text, _ := plan.text(nil)

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -85,11 +84,15 @@ func newPlanner(c Config) (*planner, error) {
 // only one), or the request errors that say why there is none. It is safe for
 // concurrent use; the same plan is returned as long as the cache holds it.
 func (p *planner) plan(_ context.Context, document, name string) (*Plan, []*Error) {
-	key := planKey{document: sha256.Sum256([]byte(document)), name: name}
+	return p.planOf(planKey{hashOf(document), name}, document)
+}
+
+// planOf is plan for a document whose hash is known.
+func (p *planner) planOf(key planKey, document string) (*Plan, []*Error) {
 	if plan := p.cache.get(key); plan != nil {
 		return plan, nil
 	}
-	plan, errs := p.make(document, name)
+	plan, errs := p.make(document, key.name)
 	if errs != nil {
 		return nil, errs
 	}

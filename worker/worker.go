@@ -24,6 +24,9 @@ type Worker struct {
 	server   *fasthttp.Server
 	started  time.Time
 
+	documents documents         // nil: no automatic persisted queries
+	trusted   *trustedDocuments // nil: no list
+
 	base   context.Context // of every execution; ends with Close
 	cancel context.CancelFunc
 
@@ -49,6 +52,9 @@ func New(config Config) (*Worker, error) {
 	var err error
 	w.executor, err = newExecutor(w.config)
 	if err := errors.Join(<-planned, err); err != nil {
+		return nil, err
+	}
+	if err := w.openDocuments(); err != nil {
 		return nil, err
 	}
 	w.base, w.cancel = context.WithCancel(context.Background())
@@ -130,7 +136,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 	methods := []string{fasthttp.MethodGet, fasthttp.MethodHead}
 	switch string(ctx.Path()) {
 	case graphqlPath:
-		serve, methods = w.serveGraphQL, []string{fasthttp.MethodGet, fasthttp.MethodPost}
+		serve, methods = w.serveGraphQL, []string{fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost}
 	case "/livez":
 		serve = w.serveLivez
 	case "/readyz":
@@ -154,7 +160,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 
 // unreadableRequest answers what could not be read as a request.
 func unreadableRequest(ctx *fasthttp.RequestCtx, err error) {
-	bad := malformed("the request could not be read")
+	bad := illegible("the request could not be read")
 	var header *fasthttp.ErrSmallBuffer
 	var network net.Error
 	switch {
