@@ -273,6 +273,11 @@ func RotateSigningKey(ctx context.Context, accounts store.Accounts, secret []byt
 	if err != nil {
 		return nil, err
 	}
+	return k.next(ctx, atOnce)
+}
+
+// next is RotateSigningKey.
+func (k *keyring) next(ctx context.Context, atOnce bool) (*store.SigningKey, error) {
 	for {
 		keys, err := k.load(ctx, "")
 		if err != nil {
@@ -297,7 +302,7 @@ func RotateSigningKey(ctx context.Context, accounts store.Accounts, secret []byt
 			return nil, err
 		}
 		if atOnce {
-			return &s, accounts.DeleteSigningKeys(ctx, next)
+			return &s, k.accounts.DeleteSigningKeys(ctx, next)
 		}
 		return &s, k.prune(ctx, keys)
 	}

@@ -169,19 +169,33 @@ func TestRotationAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	key, err := RotateSigningKey(t.Context(), w.accounts, secret, true)
+	key, err := w.keyring.next(t.Context(), true)
 	if err != nil || key.Number != 2 {
 		t.Fatal(key, err)
 	}
-	w.clock.offset.Store(int64(time.Since(w.clock.now()) + time.Duration(w.clock.offset.Load()) + TakesEffect)) // the key is of today
-	_, err = who(t, w.Service, g.AccessToken)
-	wantRefused(t, err, "the old token", "")
+	w.clock.add(TakesEffect)
+	_, err = who(t, w.Service, g.AccessToken) // which it knows
+	wantRefused(t, err, "the old token", isOver)
+	_, err = who(t, w.another(Options{}), g.AccessToken)
+	wantRefused(t, err, "the old token", notOurs)
 	if got := published(t, other); !reflect.DeepEqual(got, []string{key.ID}) {
 		t.Errorf("%v", got)
 	}
 	next := w.login("ana")
 	if _, err := who(t, other, next.AccessToken); err != nil {
 		t.Error(err)
+	}
+}
+
+// Out of turn, but in no hurry: the new key is published before it signs.
+func TestRotationOutOfTurn(t *testing.T) {
+	w := newWorld(t)
+	key, err := w.keyring.next(t.Context(), false)
+	if err != nil || key.Number != 2 || key.NotBefore.Sub(key.Created) < keyOverlap {
+		t.Fatal(key, err)
+	}
+	if keys, err := w.accounts.SigningKeys(t.Context()); err != nil || len(keys) != 2 {
+		t.Errorf("%v, %v", keys, err)
 	}
 }
 
