@@ -216,8 +216,7 @@ func TestAccounts(t *testing.T) {
 // nothing happens that cannot be recorded.
 func TestAuditTrail(t *testing.T) {
 	var broken error
-	var s *served
-	s = serve(t, func(c *worker.Config) {
+	s := serve(t, func(c *worker.Config) {
 		record := c.Audit
 		c.Audit = func(e worker.AuditEvent) error {
 			if broken != nil {

@@ -67,7 +67,7 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 			op.fail(err)
 			continue
 		}
-		if op.plan.Kind == ast.Mutation { // its answer may have tokens in it
+		if op.plan.Kind == ast.Mutation || caller.Identity.Subject != "" { // not for others, whatever stands before us
 			ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
 		}
 		if op.register != "" {

@@ -26,7 +26,8 @@ const maxStale = 10 * time.Minute
 const maxKnown = 10_000
 
 // fresh is what the store says by id, remembered for [freshFor]. What is not there
-// is remembered too. Of many that ask for one id at once, one asks the store.
+// is not remembered: anybody can make up ids, and would put others out. Of many
+// that ask for one id at once, one asks the store.
 type fresh[V any] struct {
 	now  func() time.Time
 	load func(ctx context.Context, id string) (V, error)
@@ -38,7 +39,6 @@ type fresh[V any] struct {
 type fact[V any] struct {
 	mu    sync.Mutex
 	value V
-	err   error     // that it is not there
 	asked time.Time // when; zero: nothing is known
 	down  error     // why the store did not answer
 	again time.Time // when to ask it again
@@ -58,22 +58,27 @@ func (f *fresh[V]) within(ctx context.Context, id string, age time.Duration) (V,
 	defer k.mu.Unlock()
 	began := f.now()
 	if !k.asked.IsZero() && began.Sub(k.asked) < age {
-		return k.value, k.err
+		return k.value, nil
 	}
+	var none V
 	if !began.Before(k.again) {
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
 		v, err := f.load(ctx, id)
-		if err == nil || errors.Is(err, store.ErrNotFound) {
-			k.value, k.err, k.asked, k.down = v, err, began, nil
-			return v, err
+		switch {
+		case err == nil:
+			k.value, k.asked, k.down = v, began, nil
+			return v, nil
+		case errors.Is(err, store.ErrNotFound):
+			k.asked = time.Time{}
+			f.forget(id, k)
+			return none, err
 		}
 		k.down, k.again = err, f.now().Add(askAgain)
 	}
 	if !k.asked.IsZero() && began.Sub(k.asked) < maxStale {
-		return k.value, k.err
+		return k.value, nil
 	}
-	var none V
 	return none, k.down
 }
 
@@ -87,6 +92,15 @@ func (f *fresh[V]) fact(id string) *fact[V] {
 		f.by[id] = k
 	}
 	return k
+}
+
+// forget drops k, if it is still what is known about id.
+func (f *fresh[V]) forget(id string, k *fact[V]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.by[id] == k {
+		delete(f.by, id)
+	}
 }
 
 // makeRoom forgets a quarter of m, whichever, if it has max entries.

@@ -62,7 +62,7 @@ func readSecret(path string) ([]byte, error) {
 	}
 	// A secret that a platform mounts may belong to a group, but is nothing for others.
 	if info.Mode().IsRegular() && info.Mode().Perm()&0o007 != 0 {
-		return nil, &SecretError{fmt.Sprintf("%s can be used by everybody on this machine (mode %04o)", path, info.Mode().Perm()), "chmod 600 " + path}
+		return nil, &SecretError{fmt.Sprintf("%s can be used by everybody on this machine (mode %04o)", path, info.Mode().Perm()), "chmod 600 " + path + "; a volume of Kubernetes wants defaultMode: 0400"}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
 	if err != nil {

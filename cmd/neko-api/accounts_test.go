@@ -244,6 +244,15 @@ func TestAuthSettings(t *testing.T) {
 		t.Error(err)
 	}
 
+	// A full disk: what cannot be recorded is not done, and reads go on.
+	url, _, _ = startServer(t, home, "--audit-log", "/dev/full")
+	if status, body := post(t, url, "", `mutation { login(input: {name: "mia", password: "an honest password"}) { accessToken } }`); !strings.Contains(body, "UNAVAILABLE") {
+		t.Errorf("%d %s", status, body)
+	}
+	if status, body := post(t, url, "", `{ threatCounts { tactics } }`); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+
 	other := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(other, []byte(strings.Repeat("another ", 8)), 0o600); err != nil {
 		t.Fatal(err)
