@@ -250,11 +250,12 @@ func TestAuditTrail(t *testing.T) {
 	var got []string
 	for text := range strings.SplitSeq(strings.TrimSpace(trail), "\n") {
 		var l struct {
-			Event, Subject, Operation, Code string
-			Fields, Objects, Notes          []string
+			Event, Subject, Operation, Code, IP string
+			Fields, Objects, Notes              []string
+			RequestID                           string `json:"request_id"`
 		}
-		if err := json.Unmarshal([]byte(text), &l); err != nil {
-			t.Fatal(err)
+		if err := json.Unmarshal([]byte(text), &l); err != nil || l.IP != "127.0.0.1" || l.RequestID == "" {
+			t.Fatalf("%v: %s", err, text)
 		}
 		got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s%v %s %v %v", l.Event, l.Subject, l.Operation, l.Fields, l.Code, l.Objects, l.Notes)))
 	}

@@ -15,7 +15,6 @@ import (
 
 	"github.com/nekoctl/neko/api/audit"
 	"github.com/nekoctl/neko/api/auth"
-	"github.com/nekoctl/neko/api/sample"
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/worker"
 )
@@ -56,10 +55,7 @@ func (l *lockedBuffer) String() string {
 // serve serves the API, with a change to what it is told.
 func serve(t testing.TB, change func(*worker.Config)) *served {
 	t.Helper()
-	st := openStore(t)
-	if _, err := sample.Load(t.Context(), st); err != nil {
-		t.Fatal(err)
-	}
+	st := openSample(t)
 	s := &served{TB: t, accounts: st.(store.Accounts), users: map[string]*store.User{}, tokens: map[string]string{"": ""}, log: &lockedBuffer{}, audit: &lockedBuffer{}}
 	logger := log.New(s.log, "", 0)
 	var err error
@@ -138,6 +134,12 @@ func (s *served) ask(token, query string, vars map[string]any) (a answer) {
 	if err != nil {
 		s.Fatal(err)
 	}
+	return s.post(token, body)
+}
+
+// post sends a body.
+func (s *served) post(token string, body []byte) (a answer) {
+	s.Helper()
 	req, err := http.NewRequestWithContext(s.Context(), http.MethodPost, s.url+"/graphql", bytes.NewReader(body))
 	if err != nil {
 		s.Fatal(err)

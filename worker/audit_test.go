@@ -106,7 +106,10 @@ func TestTwoCredentials(t *testing.T) {
 		"X-API-Key: a\nX-Api-Key: b",
 	} {
 		ctx := new(fasthttp.RequestCtx)
-		ctx.Request.SetRequestURI("/graphql?query={version}")
+		ctx.Request.Header.SetMethod("POST")
+		ctx.Request.SetRequestURI("/graphql")
+		ctx.Request.Header.SetContentType("application/json")
+		ctx.Request.SetBodyString(`{"query":"{version}"}`)
 		for line := range strings.SplitSeq(header, "\n") {
 			name, value, _ := strings.Cut(line, ": ")
 			ctx.Request.Header.Add(name, value)

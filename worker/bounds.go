@@ -22,12 +22,16 @@ func checkBounds(doc *ast.QueryDocument) *Error {
 		b.set(f.SelectionSet)
 	}
 	if b.left < 0 {
-		return &Error{
-			Message: fmt.Sprintf("the document selects more than %d fields with its fragments expanded, or repeats fields too often", maxSelections),
-			code:    CodeValidationFailed,
-		}
+		return beyondBounds()
 	}
 	return nil
+}
+
+func beyondBounds() *Error {
+	return &Error{
+		Message: fmt.Sprintf("the document selects more than %d fields with its fragments expanded, or repeats fields too often", maxSelections),
+		code:    CodeValidationFailed,
+	}
 }
 
 type bounds struct {

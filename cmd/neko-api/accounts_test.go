@@ -189,6 +189,17 @@ func TestUsersAcrossWorkers(t *testing.T) {
 		}
 		return strings.TrimSpace(out.String())
 	}
+	for _, url := range []string{a, b} {
+		resp, err := http.Get(url + "/.well-known/jwks.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != 200 || !regexp.MustCompile(`^\{"keys":\[\{"crv":"Ed25519",[^{}]*\}\]\}$`).Match(keys) {
+			t.Errorf("%v: %d %s", err, resp.StatusCode, keys)
+		}
+	}
 	run("an honest password", "user", "add", "mia", "--role", "analyst", "--password-stdin")
 	key := run("", "key", "add", "k", "--role", "viewer", "--owner", "mia")
 	_, body := post(t, a, "", `mutation { login(input: {name: "mia", password: "an honest password"}) { accessToken } }`)

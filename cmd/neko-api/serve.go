@@ -7,6 +7,8 @@ import (
 	"log"
 	"os"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/nekoctl/neko/api"
 	"github.com/nekoctl/neko/api/audit"
 	"github.com/nekoctl/neko/api/auth"
@@ -46,6 +48,7 @@ func serve(o *options) error {
 			}
 			c.Resolver = api.NewResolver(st).WithAuth(who)
 			c.Identify = who.Identify
+			c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
 			if record != nil {
 				c.Audit = record.Event
 			}
@@ -63,6 +66,19 @@ func serve(o *options) error {
 		IdleTimeout:      *o.idleTimeout,
 		MaxBody:          *o.maxBody,
 		MaxConnections:   *o.maxConnections,
+		NoCSRFPrevention: !*o.csrfPrevention,
+		CSRFHeaders:      *o.csrfHeaders,
+		CORSOrigins:      *o.corsOrigins,
+		CORSHeaders:      *o.corsHeaders,
+		CORSCredentials:  *o.corsCredentials,
+		NoCompression:    !*o.compress,
+		TrustedProxies:   *o.trustedProxies,
+		AccessLog:        *o.accessLog,
+		AccessLogSample:  *o.accessLogSample,
+		AccessLogSlow:    *o.accessLogSlow,
+		TLSCert:          *o.tlsCert,
+		TLSKey:           *o.tlsKey,
+		HSTS:             *o.hsts,
 		MaxDocuments:     maxDocuments,
 		MaxDocumentBytes: *o.maxPersistedSize,
 		TrustedDocuments: *o.trustedDocuments,
