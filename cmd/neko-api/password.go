@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,13 +15,13 @@ import (
 )
 
 // newPassword asks for a new password on a terminal, or reads it, or makes one.
-func newPassword(o *options, s streams, name string) (password string, made bool, err error) {
+func newPassword(ctx context.Context, o *options, s streams, name string) (password string, made bool, err error) {
 	switch terminal, ok := s.in.(*os.File); {
 	case o.passwordStdin:
 		password, err = readLine(s.in)
 		return password, false, err
 	case ok && term.IsTerminal(int(terminal.Fd())):
-		password, err = askTwice(s, int(terminal.Fd()), name)
+		password, err = askTwice(ctx, s, int(terminal.Fd()), name)
 	}
 	if password == "" && err == nil {
 		return auth.NewPassword(), true, nil
@@ -45,21 +46,41 @@ func readLine(r io.Reader) (string, error) {
 	return line, nil
 }
 
-// askTwice asks without echo. Nothing typed means that one is to be made.
-func askTwice(s streams, fd int, name string) (string, error) {
-	ask := func(prompt string) (string, error) {
-		fmt.Fprint(s.err, prompt)
-		text, err := term.ReadPassword(fd)
-		fmt.Fprintln(s.err)
-		return string(text), err
-	}
-	first, err := ask("password for " + name + " (none: have one made): ")
+// askTwice asks without echo, until ctx ends. Nothing typed means that one is to
+// be made.
+func askTwice(ctx context.Context, s streams, fd int, name string) (string, error) {
+	first, err := ask(ctx, s, fd, "password for "+name+" (none: have one made): ")
 	if err != nil || first == "" {
 		return "", err
 	}
-	second, err := ask("once more: ")
+	second, err := ask(ctx, s, fd, "once more: ")
 	if err == nil && first != second {
 		err = errors.New("these are two different passwords")
 	}
 	return first, err
+}
+
+func ask(ctx context.Context, s streams, fd int, prompt string) (string, error) {
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprint(s.err, prompt)
+	defer fmt.Fprintln(s.err)
+	type answer struct {
+		text []byte
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		text, err := term.ReadPassword(fd)
+		read <- answer{text, err}
+	}()
+	select {
+	case a := <-read:
+		return string(a.text), a.err
+	case <-ctx.Done():
+		// The reader goes with the process, but its terminal must echo again.
+		return "", errors.Join(errors.New("interrupted"), term.Restore(fd, before))
+	}
 }

@@ -56,7 +56,7 @@ func addUser(o *options, args []string, s streams) error {
 	}
 	name := args[0]
 	return withAccounts(o, func(ctx context.Context, a store.Accounts) error {
-		password, made, err := newPassword(o, s, name)
+		password, made, err := newPassword(ctx, o, s, name)
 		if err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func changeRole(o *options, args []string, s streams) error {
 func changePassword(o *options, args []string, s streams) error {
 	made, password := false, ""
 	err := changeUser(o, s, args[0], "user password", "has another password", func(ctx context.Context, m *auth.Manager, id string) (_ *store.User, err error) {
-		if password, made, err = newPassword(o, s, args[0]); err != nil {
+		if password, made, err = newPassword(ctx, o, s, args[0]); err != nil {
 			return nil, err
 		}
 		return m.SetPassword(ctx, id, password)
