@@ -70,7 +70,7 @@ func config(db *sql.DB) worker.Config {
 }
 
 func main() {
-	db, err := sql.Open("sqlite", "file:notes.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
+	db, err := sql.Open("sqlite", "file:notes.db?_pragma=busy_timeout(5000)")
 	if err == nil {
 		err = worker.Run(context.Background(), config(db))
 	}
