@@ -38,27 +38,6 @@ func openStore(ctx context.Context, o *options) (store.Store, error) {
 	return st, nil
 }
 
-// migrate brings the store to the schema of this program.
-func migrate(ctx context.Context, o *options, w io.Writer) error {
-	name, err := storeName(o)
-	if err != nil {
-		return err
-	}
-	if mongo.Is(name) {
-		return mongo.Migrate(ctx, name, mongoOptions(), w, *o.dryRun)
-	}
-	if *o.dryRun {
-		fmt.Fprintf(w, "%s: a SQLite file is made or migrated whenever it is opened; nothing was done\n", name)
-		return nil
-	}
-	st, err := sqlite.Open(ctx, name, sqlite.Options{})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "%s: has the schema of this version, as any SQLite file that was opened\n", name)
-	return st.Close()
-}
-
 func mongoOptions() mongo.Options {
 	n, _ := strconv.Atoi(os.Getenv("NEKO_INSTANCES")) // alone if it is not set
 	return mongo.Options{Workers: n}
@@ -87,17 +66,11 @@ func storeName(o *options) (string, error) {
 	if name != "" {
 		return name, nil
 	}
-	dir, err := home.Find()
-	if err == nil {
-		err = dir.Check()
-	}
-	if err == nil {
-		err = os.MkdirAll(string(dir), 0o700)
-	}
+	dir, err := homeDir()
 	if err != nil {
 		return "", &store.OpenError{Where: "in $NEKO_HOME", Err: err, Advice: "set NEKO_HOME to a folder of your own, or name the file: --store FILE"}
 	}
-	return filepath.Join(string(dir), "api.db"), nil
+	return filepath.Join(dir, "api.db"), nil
 }
 
 // readSmall reads the one line of a file.
@@ -120,4 +93,39 @@ func readSmall(path string) (string, error) {
 		return "", errors.New("it has not one line")
 	}
 	return line, nil
+}
+
+// homeDir is $NEKO_HOME, made if it is not there.
+func homeDir() (string, error) {
+	dir, err := home.Find()
+	if err == nil {
+		err = dir.Check()
+	}
+	if err == nil {
+		err = os.MkdirAll(string(dir), 0o700)
+	}
+	return string(dir), err
+}
+
+// embedded tells whether the store is a file of this host.
+func (o *options) embedded() bool {
+	name, err := storeName(o)
+	return err == nil && !mongo.Is(name)
+}
+
+// file is the path that a setting gives, else that of a file of this name beside
+// the SQLite file, or in $NEKO_HOME if there is none.
+func (o *options) file(given, name string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	if o.embedded() {
+		file, err := storeName(o)
+		return filepath.Join(filepath.Dir(file), name), err
+	}
+	dir, err := homeDir()
+	if err != nil {
+		return "", hinted{"cannot keep " + name + " in $NEKO_HOME: " + err.Error(), "set NEKO_HOME to a folder of your own"}
+	}
+	return filepath.Join(dir, name), nil
 }
