@@ -169,9 +169,6 @@ func (s *Store) ours(ctx context.Context, had int) (version int, err error) {
 // then.
 func (s *Store) raise(ctx context.Context) (version int, err error) {
 	for range 2 {
-		if err := s.write("version"); err != nil {
-			return 0, err
-		}
 		store.CountQuery(ctx)
 		_, err = s.first.meta.UpdateOne(ctx, bson.D(is(fID, schemaID)), bson.D{{Key: "$max", Value: bson.D{{Key: "version", Value: s.opts.version}}}}, options.UpdateOne().SetUpsert(true))
 		if !driver.IsDuplicateKeyError(err) {
@@ -216,9 +213,6 @@ func (s *Store) tryIndexes(ctx context.Context, say func(i index) (make bool)) e
 		}
 		if len(models) == 0 {
 			continue
-		}
-		if err := s.write("indexes"); err != nil {
-			return err
 		}
 		store.CountQuery(ctx)
 		if _, err := s.db.Collection(c.name).Indexes().CreateMany(ctx, models); err != nil {

@@ -263,11 +263,12 @@ func TestSetUpByTwoVersions(t *testing.T) {
 	url := mongotest.URL(t)
 	later := Options{version: Version + 1}
 	var once sync.Once
-	_, err := Open(t.Context(), url, Options{before: func(what string) error {
-		if what == "version" {
-			once.Do(func() { use(t, open(t, url, later)) })
-		}
-		return nil
+	_, err := Open(t.Context(), url, Options{client: func(o *options.ClientOptions) {
+		o.SetMonitor(&event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+			if e.CommandName == "update" { // of the version
+				once.Do(func() { use(t, open(t, url, later)) })
+			}
+		}})
 	}})
 	if !errors.Is(err, store.ErrTooNew) {
 		t.Errorf("the earlier one: %v", err)
