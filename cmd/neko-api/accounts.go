@@ -14,6 +14,7 @@ import (
 	"github.com/nekoctl/neko/api/audit"
 	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/api/store/mongo"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -154,7 +155,7 @@ func openAudit(o *options, console io.Writer) (*audit.Log, error) {
 	case "-":
 		return audit.To(console), nil
 	default:
-		path, err := o.file(where, "audit.log")
+		path, err := companion(o, where, "audit.log")
 		if err != nil {
 			return nil, err
 		}
@@ -165,10 +166,16 @@ func openAudit(o *options, console io.Writer) (*audit.Log, error) {
 // secret reads the secret of the settings. It makes one beside the store if that
 // is a file: of another store all hosts must have the same.
 func secret(o *options) ([]byte, error) {
-	if *o.secretFile == "" && !o.embedded() {
-		return nil, usageError{"this store needs a secret that all its hosts share", "give --auth-secret-file FILE, made once with: (umask 077; head -c 32 /dev/urandom | base64 > FILE)"}
+	if *o.secretFile == "" {
+		st, err := storeName(o)
+		if err != nil {
+			return nil, err
+		}
+		if mongo.Is(st) {
+			return nil, usageError{"this store needs a secret that all its hosts share", "give --auth-secret-file FILE, made once with: (umask 077; head -c 32 /dev/urandom | base64 > FILE)"}
+		}
 	}
-	path, err := o.file(*o.secretFile, "auth.secret")
+	path, err := companion(o, *o.secretFile, "auth.secret")
 	if err != nil {
 		return nil, err
 	}

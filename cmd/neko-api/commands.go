@@ -18,6 +18,7 @@ type subcommand struct {
 var commands = []subcommand{
 	{"serve", nil, nil, func(o *options, _ []string, _ streams) error { return serve(o) }},
 	{"import", []string{"FILE|-"}, nil, importBundle},
+	{"migrate", nil, []string{"dry-run"}, migrate},
 	{"user add", []string{"NAME"}, []string{"role", "password-stdin"}, addUser},
 	{"user list", nil, []string{"json"}, listUsers},
 	{"user disable", []string{"NAME"}, nil, disableUser},
@@ -93,8 +94,9 @@ func (c *subcommand) wrongArgs(args []string) error {
 const usage = `neko-api serves threat intelligence over GraphQL.
 
 Usage:
-  neko-api [serve] [--listen ADDR] [--store FILE] [...]
+  neko-api [serve] [--listen ADDR] [--store STORE] [...]
   neko-api import FILE|-        load a STIX 2.0 or 2.1 bundle, plain or .gz
+  neko-api migrate [--dry-run]  bring the store to the schema of this version
   neko-api user …               who can log in: neko-api user --help
   neko-api key …                credentials of programs: neko-api key --help
   neko-api signing-key …        what tokens are signed with: neko-api signing-key --help
@@ -104,6 +106,7 @@ Examples:
   neko-api                                      # http://127.0.0.1:4000/graphql
   PORT=8080 neko-api
   neko-api --listen :80 --store /var/lib/neko/api.db
+  NEKO_API_STORE=mongodb://user:password@db1,db2/neko?replicaSet=rs0 neko-api
   neko-api import enterprise-attack.json
   curl -L https://example.org/bundle.json.gz | neko-api import -
   curl 127.0.0.1:4000/graphql -H 'Content-Type: application/json' \

@@ -13,6 +13,7 @@ type options struct {
 	*settings.Set
 	listen           *string
 	store            *string
+	storeFile        *string
 	loadSample       *bool
 	executionTimeout *time.Duration
 	idleTimeout      *time.Duration
@@ -58,6 +59,7 @@ type options struct {
 	passwordStdin bool
 	json          bool
 	now           bool
+	dryRun        bool
 }
 
 func newOptions() *options {
@@ -65,7 +67,8 @@ func newOptions() *options {
 	o := &options{
 		Set:              s,
 		listen:           s.String("listen", "127.0.0.1:4000", "ADDR", "where to listen, if no socket is inherited: an address, or the path of a unix socket"),
-		store:            s.String("store", "", "FILE", "the SQLite file; if not given, api.db in $NEKO_HOME (~/.neko)"),
+		store:            s.String("store", "", "STORE", "the SQLite file, or mongodb://HOST/DATABASE; if not given, api.db in $NEKO_HOME (~/.neko)"),
+		storeFile:        s.String("store-file", "", "FILE", "a file that has what --store would have: for a URL with a password, which nobody is to see in a list of processes"),
 		loadSample:       s.Bool("load-sample", true, "do not load the sample data that comes with neko-api if the store is empty"),
 		executionTimeout: s.Duration("execution-timeout", 10*time.Second, "how long one operation may take"),
 		idleTimeout:      s.Duration("idle-timeout", 75*time.Second, "how long a keep-alive connection may be silent; longer than the proxy in front waits"),
@@ -119,6 +122,7 @@ func newOptions() *options {
 	s.Option("password-stdin", "", flag(&o.passwordStdin))
 	s.Option("json", "", flag(&o.json))
 	s.Option("now", "", flag(&o.now))
+	s.Option("dry-run", "", flag(&o.dryRun))
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return "", settings.BadValue(fmt.Sprintf("%q is no port", port), "write a number from 1 to 65535")

@@ -40,15 +40,20 @@ func serve(o *options) error {
 			if st, err = open(ctx, o, c.Log); err != nil {
 				return err
 			}
-			if who, err = identify(ctx, o, st, c.Log); err == nil {
-				record, err = openAudit(o, os.Stdout)
+			c.Resolver = api.NewResolver(st)
+			if accounts, ok := st.(store.Accounts); ok {
+				if who, err = identify(ctx, o, accounts, c.Log); err != nil {
+					return errors.Join(err, st.Close())
+				}
+				c.Resolver = api.NewResolver(st).WithAuth(who)
+				c.Identify = who.Identify
+				c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
+			} else {
+				c.Log.Print("warning: this store keeps no accounts: nobody can log in, and nothing can be changed")
 			}
-			if err != nil {
+			if record, err = openAudit(o, os.Stdout); err != nil {
 				return errors.Join(err, st.Close())
 			}
-			c.Resolver = api.NewResolver(st).WithAuth(who)
-			c.Identify = who.Identify
-			c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
 			if record != nil {
 				c.Audit = record.Event
 			}
@@ -107,11 +112,7 @@ func defaultRole(o *options) string {
 }
 
 // identify makes what knows who sends a request.
-func identify(ctx context.Context, o *options, st store.Store, logger *log.Logger) (*auth.Service, error) {
-	accounts, err := accountsOf(st)
-	if err != nil {
-		return nil, err
-	}
+func identify(ctx context.Context, o *options, accounts store.Accounts, logger *log.Logger) (*auth.Service, error) {
 	secret, err := secret(o)
 	if err != nil {
 		return nil, err
