@@ -73,6 +73,9 @@ func (w *Worker) execute(plan *Plan, given map[string]any, caller *Caller) resul
 	if err != nil {
 		return failed(err)
 	}
+	if err := w.planner.limits.checkCost(plan, values); err != nil {
+		return failed(err)
+	}
 	text, err := plan.text(states)
 	if err != nil {
 		return failed(err)

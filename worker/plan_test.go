@@ -280,26 +280,60 @@ func squeeze(s string) string {
 func TestPlanCacheIsBounded(t *testing.T) {
 	c := newPlanCache(3, 1000)
 	key := func(name string) planKey { return planKey{name: name} }
-	plans := map[string]*Plan{}
-	for _, name := range []string{"a", "b", "c"} {
-		plans[name] = &Plan{Name: name}
-		c.put(key(name), plans[name], 100)
+	held := func(c *planCache) (names string) {
+		for _, l := range []planList{c.again, c.once} {
+			bytes := 0
+			for e := l.order.Front(); e != nil; e = e.Next() {
+				entry := e.Value.(*planEntry)
+				bytes += entry.bytes
+				names += entry.key.name
+				if c.plans[entry.key] != e {
+					t.Errorf("%s is held and not found", entry.key.name)
+				}
+			}
+			if bytes != l.bytes {
+				t.Errorf("%d bytes are counted as %d", bytes, l.bytes)
+			}
+			names += "|"
+		}
+		if n := c.once.order.Len() + c.again.order.Len(); n != len(c.plans) || n > c.maxPlans || c.once.bytes+c.again.bytes > c.maxBytes {
+			t.Errorf("%d plans are held, %d found", n, len(c.plans))
+		}
+		return names
 	}
-	c.get(key("a"))
-	c.put(key("d"), &Plan{}, 100)
-	if c.get(key("b")) != nil || c.get(key("a")) != plans["a"] {
-		t.Error("the one used longest ago goes first")
+	for i, step := range []struct{ put, get, want string }{
+		{put: "a", want: "|a|"},
+		{put: "b", want: "|ba|"},
+		{put: "c", want: "|cba|"},
+		{get: "a", want: "a|cb|"},  // used again
+		{put: "d", want: "a|dc|"},  // what was used once leaves first
+		{get: "d", want: "da|c|"},  //
+		{get: "a", want: "ad|c|"},  //
+		{get: "c", want: "ca|d|"},  // two thirds are for what was used again
+		{put: "e", want: "ca|e|"},  //
+		{get: "no", want: "ca|e|"}, //
+	} {
+		if step.put != "" {
+			c.put(key(step.put), &Plan{Name: step.put}, nil, 100)
+		} else if plan, _ := c.get(key(step.get)); plan != nil && plan.Name != step.get {
+			t.Errorf("step %d: got %s", i, plan.Name)
+		}
+		if got := held(c); got != step.want {
+			t.Fatalf("step %d: %s, want %s", i, got, step.want)
+		}
 	}
-	c.put(key("huge"), &Plan{}, 200)
-	if c.get(key("huge")) != nil || len(c.plans) != 3 {
-		t.Error("a huge plan is not kept")
+	c.put(key("huge"), &Plan{}, nil, 200)
+	if plan, _ := c.get(key("huge")); plan != nil {
+		t.Error("a huge plan is kept")
 	}
 	c = newPlanCache(100, 1000)
 	for i := range 20 {
-		c.put(key(fmt.Sprint(i)), &Plan{}, 100)
+		c.put(key(fmt.Sprint(i)), &Plan{}, nil, 100)
+		c.get(key(fmt.Sprint(i / 2)))
+		held(c)
 	}
-	if c.bytes > 1000 || len(c.plans) != 10 || c.order.Len() != 10 {
-		t.Errorf("%d bytes, %d plans, %d in order", c.bytes, len(c.plans), c.order.Len())
+	if len(c.plans) != 10 {
+		t.Errorf("%d plans", len(c.plans))
 	}
 }
 

@@ -42,9 +42,13 @@ const (
 	varAbsent varState = 'a'
 )
 
-// maxTexts bounds the texts kept of one plan: one for each combination of
-// variables that requests left out. Others are printed anew.
-const maxTexts = 16
+// maxTexts and textsRatio bound the texts kept of one plan, one for each combination
+// of variables that requests left out, in number and in bytes for each byte of the
+// document. Others are printed anew.
+const (
+	maxTexts   = 16
+	textsRatio = 8
+)
 
 // text is the document to execute when the variables are in these states, in
 // the order of their declaration.
@@ -61,8 +65,9 @@ func (p *Plan) text(states []varState) (string, *Error) {
 		return "", err
 	}
 	p.mu.Lock()
-	if len(p.texts) < maxTexts {
+	if len(p.texts) < maxTexts && p.textBytes+len(text) <= textsRatio*p.document || len(p.texts) == 0 {
 		p.texts[key] = text
+		p.textBytes += len(text)
 	}
 	p.mu.Unlock()
 	return text, nil
