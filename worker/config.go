@@ -39,6 +39,9 @@ type Config struct {
 	// them pass for the first time, and /readyz runs them at each request.
 	Checks []Check
 
+	// NoGraphiQL leaves a browser that asks for /graphql without GraphiQL.
+	NoGraphiQL bool
+
 	// Context is called once for each execution and returns the context of its
 	// resolvers, derived from ctx: the place for data loaders. Nil: ctx itself.
 	Context func(ctx context.Context) context.Context

@@ -24,6 +24,9 @@
 //	         → identity.go (who asks) → roles.go (whether they may)
 //	         → variables.go (coerce) → execute.go → resolvers → introspect.go → response.go
 //
+// A browser that is sent to /graphql without a query is given GraphiQL instead
+// (browser.go), unless [Config].NoGraphiQL is set.
+//
 // What holds throughout:
 //
 //   - The client's text is parsed once, by gqlparser. graph-gophers executes

@@ -139,7 +139,7 @@ func rootFields(op *ast.OperationDefinition) (fields []string) {
 
 // authorize says why who may not ask for all of plan, nil if they may.
 func (r *roles) authorize(plan *Plan, who *Identity) *Error {
-	if rank := slices.Index(r.names, who.Role); rank < plan.need {
+	if rank := max(slices.Index(r.names, who.Role), 0); rank < plan.need {
 		if who.Subject == "" {
 			return Errorf(CodeUnauthenticated, fmt.Sprintf("%s is for %s: say who you are", plan.needy, r.atLeast(plan.need)))
 		}

@@ -120,6 +120,9 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(Errorf(CodeInternal, "internal error")))
 		}
 	}()
+	if w.serveBrowser(ctx) {
+		return
+	}
 	var serve fasthttp.RequestHandler
 	methods := []string{fasthttp.MethodGet, fasthttp.MethodHead}
 	switch string(ctx.Path()) {

@@ -123,6 +123,12 @@ func newTestWorker(t testing.TB, c Config) *Worker {
 func startWorker(t testing.TB, c Config) (*Worker, string) {
 	t.Helper()
 	w := newTestWorker(t, c)
+	return w, w.serveTest(t)
+}
+
+// serveTest serves at the address that it returns, until the test ends.
+func (w *Worker) serveTest(t testing.TB) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +143,7 @@ func startWorker(t testing.TB, c Config) (*Worker, string) {
 			t.Error("Serve:", err)
 		}
 	})
-	return w, l.Addr().String()
+	return l.Addr().String()
 }
 
 // waitUntil lets others run until cond holds.

@@ -153,7 +153,7 @@ func (f *face) setKeys(ctx context.Context, words []string, one bool) error {
 		if e.name() == parts[0] {
 			apart := *f
 			apart.silent = true
-			if _, err := apart.operate(ctx, "restartProcessId", parts[0], &changes{config: &ecosystem.Config{}, updateEnv: true}); err != nil {
+			if err := apart.operate(ctx, "restartProcessId", parts[0], &changes{config: &ecosystem.Config{}, updateEnv: true}); err != nil {
 				return err
 			}
 			f.ok("Module %s restarted", parts[0])

@@ -53,7 +53,7 @@ func (f *face) scale(ctx context.Context) error {
 			if err := f.command(ctx, "deleteProcessId", []entry{e}, nil); err != nil {
 				return err
 			}
-			f.ok("[%s](%d) ✓", e.name(), e.id())
+			f.ticked([]entry{e})
 		}
 		return f.speedList(ctx)
 	}
@@ -163,9 +163,7 @@ func (f *face) killAll(ctx context.Context) error {
 	if err := f.killDaemon(ctx, f.client, ping.Keeper, nil); err != nil {
 		return err
 	}
-	for _, e := range list {
-		f.ok("[%s](%d) ✓", e.name(), e.id())
-	}
+	f.ticked(list)
 	f.ok("[v] All Applications Stopped")
 	f.ok("[v] PM2 Daemon Stopped")
 	return nil

@@ -41,7 +41,7 @@ func (f *face) operateAll(ctx context.Context, action string) error {
 		case ecosystem.IsFile(word):
 			err = f.operateFile(ctx, action, word)
 		default:
-			_, err = f.operate(ctx, action, word, nil)
+			err = f.operate(ctx, action, word, nil)
 		}
 		if err != nil {
 			return err
@@ -75,23 +75,28 @@ func (f *face) operateFile(ctx context.Context, action, file string) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range list {
-			f.ok("[%s](%d) ✓", e.name(), e.id())
-		}
+		f.ticked(list)
 	}
 	return nil
 }
 
+// ticked says of each process that what was asked for is done.
+func (f *face) ticked(list []entry) {
+	for _, e := range list {
+		f.ok("[%s](%d) ✓", e.name(), e.id())
+	}
+}
+
 // operate does something to what a target means, and tells as PM2 does. Changes are
 // keys that the apps get new values for.
-func (f *face) operate(ctx context.Context, action, target string, changes *changes) ([]entry, error) {
+func (f *face) operate(ctx context.Context, action, target string, changes *changes) error {
 	list, apps, err := f.processes(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	found, err := f.find(list, action, target)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f.applying(action, target, found)
 	if changes != nil {
@@ -99,10 +104,10 @@ func (f *face) operate(ctx context.Context, action, target string, changes *chan
 	}
 	renewed, err := f.renewed(apps, found, changes)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := f.command(ctx, action, found, renewed); err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range found {
 		name := e.name()
@@ -114,7 +119,7 @@ func (f *face) operate(ctx context.Context, action, target string, changes *chan
 			f.caution("App %s stopped but CRON RESTART is still UP %s", e.name(), cron)
 		}
 	}
-	return found, nil
+	return nil
 }
 
 func (f *face) applying(action, target string, list []entry) {
@@ -266,14 +271,11 @@ func (f *face) again(ctx context.Context, action, target string) error {
 	if err != nil {
 		return err
 	}
-	if f.line.dashes {
-		if err := config.Set("args", texts(f.line.after)); err != nil {
-			return err
-		}
+	if err := f.setArgs(config); err != nil {
+		return err
 	}
 	f.tellCron(config)
-	_, err = f.operate(ctx, action, target, &changes{config: config, updateEnv: update, toggle: action == "restartProcessId"})
-	return err
+	return f.operate(ctx, action, target, &changes{config: config, updateEnv: update, toggle: action == "restartProcessId"})
 }
 
 // ecosystem are the options by which apps are read and made.

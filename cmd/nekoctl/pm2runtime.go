@@ -164,10 +164,8 @@ func (f *face) appsOf(ctx context.Context, script string, console bool) ([]spec.
 		if err := c.Set("script", script); err != nil {
 			return nil, err
 		}
-		if f.line.dashes {
-			if err := c.Set("args", texts(f.line.after)); err != nil {
-				return nil, err
-			}
+		if err := f.setArgs(c); err != nil {
+			return nil, err
 		}
 		configs = append(configs, c)
 	}

@@ -169,12 +169,10 @@ func (f *face) startScript(ctx context.Context, script string) error {
 		return err
 	}
 	again := func(target string) error {
-		if f.line.dashes {
-			if err := config.Set("args", texts(f.line.after)); err != nil {
-				return err
-			}
+		if err := f.setArgs(config); err != nil {
+			return err
 		}
-		if _, err := f.operate(ctx, "restartProcessId", target, &changes{config: config, updateEnv: f.line.given.is("update-env")}); err != nil {
+		if err := f.operate(ctx, "restartProcessId", target, &changes{config: config, updateEnv: f.line.given.is("update-env")}); err != nil {
 			return err
 		}
 		f.ok("Process successfully started")
@@ -242,6 +240,11 @@ func (f *face) fillIn(config *ecosystem.Config, script string) error {
 			return err
 		}
 	}
+	return f.setArgs(config)
+}
+
+// setArgs gives an app what stands behind "--", if that is there.
+func (f *face) setArgs(config *ecosystem.Config) error {
 	if !f.line.dashes {
 		return nil
 	}
@@ -379,9 +382,7 @@ func (f *face) startFile(ctx context.Context, file, action string) error {
 		if err := f.renewFromFile(ctx, c, known, apps, action); err != nil {
 			return err
 		}
-		for _, e := range known {
-			f.ok("[%s](%d) ✓", e.name(), e.id())
-		}
+		f.ticked(known)
 	}
 	if len(missing) > 0 {
 		f.caution("Applications %s not running, starting...", strings.Join(missing, ", "))

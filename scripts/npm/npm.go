@@ -5,8 +5,10 @@ package npm
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,37 +40,76 @@ func Install(ctx context.Context, packages ...string) (folder string, err error)
 	if installed || err != nil {
 		return folder, err
 	}
+	return folder, install(ctx, folder, append([]string{"install"}, packages...), nil)
+}
+
+// installLocked installs what the package-lock.json in dir says, each version of that file once.
+func installLocked(ctx context.Context, dir string) (folder string, err error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	files := map[string][]byte{"package.json": nil, "package-lock.json": nil}
+	sum := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if files[name], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
+			return "", err
+		}
+		sum.Write(files[name])
+	}
+	folder = filepath.Join(cache, "neko-test", fmt.Sprintf("locked-%x", sum.Sum(nil)[:8]))
+	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err == nil {
+		return folder, nil
+	}
+	return folder, install(ctx, folder, []string{"ci", "--ignore-scripts"}, files)
+}
+
+// install runs npm in a folder with these files, which becomes folder.
+func install(ctx context.Context, folder string, args []string, files map[string][]byte) error {
 	// Aside first: nothing half installed is ever found.
 	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
-		return "", err
+		return err
 	}
 	aside, err := os.MkdirTemp(filepath.Dir(folder), "new")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(aside)
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	args := append([]string{"install", "--prefix", aside, "--no-audit", "--no-fund"}, packages...)
-	out, err := exec.CommandContext(ctx, "npm", args...).CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
-		return "", err
-	}
-	if err != nil {
-		return "", fmt.Errorf("npm install %s: %w\n%s", strings.Join(packages, " "), err, out)
-	}
-	if err := os.Rename(aside, folder); err != nil {
-		if _, installed, _ = Find(packages...); !installed {
-			return "", err // and no other test has been faster
+	for name, data := range files {
+		if err := os.WriteFile(filepath.Join(aside, name), data, 0o644); err != nil {
+			return err
 		}
 	}
-	return folder, nil
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "npm", append(args, "--prefix", aside, "--no-audit", "--no-fund")...).CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("npm %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	if err := os.Rename(aside, folder); err != nil {
+		if _, there := os.Stat(filepath.Join(folder, "node_modules")); there != nil {
+			return err // and no other test has been faster
+		}
+	}
+	return nil
 }
 
 // Need is Install for a test, which is skipped if that cannot be, and in CI fails.
 func Need(t *testing.T, packages ...string) (folder string) {
 	t.Helper()
 	folder, err := Install(t.Context(), packages...)
+	lacks(t, err)
+	return folder
+}
+
+// NeedLocked is a folder with the packages that the package-lock.json in dir names, for a test, which is skipped if
+// that cannot be, and in CI fails.
+func NeedLocked(t *testing.T, dir string) (folder string) {
+	t.Helper()
+	folder, err := installLocked(t.Context(), dir)
 	lacks(t, err)
 	return folder
 }

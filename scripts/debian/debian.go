@@ -1,0 +1,63 @@
+// Package debian finds the programs of Debian's packages that tests need, and in CI, as root, installs them.
+package debian
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is how long an installation may take, with others in front of it.
+const patience = 6 * time.Minute
+
+// Need is the path of a program for a test. If there is none the test is skipped; in CI (CI=true) the package is
+// installed, and where that cannot be, the test fails.
+func Need(t *testing.T, program, pkg string) (path string) {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") != "true" {
+		t.Skipf("%v: apt-get install %s", err, pkg)
+	}
+	if err := install(t.Context(), pkg); err != nil {
+		t.Fatalf("%s is not there: %v", program, err)
+	}
+	if path, err = exec.LookPath(program); err != nil {
+		t.Fatalf("the package %s has been installed: %v", pkg, err)
+	}
+	return path
+}
+
+// install is apt-get's, one after the other: tests of several packages run at once, and apt-get does not wait for
+// its lists.
+func install(ctx context.Context, pkg string) error {
+	if os.Getuid() != 0 {
+		return errors.New("only root can install " + pkg)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "neko-test-apt.lock"), os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"update", "-q"}, {"install", "-q", "-y", "--no-install-recommends", pkg}} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w\n%s", args[0], err, out)
+		}
+	}
+	return nil
+}
