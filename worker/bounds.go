@@ -99,6 +99,9 @@ func (l *limits) check(doc *ast.QueryDocument) *Error {
 		var s size
 		m.directives(f.Directives, &s)
 		s.below(m.set(f.SelectionSet))
+		if strings.HasPrefix(f.TypeCondition, "__") { // of introspection
+			s.depth, s.introspection = 0, s.introspection+s.depth
+		}
 		all.beside(s)
 	}
 	switch {

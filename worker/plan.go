@@ -40,16 +40,14 @@ type Plan struct {
 	op        *ast.OperationDefinition
 	fragments ast.FragmentDefinitionList // those that op reaches
 
-	document  int // how long it is
-	mu        sync.Mutex
-	texts     map[string]string // what is executed, by the state of the variables
-	textBytes int               // of them all
+	mu    sync.Mutex
+	texts map[string]string // what is executed, by the state of the variables
 }
 
 // How many bytes a plan holds for each byte of its document, as measured: with
-// the tree and texts, and with one text alone.
+// the tree, and with the text alone.
 const (
-	treeRatio = 32 + textsRatio
+	treeRatio = 32
 	textRatio = 4
 )
 
@@ -196,7 +194,6 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		Name:      op.Name,
 		op:        op,
 		fragments: reachable(op),
-		document:  len(document),
 		texts:     map[string]string{},
 	}
 	plan.Fields = plan.coordinates()

@@ -42,13 +42,9 @@ const (
 	varAbsent varState = 'a'
 )
 
-// maxTexts and textsRatio bound the texts kept of one plan, one for each combination
-// of variables that requests left out, in number and in bytes for each byte of the
-// document. Others are printed anew.
-const (
-	maxTexts   = 16
-	textsRatio = 8
-)
+// maxTexts bounds the texts kept of one plan: one for each combination of
+// variables that requests left out. Others are printed anew.
+const maxTexts = 16
 
 // text is the document to execute when the variables are in these states, in
 // the order of their declaration.
@@ -65,9 +61,8 @@ func (p *Plan) text(states []varState) (string, *Error) {
 		return "", err
 	}
 	p.mu.Lock()
-	if len(p.texts) < maxTexts && p.textBytes+len(text) <= textsRatio*p.document || len(p.texts) == 0 {
+	if len(p.texts) < maxTexts {
 		p.texts[key] = text
-		p.textBytes += len(text)
 	}
 	p.mu.Unlock()
 	return text, nil

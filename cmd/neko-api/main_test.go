@@ -69,6 +69,8 @@ func TestSession(t *testing.T) {
 		{"serve x", 2, `error: serve wants no argument, and was given "x"\nhint: .*\n`},
 		{"--stor x", 2, `error: unknown flag --stor\nhint: did you mean --store\?\n`},
 		{"--config " + config, 2, `error: DIR/api.yaml:2:1: unknown key "listen_on"\nhint: did you mean "listen"\?\n`},
+		{"--introspection maybe", 2, `error: --introspection maybe: there is no such mode\nhint: write auto, on or off\n`},
+		{"--max-depth 0", 2, `error: --max-depth: "0" is no whole number from 1\nhint: .*\n`},
 		{"--store mongodb://localhost", 2, `error: no store for mongodb:// in this version\nhint: give the path of a SQLite file\n`},
 		{"--store DIR/no/api.db", 1, `error: cannot open the store DIR/no/api.db: no such file or directory\nhint: make the folder DIR/no first\n`},
 		{"--store " + bundle, 1, `error: cannot open the store DIR/bundle.json: it is not a SQLite database\nhint: .*\n`},

@@ -19,6 +19,7 @@ type options struct {
 	maxBody          *int
 	maxFields        *int
 	maxConnections   *int
+	limits           limits
 }
 
 func newOptions() *options {
@@ -33,6 +34,7 @@ func newOptions() *options {
 		maxBody:          s.Size("max-body", 1<<20, "the largest request body"),
 		maxFields:        s.Int("max-fields", 250_000, "how many fields one answer may have, those of every object counted, and a description as ten; 250,000 take up to 300 MiB while they are put together"),
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
+		limits:           newLimits(s),
 	}
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

@@ -15,7 +15,7 @@ import (
 // ends it before it says that it is ready.
 func serve(o *options) error {
 	var st store.Store
-	err := worker.Run(context.Background(), worker.Config{
+	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
 		Prepare: func(ctx context.Context, c *worker.Config) (err error) {
@@ -36,7 +36,11 @@ func serve(o *options) error {
 		MaxBody:          *o.maxBody,
 		MaxConnections:   *o.maxConnections,
 		Log:              log.New(os.Stderr, "", 0),
-	})
+	}
+	if err := o.limits.apply(&config); err != nil {
+		return err
+	}
+	err := worker.Run(context.Background(), config)
 	if err == nil && st != nil { // else resolvers may still use it
 		err = st.Close()
 	}
