@@ -16,14 +16,20 @@ import (
 const (
 	// maxPairs bounds the pairs of fields with one response name at one place, each
 	// of which is checked for whether they merge.
-	maxPairs = 20_000
+	maxPairs = 10_000
 	// maxNodes bounds what the validators walk through: selections, arguments, values,
 	// directives and variables, with the fragments of every operation expanded.
 	maxNodes = 100_000
 	// maxInputDepth bounds lists and objects within each other in a value, be it a
-	// literal or a variable. Every level of a literal is evaluated by itself, with
-	// all that is in it.
+	// literal or a variable.
 	maxInputDepth = 32
+	// maxEvaluated bounds the values within the lists and objects that are literals,
+	// each counted in every one that it is in: gqlparser evaluates them all by
+	// themselves.
+	maxEvaluated = 20_000
+	// maxInputValues bounds the values in a body: variables, extensions, lists of
+	// requests. One of three bytes may take a hundred in memory.
+	maxInputValues = 50_000
 	// maxVariables bounds the variables of an operation. gqlparser looks through all
 	// of them at each use of one.
 	maxVariables = 500
@@ -119,6 +125,8 @@ func (l *limits) check(doc *ast.QueryDocument) *Error {
 		return beyond(CodeMaxSelections, l.selections, "the document selects more than %d fields with its fragments expanded", l.selections)
 	case all.nodes > max(maxNodes, add(l.selections, l.selections)):
 		return beyond(CodeMaxSelections, maxNodes, "the document has more than %d arguments, values and directives with its fragments expanded", maxNodes)
+	case all.evaluated > maxEvaluated:
+		return beyond(CodeMaxSelections, maxEvaluated, "the document has more than %d values in lists and objects, counted in each that they are in", maxEvaluated)
 	}
 	p := pairs{fragments: m.fragments, left: maxPairs}
 	for _, op := range doc.Operations {
@@ -138,6 +146,7 @@ func (l *limits) check(doc *ast.QueryDocument) *Error {
 type size struct {
 	depth, introspection       int // levels of fields
 	aliases, selections, nodes int
+	evaluated                  int // values in literals
 }
 
 // below adds what is selected at the same place.
@@ -147,6 +156,7 @@ func (s *size) below(o size) {
 	s.aliases = add(s.aliases, o.aliases)
 	s.selections = add(s.selections, o.selections)
 	s.nodes = add(s.nodes, o.nodes)
+	s.evaluated = add(s.evaluated, o.evaluated)
 }
 
 // beside adds another definition of the document.
@@ -245,15 +255,35 @@ func (m *measurer) arguments(list ast.ArgumentList, s *size) {
 	}
 }
 
-func (m *measurer) value(v *ast.Value, depth int, s *size) {
+// value adds v to s, and is how many values there are in it.
+func (m *measurer) value(v *ast.Value, within int, s *size) (n int) {
 	if v == nil || v.Kind != ast.ListValue && v.Kind != ast.ObjectValue {
-		return
+		return 0
 	}
-	m.input = max(m.input, depth+1)
+	m.input = max(m.input, within+1)
 	for _, c := range v.Children {
-		s.nodes++
-		m.value(c.Value, depth+1, s)
+		n += 1 + m.value(c.Value, within+1, s)
 	}
+	s.nodes = add(s.nodes, len(v.Children))
+	s.evaluated = add(s.evaluated, n)
+	return n
+}
+
+// tooManyValues says whether a body has more values than it may, without reading it
+// as JSON: strings are skipped, and commas and brackets counted.
+func tooManyValues(data []byte) bool {
+	n, quoted := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++
+		case !quoted && (c == ',' || c == '[' || c == '{'):
+			n++
+		}
+	}
+	return n > maxInputValues
 }
 
 // pairs counts down the pairs of fields that a validator compares. The document has

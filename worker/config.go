@@ -58,7 +58,8 @@ type Config struct {
 	// ExecutionTimeout ends the context of an operation, and its answer is an
 	// error then, whether its resolvers return or not. Default: 10 s.
 	ExecutionTimeout time.Duration
-	// MaxBody is the size of the largest request body. Default: 1 MiB.
+	// MaxBody is the size of the largest request body, and a sixty-fourth of what all
+	// that arrive at once may have in memory. Default: 1 MiB.
 	MaxBody int
 	// MaxFields bounds the answer: how many fields one operation may resolve, those
 	// of each object in a list counted. Beyond it the answer is one error with

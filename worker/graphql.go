@@ -12,7 +12,7 @@ const graphqlPath = "/graphql"
 
 // serveGraphQL answers GET and POST /graphql, by GraphQL over HTTP.
 func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
-	req, bad := decode(ctx)
+	req, bad := decode(ctx, &w.bodies)
 	if bad != nil {
 		refuse(ctx, bad)
 		return

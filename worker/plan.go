@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -54,9 +55,9 @@ const (
 // planner makes plans, and keeps those that were used last.
 type planner struct {
 	schema *ast.Schema
-	rules  *rules.Rules // that suggest nothing
+	rules  []core.Rule // that suggest nothing
 	// suggesting are rules whose errors suggest names; nil if they must not.
-	suggesting *rules.Rules
+	suggesting []core.Rule
 	roles      *roles
 	costs      *costs
 	limits     limits
@@ -95,13 +96,22 @@ func newPlanner(c Config) (*planner, error) {
 		refusals:      newPlanCache(maxRefusals, maxRefusalBytes),
 	}
 	if p.introspection {
-		p.suggesting = rules.NewDefaultRules()
+		p.suggesting = listOf(rules.NewDefaultRules())
 	}
 	return p, nil
 }
 
+// listOf are rules in the order of their names, in which they see a document.
+func listOf(r *rules.Rules) (list []core.Rule) {
+	inner := r.GetInner()
+	for _, name := range slices.Sorted(maps.Keys(inner)) {
+		list = append(list, core.Rule{Name: name, RuleFunc: inner[name]})
+	}
+	return list
+}
+
 // silentRules are the default rules as they are without suggestions.
-func silentRules() *rules.Rules {
+func silentRules() []core.Rule {
 	r := rules.NewDefaultRules()
 	for loud, silent := range map[string]core.Rule{
 		rules.FieldsOnCorrectTypeRule.Name: rules.FieldsOnCorrectTypeRuleWithoutSuggestions,
@@ -111,19 +121,48 @@ func silentRules() *rules.Rules {
 	} {
 		r.ReplaceRule(loud, silent.RuleFunc)
 	}
-	return r
+	return listOf(r)
 }
 
 // Errors of a document up to this length suggest names. What is suggested is found
 // by comparing each unknown name with each of the schema's, letter by letter.
 const maxSuggesting = 2 << 10
 
+// validate returns the first errors of doc, up to one more than maxErrors.
 func (p *planner) validate(document string, doc *ast.QueryDocument) gqlerror.List {
-	list := validator.ValidateWithRules(p.schema, doc, p.rules)
+	list := p.check(doc, p.rules)
 	if len(list) == 0 || p.suggesting == nil || len(document) > maxSuggesting {
 		return list
 	}
-	return validator.ValidateWithRules(p.schema, doc, p.suggesting)
+	return p.check(doc, p.suggesting)
+}
+
+// enough ends a validation.
+type enough struct{}
+
+// check is gqlparser's validation, but that it ends when there are errors enough:
+// each may quote as much as the document has, and there may be one at every place
+// that an operation gets to, for every operation.
+func (p *planner) check(doc *ast.QueryDocument, list []core.Rule) (errs gqlerror.List) {
+	defer func() {
+		if v := recover(); v != nil && v != (enough{}) {
+			panic(v)
+		}
+	}()
+	observers := &core.Events{}
+	for _, rule := range list {
+		rule.RuleFunc(observers, func(options ...core.ErrorOption) {
+			err := &gqlerror.Error{Rule: rule.Name}
+			for _, o := range options {
+				o(err)
+			}
+			if errs = append(errs, err); len(errs) > maxErrors {
+				panic(enough{})
+			}
+		})
+	}
+	validator.Walk(p.schema, doc, observers)
+	return errs
 }
 
 // plan returns the plan of the operation called name in document ("" if it has
@@ -258,8 +297,8 @@ func validationErrors(list gqlerror.List) []*Error {
 	for _, e := range list[:min(len(list), maxErrors)] {
 		errs = append(errs, fromGQL(e, CodeValidationFailed))
 	}
-	if more := len(list) - maxErrors; more > 0 {
-		errs = append(errs, &Error{Message: fmt.Sprintf("and %d more errors", more), code: CodeValidationFailed})
+	if len(list) > maxErrors {
+		errs = append(errs, &Error{Message: "and there are more errors", code: CodeValidationFailed})
 	}
 	return errs
 }

@@ -33,21 +33,32 @@ func malformed(format string, args ...any) *badRequest {
 }
 
 // decode reads the request that ctx holds.
-func decode(ctx *fasthttp.RequestCtx) (request, *badRequest) {
+func decode(ctx *fasthttp.RequestCtx, bodies *bodies) (request, *badRequest) {
+	if bad := bodies.announced(ctx); bad != nil {
+		return request{}, bad
+	}
 	if ctx.IsPost() {
-		return decodePost(ctx)
+		return decodePost(ctx, bodies)
 	}
 	return decodeGet(ctx.QueryArgs())
 }
 
-func decodePost(ctx *fasthttp.RequestCtx) (r request, bad *badRequest) {
+func decodePost(ctx *fasthttp.RequestCtx, bodies *bodies) (r request, bad *badRequest) {
 	if reason := unreadable(string(ctx.Request.Header.ContentType())); reason != "" {
 		return r, &badRequest{fasthttp.StatusUnsupportedMediaType, CodeUnsupportedMedia, reason}
 	}
 	if e := ctx.Request.Header.ContentEncoding(); len(e) > 0 && string(e) != "identity" {
 		return r, &badRequest{fasthttp.StatusUnsupportedMediaType, CodeUnsupportedMedia, "the body must not be compressed"}
 	}
-	return parseBody(ctx.PostBody())
+	body, done, bad := bodies.read(ctx)
+	defer done()
+	if bad != nil {
+		return r, bad
+	}
+	if tooManyValues(body) {
+		return r, &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, fmt.Sprintf("the body has more than %d values", maxInputValues)}
+	}
+	return parseBody(body)
 }
 
 func parseBody(data []byte) (r request, bad *badRequest) {

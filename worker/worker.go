@@ -21,6 +21,7 @@ type Worker struct {
 	drainer  *drainer
 	stopping *stopping
 	server   *fasthttp.Server
+	bodies   bodies
 	started  time.Time
 
 	base   context.Context // of every execution; ends with Close
@@ -48,6 +49,7 @@ func New(config Config) (*Worker, error) {
 	if err := errors.Join(<-planned, err); err != nil {
 		return nil, err
 	}
+	w.bodies.init(w.config.MaxBody)
 	w.base, w.cancel = context.WithCancel(context.Background())
 	go w.stopping.watch(w.base)
 	w.server = &fasthttp.Server{
@@ -60,6 +62,7 @@ func New(config Config) (*Worker, error) {
 		WriteTimeout:          writeTimeout,
 		IdleTimeout:           w.config.IdleTimeout,
 		MaxRequestBodySize:    w.config.MaxBody,
+		StreamRequestBody:     true,     // see body.go
 		ReadBufferSize:        16 << 10, // the longest header, and so the longest GET
 		NoDefaultServerHeader: true,
 		LazyRequestTime:       true,
