@@ -92,5 +92,5 @@ func unreadableBody(err error) *badRequest {
 	if errors.As(err, &network) && network.Timeout() {
 		return &badRequest{fasthttp.StatusRequestTimeout, CodeTimeout, "the request took too long to arrive"}
 	}
-	return malformed("the request could not be read")
+	return illegible("the request could not be read")
 }

@@ -42,16 +42,16 @@ func TestGraphiQLIsForBrowsers(t *testing.T) {
 		{"that asks for the head", served, "HEAD", "/graphql", chromiumAccept, "", 200, htmlType},
 		{"with parameters that are not GraphQL's", served, "GET", "/graphql?utm_source=mail", chromiumAccept, "", 200, htmlType},
 		{"with a query in the URL", served, "GET", "/graphql?query={hello}", chromiumAccept, "", 200, typeJSON},
-		{"with an empty one", served, "GET", "/graphql?query=", chromiumAccept, "", 400, typeJSON},
-		{"with a persisted query", served, "GET", "/graphql?extensions={}", chromiumAccept, "", 400, typeJSON},
-		{"with a form", served, "POST", "/graphql", chromiumAccept + "\nContent-Type: application/x-www-form-urlencoded", "query={hello}", 415, typeJSON},
-		{"without GraphiQL", not, "GET", "/graphql", chromiumAccept, "", 400, typeJSON},
+		{"with an empty one", served, "GET", "/graphql?query=", chromiumAccept, "", 422, typeGraphQL},
+		{"with a persisted query", served, "GET", "/graphql?extensions={}", chromiumAccept, "", 422, typeGraphQL},
+		{"with a form", served, "POST", "/graphql", chromiumAccept + "\nContent-Type: application/x-www-form-urlencoded", "query={hello}", 415, typeGraphQL},
+		{"without GraphiQL", not, "GET", "/graphql", chromiumAccept, "", 422, typeGraphQL},
 		{"elsewhere", served, "GET", "/graphql/", chromiumAccept, "", 404, typeJSON},
 		{"in the assets' folder", served, "GET", "/graphql/assets/", chromiumAccept, "", 404, typeJSON},
 		{"above it", served, "GET", "/graphql/assets/../page.html", chromiumAccept, "", 404, typeJSON},
-		{"curl", served, "GET", "/graphql", "Accept: */*", "", 400, typeJSON},
-		{"a client", served, "GET", "/graphql", "Accept: application/graphql-response+json, application/json;q=0.9", "", 400, typeGraphQL},
-		{"a head for curl", served, "HEAD", "/graphql", "Accept: */*", "", 405, typeJSON},
+		{"curl", served, "GET", "/graphql", "Accept: */*", "", 422, typeGraphQL},
+		{"a client", served, "GET", "/graphql", "Accept: application/graphql-response+json, application/json;q=0.9", "", 422, typeGraphQL},
+		{"a head for curl", served, "HEAD", "/graphql", "Accept: */*", "", 422, typeGraphQL},
 		{"a query of a browser's script", served, "POST", "/graphql", asJSON + "\nAccept: */*", `{"query":"{hello}"}`, 200, typeJSON},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -166,7 +166,7 @@ func TestGraphiQLInChromium(t *testing.T) {
 	serveRefusing := refusing.server.Handler
 	refusing.server.Handler = func(ctx *fasthttp.RequestCtx) {
 		if bytes.Contains(ctx.PostBody(), []byte("__schema")) {
-			respond(ctx, failed(Errorf(CodeBadRequest, "introspection is off here")))
+			refuse(ctx, malformed("introspection is off here"))
 			return
 		}
 		serveRefusing(ctx)
@@ -238,7 +238,7 @@ func TestGraphiQLInChromium(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range complaints {
-		if !strings.Contains(c, "the server responded with a status of 400") {
+		if !strings.Contains(c, "the server responded with a status of 422") {
 			t.Error(c)
 		}
 	}

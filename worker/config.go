@@ -100,6 +100,22 @@ type Config struct {
 	// in bytes of memory, about. Defaults: 1,000 and 16 MiB.
 	MaxPlans     int
 	MaxPlanBytes int
+	// MaxDocuments and MaxDocumentBytes bound what is kept of automatic persisted
+	// queries, in number and in bytes: in a folder of $NEKO_RUN_DIR, for all workers
+	// of the app, else in the memory of this one. Defaults: 1,000 and 16 MiB. If
+	// MaxDocuments is negative, there are no automatic persisted queries.
+	MaxDocuments     int
+	MaxDocumentBytes int
+	// TrustedDocuments is the file with the documents that clients may name by an id:
+	// a JSON object of ids and texts, or Apollo's persisted query manifest. It is read
+	// once, and New fails if one of them does not fit the schema.
+	TrustedDocuments string
+	// TrustedOnly refuses all other documents, and leaves no automatic persisted
+	// queries. A text is one of them if it is the same to the byte.
+	TrustedOnly bool
+	// MaxBatch is how many requests a client may send as a list in one. What bounds
+	// one operation bounds all of them together. Default: 0, none.
+	MaxBatch int
 	// MaxConnections is how many connections are open at most; another is
 	// answered with 503. Default: 32,768.
 	MaxConnections int
@@ -144,6 +160,8 @@ func (c Config) withDefaults() Config {
 	set(&c.MaxCost, 50_000)
 	set(&c.MaxPlans, 1_000)
 	set(&c.MaxPlanBytes, 16<<20)
+	set(&c.MaxDocuments, 1_000)
+	set(&c.MaxDocumentBytes, 16<<20)
 	set(&c.MaxConnections, 32<<10)
 	set(&c.IdleTimeout, 75*time.Second)
 	set(&c.DrainTimeout, defaultDrainTimeout)

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -345,18 +346,29 @@ func (c *cost) bytes() (n int) {
 // with the variables of one request, coerced. It is never negative.
 func (p *Plan) Cost(values map[string]any) int { return p.cost.in(values) }
 
-// checkCost returns an error if an operation costs more than may be.
-func (l *limits) checkCost(plan *Plan, values map[string]any) *Error {
+// checkCost returns an error if an operation costs more than may be, together with
+// those of the batch that ctx is of.
+func (l *limits) checkCost(ctx context.Context, plan *Plan, values map[string]any) *Error {
 	n := plan.Cost(values)
+	if b, ok := ctx.Value(fieldBudgetKey{}).(*fieldBudget); ok {
+		for {
+			before := b.cost.Load()
+			if total := add(n, int(before)); total > l.cost {
+				n = total
+			} else if !b.cost.CompareAndSwap(before, int64(total)) {
+				continue
+			}
+			break
+		}
+	}
 	if n <= l.cost {
 		return nil
 	}
-	// As Apollo Router says it.
-	detail := map[string]any{"estimated": n, "max": l.cost}
 	return &Error{
-		Message:    fmt.Sprintf("the operation costs %d, and may cost %d: ask for shorter lists or fewer of them, or in several requests", n, l.cost),
-		code:       CodeTooExpensive,
-		extensions: map[string]any{"cost": detail},
+		Message: fmt.Sprintf("the operation costs %d, and may cost %d: ask for shorter lists or fewer of them, or in several requests", n, l.cost),
+		code:    CodeTooExpensive,
+		// As Apollo Router says it.
+		extensions: map[string]any{"cost": map[string]any{"estimated": n, "max": l.cost}},
 	}
 }
 

@@ -50,7 +50,7 @@ func newExecutor(c Config) (*executor, error) {
 // it returns is dropped. The caller gives up values.
 func (e *executor) execute(ctx context.Context, plan *Plan, text string, values map[string]any) result {
 	ctx, cancel := withFieldBudget(ctx, e.maxFields)
-	defer cancel()
+	defer cancel(nil)
 	done := make(chan result, 1)
 	go func() { done <- e.run(ctx, plan, text, values) }()
 	select {

@@ -14,17 +14,22 @@ import (
 type fieldBudget struct {
 	max    int
 	spent  atomic.Int64
+	cost   atomic.Int64 // of the operations of a batch that may run
 	cancel context.CancelCauseFunc
 }
 
 type fieldBudgetKey struct{}
 
-// withFieldBudget is ctx with a budget of limit fields. The context ends when
-// that is exceeded, and its cause is the error for the client.
-func withFieldBudget(ctx context.Context, limit int) (context.Context, context.CancelFunc) {
+// withFieldBudget is ctx with a budget of limit fields, unless it has one already.
+// The context ends when that is exceeded, and its cause is the error for the
+// client.
+func withFieldBudget(ctx context.Context, limit int) (context.Context, context.CancelCauseFunc) {
+	if ctx.Value(fieldBudgetKey{}) != nil {
+		return ctx, func(error) {}
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	b := &fieldBudget{max: limit, cancel: cancel}
-	return context.WithValue(ctx, fieldBudgetKey{}, b), func() { cancel(nil) }
+	return context.WithValue(ctx, fieldBudgetKey{}, b), cancel
 }
 
 // fieldCounter sees every field that graph-gophers resolves.

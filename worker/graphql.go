@@ -10,37 +10,89 @@ import (
 
 const graphqlPath = "/graphql"
 
-// serveGraphQL answers GET and POST /graphql, by GraphQL over HTTP.
+// serveGraphQL answers GET, HEAD and POST /graphql, by GraphQL over HTTP.
 func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
-	req, bad := decode(ctx, &w.bodies)
-	if bad != nil {
+	x := new(exchange)
+	ctx.SetUserValue(exchangeKey{}, x)
+	if bad := w.process(ctx, x); bad != nil {
+		x.refused = bad.code
 		refuse(ctx, bad)
 		return
 	}
-	plan, errs := w.planner.plan(w.base, req.query, req.operationName)
-	if errs != nil {
-		respond(ctx, failed(errs...))
-		return
+	respond(ctx, x)
+}
+
+// process is a request's way: what it asks for is read, found and planned, it is
+// decided whether who asks may have it, and only then anything runs. What is wrong
+// with one operation becomes its result; what is wrong with the HTTP request is
+// returned.
+func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
+	var ok bool
+	if x.media, ok = negotiate(accept(ctx)); !ok {
+		return &badRequest{fasthttp.StatusNotAcceptable, CodeNotAcceptable, "answers are application/graphql-response+json or application/json"}
 	}
-	switch {
-	case plan.Kind == ast.Subscription:
-		respond(ctx, failed(Errorf(CodeBadRequest, "subscriptions are not served here")))
-		return
-	case plan.Kind == ast.Mutation && req.get:
-		ctx.Response.Header.Set(fasthttp.HeaderAllow, fasthttp.MethodPost)
-		refuse(ctx, &badRequest{fasthttp.StatusMethodNotAllowed, CodeMethodNotAllowed, "a mutation must be sent by POST"})
-		return
+	if bad := w.decode(ctx, x); bad != nil {
+		return bad
+	}
+	planned := false
+	for i := range x.operations {
+		op := &x.operations[i]
+		if op.result.errors == nil { // it could be read
+			w.plan(op)
+		}
+		planned = planned || op.pending()
+	}
+	if !planned {
+		return nil
+	}
+	if x.batch {
+		w.boundBatch(x.operations)
 	}
 	caller, bad := w.identify(ctx)
 	if bad != nil {
-		refuse(ctx, bad)
+		return bad
+	}
+	for i := range x.operations {
+		op := &x.operations[i]
+		if !op.pending() {
+			continue
+		}
+		if err := w.planner.roles.authorize(op.plan, &caller.Identity); err != nil {
+			op.fail(err)
+			continue
+		}
+		if op.register != "" {
+			w.documents.put(op.document, op.register)
+		}
+	}
+	if x.batch {
+		w.executeBatch(x.operations, caller)
+		return nil
+	}
+	if op := &x.operations[0]; op.pending() {
+		op.result = w.execute(op.plan, op.variables, caller)
+	}
+	return nil
+}
+
+// plan finds the document that op is about, and plans the operation in it.
+func (w *Worker) plan(op *operation) {
+	text, err := w.find(op)
+	if err != nil {
+		op.fail(err)
 		return
 	}
-	if err := w.planner.roles.authorize(plan, &caller.Identity); err != nil {
-		respond(ctx, failed(err))
+	plan, errs := w.planned(op, text)
+	switch {
+	case errs != nil:
+		op.fail(errs...)
 		return
+	case plan.Kind == ast.Subscription:
+		op.fail(Errorf(CodeBadRequest, "subscriptions are not served here"))
+	case plan.Kind == ast.Mutation && op.get:
+		op.fail(Errorf(CodeMethodNotAllowed, "a mutation must be sent by POST"))
 	}
-	respond(ctx, w.execute(plan, req.variables, caller))
+	op.plan = plan
 }
 
 // identify finds out who sent the request that ctx holds.
@@ -59,7 +111,6 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	}
 	var known *Error
 	if errors.As(err, &known) && known.code == CodeUnauthenticated {
-		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 		return nil, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, known.Message}
 	}
 	w.config.Log.Printf("error: cannot tell who sends a request: %v", err)
@@ -69,19 +120,24 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 // execute runs plan with the variables of a request, in a context that neither
 // the connection nor its buffers are part of.
 func (w *Worker) execute(plan *Plan, given map[string]any, caller *Caller) result {
+	ctx, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
+	defer cancel()
+	return w.executeIn(ctx, plan, given, caller)
+}
+
+// executeIn is execute in a context that has its bounds.
+func (w *Worker) executeIn(ctx context.Context, plan *Plan, given map[string]any, caller *Caller) result {
 	values, states, err := w.planner.coerceAll(plan, given)
 	if err != nil {
 		return failed(err)
 	}
-	if err := w.planner.limits.checkCost(plan, values); err != nil {
+	if err := w.planner.limits.checkCost(ctx, plan, values); err != nil {
 		return failed(err)
 	}
 	text, err := plan.text(states)
 	if err != nil {
 		return failed(err)
 	}
-	ctx, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
-	defer cancel()
 	ctx = WithCaller(ctx, caller)
 	if w.config.Context != nil {
 		ctx = w.config.Context(ctx)

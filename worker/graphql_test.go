@@ -33,7 +33,9 @@ const (
 	asGraphQL = asJSON + "\nAccept: application/graphql-response+json"
 )
 
-// GraphQL over HTTP: what a request is answered with under each media type.
+// GraphQL over HTTP: what a request is answered with, by the sections of the edition
+// of September 2026. Errors come under the newer media type whatever a client takes,
+// with the status that they have there.
 func TestGraphQLOverHTTP(t *testing.T) {
 	w := newTestWorker(t, Config{ExecutionTimeout: 30 * time.Millisecond})
 	const (
@@ -46,52 +48,67 @@ func TestGraphQLOverHTTP(t *testing.T) {
 		return "/graphql?query=" + url.QueryEscape(query) + strings.Join(more, "")
 	}
 	for _, c := range []struct {
-		what, method, target, header, body string
-		status                             int
-		media, want                        string // want is contained in the answer
+		section, what, method, target, header, body string
+		status                                      int
+		media, want                                 string // want is contained in the answer
 	}{
-		{"a query", "POST", "/graphql", asJSON, `{"query":"{hello}"}`, 200, plain, ok},
-		{"in the newer media type", "POST", "/graphql", asGraphQL, `{"query":"{hello}"}`, 200, graphql, ok},
-		{"by GET", "GET", get("{hello}"), "", "", 200, plain, ok},
-		{"with everything", "POST", "/graphql", asJSON + "; charset=UTF-8", `{"query":"query A{x:hello} query B($n:ID!){node(id:$n){id}}","operationName":"B","variables":{"n":1},"extensions":{}}`, 200, plain, `{"data":{"node":{"id":"1"}}}`},
-		{"with everything by GET", "GET", get("query A{x:hello} query B($n:ID!){node(id:$n){id}}", "&operationName=B&variables=", url.QueryEscape(`{"n":1}`), "&extensions={}"), "", "", 200, plain, `{"data":{"node":{"id":"1"}}}`},
-		{"nulls for what may be left out", "POST", "/graphql", asJSON, `{"query":"{hello}","operationName":null,"variables":null,"extensions":null}`, 200, plain, ok},
-		{"an error in a field", "POST", "/graphql", asGraphQL, `{"query":"{fail(how: CODED)}"}`, 200, graphql, `{"errors":[{"message":"short and stout","path":["fail"],"extensions":{"code":"TEAPOT"}}],"data":{"fail":null}}`},
+		{"Serialization Format", "a query", "POST", "/graphql", asJSON, `{"query":"{hello}"}`, 200, plain, ok},
+		{"Media Types", "in the newer media type", "POST", "/graphql", asGraphQL, `{"query":"{hello}"}`, 200, graphql, ok},
+		{"Media Types", "charset", "POST", "/graphql", asJSON + "; charset=UTF-8", `{"query":"{hello}"}`, 200, plain, ok},
+		{"Media Types", "a media type in another case", "POST", "/graphql", "Content-Type: Application/JSON", `{"query":"{hello}"}`, 200, plain, ok},
+		{"Media Types", "a byte order mark", "POST", "/graphql", asJSON, "\xef\xbb\xbf" + `{"query":"{hello}"}`, 200, plain, ok},
+		{"GraphQL-over-HTTP Request", "all parameters", "POST", "/graphql", asJSON, `{"query":"query A{x:hello} query B($n:ID!){node(id:$n){id}}","operationName":"B","variables":{"n":1},"extensions":{}}`, 200, plain, `{"data":{"node":{"id":"1"}}}`},
+		{"GET", "a query", "GET", get("{hello}"), "", "", 200, plain, ok},
+		{"GET", "all parameters", "GET", get("query A{x:hello} query B($n:ID!){node(id:$n){id}}", "&operationName=B&variables=", url.QueryEscape(`{"n":1}`), "&extensions={}"), "", "", 200, plain, `{"data":{"node":{"id":"1"}}}`},
+		{"GET", "empty strings for what may be left out", "GET", get("{hello}", "&operationName=&variables=&extensions="), "", "", 200, plain, ok},
+		{"GET", "null for a name is a name", "GET", get("query null {hello}", "&operationName=null"), "", "", 200, plain, ok},
+		{"GET", "a mutation", "GET", get(mutation), "", "", 405, graphql, `"code":"METHOD_NOT_ALLOWED"`},
+		{"GET", "a mutation, by its name", "GET", get("query q {hello} "+strings.Replace(mutation, "mutation", "mutation m", 1), "&operationName=m"), "", "", 405, graphql, `"code":"METHOD_NOT_ALLOWED"`},
+		{"POST", "no content type", "POST", "/graphql", "Content-Type: ", `{"query":"{hello}"}`, 415, graphql, `the body must be application/json`},
+		{"POST", "a form", "POST", "/graphql", "Content-Type: application/x-www-form-urlencoded", "query={hello}", 415, graphql, `"code":"UNSUPPORTED_MEDIA_TYPE"`},
+		{"POST", "plain text, which a page of another site may send", "POST", "/graphql", "Content-Type: text/plain", `{"query":"{hello}"}`, 415, graphql, `the body must be application/json`},
+		{"POST", "another charset", "POST", "/graphql", asJSON + "; charset=latin1", `{"query":"{hello}"}`, 415, graphql, `the body must be in UTF-8`},
+		{"POST", "a compressed body", "POST", "/graphql", asJSON + "\nContent-Encoding: gzip", "\x1f\x8b", 415, graphql, `the body must not be compressed`},
+		{"JSON Encoding", "nulls for what may be left out", "POST", "/graphql", asJSON, `{"query":"{hello}","operationName":null,"variables":null,"extensions":null,"documentId":null}`, 200, plain, ok},
+		{"JSON Encoding", "more properties", "POST", "/graphql", asJSON, `{"query":"{hello}","id":[1],"extensions":{"clientLibrary":{"name":"x"}}}`, 200, plain, ok},
 
-		{"a syntax error is 200 as JSON", "POST", "/graphql", asJSON, `{"query":"{"}`, 200, plain, `"code":"GRAPHQL_PARSE_FAILED"`},
-		{"and 400 in the newer type", "POST", "/graphql", asGraphQL, `{"query":"{"}`, 400, graphql, `"code":"GRAPHQL_PARSE_FAILED"`},
-		{"where it is", "POST", "/graphql", asGraphQL, `{"query":"{\n  nope\n}"}`, 400, graphql, `"locations":[{"line":2,"column":3}]`},
-		{"no such operation", "POST", "/graphql", asGraphQL, `{"query":"{hello}","operationName":"X"}`, 400, graphql, `"code":"OPERATION_RESOLUTION_FAILURE"`},
-		{"a variable of the wrong type", "POST", "/graphql", asGraphQL, `{"query":"query($n:ID!){node(id:$n){id}}","variables":{"n":true}}`, 400, graphql, `"code":"BAD_USER_INPUT"`},
-		{"the same as JSON", "POST", "/graphql", asJSON, `{"query":"query($n:ID!){node(id:$n){id}}","variables":{"n":true}}`, 200, plain, `"code":"BAD_USER_INPUT"`},
-		{"too slow", "POST", "/graphql", asGraphQL, `{"query":"{wait}"}`, 504, graphql, `{"errors":[{"message":"the operation took too long","extensions":{"code":"TIMEOUT"}}]}`},
-		{"too slow as JSON", "POST", "/graphql", asJSON, `{"query":"{fail(how: SLOW)}"}`, 200, plain, `"code":"TIMEOUT"`},
-		{"a subscription", "POST", "/graphql", asGraphQL, `{"query":"subscription{ticks}"}`, 400, graphql, `subscriptions are not served here`},
+		{"Body", "nothing acceptable", "POST", "/graphql", asJSON + "\nAccept: text/html", `{"query":"` + strings.ReplaceAll(mutation, `"`, `\"`) + `"}`, 406, graphql, `"code":"NOT_ACCEPTABLE"`},
+		{"Body", "an error for who takes the older type", "POST", "/graphql", asJSON + "\nAccept: application/json", `{"query":"{"}`, 400, graphql, `"code":"GRAPHQL_PARSE_FAILED"`},
+		{"Body", "an error for who takes anything", "POST", "/graphql", asJSON + "\nAccept: */*", `{"query":"{"}`, 400, graphql, `"code":"GRAPHQL_PARSE_FAILED"`},
+		{"Body", "an error for who refuses the newer type", "POST", "/graphql", asJSON + "\nAccept: */*, application/graphql-response+json;q=0", `{"query":"{"}`, 400, plain, `"code":"GRAPHQL_PARSE_FAILED"`},
+		{"Body", "the better of two", "POST", "/graphql", asJSON + "\nAccept: application/graphql-response+json, application/json;q=0.9", `{"query":"{hello}"}`, 200, graphql, ok},
 
-		{"a byte order mark", "POST", "/graphql", asJSON, "\xef\xbb\xbf" + `{"query":"{hello}"}`, 200, plain, ok},
-		{"no UTF-8", "POST", "/graphql", asJSON, "{\"query\":\"{hello}#\xff\"}", 400, plain, `the body must be in UTF-8`},
-		{"no UTF-8 by GET", "GET", "/graphql?query={hello}%23%ff", "", "", 400, plain, `\"query\" must be in UTF-8`},
-		{"no JSON", "POST", "/graphql", asJSON, `{"query":`, 400, plain, `"code":"BAD_REQUEST"`},
-		{"two values", "POST", "/graphql", asJSON, `{"query":"{hello}"}{}`, 400, plain, `the body is no JSON`},
-		{"a batch", "POST", "/graphql", asJSON, `[{"query":"{hello}"}]`, 400, plain, `the body must be a JSON object with a query`},
-		{"no query", "POST", "/graphql", asJSON, `{"qeury":"{hello}"}`, 400, plain, `the body has no \"query\"`},
-		{"an empty one", "POST", "/graphql", asJSON, `{"query":" "}`, 400, plain, `the query is empty`},
-		{"a query that is no string", "POST", "/graphql", asGraphQL, `{"query":{}}`, 400, graphql, `\"query\" must be a string`},
-		{"variables that are no object", "POST", "/graphql", asJSON, `{"query":"{hello}","variables":"{}"}`, 400, plain, `\"variables\" must be an object`},
-		{"extensions that are none", "POST", "/graphql", asJSON, `{"query":"{hello}","extensions":[]}`, 400, plain, `\"extensions\" must be an object`},
-		{"an operation name that is no string", "POST", "/graphql", asJSON, `{"query":"{hello}","operationName":1}`, 400, plain, `\"operationName\" must be a string`},
-		{"GET without a query", "GET", "/graphql", "", "", 400, plain, `the query is empty`},
-		{"GET with bad variables", "GET", get("{hello}", "&variables=[1]"), "", "", 400, plain, `\"variables\" must be an object`},
-		{"a mutation by GET", "GET", get(mutation), "", "", 405, plain, `"code":"METHOD_NOT_ALLOWED"`},
-		{"a form", "POST", "/graphql", "Content-Type: application/x-www-form-urlencoded", "query={hello}", 415, plain, `"code":"UNSUPPORTED_MEDIA_TYPE"`},
-		{"plain text, which a page of another site may send", "POST", "/graphql", "Content-Type: text/plain", `{"query":"{hello}"}`, 415, plain, `the body must be application/json`},
-		{"no content type", "POST", "/graphql", "Content-Type: ", `{"query":"{hello}"}`, 415, plain, `the body must be application/json`},
-		{"another charset", "POST", "/graphql", asJSON + "; charset=latin1", `{"query":"{hello}"}`, 415, plain, `the body must be in UTF-8`},
-		{"a compressed body", "POST", "/graphql", asJSON + "\nContent-Encoding: gzip", "\x1f\x8b", 415, plain, `the body must not be compressed`},
-		{"another method", "PUT", "/graphql", asJSON, `{"query":"{hello}"}`, 405, plain, `the method must be GET or POST`},
-		{"another path", "GET", "/", "", "", 404, plain, `"code":"NOT_FOUND"`},
+		{"Status Codes", "data and an error", "POST", "/graphql", asGraphQL, `{"query":"{fail(how: CODED)}"}`, 294, graphql, `{"errors":[{"message":"short and stout","path":["fail"],"extensions":{"code":"TEAPOT"}}],"data":{"fail":null}}`},
+		{"Status Codes", "data that is null, and an error", "POST", "/graphql", asGraphQL, `{"query":"{must(how: CODED)}"}`, 294, graphql, `"data":null}`},
+		{"Partial success", "as the older type", "POST", "/graphql", asJSON, `{"query":"{fail(how: CODED)}"}`, 200, plain, `"data":{"fail":null}}`},
+		{"Status Codes", "another method", "PUT", "/graphql", asJSON, `{"query":"{hello}"}`, 405, graphql, `the method must be GET or HEAD or POST`},
+		{"Status Codes", "no JSON", "POST", "/graphql", asJSON, `{"query":`, 400, graphql, `"code":"BAD_REQUEST"`},
+		{"Status Codes", "no body", "POST", "/graphql", asJSON, ``, 400, graphql, `the body is no JSON`},
+		{"Status Codes", "two values", "POST", "/graphql", asJSON, `{"query":"{hello}"}{}`, 400, graphql, `the body is no JSON`},
+		{"Status Codes", "no UTF-8", "POST", "/graphql", asJSON, "{\"query\":\"{hello}#\xff\"}", 400, graphql, `the body must be in UTF-8`},
+		{"Status Codes", "no UTF-8 by GET", "GET", "/graphql?query={hello}%23%ff", "", "", 422, graphql, `\"query\" must be in UTF-8`},
+		{"Status Codes", "no object", "POST", "/graphql", asJSON, `"{hello}"`, 422, graphql, `the body must be a JSON object with a query`},
+		{"Status Codes", "a batch", "POST", "/graphql", asJSON, ` [{"query":"{hello}"}]`, 422, graphql, `the body must be a JSON object with a query: lists of them are not taken here`},
+		{"Status Codes", "no query", "POST", "/graphql", asJSON, `{"qeury":"{hello}"}`, 422, graphql, `there is no query, or it is empty`},
+		{"Status Codes", "an empty one", "POST", "/graphql", asJSON, `{"query":" "}`, 422, graphql, `there is no query, or it is empty`},
+		{"Status Codes", "a query that is no string", "POST", "/graphql", asJSON, `{"query":{}}`, 422, graphql, `\"query\" must be a string`},
+		{"Status Codes", "variables that are no object", "POST", "/graphql", asJSON, `{"query":"{hello}","variables":"{}"}`, 422, graphql, `\"variables\" must be an object`},
+		{"Status Codes", "extensions that are none", "POST", "/graphql", asJSON, `{"query":"{hello}","extensions":[]}`, 422, graphql, `\"extensions\" must be an object`},
+		{"Status Codes", "an operation name that is no string", "POST", "/graphql", asJSON, `{"query":"{hello}","operationName":1}`, 422, graphql, `\"operationName\" must be a string`},
+		{"Status Codes", "GET without a query", "GET", "/graphql", "", "", 422, graphql, `there is no query, or it is empty`},
+		{"Status Codes", "GET with bad variables", "GET", get("{hello}", "&variables=[1]"), "", "", 422, graphql, `\"variables\" must be an object`},
+		{"Status Codes", "GET with bad extensions", "GET", get("{hello}", "&extensions=[1]"), "", "", 422, graphql, `\"extensions\" must be an object`},
+		{"Status Codes", "a syntax error", "POST", "/graphql", asGraphQL, `{"query":"{"}`, 400, graphql, `"code":"GRAPHQL_PARSE_FAILED"`},
+		{"Status Codes", "a field that is not there, and where", "POST", "/graphql", asGraphQL, `{"query":"{\n  nope\n}"}`, 422, graphql, `"locations":[{"line":2,"column":3}]`},
+		{"Status Codes", "no such operation", "POST", "/graphql", asGraphQL, `{"query":"{hello}","operationName":"X"}`, 422, graphql, `"code":"OPERATION_RESOLUTION_FAILURE"`},
+		{"Status Codes", "a variable of the wrong type", "POST", "/graphql", asGraphQL, `{"query":"query($n:ID!){node(id:$n){id}}","variables":{"n":true}}`, 422, graphql, `"code":"BAD_USER_INPUT"`},
+		{"Status Codes", "a subscription", "POST", "/graphql", asGraphQL, `{"query":"subscription{ticks}"}`, 422, graphql, `subscriptions are not served here`},
+		{"Status Codes", "too slow", "POST", "/graphql", asGraphQL, `{"query":"{wait}"}`, 504, graphql, `{"errors":[{"message":"the operation took too long","extensions":{"code":"TIMEOUT"}}]}`},
+		{"Status Codes", "too slow for who takes the older type", "POST", "/graphql", asJSON, `{"query":"{wait}"}`, 504, graphql, `"code":"TIMEOUT"`},
+
+		{"URL", "another path", "GET", "/", "", "", 404, plain, `"code":"NOT_FOUND"`},
 	} {
-		t.Run(c.what, func(t *testing.T) {
+		t.Run(c.section+"/"+c.what, func(t *testing.T) {
 			ctx := w.ask(c.method, c.target, c.header, c.body)
 			media := string(ctx.Response.Header.ContentType())
 			body := string(ctx.Response.Body())
@@ -101,6 +118,9 @@ func TestGraphQLOverHTTP(t *testing.T) {
 			if c.status == 405 && ctx.Response.Header.Peek("Allow") == nil {
 				t.Error("405 without Allow")
 			}
+			if c.target != "/" && string(ctx.Response.Header.Peek("Vary")) != "Accept" {
+				t.Errorf("Vary: %s", ctx.Response.Header.Peek("Vary"))
+			}
 		})
 	}
 	if touched := len(w.config.Resolver.(*testRoot).touched); touched != 0 {
@@ -109,21 +129,102 @@ func TestGraphQLOverHTTP(t *testing.T) {
 	close(w.config.Resolver.(*testRoot).release)
 }
 
-func TestAccept(t *testing.T) {
-	for accept, want := range map[string]bool{
-		"":                                  false,
-		"*/*":                               false,
-		"application/json":                  false,
-		"application/graphql-response+json": true,
-		"application/graphql-response+json; charset=utf-8, application/json; charset=utf-8": true,
-		"application/graphql-response+json, application/json;q=0.9":                         true,
-		"application/json, application/graphql-response+json;q=0.5":                         false,
-		"application/graphql-response+json;q=0":                                             false,
-		"text/html, Application/GraphQL-Response+JSON":                                      false, // nobody writes it so
+// HEAD is GET without the body, and 294 has a reason.
+func TestHead(t *testing.T) {
+	_, address := startWorker(t, Config{})
+	for _, c := range []struct{ request, line string }{
+		{"HEAD /graphql?query={hello} HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK"},
+		{"HEAD /graphql?query={nope} HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 422 Unprocessable Entity"},
+		{"HEAD /graphql?query=mutation{touch(name:%22x%22)} HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"},
+		{"HEAD /graphql?query={fail(how:CODED)} HTTP/1.1\r\nHost: x\r\nAccept: application/graphql-response+json\r\n\r\n", "HTTP/1.1 294 Partial Success"},
 	} {
-		if got := wantsGraphQL([]byte(accept)); got != want {
-			t.Errorf("%q: %v", accept, got)
+		conn := dial(t, address)
+		if _, err := conn.Write([]byte(c.request + "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+			t.Fatal(err)
 		}
+		length := 0
+		for i := 0; ; i++ {
+			line, err := conn.r.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			line = strings.TrimRight(line, "\r\n")
+			if i == 0 && line != c.line {
+				t.Errorf("%q, want %q", line, c.line)
+			}
+			if _, err := fmt.Sscanf(line, "Content-Length: %d", &length); err == nil && length == 0 {
+				t.Error(line)
+			}
+			if line == "" {
+				break
+			}
+		}
+		if line, err := conn.r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 200") || length == 0 {
+			t.Errorf("after the header came %q, %v", line, err)
+		}
+	}
+}
+
+// Sections "Accept" and "Body", and RFC 9110, 12.5.1.
+func TestAccept(t *testing.T) {
+	newer, none := media{typeGraphQL, typeGraphQL}, media{}
+	for accept, want := range map[string]media{
+		// "A server has the option to choose": what anything means is what it always did.
+		"":                     legacy,
+		" ":                    legacy,
+		"*/*":                  legacy,
+		"application/*":        legacy,
+		"*/*;q=0.1":            legacy,
+		"text/html, */*;q=0.8": legacy,
+
+		"application/json":                  legacy,
+		"application/json;charset=utf-8":    legacy,
+		"APPLICATION/JSON":                  legacy,
+		"application/json, text/plain, */*": legacy, // axios
+		"multipart/mixed;deferSpec=20220824,application/graphql-response+json,application/json;q=0.9": newer,
+
+		"application/graphql-response+json":                                                 newer,
+		"application/graphql-response+json; charset=utf-8, application/json; charset=utf-8": newer,
+		"application/graphql-response+json, application/json;q=0.9":                         newer,
+		"application/json, application/graphql-response+json":                               newer,
+		"application/graphql-response+json;q=0.5, */*;q=0.1":                                newer,
+		"application/json;q=0.2, application/*;q=0.3":                                       newer,
+		"text/html, Application/GraphQL-Response+JSON":                                      newer,
+		"application/graphql-response+json , application/json ; q=0.9":                      newer,
+
+		"application/json, application/graphql-response+json;q=0.5": legacy,
+		"application/graphql-response+json;q=0, application/json":   {typeJSON, typeJSON},
+		"*/*, application/graphql-response+json;q=0":                {typeJSON, typeJSON},
+		"application/json;q=0, */*":                                 newer,
+		"application/json;q=nonsense":                               none,
+		"application/json;q=7":                                      legacy,
+
+		"text/html":                                  none,
+		"application/graphql-response+json;q=0":      none,
+		"*/*;q=0":                                    none,
+		"application/json;charset=latin1":            none,
+		"application/graphql+json":                   none, // a name from before the draft
+		"application/json;charset=latin1, */*;q=0.1": legacy,
+		"application/xml, text/event-stream":         none,
+		"nonsense":                                   none,
+		",;,=":                                       none,
+	} {
+		got, ok := negotiate([]byte(accept))
+		if got != want || ok != (want != none) {
+			t.Errorf("%q: %v, %v, want %v", accept, got, ok, want)
+		}
+	}
+}
+
+// Several Accept headers are one list.
+func TestSeveralAcceptHeaders(t *testing.T) {
+	w := newTestWorker(t, Config{})
+	ctx := new(fasthttp.RequestCtx)
+	ctx.Request.SetRequestURI("/graphql?query={hello}")
+	ctx.Request.Header.Add("Accept", "text/html")
+	ctx.Request.Header.Add("Accept", "application/graphql-response+json")
+	if w.server.Handler(ctx); string(ctx.Response.Header.ContentType()) != typeGraphQL {
+		t.Error(ctx.Response.String())
 	}
 }
 

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 	"unicode/utf8"
@@ -81,22 +82,29 @@ func FuzzDecode(f *testing.F) {
 			f.Add([]byte(h.body))
 		}
 	}
-	for _, s := range []string{`{"query":"{hello}"}`, `[]`, ``, `{"query":1}`, `{"query":"{x}","variables":{"a":[1,{"b":null}]},"operationName":"Q","extensions":{}}`, "\xef\xbb\xbf{}", `{"query":"\ud800"}`} {
+	for _, s := range []string{`{"query":"{hello}"}`, `[]`, `[{"query":"{hello}"},{}]`, ``, `{"query":1}`, `{"query":"{x}","variables":{"a":[1,{"b":null}]},"operationName":"Q","extensions":{}}`, "\xef\xbb\xbf{}", `{"query":"\ud800"}`} {
 		f.Add([]byte(s))
 	}
-	var b bodies
-	b.init(1 << 20)
+	w := newTestWorker(f, Config{MaxBatch: 3})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		ctx := new(fasthttp.RequestCtx)
 		ctx.Request.Header.SetMethod("POST")
 		ctx.Request.Header.SetContentType("application/json")
 		ctx.Request.SetBody(body)
-		r, bad := decode(ctx, &b)
+		x := new(exchange)
+		bad := w.decode(ctx, x)
 		switch {
 		case bad != nil && (bad.code == "" || bad.reason == "" || bad.status < 400):
 			t.Errorf("%+v", bad)
-		case bad == nil && (!utf8.ValidString(r.query) || !json.Valid(body) && string(body[:3]) != "\xef\xbb\xbf"):
-			t.Errorf("%q is decoded as %q", body, r.query)
+		case bad == nil && !json.Valid(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))):
+			t.Errorf("%q is decoded", body)
+		case bad == nil && (len(x.operations) == 0 || len(x.operations) > 3):
+			t.Errorf("%d operations", len(x.operations))
+		}
+		for _, op := range x.operations {
+			if !utf8.ValidString(op.query) {
+				t.Errorf("%q is decoded as %q", body, op.query)
+			}
 		}
 	})
 }

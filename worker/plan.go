@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -170,19 +169,23 @@ func (p *planner) check(doc *ast.QueryDocument, list []core.Rule) (errs gqlerror
 // concurrent use; the same plan, or the same errors, are returned as long as a cache
 // holds them, and nobody may change them.
 func (p *planner) plan(_ context.Context, document, name string) (*Plan, []*Error) {
+	return p.planOf(planKey{hashOf(document), name}, document)
+}
+
+// planOf is plan for a document whose hash is known.
+func (p *planner) planOf(key planKey, document string) (*Plan, []*Error) {
 	if e := p.limits.checkLength(document); e != nil {
 		return nil, []*Error{e}
 	}
-	key := planKey{document: sha256.Sum256([]byte(document)), name: name}
 	if plan, _ := p.cache.get(key); plan != nil {
 		return plan, nil
 	}
 	if _, errs := p.refusals.get(key); errs != nil {
 		return nil, errs
 	}
-	plan, errs := p.make(document, name)
+	plan, errs := p.make(document, key.name)
 	if errs != nil {
-		p.refusals.put(key, nil, errs, refusalSize(name, errs))
+		p.refusals.put(key, nil, errs, refusalSize(key.name, errs))
 		return nil, errs
 	}
 	p.cache.put(key, plan, nil, plan.size)

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"container/list"
-	"crypto/sha256"
 	"sync"
 )
 
@@ -26,10 +25,9 @@ type planList struct {
 	bytes int
 }
 
-// planKey is a document, by a hash that nobody can find a second text for, and
-// the operation in it.
+// planKey is a document, by its hash, and the operation in it.
 type planKey struct {
-	document [sha256.Size]byte
+	document documentHash
 	name     string
 }
 

@@ -1,111 +1,143 @@
 package worker
 
 import (
-	"bytes"
 	"encoding/json"
-	"strconv"
-	"strings"
+	"io"
 
 	"github.com/valyala/fasthttp"
 )
 
-// The media types of GraphQL over HTTP.
-const (
-	typeJSON    = "application/json; charset=utf-8"
-	typeGraphQL = "application/graphql-response+json; charset=utf-8"
-)
+// statusPartial is what GraphQL over HTTP has for data with errors.
+const statusPartial = 294
 
-// wantsGraphQL says whether an Accept header prefers the media type under which
-// the status code tells how the request fared. Without a preference it is
-// application/json, which older clients expect.
-func wantsGraphQL(accept []byte) bool {
-	if !bytes.Contains(accept, []byte("graphql-response")) { // nearly always
-		return false
+// respond writes the results of x.
+func respond(ctx *fasthttp.RequestCtx, x *exchange) {
+	if x.batch { // each has a status of its own, and HTTP has place for one
+		begin(ctx, fasthttp.StatusOK, x.media.success)
+		out, sep := ctx.Response.BodyWriter(), "["
+		for i := range x.operations {
+			_, _ = io.WriteString(out, sep)
+			x.operations[i].result.write(out)
+			sep = ","
+		}
+		_, _ = io.WriteString(out, "]")
+		return
 	}
-	var graphql, json float64
-	for r := range strings.SplitSeq(string(accept), ",") {
-		media, params, _ := strings.Cut(r, ";")
-		q := 1.0
-		for p := range strings.SplitSeq(params, ";") {
-			if v, ok := strings.CutPrefix(strings.TrimSpace(p), "q="); ok {
-				q, _ = strconv.ParseFloat(v, 64)
-			}
+	r := x.operations[0].result
+	status, media := r.status(), x.media.success
+	switch {
+	case status == fasthttp.StatusOK:
+	case status == statusPartial && media == typeJSON:
+		// The code is defined for the newer media type alone.
+		status = fasthttp.StatusOK
+	case status == statusPartial:
+		ctx.Response.Header.SetStatusMessage([]byte("Partial Success"))
+	case isPersistedMiss(r.errors):
+		// Caches know only the address. Clients of the time before the newer media
+		// type send the text only if this comes as Apollo's own servers say it.
+		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "private, no-cache, must-revalidate")
+		if media == typeJSON {
+			status = fasthttp.StatusOK
 		}
-		switch strings.ToLower(strings.TrimSpace(media)) {
-		case "application/graphql-response+json":
-			graphql = q
-		case "application/json":
-			json = q
-		}
-	}
-	return graphql > 0 && graphql >= json
-}
-
-// respond writes r as the answer to a well-formed request. Under
-// application/json the status is 200 whatever happened, as an answer of another
-// status might come from a proxy; under application/graphql-response+json it is
-// that of the error that prevented execution.
-func respond(ctx *fasthttp.RequestCtx, r result) {
-	status, media := fasthttp.StatusOK, typeJSON
-	if wantsGraphQL(ctx.Request.Header.Peek(fasthttp.HeaderAccept)) {
-		media = typeGraphQL
-		if r.data == nil {
-			status = requestStatus(r.errors)
-		}
-		if status == fasthttp.StatusUnauthorized {
-			ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
-		}
+	default:
+		media = x.media.failure
 	}
 	write(ctx, status, media, r)
+}
+
+// isPersistedMiss says whether a client is to send what it has only named.
+func isPersistedMiss(errs []*Error) bool {
+	return len(errs) == 1 && (errs[0].code == CodeNotPersisted || errs[0].code == CodeNoPersisting)
 }
 
 // refuse writes an error about the HTTP request itself.
 func refuse(ctx *fasthttp.RequestCtx, bad *badRequest) {
 	media := typeJSON
-	if wantsGraphQL(ctx.Request.Header.Peek(fasthttp.HeaderAccept)) {
+	if string(ctx.Path()) == graphqlPath {
 		media = typeGraphQL
+		if m, ok := negotiate(accept(ctx)); ok {
+			media = m.failure
+		}
 	}
 	write(ctx, bad.status, media, failed(Errorf(bad.code, bad.reason)))
 }
 
-func requestStatus(errs []*Error) int {
-	for _, e := range errs {
-		switch e.code {
-		case CodeTimeout:
-			return fasthttp.StatusGatewayTimeout
-		case CodeInternal:
-			return fasthttp.StatusInternalServerError
-		case CodeUnauthenticated:
-			return fasthttp.StatusUnauthorized
-		case CodeForbidden:
-			return fasthttp.StatusForbidden
-		}
+// status is the HTTP status of a result.
+func (r result) status() int {
+	switch {
+	case r.data == nil:
+		return requestStatus(r.errors)
+	case len(r.errors) > 0:
+		return statusPartial
 	}
-	return fasthttp.StatusBadRequest
+	return fasthttp.StatusOK
 }
 
-func write(ctx *fasthttp.RequestCtx, status int, media string, r result) {
+// statuses are those of the codes of errors that keep an operation from running. Of
+// any other it is 422: the request can be read, and it is not one for this schema.
+var statuses = map[Code]int{
+	CodeParseFailed:      fasthttp.StatusBadRequest,
+	CodeHashMismatch:     fasthttp.StatusBadRequest,
+	CodeIDAndBody:        fasthttp.StatusBadRequest,
+	CodeUnauthenticated:  fasthttp.StatusUnauthorized,
+	CodeForbidden:        fasthttp.StatusForbidden,
+	CodeNotTrusted:       fasthttp.StatusForbidden,
+	CodeNotPersisted:     fasthttp.StatusNotFound,
+	CodeNotInList:        fasthttp.StatusNotFound,
+	CodeMethodNotAllowed: fasthttp.StatusMethodNotAllowed,
+	CodeInternal:         fasthttp.StatusInternalServerError,
+	CodeUnavailable:      fasthttp.StatusServiceUnavailable,
+	CodeTimeout:          fasthttp.StatusGatewayTimeout,
+}
+
+func requestStatus(errs []*Error) int {
+	for _, e := range errs {
+		if status, ok := statuses[e.code]; ok {
+			return status
+		}
+	}
+	return fasthttp.StatusUnprocessableEntity
+}
+
+// begin writes the header of an answer.
+func begin(ctx *fasthttp.RequestCtx, status int, media string) {
 	ctx.SetStatusCode(status)
 	ctx.Response.Header.SetContentType(media)
 	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
 	ctx.Response.Header.Add(fasthttp.HeaderVary, "Accept")
-	out := ctx.Response.BodyWriter()
+	switch status {
+	case fasthttp.StatusUnauthorized:
+		ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+	case fasthttp.StatusMethodNotAllowed:
+		if len(ctx.Response.Header.Peek(fasthttp.HeaderAllow)) == 0 { // this operation, not any
+			ctx.Response.Header.Set(fasthttp.HeaderAllow, fasthttp.MethodPost)
+		}
+	}
+}
+
+func write(ctx *fasthttp.RequestCtx, status int, media string, r result) {
+	begin(ctx, status, media)
+	r.write(ctx.Response.BodyWriter())
+}
+
+// write writes r in the form of the specification.
+func (r result) write(out io.Writer) {
 	sep := "{"
 	if len(r.errors) > 0 {
 		encoded, err := json.Marshal(r.errors)
 		if err != nil { // extensions that are no JSON
 			encoded = []byte(`[{"message":"internal error","extensions":{"code":"` + string(CodeInternal) + `"}}]`)
 		}
-		_, _ = out.Write([]byte(`{"errors":`))
+		_, _ = io.WriteString(out, `{"errors":`)
 		_, _ = out.Write(encoded)
 		sep = ","
 	}
 	if r.data != nil {
-		_, _ = out.Write([]byte(sep + `"data":`))
+		_, _ = io.WriteString(out, sep+`"data":`)
 		_, _ = out.Write(r.data)
 		sep = ","
 	}
-	_, _ = out.Write([]byte("}"))
+	_, _ = io.WriteString(out, "}")
 }
 
 // writeJSON answers with v.

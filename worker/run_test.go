@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,8 @@ import (
 // runAsWorker is what the test binary is when a test starts it as a worker.
 func runAsWorker() {
 	config := Config{Schema: testSchema, Resolver: newTestRoot(), Name: "cat"}
+	config.MaxBatch, _ = strconv.Atoi(os.Getenv("WORKER_TEST_MAX_BATCH"))
+	config.MaxDocuments, _ = strconv.Atoi(os.Getenv("WORKER_TEST_MAX_DOCUMENTS"))
 	if path := os.Getenv("WORKER_TEST_WAIT_FOR"); path != "" {
 		config.Checks = []Check{{"file", func(context.Context) error {
 			_, err := os.Stat(path)

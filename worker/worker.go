@@ -24,6 +24,9 @@ type Worker struct {
 	bodies   bodies
 	started  time.Time
 
+	documents documents         // nil: no automatic persisted queries
+	trusted   *trustedDocuments // nil: no list
+
 	base   context.Context // of every execution; ends with Close
 	cancel context.CancelFunc
 
@@ -50,6 +53,9 @@ func New(config Config) (*Worker, error) {
 		return nil, err
 	}
 	w.bodies.init(w.config.MaxBody)
+	if err := w.openDocuments(); err != nil {
+		return nil, err
+	}
 	w.base, w.cancel = context.WithCancel(context.Background())
 	go w.stopping.watch(w.base)
 	w.server = &fasthttp.Server{
@@ -130,7 +136,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 	methods := []string{fasthttp.MethodGet, fasthttp.MethodHead}
 	switch string(ctx.Path()) {
 	case graphqlPath:
-		serve, methods = w.serveGraphQL, []string{fasthttp.MethodGet, fasthttp.MethodPost}
+		serve, methods = w.serveGraphQL, []string{fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost}
 	case "/livez":
 		serve = w.serveLivez
 	case "/readyz":
@@ -154,7 +160,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 
 // unreadableRequest answers what could not be read as a request.
 func unreadableRequest(ctx *fasthttp.RequestCtx, err error) {
-	bad := malformed("the request could not be read")
+	bad := illegible("the request could not be read")
 	var header *fasthttp.ErrSmallBuffer
 	var network net.Error
 	switch {

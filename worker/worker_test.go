@@ -37,6 +37,7 @@ type Query {
 	"An answer that comes when the test says so."
 	wait: Boolean!
 	fail(how: Failure!): Int
+	must(how: Failure!): Int!
 	echo(
 		int: Int = 7, required: Int! = 8, float: Float, string: String = "none", boolean: Boolean, id: ID,
 		enum: Color = RED, list: [Int!], matrix: [[Int]], input: Input, any: Any, oneOf: OneOf
@@ -100,6 +101,11 @@ func (*testRoot) Fail(ctx context.Context, args struct{ How string }) (*int32, e
 		return nil, context.DeadlineExceeded
 	}
 	return nil, errors.New("password=hunter2")
+}
+
+func (r *testRoot) Must(ctx context.Context, args struct{ How string }) (int32, error) {
+	_, err := r.Fail(ctx, args)
+	return 0, err
 }
 
 func newTestWorker(t testing.TB, c Config) *Worker {

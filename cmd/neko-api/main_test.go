@@ -50,6 +50,7 @@ func TestSession(t *testing.T) {
 	bundle := write("bundle.json", `{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000001","spec_version":"2.0","objects":[
 		{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-000000000001","name":"Tabby","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z"}]}`)
 	config := write("api.yaml", "store: x.db\nlisten_on: :80\n")
+	write("trusted.json", `{"actors": "query Actors {threatActors {nodes {nickname}}}"}`)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +78,10 @@ func TestSession(t *testing.T) {
 		{"--listen " + taken.Addr().String(), 1, `error: ` + taken.Addr().String() + ` is in use by another program\nhint: .*\n`},
 		{"--listen nonsense", 1, `error: cannot listen on nonsense: address nonsense: missing port in address\nhint: .*\n`},
 		{"--listen DIR/no/x.sock", 1, `error: cannot listen on DIR/no/x.sock: bind: no such file or directory\nhint: .*\n`},
+		{"--trusted-documents DIR/none.json --store DIR/t.db", 1, `(?s).*error: trusted documents: cannot read DIR/none.json: no such file or directory\nhint: .*\n`},
+		{"--trusted-documents DIR/trusted.json --store DIR/t.db", 1, `error: trusted documents: DIR/trusted.json: document "actors": 1:36: Cannot query field "nickname" on type "ThreatActor"\. .*\(GRAPHQL_VALIDATION_FAILED\)\nhint: write the file anew .*\n`},
+		{"--trusted-documents-mode only", 2, `error: --trusted-documents-mode only needs a list of documents\nhint: name its file: --trusted-documents FILE\n`},
+		{"--trusted-documents-mode some", 2, `error: --trusted-documents-mode: "some" is no mode\nhint: write allow or only\n`},
 		{"import DIR/none.json", 1, `error: cannot read DIR/none.json: no such file or directory\nhint: .*\n`},
 		{"import " + bundle + " --store DIR/b.db", 0, `(?s)bundle.json: 1 object in .*1 added, 0 updated.*`},
 		{"import " + bundle + " --store DIR/b.db", 0, `(?s)bundle.json: 1 object in .*0 added, 0 updated, 1 unchanged.*`},

@@ -20,6 +20,13 @@ type options struct {
 	maxFields        *int
 	maxConnections   *int
 	limits           limits
+
+	persistedQueries     *bool
+	maxPersistedQueries  *int
+	maxPersistedSize     *int
+	trustedDocuments     *string
+	trustedDocumentsMode *string
+	maxBatch             *int
 }
 
 func newOptions() *options {
@@ -35,6 +42,13 @@ func newOptions() *options {
 		maxFields:        s.Int("max-fields", 250_000, "how many fields one answer may have, those of every object counted, and a description as ten; 250,000 take up to 300 MiB while they are put together"),
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
 		limits:           newLimits(s),
+
+		persistedQueries:     s.Bool("persisted-queries", true, "let clients name a document by its hash when they have sent it once (automatic persisted queries)"),
+		maxPersistedQueries:  s.Int("max-persisted-queries", 1_000, "how many such documents are kept, for all workers together"),
+		maxPersistedSize:     s.Size("max-persisted-size", 16<<20, "how large they may be together"),
+		trustedDocuments:     s.String("trusted-documents", "", "FILE", "documents that clients may name by an id: a JSON object of ids and documents, or Apollo's persisted query manifest"),
+		trustedDocumentsMode: s.String("trusted-documents-mode", "allow", "MODE", "allow: other documents are served, too; only: nothing else is"),
+		maxBatch:             s.Int("max-batch", 0, "how many requests one may have in it, as a list; 0 is no lists"),
 	}
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

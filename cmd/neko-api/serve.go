@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"os"
 
@@ -14,6 +15,16 @@ import (
 // serve runs the API until it is told to stop. A store that cannot be opened
 // ends it before it says that it is ready.
 func serve(o *options) error {
+	switch mode := *o.trustedDocumentsMode; {
+	case mode != "allow" && mode != "only":
+		return usageError{fmt.Sprintf("--trusted-documents-mode: %q is no mode", mode), "write allow or only"}
+	case mode == "only" && *o.trustedDocuments == "":
+		return usageError{"--trusted-documents-mode only needs a list of documents", "name its file: --trusted-documents FILE"}
+	}
+	maxDocuments := *o.maxPersistedQueries
+	if !*o.persistedQueries {
+		maxDocuments = -1
+	}
 	var st store.Store
 	config := worker.Config{
 		Name:    "neko-api",
@@ -35,6 +46,11 @@ func serve(o *options) error {
 		IdleTimeout:      *o.idleTimeout,
 		MaxBody:          *o.maxBody,
 		MaxConnections:   *o.maxConnections,
+		MaxDocuments:     maxDocuments,
+		MaxDocumentBytes: *o.maxPersistedSize,
+		TrustedDocuments: *o.trustedDocuments,
+		TrustedOnly:      *o.trustedDocumentsMode == "only",
+		MaxBatch:         *o.maxBatch,
 		Log:              log.New(os.Stderr, "", 0),
 	}
 	if err := o.limits.apply(&config); err != nil {

@@ -1,0 +1,74 @@
+package worker
+
+import (
+	"encoding/hex"
+	"slices"
+
+	"github.com/valyala/fasthttp"
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// exchange is one HTTP request to /graphql on its way: what it asks for, and what
+// has come of it.
+type exchange struct {
+	media      media
+	operations []operation // one, or those of a batch
+	batch      bool
+	refused    Code // why the HTTP request as a whole was refused, "" if it was not
+
+	one [1]operation // room for the usual case
+}
+
+// operation is one GraphQL request of an exchange.
+type operation struct {
+	request
+	document documentHash // of the text, zero if that is not known
+	plan     *Plan        // nil if there is none
+	register string       // the text that is to be kept for other requests, by its hash
+	result   result       // the answer; its errors before it runs are why it does not
+}
+
+// pending says whether nothing has spoken against running op yet.
+func (op *operation) pending() bool { return op.plan != nil && op.result.errors == nil }
+
+func (op *operation) fail(errs ...*Error) { op.result = failed(errs...) }
+
+type exchangeKey struct{}
+
+// outcome is what may be said in public of one GraphQL request and its answer:
+// no text, no variables.
+type outcome struct {
+	Kind     ast.Operation // "" if it was not planned
+	Name     string        // "" if the operation has none
+	Document string        // the first 16 hex digits of the document's SHA-256, "" if it is not known
+	Codes    []Code        // of the answer's errors, each once
+}
+
+// outcomes are those of the request that ctx has held, in its order: one, those of
+// a batch, or none if it was not for /graphql. To be called when it is answered.
+func outcomes(ctx *fasthttp.RequestCtx) (list []outcome) {
+	x, _ := ctx.UserValue(exchangeKey{}).(*exchange)
+	if x == nil {
+		return nil
+	}
+	if x.refused != "" {
+		return []outcome{{Codes: []Code{x.refused}}}
+	}
+	for i := range x.operations {
+		op := &x.operations[i]
+		o := outcome{}
+		if op.plan != nil {
+			o.Kind, o.Name = op.plan.Kind, op.plan.Name
+		}
+		if op.document != (documentHash{}) {
+			o.Document = hex.EncodeToString(op.document[:8])
+		}
+		for _, e := range op.result.errors {
+			if code := e.publicCode(); !slices.Contains(o.Codes, code) {
+				o.Codes = append(o.Codes, code)
+			}
+		}
+		list = append(list, o)
+	}
+	return list
+}
