@@ -1,10 +1,14 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // nest is inner within n levels.
@@ -148,5 +152,52 @@ func TestRefusalsAreKept(t *testing.T) {
 	}
 	if c := w.planner.refusals; len(c.plans) > maxRefusals || c.once.bytes+c.again.bytes > maxRefusalBytes {
 		t.Errorf("%d refusals are kept", len(c.plans))
+	}
+}
+
+// A batch costs what its operations cost together.
+func TestCostOfABatch(t *testing.T) {
+	w := newTestWorker(t, Config{MaxBatch: 5, MaxCost: 50})
+	const twenty = `{"query":"{nodes {... on Actor {friends(first: 1) {id}}}}"}`
+	body := string(w.ask("POST", "/graphql", asJSON, `[`+twenty+`,{"query":"{hello}"},`+twenty+`,`+twenty+`]`).Response.Body())
+	if answered, refused := strings.Count(body, `"friends"`), strings.Count(body, `"estimated":60,"max":50`); answered != 4 || refused != 1 || !strings.Contains(body, "world") {
+		t.Errorf("%d answered, %d refused: %s", answered, refused, body)
+	}
+}
+
+// slowRoot has a mutation that heeds nothing.
+type slowRoot struct {
+	release chan struct{}
+	touched atomic.Int32
+}
+
+func (*slowRoot) Hello() string { return "world" }
+func (r *slowRoot) Wait() bool  { <-r.release; return true }
+func (r *slowRoot) Touch(context.Context) bool {
+	r.touched.Add(1)
+	return true
+}
+
+// When the time is over the client has its answer, however many resolvers go on, and
+// what has not begun by then never does.
+func TestExecutionTimeout(t *testing.T) {
+	r := &slowRoot{release: make(chan struct{})}
+	w := newTestWorker(t, Config{
+		Schema:   `type Query {hello: String! wait: Boolean!} type Mutation {wait: Boolean! touch: Boolean!}`,
+		Resolver: r, ExecutionTimeout: 20 * time.Millisecond,
+	})
+	for _, query := range []string{`{` + many("a%d: wait ", 100) + `}`, `mutation {touch wait again: touch}`} {
+		if got := w.answer(t, query, "", ""); got != "!TIMEOUT the operation took too long" {
+			t.Error(got)
+		}
+	}
+	before := runtime.NumGoroutine()
+	close(r.release)
+	waitUntil(t, func() bool { return runtime.NumGoroutine() < before })
+	if got := w.answer(t, `{hello}`, "", ""); got != "world" {
+		t.Error(got)
+	}
+	if n := r.touched.Load(); n != 1 {
+		t.Errorf("%d changes were made, one of them too late", n)
 	}
 }
