@@ -135,6 +135,17 @@ func TestNothingIsSuggested(t *testing.T) {
 	}
 }
 
+// Nor in a long document: what is suggested is found by comparing names letter by
+// letter.
+func TestNothingIsSuggestedForLongDocuments(t *testing.T) {
+	w := newTestWorker(t, Config{})
+	for n, want := range map[int]bool{maxSuggesting - 20: true, maxSuggesting: false} {
+		if got := strings.Contains(w.answer(t, `{helo} #`+strings.Repeat("x", n), "", ""), "Did you mean"); got != want {
+			t.Errorf("%d bytes: %v", n, got)
+		}
+	}
+}
+
 // A refusal is found again without a look at the document, and does not take the
 // place of plans.
 func TestRefusalsAreKept(t *testing.T) {

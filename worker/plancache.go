@@ -68,7 +68,6 @@ func (c *planCache) get(key planKey) (*Plan, []*Error) {
 		oldest.again = false
 		c.plans[oldest.key] = c.once.push(oldest)
 	}
-	c.trim()
 	return entry.plan, entry.errs
 }
 
