@@ -42,11 +42,17 @@ type client struct {
 // newSample is the API on the sample data.
 func newSample(t testing.TB) client {
 	t.Helper()
+	return newClient(t, openSample(t))
+}
+
+// openSample opens a store with the sample data.
+func openSample(t testing.TB) store.Store {
+	t.Helper()
 	st := openStore(t)
 	if _, err := sample.Load(t.Context(), st); err != nil {
 		t.Fatal(err)
 	}
-	return newClient(t, st)
+	return st
 }
 
 func newClient(t testing.TB, st store.Store) client {

@@ -54,8 +54,8 @@ func start(t *testing.T, file, address string) *daemon {
 	if err := os.CopyFS(filepath.Join(dir, "app"), os.DirFS(filepath.Dir(file))); err != nil {
 		t.Fatal(err)
 	}
-	if strings.HasPrefix(file, "go/") {
-		if err := source.Build(filepath.Join(dir, "app", "hello"), "./go"); err != nil {
+	if name := map[string]string{"go": "hello", "own-worker": "notes"}[filepath.Dir(file)]; name != "" {
+		if err := source.Build(filepath.Join(dir, "app", name), "./"+filepath.Dir(file)); err != nil {
 			t.Fatal(err)
 		}
 	}

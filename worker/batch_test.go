@@ -157,13 +157,13 @@ func TestOutcomes(t *testing.T) {
 		want         []outcome
 	}{
 		{"/livez", "", nil},
-		{"/graphql", `{"query":"query A {hello}"}`, []outcome{{"query", "A", of("query A {hello}"), nil}}},
-		{"/graphql?query=mutation{touch(name:%22x%22)}", "", []outcome{{"mutation", "", of(`mutation{touch(name:"x")}`), []Code{CodeMethodNotAllowed}}}},
-		{"/graphql", `{"query":"{a:fail(how:CODED) b:fail(how:CODED) c:fail(how:DEADLINE)}"}`, []outcome{{"query", "", of("{a:fail(how:CODED) b:fail(how:CODED) c:fail(how:DEADLINE)}"), []Code{"TEAPOT", CodeTimeout}}}},
-		{"/graphql", `{"query":"{nope}"}`, []outcome{{"", "", of("{nope}"), []Code{CodeValidationFailed}}}},
-		{"/graphql", `{"extensions":` + persistedHash("x") + `}`, []outcome{{"", "", "", []Code{CodeNotPersisted}}}},
-		{"/graphql", `{`, []outcome{{"", "", "", []Code{CodeBadRequest}}}},
-		{"/graphql", `[{"query":"{hello}"},{}]`, []outcome{{"query", "", of("{hello}"), nil}, {"", "", "", []Code{CodeBadRequest}}}},
+		{"/graphql", `{"query":"query A {hello}"}`, []outcome{{"query", "A", of("query A {hello}"), nil, false}}},
+		{"/graphql?query=mutation{touch(name:%22x%22)}", "", []outcome{{"mutation", "", of(`mutation{touch(name:"x")}`), []Code{CodeMethodNotAllowed}, false}}},
+		{"/graphql", `{"query":"{a:fail(how:CODED) b:fail(how:CODED) c:fail(how:DEADLINE)}"}`, []outcome{{"query", "", of("{a:fail(how:CODED) b:fail(how:CODED) c:fail(how:DEADLINE)}"), []Code{"TEAPOT", CodeTimeout}, false}}},
+		{"/graphql", `{"query":"{nope}"}`, []outcome{{"", "", of("{nope}"), []Code{CodeValidationFailed}, false}}},
+		{"/graphql", `{"extensions":` + persistedHash("x") + `}`, []outcome{{"", "", "", []Code{CodeNotPersisted}, true}}},
+		{"/graphql", `{`, []outcome{{"", "", "", []Code{CodeBadRequest}, false}}},
+		{"/graphql", `[{"query":"{hello}"},{}]`, []outcome{{"query", "", of("{hello}"), nil, false}, {"", "", "", []Code{CodeBadRequest}, false}}},
 	} {
 		method := "POST"
 		if c.body == "" {

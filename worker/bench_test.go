@@ -2,9 +2,11 @@ package worker
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"log"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -53,7 +55,7 @@ func BenchmarkPlan(b *testing.B) {
 func BenchmarkRequest(b *testing.B) {
 	for _, bench := range []struct{ name, request string }{
 		{"livez", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"},
-		{"get", "GET /graphql?query={hello} HTTP/1.1\r\nHost: x\r\n\r\n"},
+		{"get", "GET /graphql?query={hello} HTTP/1.1\r\nHost: x\r\nApollo-Require-Preflight: yes\r\n\r\n"},
 		{"post", postOf(`{"query":"{hello}"}`)},
 		{"variables", postOf(`{"query":"query($n: ID!) { node(id: $n) { id ... on Actor { name } } }","variables":{"n":"x"}}`)},
 		{"list", postOf(`{"query":"{nodes { id ... on Actor { name friends(first: 20) { id name } } } }"}`)},
@@ -74,18 +76,30 @@ func BenchmarkRequest(b *testing.B) {
 				if _, err := io.WriteString(c, bench.request); err != nil {
 					b.Fatal(err)
 				}
-				resp, err := http.ReadResponse(r, nil)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if resp.StatusCode != 200 {
-					b.Fatal(resp.Status)
-				}
-				if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-					b.Fatal(err)
-				}
+				readAnswer(b, r)
 			}
 		})
+	}
+}
+
+// readAnswer reads one, without an allocation: those that are counted are the
+// worker's.
+func readAnswer(b *testing.B, r *bufio.Reader) {
+	length := -1
+	for first := true; ; first = false {
+		line, err := r.ReadSlice('\n')
+		if err != nil || first && !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
+			b.Fatalf("%q, %v", line, err)
+		}
+		if text, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			length, _ = strconv.Atoi(string(bytes.TrimSpace(text)))
+		}
+		if len(line) == 2 {
+			break
+		}
+	}
+	if n, err := r.Discard(length); err != nil || n < 0 {
+		b.Fatal(err)
 	}
 }
 

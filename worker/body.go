@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/valyala/fasthttp"
@@ -34,13 +35,29 @@ func (b *bodies) init(max int) {
 	b.room.Store(int64(max) * bodiesAtOnce)
 }
 
-// announced refuses a body that is too large by what its header says.
-func (b *bodies) announced(ctx *fasthttp.RequestCtx) *badRequest {
-	if ctx.Request.Header.ContentLength() <= b.max || !ctx.Request.IsBodyStream() {
-		return nil
+// announcedHeader is what a request has whose body is too large by what it says. A
+// client that sends it by itself refuses itself.
+const announcedHeader = "X-Neko-Announced-Body"
+
+// received sees each header before the body. fasthttp would wait for some of a body
+// that nobody wants: a request with one too large is made one without a body, after
+// which nothing is read.
+func (b *bodies) received(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
+	if n := h.ContentLength(); n > b.max {
+		h.SetContentLength(0)
+		h.SetConnectionClose()
+		h.Set(announcedHeader, strconv.Itoa(n))
+	}
+	return c
+}
+
+// announced says that a request has had a body that is too large.
+func (b *bodies) announced(ctx *fasthttp.RequestCtx) bool {
+	if ctx.Request.Header.ContentLength() != 0 || len(ctx.Request.Header.Peek(announcedHeader)) == 0 {
+		return false
 	}
 	ctx.SetConnectionClose()
-	return b.tooLarge()
+	return true
 }
 
 // read returns the body of a request, and done gives back what it holds. A body that

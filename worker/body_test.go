@@ -39,6 +39,11 @@ func receive(t testing.TB, c net.Conn) (status int, body string, closed bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if resp.Close {
+		if rest, _ := io.ReadAll(r); len(rest) > 0 {
+			t.Errorf("after the last answer: %q", rest)
+		}
+	}
 	return resp.StatusCode, string(text), resp.Close
 }
 
@@ -69,8 +74,11 @@ func TestBodies(t *testing.T) {
 		{"in chunks", chunked(short[:5], short[5:], ""), 200, `{"data":{"hello":"world"}}`, false},
 		{"in large chunks", chunked(long[:50_000], long[50_000:], ""), 200, `{"data":{"hello":"world"}}`, false},
 		{"empty", lengthed(0, ""), 400, "BAD_REQUEST", false},
-		// Of what follows the end is never sent: the answer does not wait for it.
+		// What follows is not sent to its end: the answer does not wait for it.
 		{"too large as announced", lengthed(10<<20, long), 413, "PAYLOAD_TOO_LARGE", true},
+		{"without a byte of it", lengthed(10<<20, ""), 413, "PAYLOAD_TOO_LARGE", true},
+		{"where nobody wants one", strings.Replace(lengthed(10<<20, ""), "/graphql", "/nowhere", 1), 413, "PAYLOAD_TOO_LARGE", true},
+		{"with another request behind it", lengthed(10<<20, "") + lengthed(19, short), 413, "PAYLOAD_TOO_LARGE", true},
 		{"too large in one chunk", chunked() + "a00000\r\n" + strings.Repeat(" ", 110_000), 413, "PAYLOAD_TOO_LARGE", true},
 		{"too large in chunks", chunked(long, long), 413, "PAYLOAD_TOO_LARGE", true},
 		{"broken chunks", chunked(short) + "x\r\n", 400, "BAD_REQUEST", true},

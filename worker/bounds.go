@@ -70,6 +70,10 @@ func beyond(code Code, maximum int, format string, args ...any) *Error {
 	return &Error{Message: fmt.Sprintf(format, args...), code: code, extensions: map[string]any{"maximum": maximum}}
 }
 
+func beyondSelections(maximum int) *Error {
+	return beyond(CodeMaxSelections, maximum, "the document selects more than %d fields with its fragments expanded", maximum)
+}
+
 func (l *limits) checkLength(document string) *Error {
 	if len(document) > l.document {
 		return beyond(CodeDocumentTooLarge, l.document, "the document has %d bytes, and may have %d", len(document), l.document)
@@ -122,7 +126,7 @@ func (l *limits) check(doc *ast.QueryDocument) *Error {
 	case all.aliases > l.aliases:
 		return beyond(CodeMaxAliases, l.aliases, "the operation has %d aliases with its fragments expanded, and may have %d", all.aliases, l.aliases)
 	case all.selections > l.selections:
-		return beyond(CodeMaxSelections, l.selections, "the document selects more than %d fields with its fragments expanded", l.selections)
+		return beyondSelections(l.selections)
 	case all.nodes > max(maxNodes, add(l.selections, l.selections)):
 		return beyond(CodeMaxSelections, maxNodes, "the document has more than %d arguments, values and directives with its fragments expanded", maxNodes)
 	case all.evaluated > maxEvaluated:
@@ -293,18 +297,18 @@ type pairs struct {
 	left      int // below 0: too many
 }
 
-type named struct {
+type response struct {
 	name string
 	set  ast.SelectionSet
 }
 
 // set counts what is selected where all of sets are selected at once.
 func (p *pairs) set(sets ...ast.SelectionSet) {
-	var fields []named
+	var fields []response
 	for _, set := range sets {
 		fields = p.collect(set, fields)
 	}
-	slices.SortFunc(fields, func(a, b named) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(fields, func(a, b response) int { return strings.Compare(a.name, b.name) })
 	for len(fields) > 0 && p.left >= 0 {
 		n := 1
 		for n < len(fields) && fields[n].name == fields[0].name {
@@ -326,11 +330,11 @@ func (p *pairs) set(sets ...ast.SelectionSet) {
 	}
 }
 
-func (p *pairs) collect(set ast.SelectionSet, fields []named) []named {
+func (p *pairs) collect(set ast.SelectionSet, fields []response) []response {
 	for _, s := range set {
 		switch s := s.(type) {
 		case *ast.Field:
-			fields = append(fields, named{s.Alias, s.SelectionSet})
+			fields = append(fields, response{s.Alias, s.SelectionSet})
 		case *ast.InlineFragment:
 			fields = p.collect(s.SelectionSet, fields)
 		case *ast.FragmentSpread:

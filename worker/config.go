@@ -7,6 +7,7 @@ import (
 	"time"
 
 	graphql "github.com/graph-gophers/graphql-go"
+	"github.com/valyala/fasthttp"
 )
 
 // Config is what a worker serves and how. Schema and Resolver are required (of
@@ -126,6 +127,43 @@ type Config struct {
 	// is what the supervisor grants, else 8 s.
 	DrainTimeout time.Duration
 
+	// Handlers answer GET and HEAD of further paths, by path.
+	Handlers map[string]fasthttp.RequestHandler
+
+	// NoCSRFPrevention serves what pages of other sites can make a browser send: a GET
+	// without a Content-Type, say. CSRFHeaders are the headers of which one shows that a
+	// request is none of those. Default: x-apollo-operation-name and
+	// apollo-require-preflight.
+	NoCSRFPrevention bool
+	CSRFHeaders      []string
+	// CORSOrigins are those whose pages may read answers, like https://app.example.org,
+	// or * for all; CORSHeaders are headers that they may send besides the usual; and
+	// with CORSCredentials browsers send cookies and client certificates along.
+	CORSOrigins     []string
+	CORSHeaders     []string
+	CORSCredentials bool
+	// NoCompression sends all answers as they are.
+	NoCompression bool
+	// TrustedProxies are the addresses and networks of those whose X-Forwarded-For is
+	// believed, and "unix" for who connects by a unix socket.
+	TrustedProxies []string
+
+	// AccessLog is the file for a line of JSON for each request, "-" for standard
+	// output, "" for none. AccessLogSample is the part of the requests that get one, from
+	// 0 to 1 (default: 1), and those that fail, are not allowed, or take AccessLogSlow
+	// (default: 1 s), all do.
+	AccessLog       string
+	AccessLogSample float64
+	AccessLogSlow   time.Duration
+
+	// TLSCert and TLSKey are PEM files, with which the worker speaks TLS only. They are
+	// loaded again when they change.
+	TLSCert string
+	TLSKey  string
+	// HSTS is for how long browsers shall ask this host by TLS only: all of it, other
+	// ports too. Default: it is not said.
+	HSTS time.Duration
+
 	// Log receives what an operator should know, one line each. Default: stderr.
 	Log *log.Logger
 }
@@ -165,6 +203,8 @@ func (c Config) withDefaults() Config {
 	set(&c.MaxConnections, 32<<10)
 	set(&c.IdleTimeout, 75*time.Second)
 	set(&c.DrainTimeout, defaultDrainTimeout)
+	set(&c.AccessLogSample, 1)
+	set(&c.AccessLogSlow, time.Second)
 	if c.Log == nil {
 		c.Log = log.New(os.Stderr, "", 0)
 	}

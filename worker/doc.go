@@ -24,6 +24,10 @@
 //	         → identity.go (who asks) → roles.go (whether they may)
 //	         → variables.go (coerce) → execute.go → resolvers → introspect.go → response.go
 //
+// Around it stand, for every path: a request's id and its client's address, CSRF
+// prevention and CORS, security headers, compression, and the access log
+// (envelope.go), and TLS (tls.go).
+//
 // A browser that is sent to /graphql without a query is given GraphiQL instead
 // (browser.go), unless [Config].NoGraphiQL is set.
 //

@@ -242,7 +242,7 @@ func dial(t *testing.T, address string) *conn {
 
 func (c *conn) send(t *testing.T, path string) {
 	t.Helper()
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: test\r\n\r\n", path); err != nil {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: test\r\nApollo-Require-Preflight: yes\r\n\r\n", path); err != nil {
 		t.Fatal(err)
 	}
 }

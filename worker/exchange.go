@@ -42,6 +42,8 @@ type outcome struct {
 	Name     string        // "" if the operation has none
 	Document string        // the first 16 hex digits of the document's SHA-256, "" if it is not known
 	Codes    []Code        // of the answer's errors, each once
+
+	Persisted bool // the document was named, and not sent
 }
 
 // outcomes are those of the request that ctx has held, in its order: one, those of
@@ -56,7 +58,7 @@ func outcomes(ctx *fasthttp.RequestCtx) (list []outcome) {
 	}
 	for i := range x.operations {
 		op := &x.operations[i]
-		o := outcome{}
+		o := outcome{Persisted: op.query == "" && (op.persisted != nil || op.documentID != "")}
 		if op.plan != nil {
 			o.Kind, o.Name = op.plan.Kind, op.plan.Name
 		}

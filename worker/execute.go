@@ -83,7 +83,7 @@ func (e *executor) run(ctx context.Context, plan *Plan, text string, values map[
 	}
 	list := response.Errors
 	for _, err := range list[:min(len(list), maxFieldErrors)] {
-		r.errors = append(r.errors, e.public(err, r.data != nil))
+		r.errors = append(r.errors, e.public(ctx, err, r.data != nil))
 	}
 	if more := len(list) - maxFieldErrors; more > 0 {
 		r.errors = append(r.errors, &Error{Message: fmt.Sprintf("and %d more errors", more), extensions: r.errors[0].Extensions()})
@@ -109,7 +109,7 @@ func interrupted(ctx context.Context) *Error {
 
 // public is what the client learns of err. Locations are left out: they are
 // those of the printed text, which the client does not know.
-func (e *executor) public(err *gqlerrors.QueryError, executed bool) *Error {
+func (e *executor) public(ctx context.Context, err *gqlerrors.QueryError, executed bool) *Error {
 	p := &Error{Message: err.Message, Path: err.Path, extensions: err.Extensions, code: CodeInternal}
 	var known interface{ Extensions() map[string]any }
 	switch {
@@ -124,12 +124,12 @@ func (e *executor) public(err *gqlerrors.QueryError, executed bool) *Error {
 		// has to put it right.
 		cause := errors.Unwrap(err.ResolverError)
 		if code := fmt.Sprint(p.Extensions()["code"]); cause != nil && (code == string(CodeInternal) || code == string(CodeUnavailable)) {
-			e.log.Printf("error: %s: %s: %v", pathString(err.Path), p.Message, cause)
+			e.log.Printf("error: %s: %s: %v%s", pathString(err.Path), p.Message, cause, inRequest(ctx))
 		}
 	case errors.Is(err.ResolverError, context.DeadlineExceeded):
 		p.Message, p.code = "the operation took too long", CodeTimeout
 	default:
-		e.log.Printf("error: %s: %v", pathString(err.Path), err.ResolverError)
+		e.log.Printf("error: %s: %v%s", pathString(err.Path), err.ResolverError, inRequest(ctx))
 		p.Message = "internal error"
 	}
 	return p
@@ -147,8 +147,8 @@ func pathString(path []any) string {
 }
 
 // LogPanic implements graph-gophers' log.Logger.
-func (e *executor) LogPanic(_ context.Context, value any) {
-	e.log.Printf("error: panic in a resolver: %v\n%s", value, debug.Stack())
+func (e *executor) LogPanic(ctx context.Context, value any) {
+	e.log.Printf("error: panic in a resolver: %v%s\n%s", value, inRequest(ctx), debug.Stack())
 }
 
 // MakePanicError implements graph-gophers' errors.PanicHandler. The client does

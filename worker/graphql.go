@@ -19,6 +19,11 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		refuse(ctx, bad)
 		return
 	}
+	for i := range x.operations {
+		if plan := x.operations[i].plan; plan != nil {
+			envelopeOf(ctx).planned(plan)
+		}
+	}
 	respond(ctx, x)
 }
 
@@ -97,7 +102,8 @@ func (w *Worker) plan(op *operation) {
 
 // identify finds out who sent the request that ctx holds.
 func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
-	caller := &Caller{}
+	e := envelopeOf(ctx)
+	caller := e.caller()
 	c := Credentials{
 		Authorization: string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)),
 		APIKey:        string(ctx.Request.Header.Peek("X-API-Key")),
@@ -107,13 +113,14 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	}
 	var err error
 	if caller.Identity, err = w.config.Identify(w.base, c); err == nil {
+		e.subject = caller.Identity.Subject
 		return caller, nil
 	}
 	var known *Error
 	if errors.As(err, &known) && known.code == CodeUnauthenticated {
 		return nil, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, known.Message}
 	}
-	w.config.Log.Printf("error: cannot tell who sends a request: %v", err)
+	w.config.Log.Printf("error: cannot tell who sends a request: %v%s", err, requestNote(caller.RequestID))
 	return nil, &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "who you are cannot be found out at the moment"}
 }
 

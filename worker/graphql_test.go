@@ -18,6 +18,7 @@ func (w *Worker) ask(method, target, header, body string) *fasthttp.RequestCtx {
 	ctx := new(fasthttp.RequestCtx)
 	ctx.Request.Header.SetMethod(method)
 	ctx.Request.SetRequestURI(target)
+	ctx.Request.Header.Set("Apollo-Require-Preflight", "yes")
 	for line := range strings.SplitSeq(header, "\n") {
 		if name, value, ok := strings.Cut(line, ": "); ok {
 			ctx.Request.Header.Set(name, value)
@@ -133,10 +134,10 @@ func TestGraphQLOverHTTP(t *testing.T) {
 func TestHead(t *testing.T) {
 	_, address := startWorker(t, Config{})
 	for _, c := range []struct{ request, line string }{
-		{"HEAD /graphql?query={hello} HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK"},
-		{"HEAD /graphql?query={nope} HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 422 Unprocessable Entity"},
-		{"HEAD /graphql?query=mutation{touch(name:%22x%22)} HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"},
-		{"HEAD /graphql?query={fail(how:CODED)} HTTP/1.1\r\nHost: x\r\nAccept: application/graphql-response+json\r\n\r\n", "HTTP/1.1 294 Partial Success"},
+		{"HEAD /graphql?query={hello} HTTP/1.1\r\nHost: x\r\nApollo-Require-Preflight: yes\r\n\r\n", "HTTP/1.1 200 OK"},
+		{"HEAD /graphql?query={nope} HTTP/1.1\r\nHost: x\r\nApollo-Require-Preflight: yes\r\n\r\n", "HTTP/1.1 422 Unprocessable Entity"},
+		{"HEAD /graphql?query=mutation{touch(name:%22x%22)} HTTP/1.1\r\nHost: x\r\nApollo-Require-Preflight: yes\r\n\r\n", "HTTP/1.1 405 Method Not Allowed"},
+		{"HEAD /graphql?query={fail(how:CODED)} HTTP/1.1\r\nHost: x\r\nApollo-Require-Preflight: yes\r\nAccept: application/graphql-response+json\r\n\r\n", "HTTP/1.1 294 Partial Success"},
 	} {
 		conn := dial(t, address)
 		if _, err := conn.Write([]byte(c.request + "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {

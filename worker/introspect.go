@@ -70,6 +70,9 @@ func (p *planner) introspect(plan *Plan, values map[string]any, data json.RawMes
 	if in.exceeded() {
 		return nil, Errorf(CodeResponseTooLarge, "the answer to the introspection is too large: ask for less")
 	}
+	if sep == '{' { // all of it was skipped
+		in.out.WriteByte(sep)
+	}
 	in.out.WriteByte('}')
 	return in.out.Bytes(), nil
 }

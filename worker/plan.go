@@ -37,11 +37,16 @@ type Plan struct {
 	size       int // about how many bytes it holds
 
 	// The tree, as long as something may be made from it: other texts, introspection.
+	schema    *ast.Schema
+	root      *ast.Definition // the type that op selects from
 	op        *ast.OperationDefinition
 	fragments ast.FragmentDefinitionList // those that op reaches
 
+	maxSelections int // of a text: it may have what is in a fragment several times
+
 	mu    sync.Mutex
 	texts map[string]string // what is executed, by the state of the variables
+	room  int               // bytes of further texts that size has room for
 }
 
 // How many bytes a plan holds for each byte of its document, as measured: with
@@ -234,6 +239,8 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 	plan := &Plan{
 		Kind:      op.Operation,
 		Name:      op.Name,
+		schema:    p.schema,
+		root:      p.root(op.Operation),
 		op:        op,
 		fragments: reachable(op),
 		texts:     map[string]string{},
@@ -260,13 +267,18 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		return nil, []*Error{e}
 	}
 	plan.size = 512 + treeRatio*len(document) + plan.cost.bytes()
+	plan.room = treeRatio * len(document) / 2
+	plan.maxSelections = p.limits.selections
 	if states, only := plan.onlyStates(); only {
-		if _, e := plan.text(states); e != nil {
+		text, e := plan.print(states)
+		if e != nil {
 			return nil, []*Error{e}
 		}
+		plan.texts[string(states)] = text
 		if !plan.introspect {
 			plan.op, plan.fragments, plan.size = nil, nil, 512+textRatio*len(document)+plan.cost.bytes()
 		}
+		plan.size += max(len(text)-len(document), 0) // see fragments.go
 	}
 	return plan, nil
 }
@@ -317,6 +329,16 @@ func selectOperation(doc *ast.QueryDocument, name string) (*ast.OperationDefinit
 		return op, nil
 	}
 	return nil, &Error{Message: fmt.Sprintf("the document has no operation named %q", shorten(name)), code: CodeOperationUnresolved}
+}
+
+func (p *planner) root(kind ast.Operation) *ast.Definition {
+	switch kind {
+	case ast.Mutation:
+		return p.schema.Mutation
+	case ast.Subscription:
+		return p.schema.Subscription
+	}
+	return p.schema.Query
 }
 
 // reachable are the fragments that op uses for what is executed (those of

@@ -145,6 +145,8 @@ func TestWhatIsRefused(t *testing.T) {
 		{"an unknown field", `{helo}`, ``, `!GRAPHQL_VALIDATION_FAILED Cannot query field "helo" on type "Query". Did you mean "hello"?`},
 		{"defer, which nothing executes", `{... @defer {hello}}`, ``, `!GRAPHQL_VALIDATION_FAILED Unknown directive "@defer".`},
 		{"no 32-bit integer", `{echo(int: 3000000000)}`, ``, `!GRAPHQL_VALIDATION_FAILED 3000000000 is not a 32-bit integer`},
+		{"an object for an integer", `{echo(int: {})}`, ``, `!GRAPHQL_VALIDATION_FAILED Int cannot represent {}`},
+		{"or for an enum in a list", `query($o: Input = {d: [{e: {}}]}) {echo(input: $o)}`, ``, `!GRAPHQL_VALIDATION_FAILED Color cannot represent {}`},
 		{"no 64-bit integer in a custom scalar", `{echo(any: [99999999999999999999])}`, ``, `!GRAPHQL_VALIDATION_FAILED 99999999999999999999 is not a 64-bit integer`},
 		{"no float in a custom scalar", `{echo(any: 1e999)}`, ``, `!GRAPHQL_VALIDATION_FAILED 1e999 is beyond the range of a float`},
 		{"a bad default", `query($i: Int = 3000000000) {echo(int: $i)}`, ``, `!GRAPHQL_VALIDATION_FAILED 3000000000 is not a 32-bit integer`},
@@ -191,6 +193,7 @@ func TestOperations(t *testing.T) {
 		{"a mutation", `mutation { touch(name: "x") }`, "", ``, `x`},
 		{"typename of the root", `{__typename}`, "", ``, `Query`},
 		{"introspection", `{__type(name: "Color") {kind enumValues {name} description}}`, "", ``, `{"__type":{"kind":"ENUM","enumValues":[{"name":"RED"},{"name":"GREEN"}],"description":null}}`},
+		{"introspection that is skipped", `{... @skip(if: true) {__schema {queryType {name}}}}`, "", ``, `{}`},
 		{"introspection by variable", `query($n: String!) {__type(name: $n) {name}}`, "", `{"n": "Node"}`, `{"__type":{"name":"Node"}}`},
 		{"the description in introspection", `{__type(name: "Node") {description}}`, "", ``, `{"__type":{"description":"Node has an identity."}}`},
 	} {

@@ -30,6 +30,7 @@ import (
 //     what the operation uses is printed;
 //   - introspection is not its business: __schema and __type are printed as
 //     __typename under the same response names, see introspect.go;
+//   - fragments on interfaces and unions: see fragments.go;
 //   - descriptions in executable documents and directives on variables mean
 //     nothing to execution. They are not printed.
 
@@ -42,8 +43,8 @@ const (
 	varAbsent varState = 'a'
 )
 
-// maxTexts bounds the texts kept of one plan: one for each combination of
-// variables that requests left out. Others are printed anew.
+// maxTexts bounds the texts kept of one plan, as its room does in bytes: one for
+// each combination of variables that requests left out. Others are printed anew.
 const maxTexts = 16
 
 // text is the document to execute when the variables are in these states, in
@@ -61,28 +62,23 @@ func (p *Plan) text(states []varState) (string, *Error) {
 		return "", err
 	}
 	p.mu.Lock()
-	if len(p.texts) < maxTexts {
+	if len(p.texts) < maxTexts && len(text) <= p.room {
 		p.texts[key] = text
+		p.room -= len(text)
 	}
 	p.mu.Unlock()
 	return text, nil
 }
 
 func (p *Plan) print(states []varState) (string, *Error) {
-	pr := pruner{states: map[string]varState{}, used: map[string]bool{}}
+	pr := pruner{schema: p.schema, states: map[string]varState{}, used: map[string]bool{}, spread: map[string]bool{}, max: p.maxSelections, left: p.maxSelections}
 	for i, v := range p.variables {
 		pr.states[v.name] = states[i]
 	}
 	op := *p.op
 	op.Directives = pr.directives(op.Directives)
-	op.SelectionSet = pr.selections(op.SelectionSet)
-	doc := &ast.QueryDocument{Operations: ast.OperationList{&op}}
-	for _, f := range p.fragments {
-		f := *f
-		f.Directives = pr.directives(f.Directives)
-		f.SelectionSet = pr.selections(f.SelectionSet)
-		doc.Fragments = append(doc.Fragments, &f)
-	}
+	op.SelectionSet = pr.selections(p.root, op.SelectionSet)
+	doc := &ast.QueryDocument{Operations: ast.OperationList{&op}, Fragments: pr.fragments(p.fragments)}
 	op.VariableDefinitions = nil
 	for i, v := range p.variables {
 		if !pr.used[v.name] {
@@ -100,40 +96,43 @@ func (p *Plan) print(states []varState) (string, *Error) {
 	return b.String(), nil
 }
 
-// pruner copies a tree without the arguments and input fields that are absent.
-// It shares with the original what has none.
+// pruner copies a tree without the arguments and input fields that are absent, and
+// with fragments as graph-gophers takes them. It shares values with the original.
 type pruner struct {
+	schema *ast.Schema
 	states map[string]varState
 	used   map[string]bool // variables that remain
-	err    *Error
+	spread map[string]bool // fragments that remain
+	max    int             // selections that may be printed
+	left   int             // and may still be
+	err    *Error          // the first
 }
 
-func (pr *pruner) selections(set ast.SelectionSet) ast.SelectionSet {
-	pruned := make(ast.SelectionSet, len(set))
-	for i, s := range set {
-		switch s := s.(type) {
-		case *ast.Field:
-			if introspects(s) {
-				pruned[i] = &ast.Field{Alias: s.Alias, Name: "__typename", Directives: pr.directives(s.Directives)}
+func (pr *pruner) fail(err *Error) {
+	if pr.err == nil {
+		pr.err = err
+	}
+}
+
+// fragments are those of list that remain, as what was printed before spreads them.
+func (pr *pruner) fragments(list ast.FragmentDefinitionList) ast.FragmentDefinitionList {
+	printed := make(ast.FragmentDefinitionList, len(list))
+	for more := true; more; { // one may spread an earlier one
+		more = false
+		for i, f := range list {
+			if printed[i] != nil || !pr.spread[f.Name] {
 				continue
 			}
-			f := *s
-			f.Arguments = pr.arguments(f.Arguments)
+			more = true
+			f := *f
 			f.Directives = pr.directives(f.Directives)
-			f.SelectionSet = pr.selections(f.SelectionSet)
-			pruned[i] = &f
-		case *ast.InlineFragment:
-			f := *s
-			f.Directives = pr.directives(f.Directives)
-			f.SelectionSet = pr.selections(f.SelectionSet)
-			pruned[i] = &f
-		case *ast.FragmentSpread:
-			f := *s
-			f.Directives = pr.directives(f.Directives)
-			pruned[i] = &f
+			if f.SelectionSet = pr.selections(pr.schema.Types[f.TypeCondition], f.SelectionSet); len(f.SelectionSet) == 0 {
+				f.SelectionSet = ast.SelectionSet{nothing}
+			}
+			printed[i] = &f
 		}
 	}
-	return pruned
+	return slices.DeleteFunc(printed, func(f *ast.FragmentDefinition) bool { return f == nil })
 }
 
 func (pr *pruner) directives(list ast.DirectiveList) (pruned ast.DirectiveList) {
@@ -164,12 +163,12 @@ func (pr *pruner) value(v *ast.Value) *ast.Value {
 			return &ast.Value{Kind: ast.NullValue, Raw: "null", Position: v.Position}
 		}
 		pr.used[v.Raw] = true
-		if pr.states[v.Raw] == varNull && v.ExpectedType != nil && v.ExpectedType.NonNull && pr.err == nil {
-			pr.err = &Error{
+		if pr.states[v.Raw] == varNull && v.ExpectedType != nil && v.ExpectedType.NonNull {
+			pr.fail(&Error{
 				Message:   fmt.Sprintf("variable $%s is null, but is used where %s is wanted", v.Raw, v.ExpectedType),
 				Locations: locations(v.Position),
 				code:      CodeBadUserInput,
-			}
+			})
 		}
 	case ast.ListValue, ast.ObjectValue:
 		c := *v
@@ -242,9 +241,10 @@ func eachValue(list ast.ArgumentList, visit func(*ast.Value)) {
 	}
 }
 
-// eachLeaf calls visit for v or, if it is a list or an object, for what is in it.
+// eachLeaf calls visit for v or, if it is a list or an object that has something in
+// it, for that.
 func eachLeaf(v *ast.Value, visit func(*ast.Value)) {
-	if v.Kind != ast.ListValue && v.Kind != ast.ObjectValue {
+	if len(v.Children) == 0 {
 		visit(v)
 		return
 	}
@@ -270,6 +270,10 @@ func normaliseLiteral(v *ast.Value) *gqlerror.Error {
 			v.Kind = ast.StringValue
 		case err != nil:
 			return gqlerror.ErrorPosf(v.Position, "%s is not a %d-bit integer", v.Raw, bits)
+		}
+	case ast.ObjectValue: // an empty one, which gqlparser takes for a scalar
+		if v.Definition != nil && (v.Definition.Kind == ast.Enum || v.Definition.Kind == ast.Scalar && v.Definition.BuiltIn) {
+			return gqlerror.ErrorPosf(v.Position, "%s cannot represent {}", typ)
 		}
 	case ast.FloatValue:
 		if _, err := strconv.ParseFloat(v.Raw, 64); err != nil {

@@ -54,9 +54,6 @@ func illegible(format string, args ...any) *badRequest {
 // decode reads what ctx holds into x: one request, or a batch of them.
 func (w *Worker) decode(ctx *fasthttp.RequestCtx, x *exchange) (bad *badRequest) {
 	x.operations = x.one[:]
-	if bad := w.bodies.announced(ctx); bad != nil {
-		return bad
-	}
 	if !ctx.IsPost() {
 		x.one[0].request, bad = decodeGet(ctx.QueryArgs())
 		return bad

@@ -17,6 +17,7 @@ func respond(ctx *fasthttp.RequestCtx, x *exchange) {
 		out, sep := ctx.Response.BodyWriter(), "["
 		for i := range x.operations {
 			_, _ = io.WriteString(out, sep)
+			envelopeOf(ctx).failed(x.operations[i].result.errors)
 			x.operations[i].result.write(out)
 			sep = ","
 		}
@@ -103,7 +104,6 @@ func requestStatus(errs []*Error) int {
 func begin(ctx *fasthttp.RequestCtx, status int, media string) {
 	ctx.SetStatusCode(status)
 	ctx.Response.Header.SetContentType(media)
-	ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
 	ctx.Response.Header.Add(fasthttp.HeaderVary, "Accept")
 	switch status {
 	case fasthttp.StatusUnauthorized:
@@ -117,6 +117,7 @@ func begin(ctx *fasthttp.RequestCtx, status int, media string) {
 
 func write(ctx *fasthttp.RequestCtx, status int, media string, r result) {
 	begin(ctx, status, media)
+	envelopeOf(ctx).failed(r.errors)
 	r.write(ctx.Response.BodyWriter())
 }
 

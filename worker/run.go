@@ -30,6 +30,9 @@ func Run(ctx context.Context, config Config) error {
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(stop)
 
+	if err := config.check(); err != nil {
+		return err
+	}
 	supervisor := notifierFromEnv()
 	if config.DrainTimeout == 0 {
 		var err error
@@ -73,7 +76,7 @@ func Run(ctx context.Context, config Config) error {
 	}
 	if !supervisor.present() {
 		serve()
-		w.config.Log.Printf("%s serves GraphQL on %s", w.config.Name, endpoint(sockets[0]))
+		w.config.Log.Printf("%s serves GraphQL on %s", w.config.Name, endpoint(w.scheme(), sockets[0]))
 	}
 	ready := make(chan bool, 1)
 	go func() { ready <- w.waitReady(starting, supervisor) }()

@@ -19,7 +19,10 @@ import (
 
 // runAsWorker is what the test binary is when a test starts it as a worker.
 func runAsWorker() {
-	config := Config{Schema: testSchema, Resolver: newTestRoot(), Name: "cat"}
+	config := Config{
+		Schema: testSchema, Resolver: newTestRoot(), Name: "cat",
+		TLSCert: os.Getenv("WORKER_TEST_CERT"), TLSKey: os.Getenv("WORKER_TEST_KEY"),
+	}
 	config.MaxBatch, _ = strconv.Atoi(os.Getenv("WORKER_TEST_MAX_BATCH"))
 	config.MaxDocuments, _ = strconv.Atoi(os.Getenv("WORKER_TEST_MAX_DOCUMENTS"))
 	if path := os.Getenv("WORKER_TEST_WAIT_FOR"); path != "" {

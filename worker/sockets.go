@@ -113,7 +113,7 @@ func listen(address string) (net.Listener, error) {
 }
 
 // endpoint is the URL of GraphQL on l, or the path of a unix socket.
-func endpoint(l net.Listener) string {
+func endpoint(scheme string, l net.Listener) string {
 	tcp, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
 		return "unix:" + l.Addr().String()
@@ -122,5 +122,5 @@ func endpoint(l net.Listener) string {
 	if tcp.IP == nil || tcp.IP.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(tcp.Port)) + graphqlPath
+	return scheme + "://" + net.JoinHostPort(host, strconv.Itoa(tcp.Port)) + graphqlPath
 }

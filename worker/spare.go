@@ -38,6 +38,7 @@ func (g gate) closed() bool { return g.pipe != nil }
 func (w *Worker) warmUp() {
 	var ctx fasthttp.RequestCtx
 	ctx.Request.SetRequestURI(graphqlPath + "?query={__typename}")
+	ctx.Request.Header.SetContentType("application/json") // it is not forged
 	w.handle(&ctx)
 }
 

@@ -2,9 +2,13 @@ package worker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"log"
 	"net"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +26,12 @@ type Worker struct {
 	stopping *stopping
 	server   *fasthttp.Server
 	bodies   bodies
+	proxies  proxies
+	csrf     *csrf
+	cors     *cors
+	hsts     []byte
+	cert     *certificate // nil: no TLS
+	access   *accessLog
 	started  time.Time
 
 	documents documents         // nil: no automatic persisted queries
@@ -56,13 +66,26 @@ func New(config Config) (*Worker, error) {
 	if err := w.openDocuments(); err != nil {
 		return nil, err
 	}
+	if err := w.guard(); err != nil {
+		return nil, err
+	}
 	w.base, w.cancel = context.WithCancel(context.Background())
 	go w.stopping.watch(w.base)
+	if w.cert != nil {
+		w.cert.complain(w.cert.validity(time.Now()))
+		go w.cert.watch(w.base)
+	}
+	if w.access != nil {
+		go w.access.run()
+	}
+	handle := w.handle
 	w.server = &fasthttp.Server{
-		Handler:               w.drainer.handler(w.handle),
-		ErrorHandler:          unreadableRequest,
+		Handler:               w.drainer.handler(func(ctx *fasthttp.RequestCtx) { w.serveEnveloped(ctx, handle) }),
+		ErrorHandler:          w.unreadable,
+		ExpectHandler:         w.expects,
+		HeaderReceived:        w.bodies.received,
 		ConnState:             w.drainer.connState,
-		Logger:                w.config.Log,
+		Logger:                serverLog{w.config.Log},
 		Concurrency:           w.config.MaxConnections,
 		ReadTimeout:           readTimeout,
 		WriteTimeout:          writeTimeout,
@@ -92,6 +115,9 @@ func (w *Worker) Serve(l net.Listener) error {
 	w.accepting.Add(1)
 	w.mu.Unlock()
 	defer w.accepting.Done()
+	if w.cert != nil {
+		return w.server.Serve(&tlsListener{dl, w.cert.config()})
+	}
 	return w.server.Serve(dl)
 }
 
@@ -110,6 +136,7 @@ func (w *Worker) Drain(ctx context.Context) error {
 // process. Connections are left to the end of the process.
 func (w *Worker) Close() {
 	w.cancel()
+	w.access.close()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.listeners {
@@ -118,58 +145,152 @@ func (w *Worker) Close() {
 	}
 }
 
+// serverLog leaves out what the server says of each client that sends nonsense or
+// hangs up: anybody could fill the log. The access log has what became of a request.
+type serverLog struct{ *log.Logger }
+
+func (l serverLog) Printf(format string, args ...any) {
+	if !strings.HasPrefix(format, "error when serving connection ") {
+		l.Logger.Printf(format, args...)
+	}
+}
+
 // handle finds who answers a request. A panic costs the request only: fasthttp
 // itself would end the process.
 func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 	defer func() {
 		if v := recover(); v != nil {
-			w.config.Log.Printf("error: panic in a handler: %v\n%s", v, debug.Stack())
+			w.config.Log.Printf("error: panic in a handler%s: %v\n%s", requestNote(string(envelopeOf(ctx).id)), v, debug.Stack())
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(Errorf(CodeInternal, "internal error")))
 		}
 	}()
+	if w.bodies.announced(ctx) {
+		refuse(ctx, w.bodies.tooLarge())
+		return
+	}
 	if w.serveBrowser(ctx) {
 		return
 	}
+	path := string(ctx.Path())
 	var serve fasthttp.RequestHandler
-	methods := []string{fasthttp.MethodGet, fasthttp.MethodHead}
-	switch string(ctx.Path()) {
+	methods := reads
+	switch path {
 	case graphqlPath:
-		serve, methods = w.serveGraphQL, []string{fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost}
-	case "/livez":
+		serve, methods = w.serveGraphQL, asks
+	case livezPath:
 		serve = w.serveLivez
-	case "/readyz":
+	case readyzPath:
 		serve = w.serveReadyz
-	case "/health":
+	case healthPath:
 		serve = w.serveHealth
 	default:
+		serve = w.config.Handlers[path]
+	}
+	if serve == nil {
 		refuse(ctx, &badRequest{fasthttp.StatusNotFound, CodeNotFound, "nothing here: GraphQL is at " + graphqlPath})
 		return
 	}
-	for _, m := range methods {
-		if string(ctx.Method()) == m {
-			serve(ctx)
+	if !isProbe(ctx.Path()) {
+		if w.cors.options(ctx, methods) {
+			return
+		}
+		w.cors.allow(ctx)
+	}
+	if !slices.Contains(methods, string(ctx.Method())) {
+		ctx.Response.Header.Set(fasthttp.HeaderAllow, strings.Join(methods, ", "))
+		refuse(ctx, &badRequest{fasthttp.StatusMethodNotAllowed, CodeMethodNotAllowed, "the method must be " + strings.Join(methods, " or ")})
+		return
+	}
+	if path == graphqlPath {
+		if bad := w.csrf.check(&ctx.Request.Header); bad != nil {
+			refuse(ctx, bad)
 			return
 		}
 	}
-	allow := strings.Join(methods, ", ")
-	ctx.Response.Header.Set(fasthttp.HeaderAllow, allow)
-	refuse(ctx, &badRequest{fasthttp.StatusMethodNotAllowed, CodeMethodNotAllowed, "the method must be " + strings.Join(methods, " or ")})
+	serve(ctx)
 }
 
-// unreadableRequest answers what could not be read as a request.
-func unreadableRequest(ctx *fasthttp.RequestCtx, err error) {
-	bad := illegible("the request could not be read")
-	var header *fasthttp.ErrSmallBuffer
-	var network net.Error
-	switch {
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		bad = &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, "the body is too large"}
-	case errors.As(err, &header):
-		bad = &badRequest{fasthttp.StatusRequestHeaderFieldsTooLarge, CodeTooLarge, "the header is too large; send long queries by POST"}
-	case errors.As(err, &network) && network.Timeout():
-		bad = &badRequest{fasthttp.StatusRequestTimeout, CodeTimeout, "the request took too long to arrive"}
+// The methods of paths.
+var (
+	reads = []string{fasthttp.MethodGet, fasthttp.MethodHead}
+	asks  = []string{fasthttp.MethodGet, fasthttp.MethodHead, fasthttp.MethodPost}
+)
+
+const (
+	livezPath  = "/livez"
+	readyzPath = "/readyz"
+	healthPath = "/health"
+)
+
+// guard makes what stands around the handlers, from the Config.
+func (w *Worker) guard() (err error) {
+	for path, h := range w.config.Handlers {
+		switch {
+		case h == nil || len(path) < 2 || path[0] != '/' || strings.ContainsAny(path, "?#%"):
+			return fmt.Errorf("Config.Handlers: %q is no path with a handler", path)
+		case path == graphqlPath || strings.HasPrefix(path, graphqlPath+"/") || isProbe([]byte(path)):
+			return fmt.Errorf("Config.Handlers: %s is the worker's own", path)
+		}
 	}
-	refuse(ctx, bad)
+	if w.proxies, err = newProxies(w.config.TrustedProxies); err != nil {
+		return err
+	}
+	if w.csrf, err = newCSRF(w.config); err != nil {
+		return err
+	}
+	if w.cors, err = newCORS(w.config); err != nil {
+		return err
+	}
+	if w.cert, err = newCertificate(w.config); err != nil {
+		return err
+	}
+	w.hsts = newHSTS(w.config)
+	w.access, err = openAccessLog(w.config)
+	return err
+}
+
+// check returns what New would say of all that can be checked beforehand: nothing
+// is prepared for a worker that cannot be.
+func (c Config) check() error {
+	w := Worker{config: c.withDefaults()}
+	err := w.guard()
+	if w.access != nil {
+		w.access.closeFile()
+	}
+	return err
+}
+
+// expects decides whether a client that asks before it sends a body (Expect:
+// 100-continue) may send it.
+func (w *Worker) expects(ctx *fasthttp.RequestCtx) int {
+	if w.bodies.announced(ctx) {
+		return fasthttp.StatusRequestEntityTooLarge
+	}
+	return fasthttp.StatusContinue
+}
+
+// unreadable answers what could not be read as a request.
+func (w *Worker) unreadable(ctx *fasthttp.RequestCtx, err error) {
+	if c, ok := ctx.Conn().(*tls.Conn); ok && !c.ConnectionState().HandshakeComplete {
+		answerPlain(err)
+		return // nobody could read it
+	}
+	w.serveEnveloped(ctx, func(ctx *fasthttp.RequestCtx) {
+		bad := illegible("the request could not be read")
+		var header *fasthttp.ErrSmallBuffer
+		var network net.Error
+		envelopeOf(ctx).unread = true
+		switch {
+		case errors.Is(err, fasthttp.ErrBodyTooLarge):
+			envelopeOf(ctx).unread = false
+			bad = &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, "the body is too large"}
+		case errors.As(err, &header):
+			bad = &badRequest{fasthttp.StatusRequestHeaderFieldsTooLarge, CodeTooLarge, "the header is too large; send long queries by POST"}
+		case errors.As(err, &network) && network.Timeout():
+			bad = &badRequest{fasthttp.StatusRequestTimeout, CodeTimeout, "the request took too long to arrive"}
+		}
+		refuse(ctx, bad)
+	})
 }

@@ -23,6 +23,8 @@ func TestMain(m *testing.M) {
 		// fasthttp's clock, one for the process, and the cleaner of a server's pool,
 		// which sleeps for ten seconds before it sees that the server is gone.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		// Those that compress, as many as there are processors.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp/stackless.funcWorker"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 	)
 }

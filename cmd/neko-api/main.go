@@ -30,7 +30,8 @@ Examples:
   neko-api --listen :80 --store /var/lib/neko/api.db
   neko-api import enterprise-attack.json
   curl -L https://example.org/bundle.json.gz | neko-api import -
-  curl -g 'http://127.0.0.1:4000/graphql?query={threatActors(first:3){nodes{name}}}'
+  curl 127.0.0.1:4000/graphql -H 'Content-Type: application/json' \
+    -d '{"query": "{threatActors(first: 3) {nodes {name}}}"}'
 
 Settings, each by a flag, by the environment, or in the YAML file that --config
 names. A flag is stronger than the environment, and that than the file.

@@ -78,6 +78,11 @@ func TestSession(t *testing.T) {
 		{"--listen " + taken.Addr().String(), 1, `error: ` + taken.Addr().String() + ` is in use by another program\nhint: .*\n`},
 		{"--listen nonsense", 1, `error: cannot listen on nonsense: address nonsense: missing port in address\nhint: .*\n`},
 		{"--listen DIR/no/x.sock", 1, `error: cannot listen on DIR/no/x.sock: bind: no such file or directory\nhint: .*\n`},
+		{"--tls-cert DIR/none --tls-key DIR/none", 1, `error: cannot read the TLS certificate DIR/none: no such file or directory\nhint: give the path of a PEM file\n`},
+		{"--trusted-proxies 10.0.0.0/8,nginx", 1, `error: trusted proxy "nginx" is neither an address nor a network\nhint: .*\n`},
+		{"--cors-origins app.example.org", 1, `error: CORS origin "app.example.org": it is not of the form scheme://host\nhint: .*\n`},
+		{"--access-log DIR/no/access.log", 1, `error: cannot write the access log: open DIR/no/access.log: no such file or directory\nhint: .*\n`},
+		{"--access-log-sample 2", 2, `error: --access-log-sample: "2" is no part of a whole\nhint: .*\n`},
 		{"--trusted-documents DIR/none.json --store DIR/t.db", 1, `(?s).*error: trusted documents: cannot read DIR/none.json: no such file or directory\nhint: .*\n`},
 		{"--trusted-documents DIR/trusted.json --store DIR/t.db", 1, `error: trusted documents: DIR/trusted.json: document "actors": 1:36: Cannot query field "nickname" on type "ThreatActor"\. .*\(GRAPHQL_VALIDATION_FAILED\)\nhint: write the file anew .*\n`},
 		{"--trusted-documents-mode only", 2, `error: --trusted-documents-mode only needs a list of documents\nhint: name its file: --trusted-documents FILE\n`},
@@ -227,7 +232,12 @@ func TestWorkersStartTogether(t *testing.T) {
 	ready.Wait()
 	query := "http://" + l.Addr().String() + "/graphql?query=" + url.QueryEscape(`{threatActors(first: 1) {totalCount nodes {name}}}`)
 	for range 20 {
-		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}).Get(query)
+		req, err := http.NewRequest("GET", query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Apollo-Require-Preflight", "true")
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}).Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,19 @@ type options struct {
 	maxFields        *int
 	maxConnections   *int
 	limits           limits
+	csrfPrevention   *bool
+	csrfHeaders      *[]string
+	corsOrigins      *[]string
+	corsHeaders      *[]string
+	corsCredentials  *bool
+	compress         *bool
+	trustedProxies   *[]string
+	accessLog        *string
+	accessLogSample  *float64
+	accessLogSlow    *time.Duration
+	tlsCert          *string
+	tlsKey           *string
+	hsts             *time.Duration
 
 	persistedQueries     *bool
 	maxPersistedQueries  *int
@@ -42,6 +55,19 @@ func newOptions() *options {
 		maxFields:        s.Int("max-fields", 250_000, "how many fields one answer may have, those of every object counted, and a description as ten; 250,000 take up to 300 MiB while they are put together"),
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
 		limits:           newLimits(s),
+		csrfPrevention:   s.Bool("csrf-prevention", true, "serve what pages of other sites can make a browser send: GETs without a header of --csrf-headers"),
+		csrfHeaders:      s.List("csrf-headers", "NAME,...", "the headers of which a GET without a Content-Type needs one; if not given, x-apollo-operation-name and apollo-require-preflight"),
+		corsOrigins:      s.List("cors-origins", "URL,...", "the origins whose pages may read answers, like https://app.example.org, or * for all; if not given, none"),
+		corsHeaders:      s.List("cors-headers", "NAME,...", "headers that those pages may send besides the usual ones"),
+		corsCredentials:  s.Bool("cors-credentials", false, "let browsers send cookies and client certificates along"),
+		compress:         s.Bool("compress", true, "send all answers as they are, and not by zstd, br or gzip"),
+		trustedProxies:   s.List("trusted-proxies", "CIDR,...", "the proxies whose X-Forwarded-For is believed: addresses and networks, and unix for who connects by a unix socket; if not given, none"),
+		accessLog:        s.String("access-log", "off", "FILE", "where a line of JSON for each request goes: a file, - for standard output, or off"),
+		accessLogSample:  s.Fraction("access-log-sample", 1, "the part of the requests that get a line; those that fail, are not allowed or are slow all do"),
+		accessLogSlow:    s.Duration("access-log-slow", time.Second, "from which time on a request is slow"),
+		tlsCert:          s.String("tls-cert", "", "FILE", "a certificate and those between it and the root, in PEM: serve TLS only; loaded again when it changes"),
+		tlsKey:           s.String("tls-key", "", "FILE", "its key, in PEM"),
+		hsts:             s.Duration("hsts", 0, "for how long browsers shall ask this host by TLS only, on all its ports, like 8760h; only with --tls-cert"),
 
 		persistedQueries:     s.Bool("persisted-queries", true, "let clients name a document by its hash when they have sent it once (automatic persisted queries)"),
 		maxPersistedQueries:  s.Int("max-persisted-queries", 1_000, "how many such documents are kept, for all workers together"),

@@ -2,7 +2,7 @@
 // recovery benchmark measures it, and it is where to begin a worker of your own.
 //
 //	go run ./examples/bare &
-//	curl -g '127.0.0.1:4000/graphql?query={hello}'
+//	curl 127.0.0.1:4000/graphql -H 'Content-Type: application/json' -d '{"query": "{hello}"}'
 package main
 
 import (

@@ -91,9 +91,32 @@ func (s *Set) Int(name string, def int, help string) *int {
 	})
 }
 
-// Duration defines one that is a time span, like 10s or 1m30s, more than none.
+// Fraction defines one that is a number up to 1, and more than 0.
+func (s *Set) Fraction(name string, def float64, help string) *float64 {
+	return define(s, name, def, strconv.FormatFloat(def, 'g', -1, 64), "PART", help, func(text string) (float64, error) {
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(f > 0 && f <= 1) {
+			return 0, &valueError{fmt.Sprintf("%q is no part of a whole", text), "write 1 for all, or 0.01 for one in a hundred"}
+		}
+		return f, nil
+	})
+}
+
+// List defines one that is several words, with commas or spaces between them.
+func (s *Set) List(name, placeholder, help string) *[]string {
+	return define(s, name, []string(nil), "", placeholder, help, func(text string) ([]string, error) {
+		return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' }), nil
+	})
+}
+
+// Duration defines one that is a time span, like 10s or 1m30s, more than none. Its
+// default may be none.
 func (s *Set) Duration(name string, def time.Duration, help string) *time.Duration {
-	return define(s, name, def, def.String(), "TIME", help, func(text string) (time.Duration, error) {
+	shown := ""
+	if def > 0 {
+		shown = def.String()
+	}
+	return define(s, name, def, shown, "TIME", help, func(text string) (time.Duration, error) {
 		d, err := time.ParseDuration(text)
 		if err != nil || d <= 0 {
 			return 0, &valueError{fmt.Sprintf("%q is no time span", text), "write it like 10s or 1m30s"}

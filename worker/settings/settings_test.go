@@ -20,6 +20,8 @@ type program struct {
 	body    *int
 	conns   *int
 	load    *bool
+	part    *float64
+	names   *[]string
 }
 
 func newProgram() program {
@@ -31,6 +33,8 @@ func newProgram() program {
 		s.Size("max-body", 1<<20, "the largest request"),
 		s.Int("max-connections", 100, "how many at most"),
 		s.Bool("load", true, "load the sample"),
+		s.Fraction("part", 1, "how many of them"),
+		s.List("names", "NAME,...", "who they are"),
 	}
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if strings.Trim(port, "0123456789") != "" {
@@ -125,6 +129,23 @@ func TestWhatIsRefused(t *testing.T) {
 				t.Errorf("\n got %v\nwant %s", err, c.want)
 			}
 		})
+	}
+}
+
+func TestFractionsAndLists(t *testing.T) {
+	p, _, err := load(t, "part: 0.25\nnames: a, b  c,,", nil, []string{"--config=FILE"})
+	if want := []string{"a", "b", "c"}; err != nil || *p.part != 0.25 || !slices.Equal(*p.names, want) {
+		t.Errorf("%v, %q, %v", *p.part, *p.names, err)
+	}
+	p, _, err = load(t, "names: a", nil, []string{"--config=FILE", "--names", ""})
+	if err != nil || *p.part != 1 || len(*p.names) > 0 {
+		t.Errorf("%v, %q, %v", *p.part, *p.names, err)
+	}
+	for _, bad := range []string{"0", "-1", "1.01", "NaN", "x", ""} {
+		want := fmt.Sprintf("--part: %q is no part of a whole | write 1 for all, or 0.01 for one in a hundred", bad)
+		if _, _, err := load(t, "", nil, []string{"--part=" + bad}); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", bad, err)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ await report('apollo, a batch', () => Promise.all([ask(batching, gql('{ hello }'
 const both = apollo(first, [persisted()], BatchHttpLink, { batchMax: 2 });
 await report('apollo, a batch of hashes', () => Promise.all([ask(both, document('D'), { id: 9 })(), ask(both, document('E'), { id: 10 })()]));
 
-const urql = (url, options) => new Client({ url, fetch: spy, exchanges: [persistedExchange(options), fetchExchange], requestPolicy: 'network-only' });
+const urql = (url, options) => new Client({ url, fetch: spy, fetchOptions: { headers: { 'apollo-require-preflight': 'true' } }, exchanges: [persistedExchange(options), fetchExchange], requestPolicy: 'network-only' });
 const query = (client, name, id) => async () => {
   const { data, error } = await client.query(`query ${name}($id: ID!) { node(id: $id) { id } }`, { id }).toPromise();
   return error ? error.message : data;

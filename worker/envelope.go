@@ -1,0 +1,109 @@
+package worker
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// envelope is what is known of one HTTP request and its answer besides the two: what
+// those share who stand around the handlers. It ends with the answer, and is used
+// again then: what outlives the answer takes copies.
+type envelope struct {
+	began   time.Time // only if there is an access log
+	id      []byte    // see requestid.go
+	ip      netip.Addr
+	subject string // of the identity
+	codes   []Code // of the errors, each once
+	secret  bool   // the answer may hold a token
+	unread  bool   // the request's header could not be read
+	line    []byte // room for the access log
+}
+
+type envelopeKey struct{}
+
+var envelopes = sync.Pool{New: func() any { return new(envelope) }}
+
+// envelopeOf is the envelope of ctx. There is always one, and without a server
+// around, as when a worker warms up, it is one that nobody else sees.
+func envelopeOf(ctx *fasthttp.RequestCtx) *envelope {
+	if e, ok := ctx.UserValue(envelopeKey{}).(*envelope); ok {
+		return e
+	}
+	e := new(envelope)
+	ctx.SetUserValue(envelopeKey{}, e)
+	return e
+}
+
+// serveEnveloped answers a request by handler, and sees to all that does not depend on
+// what is asked.
+func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.RequestHandler) {
+	e := envelopes.Get().(*envelope)
+	ctx.SetUserValue(envelopeKey{}, e)
+	if w.access != nil {
+		e.began = time.Now()
+	}
+	e.id = appendRequestID(e.id[:0], ctx.Request.Header.Peek(requestIDHeader))
+	e.ip = w.proxies.client(ctx.RemoteAddr(), &ctx.Request.Header)
+
+	handler(ctx)
+
+	w.secure(ctx, e)
+	if !w.config.NoCompression && !e.secret {
+		compress(ctx)
+	}
+	if w.access != nil {
+		w.access.log(ctx, e)
+	}
+	ctx.RemoveUserValue(envelopeKey{})
+	e.reset()
+	envelopes.Put(e)
+}
+
+func (e *envelope) reset() { *e = envelope{id: e.id, codes: e.codes[:0], line: e.line} }
+
+// planned notes an operation that was asked for. What a mutation answers may be a
+// token, as that of a login is.
+func (e *envelope) planned(plan *Plan) {
+	if plan.Kind == ast.Mutation {
+		e.secret = true
+	}
+}
+
+// maxCodes is how many different codes of one request are told.
+const maxCodes = 8
+
+// failed notes the codes of errors.
+func (e *envelope) failed(errs []*Error) {
+next:
+	for _, err := range errs {
+		code := err.publicCode()
+		for _, known := range e.codes {
+			if known == code {
+				continue next
+			}
+		}
+		if len(e.codes) == maxCodes {
+			return
+		}
+		e.codes = append(e.codes, code)
+	}
+}
+
+// caller is who asks, for resolvers, which may outlive the envelope.
+func (e *envelope) caller() *Caller { return &Caller{IP: e.ip, RequestID: string(e.id)} }
+
+// inRequest is what a line of the log ends with, so that it can be found by what
+// the client was told.
+func inRequest(ctx context.Context) string { return requestNote(CallerFrom(ctx).RequestID) }
+
+func requestNote(id string) string {
+	if id == "" {
+		return ""
+	}
+	return " (request " + id + ")"
+}
