@@ -35,7 +35,7 @@ run: build ## the API in the foreground, a worker for each CPU; Ctrl-C drains it
 test: ## all tests, with the race detector if there is a C compiler
 	$(if $(RACE),,@echo 'testing without the race detector: no C compiler, or RACE is empty' >&2)
 	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -timeout 8m $(ARGS) $(PKG)
-	$(if $(RACE),$(if $(filter ./...,$(PKG)),CGO_ENABLED=0 $(GO) test -run 'TestLarge|TestOrder|TestAttack' ./api/stix))
+	$(if $(RACE),$(if $(filter ./...,$(PKG)),CGO_ENABLED=0 $(GO) test -run 'TestLarge|TestOrder|TestAttack|OnAttack' ./api ./api/stix))
 
 lint: ## gofmt, go vet, staticcheck, go mod tidy
 	@unformatted=$$(gofmt -l .) || exit 1; \

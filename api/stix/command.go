@@ -53,11 +53,14 @@ func Command(ctx context.Context, st store.Store, arg string, s Streams) error {
 	opts.Progress = bar.show
 	sum, err := Import(ctx, st, in, opts)
 	bar.clear()
+	partial := (*store.PartialError)(nil)
 	switch {
+	case errors.As(err, &partial):
+		return err
 	case errors.Is(err, errSpool):
 		return &usageError{fmt.Sprintf("cannot import %s: %v", opts.Name, err), "nothing was imported; TMPDIR names the folder for it, which needs room for the whole bundle"}
 	case errors.Is(err, store.ErrUnavailable):
-		return &usageError{fmt.Sprintf("cannot import %s: %v", opts.Name, err), "nothing was imported; see whether the disk of the store is full, and try again"}
+		return &usageError{fmt.Sprintf("cannot import %s: %v", opts.Name, err), "nothing was imported; see whether the store is up and its disk has room, and try again"}
 	case err != nil:
 		return err
 	}

@@ -78,6 +78,21 @@ func (e *TooNewError) Error() string {
 
 func (e *TooNewError) Is(target error) bool { return target == ErrTooNew }
 
+// PartialError is about an import that ended in the midst of being written, in a
+// store that cannot undo it: old and new versions are mixed, each of them whole.
+type PartialError struct{ Err error }
+
+func (e *PartialError) Error() string {
+	return "the import ended before all of it was written: " + e.Err.Error()
+}
+
+func (e *PartialError) Unwrap() error { return e.Err }
+
+// Hint is what to do about it, for the line below the error.
+func (e *PartialError) Hint() string {
+	return "run the same import again: it writes what is missing"
+}
+
 // OpenError says why a store cannot be opened, and what to do.
 type OpenError struct {
 	Where  string // path or address, without credentials

@@ -156,14 +156,19 @@ var (
 )
 
 // Store keeps the objects. All methods may be called by many goroutines at once,
-// and, of stores on one database, by many processes. What a method returns is of
-// one moment, never half of an import.
+// and, of stores on one database, by many processes.
+//
+// What a method returns is of one moment, never half of an import; but a store
+// without transactions (MongoDB) may show an import while it is being written, each
+// object of it whole, in its old or its new version, and never a relation to what
+// is not served.
 //
 // Errors: see errors.go. When ctx has ended the error is that of ctx. A store
 // that fails for other reasons returns an error that matches none of them.
 type Store interface {
-	// Get finds objects by key, a STIX id or an ATT&CK id ("G0034", in any case), in
-	// one query however many keys there are. The answer is by key as given; what
+	// Get finds objects by key, a STIX id or an ATT&CK id ("G0034", in any case). The
+	// number of queries of this method, of List and of Related does not depend on how
+	// many objects they are about: it is one, or a few (package mongo). The answer is by key as given; what
 	// is not there, or is not of this kind, is absent from it.
 	//
 	// Should two living objects of a kind have one ATT&CK id, the one modified last
@@ -174,8 +179,7 @@ type Store interface {
 	List(ctx context.Context, kind Kind, q Query) (Page, error)
 
 	// Related returns, for each of the parents (STIX ids), a page of the objects
-	// that the relation joins it to: pages[i] belongs to parents[i]. It is one
-	// query for all parents. A parent that does not exist has an empty page.
+	// that the relation joins it to: pages[i] belongs to parents[i]. A parent that does not exist has an empty page.
 	Related(ctx context.Context, rel Relation, parents []string, q Query) ([]Page, error)
 
 	// Counts counts in groups, e.g. the objects by kind. Groups come in the order
@@ -195,7 +199,7 @@ type Store interface {
 	// threat actor was seen.
 	ReportSighting(ctx context.Context, in NewSighting) (*Object, error)
 
-	// BeginImport starts an import. Nothing of it is visible before its Commit.
+	// BeginImport starts an import. Nothing of it is visible before its Commit begins.
 	BeginImport(ctx context.Context, opts ImportOptions) (Import, error)
 
 	// Ping tells whether the store answers, by a real query.
@@ -366,7 +370,7 @@ type NewSighting struct {
 }
 
 // Import takes the objects of one bundle, in any order, and then merges them in
-// one step. It is used by one goroutine.
+// one step, or in many (see [Store]). It is used by one goroutine.
 //
 // What the merge does to an object that the store has already: the version with
 // the newer Modified wins, whatever the order of the imports; of two with the
@@ -376,7 +380,8 @@ type NewSighting struct {
 type Import interface {
 	// Add takes one object or relationship.
 	Add(ctx context.Context, r Record) error
-	// Commit merges everything.
+	// Commit merges everything. An error leaves the store as it was, unless it is a
+	// [PartialError].
 	Commit(ctx context.Context) (Merged, error)
 	// Abort gives up; after Commit it does nothing.
 	Abort() error

@@ -14,20 +14,23 @@ import (
 	"syscall"
 
 	"github.com/nekoctl/neko/api/stix"
+	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/worker/settings"
 )
 
 const usage = `neko-api serves threat intelligence over GraphQL.
 
 Usage:
-  neko-api [serve] [--listen ADDR] [--store FILE] [...]
+  neko-api [serve] [--listen ADDR] [--store STORE] [...]
   neko-api import FILE|-        load a STIX 2.0 or 2.1 bundle, plain or .gz
+  neko-api migrate [--dry-run]  bring the store to the schema of this version
   neko-api version
 
 Examples:
   neko-api                                      # http://127.0.0.1:4000/graphql
   PORT=8080 neko-api
   neko-api --listen :80 --store /var/lib/neko/api.db
+  NEKO_API_STORE=mongodb://user:password@db1,db2/neko?replicaSet=rs0 neko-api
   neko-api import enterprise-attack.json
   curl -L https://example.org/bundle.json.gz | neko-api import -
   curl 127.0.0.1:4000/graphql -H 'Content-Type: application/json' \
@@ -69,13 +72,17 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 		err = serve(o)
 	case command == "import" && len(rest) == 1:
 		err = importBundle(o, rest[0], stix.Streams{In: in, Out: out, Err: errs})
+	case command == "migrate" && len(rest) == 0:
+		ctx, stop := interruptible()
+		err = migrate(ctx, o, out)
+		stop()
 	case command == "version" && len(rest) == 0:
 		fmt.Fprintf(out, "neko-api %s (%s, %s/%s)\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	case command == "help" && len(rest) == 0:
 		fmt.Fprintf(out, usage, o.Help())
 	case command == "import":
 		err = usageError{"import wants one file", "neko-api import FILE, or - for standard input"}
-	case command == "serve" || command == "version" || command == "help":
+	case command == "serve" || command == "migrate" || command == "version" || command == "help":
 		err = usageError{fmt.Sprintf("%s wants no argument, and was given %q", command, rest[0]), "see neko-api --help"}
 	default:
 		err = usageError{fmt.Sprintf("unknown command %q", command), "see neko-api --help"}
@@ -90,9 +97,9 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 }
 
 // importBundle loads a bundle into the store. A signal ends it, and the store is
-// as it was then.
+// as it was then; but a MongoDB, if it was being written, has a mix of old and new.
 func importBundle(o *options, file string, streams stix.Streams) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := interruptible()
 	defer stop()
 	st, err := openStore(ctx, o)
 	if err != nil {
@@ -100,10 +107,14 @@ func importBundle(o *options, file string, streams stix.Streams) error {
 	}
 	defer st.Close()
 	err = stix.Command(ctx, st, file, streams)
-	if err != nil && ctx.Err() != nil {
+	if partial := (*store.PartialError)(nil); err != nil && ctx.Err() != nil && !errors.As(err, &partial) {
 		return errors.New("interrupted: nothing was imported")
 	}
 	return err
+}
+
+func interruptible() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 }
 
 // fail prints what happened and what to do about it.

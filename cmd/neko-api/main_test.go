@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nekoctl/neko/api/store/mongo/mongotest"
 )
 
 // The test binary is neko-api itself if it is told so.
@@ -50,6 +52,7 @@ func TestSession(t *testing.T) {
 	bundle := write("bundle.json", `{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000001","spec_version":"2.0","objects":[
 		{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-000000000001","name":"Tabby","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z"}]}`)
 	config := write("api.yaml", "store: x.db\nlisten_on: :80\n")
+	named := write("store", filepath.Join(dir, "named.db")+"\n")
 	write("trusted.json", `{"actors": "query Actors {threatActors {nodes {nickname}}}"}`)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -63,7 +66,7 @@ func TestSession(t *testing.T) {
 		want string // a regular expression; DIR stands for the folder
 	}{
 		{"version", 0, `neko-api \S+ \(go\S+, \S+/\S+\)\n`},
-		{"--help", 0, `(?s)neko-api serves threat intelligence.*\n  --store FILE\n.*NEKO_API_STORE.*`},
+		{"--help", 0, `(?s)neko-api serves threat intelligence.*\n  --store STORE\n.*NEKO_API_STORE.*`},
 		{"help", 0, `(?s)neko-api serves.*`},
 		{"imprt x", 2, `error: unknown command "imprt"\nhint: see neko-api --help\n`},
 		{"import", 2, `error: import wants one file\nhint: neko-api import FILE, or - for standard input\n`},
@@ -72,7 +75,13 @@ func TestSession(t *testing.T) {
 		{"--config " + config, 2, `error: DIR/api.yaml:2:1: unknown key "listen_on"\nhint: did you mean "listen"\?\n`},
 		{"--introspection maybe", 2, `error: --introspection maybe: there is no such mode\nhint: write auto, on or off\n`},
 		{"--max-depth 0", 2, `error: --max-depth: "0" is no whole number from 1\nhint: .*\n`},
-		{"--store mongodb://localhost", 2, `error: no store for mongodb:// in this version\nhint: give the path of a SQLite file\n`},
+		{"--store redis://localhost", 2, `error: no store for redis://\nhint: give the path of a SQLite file, or mongodb://HOST/DATABASE\n`},
+		{"--store a --store-file b", 2, `error: both --store and --store-file are given\nhint: give one of them\n`},
+		{"--store-file DIR/none", 2, `error: cannot read the name of the store from DIR/none: no such file or directory\nhint: .*\n`},
+		{"--store-file " + config, 2, `error: cannot read the name of the store from DIR/api.yaml: it has not one line\nhint: .*\n`},
+		{"migrate --store-file " + named, 0, `DIR/named.db: has the schema of this version, as any SQLite file that was opened\n`},
+		{"migrate --dry-run --store DIR/none.db", 0, `DIR/none.db: .*; nothing was done\n`},
+		{"migrate x", 2, `error: migrate wants no argument, and was given "x"\nhint: .*\n`},
 		{"--store DIR/no/api.db", 1, `error: cannot open the store DIR/no/api.db: no such file or directory\nhint: make the folder DIR/no first\n`},
 		{"--store " + bundle, 1, `error: cannot open the store DIR/bundle.json: it is not a SQLite database\nhint: .*\n`},
 		{"--listen " + taken.Addr().String(), 1, `error: ` + taken.Addr().String() + ` is in use by another program\nhint: .*\n`},
@@ -178,9 +187,58 @@ func hasOpen(pid int, path string) bool {
 	return false
 }
 
+// A session with a MongoDB; its password is in a file that only we can read.
+func TestMongoSession(t *testing.T) {
+	dir := t.TempDir()
+	url := mongotest.URL(t)
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	bundle := write("bundle.json", `{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000001","spec_version":"2.0","objects":[
+		{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-000000000001","name":"Tabby","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z"}]}`)
+	named := write("url", url+"\n")
+	dead := write("dead", "mongodb://hugo:secretpass@127.0.0.1:1/neko?serverSelectionTimeoutMS=200\n")
+	wrong := write("wrong", "mongodb://hugo:secret/pass@127.0.0.1:1/neko\n")
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"migrate --dry-run --store-file " + named, 0, `(?s)would make the index .*: would go from schema version 0 to 1, and make \d+ indexes\n`},
+		{"migrate --store-file " + named, 0, `(?s)making the index .*: schema version 1, was 0; made \d+ indexes\n`},
+		{"migrate --store-file " + named, 0, `mongodb://\S+: schema version 1, nothing to do\n`},
+		{"import " + bundle + " --store-file " + named, 0, `(?s)bundle.json: 1 object in .*1 added, 0 updated.*`},
+		{"import " + bundle + " --store-file " + named, 0, `(?s)bundle.json: 1 object in .*0 added, 0 updated, 1 unchanged.*`},
+		{"import " + bundle + " --store-file " + dead, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: no server answers: .*refused\nhint: .*mongosh mongodb://127.0.0.1:1/neko\n`},
+		{"--store-file " + dead, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: no server answers: .*refused\nhint: .*\n`},
+		{"migrate --store-file " + wrong, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: .*cannot be read\nhint: .*percent-encoded.*\n`},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			cmd := command(t, filepath.Join(dir, "home"), strings.Fields(c.args)...)
+			out, _ := cmd.CombinedOutput()
+			want := regexp.MustCompile("^" + c.want + "$")
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !want.Match(out) {
+				t.Errorf("exit code %d\n%s\nwant %d\n%s", code, out, c.code, want)
+			}
+			if strings.Contains(string(out), "secret") || strings.Contains(string(out), "hugo") {
+				t.Errorf("tells a secret: %s", out)
+			}
+		})
+	}
+}
+
 // Several workers start at once on one socket and an empty home: one of them
 // loads the sample data, all of them serve it, and all of them drain.
 func TestWorkersStartTogether(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) { startTogether(t, "") })
+	t.Run("MongoDB", func(t *testing.T) { startTogether(t, mongotest.URL(t)) })
+}
+
+func startTogether(t *testing.T, store string) {
 	home := t.TempDir()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -199,7 +257,7 @@ func TestWorkersStartTogether(t *testing.T) {
 	var pids []*os.Process
 	for i := range workers {
 		cmd := command(t, home)
-		cmd.Env = append(cmd.Env, "LISTEN_FDS=1", fmt.Sprintf("NEKO_SLOT=%d", i), "NEKO_DRAIN_TIMEOUT=10s")
+		cmd.Env = append(cmd.Env, "LISTEN_FDS=1", fmt.Sprintf("NEKO_SLOT=%d", i), fmt.Sprintf("NEKO_INSTANCES=%d", workers), "NEKO_DRAIN_TIMEOUT=10s", "NEKO_API_STORE="+store)
 		cmd.ExtraFiles = []*os.File{f}
 		stderr, err := cmd.StderrPipe()
 		if err != nil {

@@ -13,6 +13,8 @@ type options struct {
 	*settings.Set
 	listen           *string
 	store            *string
+	storeFile        *string
+	dryRun           *bool
 	loadSample       *bool
 	executionTimeout *time.Duration
 	idleTimeout      *time.Duration
@@ -47,7 +49,9 @@ func newOptions() *options {
 	o := &options{
 		Set:              s,
 		listen:           s.String("listen", "127.0.0.1:4000", "ADDR", "where to listen, if no socket is inherited: an address, or the path of a unix socket"),
-		store:            s.String("store", "", "FILE", "the SQLite file; if not given, api.db in $NEKO_HOME (~/.neko)"),
+		store:            s.String("store", "", "STORE", "the SQLite file, or mongodb://HOST/DATABASE; if not given, api.db in $NEKO_HOME (~/.neko)"),
+		storeFile:        s.String("store-file", "", "FILE", "a file that has what --store would have: for a URL with a password, which nobody is to see in a list of processes"),
+		dryRun:           s.Bool("dry-run", false, "migrate only says what it would do"),
 		loadSample:       s.Bool("load-sample", true, "do not load the sample data that comes with neko-api if the store is empty"),
 		executionTimeout: s.Duration("execution-timeout", 10*time.Second, "how long one operation may take"),
 		idleTimeout:      s.Duration("idle-timeout", 75*time.Second, "how long a keep-alive connection may be silent; longer than the proxy in front waits"),

@@ -96,12 +96,9 @@ func (im *importer) Add(ctx context.Context, r store.Record) (err error) {
 		return errors.New("import has ended")
 	}
 	if l := r.Link; l != nil {
-		doc := ""
-		if r.Gone == store.Alive {
-			doc = encodeLink(&l.Link)
-		}
+		v, doc := store.LinkVersion(l, r.Gone)
 		_, err := im.edge.ExecContext(ctx, l.ID, string(l.Edge), l.Source, l.Target, string(r.Gone), store.Micros(l.Created), store.Micros(l.Modified),
-			contentHash(string(r.Gone), string(l.Edge), l.Source, l.Target, fmt.Sprint(store.Micros(l.Created)), doc), doc)
+			v.Hash, doc)
 		return err
 	}
 	im.n++

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"math"
 	"strings"
 
@@ -36,7 +35,7 @@ func (s *Store) CreateIndicator(ctx context.Context, in store.NewIndicator) (_ *
 		var id string
 		store.CountQuery(ctx)
 		err := tx.QueryRowContext(ctx, `SELECT id FROM object WHERE gone = '' AND kind = 'indicator' AND pattern_key = ?
-			AND retired = 0 AND valid_until > ? ORDER BY id LIMIT 1`, patternKey(o), o.Created.UnixMicro()).Scan(&id)
+			AND retired = 0 AND valid_until > ? ORDER BY id LIMIT 1`, store.PatternKey(o), o.Created.UnixMicro()).Scan(&id)
 		if err == nil {
 			return &store.ConflictError{Kind: store.KindIndicator, ID: id}
 		} else if !errors.Is(err, sql.ErrNoRows) {
@@ -151,29 +150,21 @@ const objectMarks = "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
 
 // columns are the values of [objectFields] for an object, or for its tombstone.
 func columns(o *store.Object, gone store.Gone) []any {
-	kind, doc := string(o.Kind), ""
+	kind := string(o.Kind)
+	v, doc := store.ObjectVersion(o, gone)
 	if gone != store.Alive {
 		// Nothing of a tombstone is ever shown.
 		o = &store.Object{ID: o.ID, Kind: o.Kind, Type: o.Type, Modified: o.Modified}
-	} else {
-		doc = encode(o)
 	}
 	first, last := store.Micros(o.FirstSeen), store.Micros(o.LastSeen)
 	until := int64(math.MaxInt64)
 	if !o.ValidUntil.IsZero() {
 		until = o.ValidUntil.UnixMicro()
 	}
-	fold, attack := store.Fold(clean(o.Name)), clean(o.AttackID)
+	fold, attack := store.Fold(store.Clean(o.Name)), store.Clean(o.AttackID)
 	return []any{o.ID, kind, string(gone), o.Type, attack, fold, store.Micros(o.Created), store.Micros(o.Modified),
-		first, last, first, last, b2i(o.Subtechnique), clean(o.ValueType), clean(o.Value), store.Micros(o.ValidFrom), until, patternKey(o), b2i(o.Local),
-		contentHash(string(gone), o.Type, attack, fmt.Sprint(store.Micros(o.Created), first, last), doc), doc}
-}
-
-func patternKey(o *store.Object) int64 {
-	if o.Pattern == "" {
-		return 0
-	}
-	return contentHash(o.PatternType, o.Pattern)
+		first, last, first, last, b2i(o.Subtechnique), store.Clean(o.ValueType), store.Clean(o.Value), store.Micros(o.ValidFrom), until, store.PatternKey(o), b2i(o.Local),
+		v.Hash, doc}
 }
 
 const insertLabel = "INSERT OR IGNORE INTO label (field, value, obj) VALUES (?, ?, ?)"
@@ -203,6 +194,6 @@ func insert(ctx context.Context, tx *sql.Tx, o *store.Object) (pk int64, err err
 func join(ctx context.Context, tx *sql.Tx, id string, e store.Edge, src, dst int64, o *store.Object) error {
 	store.CountQuery(ctx)
 	_, err := tx.ExecContext(ctx, `INSERT INTO edge (id, type, src, dst, shown, created, modified, local, doc) VALUES (?, ?, ?, ?, 1, ?, ?, 1, ?)`,
-		id, string(e), src, dst, store.Micros(o.Created), store.Micros(o.Modified), encodeLink(&store.Link{}))
+		id, string(e), src, dst, store.Micros(o.Created), store.Micros(o.Modified), store.LinkContent(&store.Link{}))
 	return err
 }

@@ -222,9 +222,9 @@ func testLocal(t *testing.T, st store.Store) {
 	}
 }
 
-// testConcurrent: readers see all of an import or nothing of it, and of writers of
-// the same thing one wins.
-func testConcurrent(t *testing.T, st store.Store) {
+// testConcurrent: readers see all of an import or nothing of it, or at least whole
+// objects and whole relations; and of writers of the same thing one wins.
+func (opts Options) testConcurrent(t *testing.T, st store.Store) {
 	const n = 40
 	bundle := func(version int) []store.Record {
 		var out []store.Record
@@ -252,6 +252,17 @@ func testConcurrent(t *testing.T, st store.Store) {
 				names := map[string]int{}
 				for _, i := range p[0].Items {
 					names[i.Object.Name]++
+					if want := fmt.Sprint("version ", int(i.Object.Modified.Sub(day(0))/(24*time.Hour))); i.Object.Name != want {
+						t.Errorf("half an object: %s of %s", i.Object.Name, i.Object.Modified)
+						return
+					}
+				}
+				if opts.Mixes {
+					if p[0].Total != n || len(p[0].Items) != n {
+						t.Errorf("total %d, %d items", p[0].Total, len(p[0].Items))
+						return
+					}
+					continue
 				}
 				if p[0].Total != n || len(names) != 1 || p[0].Items[0].Object.Name < last {
 					t.Errorf("neither old nor new: total %d, %v after %s", p[0].Total, names, last)
