@@ -20,6 +20,7 @@ type options struct {
 	maxBody          *int
 	maxFields        *int
 	maxConnections   *int
+	limits           limits
 	csrfPrevention   *bool
 	csrfHeaders      *[]string
 	corsOrigins      *[]string
@@ -75,6 +76,7 @@ func newOptions() *options {
 		maxBody:          s.Size("max-body", 1<<20, "the largest request body"),
 		maxFields:        s.Int("max-fields", 250_000, "how many fields one answer may have, those of every object counted, and a description as ten; 250,000 take up to 300 MiB while they are put together"),
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
+		limits:           newLimits(s),
 		csrfPrevention:   s.Bool("csrf-prevention", true, "serve what pages of other sites can make a browser send: GETs without a header of --csrf-headers"),
 		csrfHeaders:      s.List("csrf-headers", "NAME,...", "the headers of which a GET without a Content-Type needs one; if not given, x-apollo-operation-name and apollo-require-preflight"),
 		corsOrigins:      s.List("cors-origins", "URL,...", "the origins whose pages may read answers, like https://app.example.org, or * for all; if not given, none"),

@@ -33,7 +33,7 @@ func serve(o *options) error {
 	var st store.Store
 	var who *auth.Service
 	var record *audit.Log
-	err := worker.Run(context.Background(), worker.Config{
+	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
 		Prepare: func(ctx context.Context, c *worker.Config) (err error) {
@@ -90,7 +90,11 @@ func serve(o *options) error {
 		TrustedOnly:      *o.trustedDocumentsMode == "only",
 		MaxBatch:         *o.maxBatch,
 		Log:              log.New(os.Stderr, "", 0),
-	})
+	}
+	if err := o.limits.apply(&config); err != nil {
+		return err
+	}
+	err := worker.Run(context.Background(), config)
 	if err == nil && st != nil { // else resolvers may still use it
 		if who != nil {
 			who.Close()
