@@ -101,7 +101,12 @@ func TestLoginAnswersTellNothing(t *testing.T) {
 	if a := s.ask("", "mutation { a: "+login+" }", nil); a.code() != "" {
 		t.Error(a.body)
 	}
-	if a := s.ask("", "mutation { a: "+login+" b: "+login+" }", nil); a.code() != "BAD_USER_INPUT" {
+	const two = "mutation { a: " + login + " b: " + login + " }"
+	if a := s.ask("", two, nil); a.code() != string(worker.CodeTooExpensive) {
+		t.Error(a.body)
+	}
+	s = serve(t, func(c *worker.Config) { c.MaxCost = 500_000 }) // also where much may be asked for
+	if a := s.ask("", two, nil); a.code() != "BAD_USER_INPUT" {
 		t.Error(a.body)
 	}
 }

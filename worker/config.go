@@ -64,7 +64,8 @@ type Config struct {
 	// ExecutionTimeout ends the context of an operation, and its answer is an
 	// error then, whether its resolvers return or not. Default: 10 s.
 	ExecutionTimeout time.Duration
-	// MaxBody is the size of the largest request body. Default: 1 MiB.
+	// MaxBody is the size of the largest request body, and a sixty-fourth of what all
+	// that arrive at once may have in memory. Default: 1 MiB.
 	MaxBody int
 	// MaxFields bounds the answer: how many fields one operation may resolve, those
 	// of each object in a list counted. Beyond it the answer is one error with
@@ -73,8 +74,34 @@ type Config struct {
 	// FieldCosts are fields, by name, that count as several: those with long texts.
 	// An answer takes about ten times its size in memory while it is made.
 	FieldCosts map[string]int
-	// MaxTokens bounds one GraphQL document. Default: 10,000.
+
+	// What follows bounds GraphQL documents and operations before anything of them
+	// is executed. A negative number is no limit.
+
+	// MaxDocument is the length of a document, in bytes; none is parsed that is
+	// longer. Default: 64 KiB.
+	MaxDocument int
+	// MaxTokens is how many tokens (names, braces, values, comments) a document may
+	// have. Default: 10,000; Apollo Router has 15,000, GraphQL Armor 1,000.
 	MaxTokens int
+	// MaxDepth is how many levels of fields an operation may have, introspection
+	// excluded. Default: 15; GraphQL Armor has 6, Apollo Router and Hot Chocolate have
+	// none, and what people write has up to 10.
+	MaxDepth int
+	// MaxAliases is how many fields of an operation may have an alias, those of a
+	// fragment counted wherever it is spread. Default: 100; GraphQL Armor has 15, Apollo
+	// Router none (30 in its examples), which generated operations exceed.
+	MaxAliases int
+	// MaxSelections is how many fields and fragments a document may select, those of
+	// a fragment counted wherever it is spread. Default: 20,000. Without a limit it is
+	// a million.
+	MaxSelections int
+	// MaxCost is what an operation may cost, see [Plan.Cost]. Default: 50,000, which
+	// a list of 100 objects with 100 each is below, and with 100 more in each of those
+	// is not.
+	MaxCost int
+	// NoIntrospection refuses __schema and __type, and has errors suggest no names.
+	NoIntrospection bool
 	// MaxPlans and MaxPlanBytes bound the cache of operation plans, in number and
 	// in bytes of memory, about. Defaults: 1,000 and 16 MiB.
 	MaxPlans     int
@@ -168,7 +195,12 @@ func (c Config) withDefaults() Config {
 	set(&c.ExecutionTimeout, 10*time.Second)
 	set(&c.MaxBody, 1<<20)
 	set(&c.MaxFields, 250_000)
+	set(&c.MaxDocument, 64<<10)
 	set(&c.MaxTokens, 10_000)
+	set(&c.MaxDepth, 15)
+	set(&c.MaxAliases, 100)
+	set(&c.MaxSelections, 20_000)
+	set(&c.MaxCost, 50_000)
 	set(&c.MaxPlans, 1_000)
 	set(&c.MaxPlanBytes, 16<<20)
 	set(&c.MaxDocuments, 1_000)

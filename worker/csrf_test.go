@@ -86,7 +86,7 @@ func TestCSRFSettings(t *testing.T) {
 func TestWarmUpRuns(t *testing.T) {
 	w := newTestWorker(t, Config{})
 	w.warmUp()
-	if n := w.planner.cache.order.Len(); n != 1 {
+	if n := len(w.planner.cache.plans); n != 1 {
 		t.Errorf("%d plans after it", n)
 	}
 }

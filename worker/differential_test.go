@@ -40,14 +40,24 @@ type both struct {
 func newBoth(t testing.TB, sdl string, resolver any) both {
 	t.Helper()
 	if resolver != nil {
-		w := newTestWorker(t, Config{Schema: sdl, Resolver: resolver, MaxFields: 1 << 30, Log: log.New(io.Discard, "", 0)})
+		w := newTestWorker(t, Config{Schema: sdl, Resolver: resolver, MaxFields: 1 << 30, Log: log.New(io.Discard, "", 0), MaxDocument: -1, MaxTokens: -1, MaxDepth: -1, MaxAliases: -1, MaxSelections: -1, MaxCost: -1})
 		return both{w, w.planner, w.executor.schema}
 	}
-	p, err := newPlanner(Config{Schema: sdl}.withDefaults())
+	p, err := newPlanner(Config{Schema: sdl, MaxDocument: -1, MaxTokens: -1, MaxDepth: -1, MaxAliases: -1, MaxSelections: -1, MaxCost: -1}.withDefaults())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return both{nil, p, graphql.MustParseSchema(sdl, nil, graphql.UseStringDescriptions())}
+}
+
+// beyondBounds tells the bounds that there always are from other refusals.
+func beyondBounds(message string) bool {
+	for _, bound := range []string{"with its fragments expanded", "repeats fields too often", "levels deep, and may have"} {
+		if strings.Contains(message, bound) {
+			return true
+		}
+	}
+	return false
 }
 
 func newShelter(t testing.TB) both { return newBoth(t, shelterSchema, &shelter{}) }
@@ -287,7 +297,7 @@ func TestGeneratedDocuments(t *testing.T) {
 				}
 				if doc.Broken == "" {
 					valid++
-					if len(r.planner) > 0 && r.planner[0].message != beyondBounds().Message {
+					if len(r.planner) > 0 && !beyondBounds(r.planner[0].message) {
 						rt.Fatalf("a valid document was refused: %v\n%s", r.planner, doc)
 					}
 					return

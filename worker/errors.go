@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"github.com/vektah/gqlparser/v2/gqlerror"
 )
@@ -10,7 +11,9 @@ import (
 // Code is extensions.code of a GraphQL error: what a program can act on.
 type Code string
 
-// The codes that the worker itself gives. Resolvers may give others.
+// The codes that the worker itself gives, for ever. Where Apollo Server and Apollo
+// Router have a code for the same, it is theirs: clients know it. Resolvers may give
+// others. docs/graphql.md explains them all.
 const (
 	CodeBadRequest          Code = "BAD_REQUEST"                   // the HTTP request is no GraphQL request
 	CodeMethodNotAllowed    Code = "METHOD_NOT_ALLOWED"            // as is a mutation by GET
@@ -21,6 +24,12 @@ const (
 	CodeParseFailed         Code = "GRAPHQL_PARSE_FAILED"          // the document's syntax
 	CodeValidationFailed    Code = "GRAPHQL_VALIDATION_FAILED"     // the document against the schema
 	CodeOperationUnresolved Code = "OPERATION_RESOLUTION_FAILURE"  // operationName
+	CodeDocumentTooLarge    Code = "DOCUMENT_TOO_LARGE"            // see Config.MaxDocument, MaxTokens
+	CodeMaxDepth            Code = "MAX_DEPTH_LIMIT"               // see Config.MaxDepth; values too
+	CodeMaxAliases          Code = "MAX_ALIASES_LIMIT"             // see Config.MaxAliases
+	CodeMaxSelections       Code = "MAX_SELECTIONS_LIMIT"          // see Config.MaxSelections
+	CodeTooExpensive        Code = "COST_ESTIMATED_TOO_EXPENSIVE"  // see Config.MaxCost
+	CodeNoIntrospection     Code = "INTROSPECTION_DISABLED"        // see Config.NoIntrospection
 	CodeBadUserInput        Code = "BAD_USER_INPUT"                // variables and arguments
 	CodeTimeout             Code = "TIMEOUT"                       // see Config.ExecutionTimeout
 	CodeResponseTooLarge    Code = "RESPONSE_TOO_LARGE"            // see Config.MaxFields
@@ -97,10 +106,21 @@ func fromGQL(err error, code Code) *Error {
 	e := &Error{Message: err.Error(), code: code}
 	var g *gqlerror.Error
 	if errors.As(err, &g) {
-		e.Message = g.Message
+		e.Message = shorten(g.Message)
 		for _, l := range g.Locations {
 			e.Locations = append(e.Locations, Location{l.Line, l.Column})
 		}
 	}
 	return e
+}
+
+// maxMessage bounds messages that quote the document: a name in it may have as many
+// bytes as the document, and be quoted by every error.
+const maxMessage = 500
+
+func shorten(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxMessage], "") + "…"
 }

@@ -14,6 +14,7 @@ import (
 type fieldBudget struct {
 	max    int
 	spent  atomic.Int64
+	cost   atomic.Int64 // of the operations of a batch that may run
 	cancel context.CancelCauseFunc
 }
 

@@ -8,7 +8,7 @@ import (
 // Lists in lists multiply; the answer ends at a number of fields, with one error.
 func TestAnswerIsBounded(t *testing.T) {
 	const tooLarge = "!RESPONSE_TOO_LARGE the answer would be too large: ask for shorter lists or fewer fields, or in several requests"
-	w := newTestWorker(t, Config{MaxFields: 1000, FieldCosts: map[string]int{"id": 400}})
+	w := newTestWorker(t, Config{MaxFields: 1000, FieldCosts: map[string]int{"id": 400}, MaxAliases: -1, MaxCost: -1})
 	nested := func(depth int) string {
 		return `{nodes {... on Actor {` + strings.Repeat(`friends(first: 10) {`, depth) + `name` + strings.Repeat(`}`, depth) + `}}}`
 	}
@@ -36,7 +36,7 @@ func TestAnswerIsBounded(t *testing.T) {
 
 // Of very many errors a hundred are told, and get into the log.
 func TestErrorsAreBounded(t *testing.T) {
-	w := newTestWorker(t, Config{})
+	w := newTestWorker(t, Config{MaxAliases: -1})
 	got := w.answer(t, `{`+many("a%d: fail(how: CODED) ", 150)+`}`, "", "")
 	if n := strings.Count(got, "!TEAPOT short and stout"); n != maxFieldErrors || !strings.HasSuffix(got, " !TEAPOT and 50 more errors") {
 		t.Errorf("%d errors: … %.100s", n, got[max(0, len(got)-100):])

@@ -22,7 +22,7 @@ import (
 func (pr *pruner) selections(at *ast.Definition, set ast.SelectionSet) (pruned ast.SelectionSet) {
 	for _, s := range set {
 		if pr.left--; pr.left < 0 {
-			pr.fail(beyondBounds())
+			pr.fail(beyondSelections(pr.max))
 			return nil
 		}
 		switch s := s.(type) {

@@ -51,9 +51,9 @@ func TestFragmentsOnAbstractTypes(t *testing.T) {
 // A fragment that is printed for several types, within one that is, and so on,
 // grows a text: up to the bound.
 func TestFragmentsThatGrowAreBounded(t *testing.T) {
-	w := newTestWorker(t, Config{Schema: shelterSchema, Resolver: &shelter{}})
+	w := newTestWorker(t, Config{Schema: shelterSchema, Resolver: &shelter{}, MaxDepth: -1, MaxCost: -1})
 	doc := `{ ... on Query { found { ` + strings.Repeat(`... on Animal { friends { ... on Finding { `, 14) + `__typename` + strings.Repeat(` } } } `, 14) + `} } }`
-	want := fmt.Sprint("!", CodeValidationFailed, " ", beyondBounds().Message)
+	want := fmt.Sprint("!", CodeMaxSelections, " ", beyondSelections(20_000).Message)
 	if got := w.answer(t, doc, "", ""); got != want {
 		t.Errorf("%.300s", got)
 	}

@@ -161,6 +161,9 @@ func (w *Worker) run(ctx context.Context, plan *Plan, given map[string]any, call
 	if err != nil {
 		return failed(err)
 	}
+	if err := w.planner.limits.checkCost(ctx, plan, values); err != nil {
+		return failed(err)
+	}
 	text, err := plan.text(states)
 	if err != nil {
 		return failed(err)

@@ -115,7 +115,7 @@ func (w *Worker) planned(op *operation, text string) (*Plan, []*Error) {
 	if text != "" {
 		return w.planner.planOf(key, text)
 	}
-	if plan := w.planner.cache.get(key); plan != nil {
+	if plan, _ := w.planner.cache.get(key); plan != nil {
 		w.documents.used(op.document)
 		return plan, nil
 	}

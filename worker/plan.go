@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 )
 
@@ -31,13 +33,16 @@ type Plan struct {
 	needy      string   // the field that needs it
 	variables  []variable
 	introspect bool // selects __schema or __type
-	size       int  // about how many bytes it holds
+	cost       cost
+	size       int // about how many bytes it holds
 
 	// The tree, as long as something may be made from it: other texts, introspection.
 	schema    *ast.Schema
 	root      *ast.Definition // the type that op selects from
 	op        *ast.OperationDefinition
 	fragments ast.FragmentDefinitionList // those that op reaches
+
+	maxSelections int // of a text: it may have what is in a fragment several times
 
 	mu    sync.Mutex
 	texts map[string]string // what is executed, by the state of the variables
@@ -53,11 +58,17 @@ const (
 
 // planner makes plans, and keeps those that were used last.
 type planner struct {
-	schema    *ast.Schema
-	rules     *rules.Rules
-	roles     *roles
-	maxTokens int
-	cache     *planCache
+	schema *ast.Schema
+	rules  []core.Rule // that suggest nothing
+	// suggesting are rules whose errors suggest names; nil if they must not.
+	suggesting []core.Rule
+	roles      *roles
+	costs      *costs
+	limits     limits
+	// introspection is whether the schema may be asked for.
+	introspection bool
+	cache         *planCache
+	refusals      *planCache
 }
 
 // maxErrors is how many errors of one document are told: a document may have
@@ -73,53 +84,152 @@ func newPlanner(c Config) (*planner, error) {
 	if err != nil {
 		return nil, err
 	}
+	costs, err := newCosts(schema)
+	if err != nil {
+		return nil, err
+	}
 	delete(schema.Directives, "defer") // gqlparser knows it, nothing here executes it
-	return &planner{
-		schema:    schema,
-		rules:     rules.NewDefaultRules(),
-		roles:     roles,
-		maxTokens: c.MaxTokens,
-		cache:     newPlanCache(c.MaxPlans, c.MaxPlanBytes),
-	}, nil
+	p := &planner{
+		schema:        schema,
+		rules:         silentRules(),
+		roles:         roles,
+		costs:         costs,
+		limits:        newLimits(c),
+		introspection: !c.NoIntrospection,
+		cache:         newPlanCache(c.MaxPlans, c.MaxPlanBytes),
+		refusals:      newPlanCache(maxRefusals, maxRefusalBytes),
+	}
+	if p.introspection {
+		p.suggesting = listOf(rules.NewDefaultRules())
+	}
+	return p, nil
+}
+
+// listOf are rules in the order of their names, in which they see a document.
+func listOf(r *rules.Rules) (list []core.Rule) {
+	inner := r.GetInner()
+	for _, name := range slices.Sorted(maps.Keys(inner)) {
+		list = append(list, core.Rule{Name: name, RuleFunc: inner[name]})
+	}
+	return list
+}
+
+// silentRules are the default rules as they are without suggestions.
+func silentRules() []core.Rule {
+	r := rules.NewDefaultRules()
+	for loud, silent := range map[string]core.Rule{
+		rules.FieldsOnCorrectTypeRule.Name: rules.FieldsOnCorrectTypeRuleWithoutSuggestions,
+		rules.KnownArgumentNamesRule.Name:  rules.KnownArgumentNamesRuleWithoutSuggestions,
+		rules.KnownTypeNamesRule.Name:      rules.KnownTypeNamesRuleWithoutSuggestions,
+		rules.ValuesOfCorrectTypeRule.Name: rules.ValuesOfCorrectTypeRuleWithoutSuggestions,
+	} {
+		r.ReplaceRule(loud, silent.RuleFunc)
+	}
+	return listOf(r)
+}
+
+// Errors of a document up to this length suggest names. What is suggested is found
+// by comparing each unknown name with each of the schema's, letter by letter.
+const maxSuggesting = 2 << 10
+
+// validate returns the first errors of doc, up to one more than maxErrors.
+func (p *planner) validate(document string, doc *ast.QueryDocument) gqlerror.List {
+	list := p.check(doc, p.rules)
+	if len(list) == 0 || p.suggesting == nil || len(document) > maxSuggesting {
+		return list
+	}
+	return p.check(doc, p.suggesting)
+}
+
+// enough ends a validation.
+type enough struct{}
+
+// check is gqlparser's validation, but that it ends when there are errors enough:
+// each may quote as much as the document has, and there may be one at every place
+// that an operation gets to, for every operation.
+func (p *planner) check(doc *ast.QueryDocument, list []core.Rule) (errs gqlerror.List) {
+	defer func() {
+		if v := recover(); v != nil && v != (enough{}) {
+			panic(v)
+		}
+	}()
+	observers := &core.Events{}
+	for _, rule := range list {
+		rule.RuleFunc(observers, func(options ...core.ErrorOption) {
+			err := &gqlerror.Error{Rule: rule.Name}
+			for _, o := range options {
+				o(err)
+			}
+			if errs = append(errs, err); len(errs) > maxErrors {
+				panic(enough{})
+			}
+		})
+	}
+	validator.Walk(p.schema, doc, observers)
+	return errs
 }
 
 // plan returns the plan of the operation called name in document ("" if it has
 // only one), or the request errors that say why there is none. It is safe for
-// concurrent use; the same plan is returned as long as the cache holds it.
+// concurrent use; the same plan, or the same errors, are returned as long as a cache
+// holds them, and nobody may change them.
 func (p *planner) plan(_ context.Context, document, name string) (*Plan, []*Error) {
 	return p.planOf(planKey{hashOf(document), name}, document)
 }
 
 // planOf is plan for a document whose hash is known.
 func (p *planner) planOf(key planKey, document string) (*Plan, []*Error) {
-	if plan := p.cache.get(key); plan != nil {
+	if e := p.limits.checkLength(document); e != nil {
+		return nil, []*Error{e}
+	}
+	if plan, _ := p.cache.get(key); plan != nil {
 		return plan, nil
+	}
+	if _, errs := p.refusals.get(key); errs != nil {
+		return nil, errs
 	}
 	plan, errs := p.make(document, key.name)
 	if errs != nil {
+		p.refusals.put(key, nil, errs, refusalSize(key.name, errs))
 		return nil, errs
 	}
-	p.cache.put(key, plan, plan.size)
+	p.cache.put(key, plan, nil, plan.size)
 	return plan, nil
 }
 
+// A client that sends the same broken document again and again costs what it costs
+// to look it up.
+const (
+	maxRefusals     = 1_000
+	maxRefusalBytes = 1 << 20
+)
+
+// refusalSize is about how many bytes a refusal holds.
+func refusalSize(name string, errs []*Error) int {
+	n := 512 + len(name)
+	for _, e := range errs {
+		n += 512 + len(e.Message) + 32*len(e.Locations)
+	}
+	return n
+}
+
 func (p *planner) make(document, name string) (*Plan, []*Error) {
-	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: document}, p.maxTokens)
+	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: document}, p.limits.tokens)
 	if err != nil {
-		return nil, []*Error{fromGQL(err, CodeParseFailed)}
+		return nil, []*Error{p.parseError(err)}
 	}
 	if len(doc.Operations) == 0 {
 		return nil, []*Error{{Message: "the document has no operation", code: CodeParseFailed}}
 	}
 	for _, f := range doc.Fragments {
 		if f.VariableDefinition != nil {
-			return nil, []*Error{{Message: fmt.Sprintf("fragment %q: fragments cannot define variables", f.Name), code: CodeParseFailed}}
+			return nil, []*Error{{Message: fmt.Sprintf("fragment %q: fragments cannot define variables", shorten(f.Name)), code: CodeParseFailed}}
 		}
 	}
-	if e := checkBounds(doc); e != nil {
+	if e := p.limits.check(doc); e != nil {
 		return nil, []*Error{e}
 	}
-	if list := validator.ValidateWithRules(p.schema, doc, p.rules); len(list) > 0 {
+	if list := p.validate(document, doc); len(list) > 0 {
 		return nil, validationErrors(list)
 	}
 	op, e := selectOperation(doc, name)
@@ -136,11 +246,18 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		texts:     map[string]string{},
 	}
 	plan.Fields = plan.coordinates()
+	var asked *ast.Field
 	plan.selections(func(s ast.Selection) {
 		if f, ok := s.(*ast.Field); ok && introspects(f) {
-			plan.introspect = true
+			plan.introspect, asked = true, f
 		}
 	})
+	if plan.introspect && !p.introspection {
+		e := Errorf(CodeNoIntrospection, "introspection is off: "+asked.Name+" is not answered here")
+		e.Locations = locations(asked.Position)
+		return nil, []*Error{e}
+	}
+	plan.cost = p.costs.operation(op)
 	plan.roots = rootFields(op)
 	p.roles.demand(plan)
 	if list := plan.normalise(); len(list) > 0 {
@@ -149,8 +266,9 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 	if plan.variables, e = p.declared(op); e != nil {
 		return nil, []*Error{e}
 	}
-	plan.size = 512 + treeRatio*len(document)
+	plan.size = 512 + treeRatio*len(document) + plan.cost.bytes()
 	plan.room = treeRatio * len(document) / 2
+	plan.maxSelections = p.limits.selections
 	if states, only := plan.onlyStates(); only {
 		text, e := plan.print(states)
 		if e != nil {
@@ -158,11 +276,23 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		}
 		plan.texts[string(states)] = text
 		if !plan.introspect {
-			plan.op, plan.fragments, plan.size = nil, nil, 512+textRatio*len(document)
+			plan.op, plan.fragments, plan.size = nil, nil, 512+textRatio*len(document)+plan.cost.bytes()
 		}
 		plan.size += max(len(text)-len(document), 0) // see fragments.go
 	}
 	return plan, nil
+}
+
+// parseError is why a document was not parsed to its end.
+func (p *planner) parseError(err error) *Error {
+	e := fromGQL(err, CodeParseFailed)
+	switch { // gqlparser has no other way to tell
+	case e.Message == fmt.Sprintf("exceeded token limit of %d", p.limits.tokens):
+		return beyond(CodeDocumentTooLarge, p.limits.tokens, "the document has more than %d tokens", p.limits.tokens)
+	case e.Message == fmt.Sprintf("exceeded maximum nesting depth of %d", parser.MaxNestingDepth):
+		e.code = CodeMaxDepth
+	}
+	return e
 }
 
 // onlyStates is the state of the variables, if there is only one: no variable may
@@ -182,8 +312,8 @@ func validationErrors(list gqlerror.List) []*Error {
 	for _, e := range list[:min(len(list), maxErrors)] {
 		errs = append(errs, fromGQL(e, CodeValidationFailed))
 	}
-	if more := len(list) - maxErrors; more > 0 {
-		errs = append(errs, &Error{Message: fmt.Sprintf("and %d more errors", more), code: CodeValidationFailed})
+	if len(list) > maxErrors {
+		errs = append(errs, &Error{Message: "and there are more errors", code: CodeValidationFailed})
 	}
 	return errs
 }
@@ -198,7 +328,7 @@ func selectOperation(doc *ast.QueryDocument, name string) (*ast.OperationDefinit
 	if op := doc.Operations.ForName(name); op != nil && op.Name == name {
 		return op, nil
 	}
-	return nil, &Error{Message: fmt.Sprintf("the document has no operation named %q", name), code: CodeOperationUnresolved}
+	return nil, &Error{Message: fmt.Sprintf("the document has no operation named %q", shorten(name)), code: CodeOperationUnresolved}
 }
 
 func (p *planner) root(kind ast.Operation) *ast.Definition {

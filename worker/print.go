@@ -71,7 +71,7 @@ func (p *Plan) text(states []varState) (string, *Error) {
 }
 
 func (p *Plan) print(states []varState) (string, *Error) {
-	pr := pruner{schema: p.schema, states: map[string]varState{}, used: map[string]bool{}, spread: map[string]bool{}, left: maxSelections}
+	pr := pruner{schema: p.schema, states: map[string]varState{}, used: map[string]bool{}, spread: map[string]bool{}, max: p.maxSelections, left: p.maxSelections}
 	for i, v := range p.variables {
 		pr.states[v.name] = states[i]
 	}
@@ -103,7 +103,8 @@ type pruner struct {
 	states map[string]varState
 	used   map[string]bool // variables that remain
 	spread map[string]bool // fragments that remain
-	left   int             // selections that may still be printed
+	max    int             // selections that may be printed
+	left   int             // and may still be
 	err    *Error          // the first
 }
 

@@ -64,7 +64,15 @@ func (w *Worker) decode(ctx *fasthttp.RequestCtx, x *exchange) (bad *badRequest)
 	if e := ctx.Request.Header.ContentEncoding(); len(e) > 0 && string(e) != "identity" {
 		return &badRequest{fasthttp.StatusUnsupportedMediaType, CodeUnsupportedMedia, "the body must not be compressed"}
 	}
-	body := bytes.TrimPrefix(ctx.PostBody(), []byte("\xef\xbb\xbf")) // a byte order mark, as some write
+	body, done, bad := w.bodies.read(ctx)
+	defer done()
+	if bad != nil {
+		return bad
+	}
+	if tooManyValues(body) {
+		return &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, fmt.Sprintf("the body has more than %d values", maxInputValues)}
+	}
+	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")) // a byte order mark, as some write
 	if !utf8.Valid(body) {
 		return illegible("the body must be in UTF-8") // encoding/json would put other characters in
 	}

@@ -91,9 +91,9 @@ func loadTrusted(path string, p *planner) (*trustedDocuments, error) {
 
 // check plans all operations of d, by the limits for any other.
 func (d *trustedDocument) check(p *planner) *Error {
-	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: d.text}, p.maxTokens)
+	doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: d.text}, p.limits.tokens)
 	if err != nil {
-		return fromGQL(err, CodeParseFailed)
+		return p.parseError(err)
 	}
 	names := []string{""}
 	if len(doc.Operations) > 0 {

@@ -42,7 +42,7 @@ func (p *planner) fromDefault(v variable) (any, *Error) {
 	if err != nil {
 		return nil, &Error{Message: fmt.Sprintf("default of $%s: %v", v.name, err)}
 	}
-	value, e := p.coerce(v.typ, value, nil)
+	value, e := p.coerce(v.typ, value, 0)
 	if e != nil {
 		return nil, &Error{Message: fmt.Sprintf("default of $%s: %s", v.name, e)}
 	}
@@ -65,7 +65,7 @@ func (p *planner) coerceAll(plan *Plan, given map[string]any) (map[string]any, [
 		switch {
 		case ok:
 			var e *inputError
-			if value, e = p.coerce(v.typ, value, nil); e != nil {
+			if value, e = p.coerce(v.typ, value, 0); e != nil {
 				err = &Error{Message: fmt.Sprintf("variable $%s%s", v.name, e)}
 			}
 		case v.hasDefault:
@@ -92,24 +92,34 @@ func (p *planner) coerceAll(plan *Plan, given map[string]any) (map[string]any, [
 
 // inputError is what is wrong with a value, and where in it.
 type inputError struct {
-	path   []string // ".field" and "[2]"
+	path   []string // ".field" and "[2]", the innermost first
 	reason string
 }
 
 func (e *inputError) Error() string {
 	s := ""
-	for _, step := range e.path {
+	for _, step := range slices.Backward(e.path) {
 		s += step
 	}
 	return s + ": " + e.reason
 }
 
+// in is e, of a value within another.
+func (e *inputError) in(step string) *inputError {
+	e.path = append(e.path, step)
+	return e
+}
+
 // coerce makes value, from JSON or from a literal, into what graph-gophers wants
 // for t: int32, float64, string, bool, []any, map[string]any, nil. Defaults of
-// input fields are filled in. A custom scalar gets what a literal would give.
-func (p *planner) coerce(t *ast.Type, value any, path []string) (any, *inputError) {
+// input fields are filled in. A custom scalar gets what a literal would give. The
+// value is within so many lists and objects.
+func (p *planner) coerce(t *ast.Type, value any, within int) (any, *inputError) {
 	wrong := func() (any, *inputError) {
-		return nil, &inputError{path, fmt.Sprintf("%s is no %s", show(value), t)}
+		return nil, &inputError{nil, fmt.Sprintf("%s is no %s", show(value), t)}
+	}
+	if within > maxInputDepth {
+		return nil, &inputError{nil, fmt.Sprintf("a value may be %d levels deep", maxInputDepth)}
 	}
 	if value == nil {
 		if t.NonNull {
@@ -124,12 +134,11 @@ func (p *planner) coerce(t *ast.Type, value any, path []string) (any, *inputErro
 		}
 		coerced := make([]any, len(list))
 		for i, v := range list {
-			step := path
-			if ok {
-				step = append(slices.Clip(path), fmt.Sprintf("[%d]", i))
-			}
 			var err *inputError
-			if coerced[i], err = p.coerce(t.Elem, v, step); err != nil {
+			if coerced[i], err = p.coerce(t.Elem, v, within+1); err != nil {
+				if ok {
+					return nil, err.in(fmt.Sprintf("[%d]", i))
+				}
 				return nil, err
 			}
 		}
@@ -142,7 +151,7 @@ func (p *planner) coerce(t *ast.Type, value any, path []string) (any, *inputErro
 		if !ok {
 			return wrong()
 		}
-		return p.coerceObject(def, fields, path)
+		return p.coerceObject(def, fields, within)
 	case ast.Enum:
 		name, ok := value.(string)
 		if !ok || def.EnumValues.ForName(name) == nil {
@@ -187,7 +196,7 @@ func coerceScalar(name string, value any) (coerced any, ok bool) {
 	return plain(value), true // a custom scalar judges by itself
 }
 
-func (p *planner) coerceObject(def *ast.Definition, given map[string]any, path []string) (any, *inputError) {
+func (p *planner) coerceObject(def *ast.Definition, given map[string]any, within int) (any, *inputError) {
 	names := make([]string, 0, len(given))
 	for name := range given {
 		names = append(names, name)
@@ -195,12 +204,12 @@ func (p *planner) coerceObject(def *ast.Definition, given map[string]any, path [
 	sort.Strings(names) // the same error for the same request
 	for _, name := range names {
 		if def.Fields.ForName(name) == nil {
-			return nil, &inputError{path, fmt.Sprintf("%s has no field %q", def.Name, name)}
+			return nil, &inputError{nil, fmt.Sprintf("%s has no field %q", def.Name, shorten(name))}
 		}
 	}
 	if def.Directives.ForName("oneOf") != nil {
 		if len(given) != 1 || given[names[0]] == nil {
-			return nil, &inputError{path, fmt.Sprintf("%s wants exactly one field, and not null", def.Name)}
+			return nil, &inputError{nil, fmt.Sprintf("%s wants exactly one field, and not null", def.Name)}
 		}
 	}
 	coerced := make(map[string]any, len(def.Fields))
@@ -209,20 +218,19 @@ func (p *planner) coerceObject(def *ast.Definition, given map[string]any, path [
 		if f.DefaultValue != nil && (!ok || value == nil && !f.Type.NonNull) {
 			var err error
 			if value, err = f.DefaultValue.Value(nil); err != nil {
-				return nil, &inputError{path, err.Error()}
+				return nil, &inputError{nil, err.Error()}
 			}
 			ok = true
 		}
-		step := append(slices.Clip(path), "."+f.Name)
 		if !ok {
 			if f.Type.NonNull {
-				return nil, &inputError{step, fmt.Sprintf("%s is required", f.Type)}
+				return nil, (&inputError{nil, fmt.Sprintf("%s is required", f.Type)}).in("." + f.Name)
 			}
 			continue
 		}
 		var err *inputError
-		if coerced[f.Name], err = p.coerce(f.Type, value, step); err != nil {
-			return nil, err
+		if coerced[f.Name], err = p.coerce(f.Type, value, within+1); err != nil {
+			return nil, err.in("." + f.Name)
 		}
 	}
 	return coerced, nil
@@ -279,7 +287,7 @@ func show(value any) string {
 	if err != nil {
 		return fmt.Sprintf("a %T", value)
 	}
-	if r := []rune(string(b)); len(r) > 60 {
+	if r := []rune(string(b[:min(len(b), 400)])); len(r) > 60 {
 		return string(r[:60]) + "…"
 	}
 	return string(b)

@@ -130,7 +130,7 @@ func TestSlowRequests(t *testing.T) {
 		{"a header without an end", "GET /livez HTTP/1.1\r\nHost: x\r\n", "X: y\r\n", "408"},
 		{"half a body", "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n", "", "408"},
 		{"a body byte by byte", "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", "x", "408"},
-		{"chunks without an end", "POST /graphql HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", "408"},
+		{"chunks without an end", "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n", "408"},
 		{"a second request that does not come", whole, "", "200"},
 		{"half of a second request", whole + "GET /li", "", "200 408"},
 	} {

@@ -26,6 +26,7 @@ type Worker struct {
 	drainer  *drainer
 	stopping *stopping
 	server   *fasthttp.Server
+	bodies   bodies
 	proxies  proxies
 	csrf     *csrf
 	cors     *cors
@@ -64,6 +65,7 @@ func New(config Config) (*Worker, error) {
 	if err := errors.Join(<-planned, err); err != nil {
 		return nil, err
 	}
+	w.bodies.init(w.config.MaxBody)
 	if err := w.openDocuments(); err != nil {
 		return nil, err
 	}
@@ -84,6 +86,7 @@ func New(config Config) (*Worker, error) {
 		Handler:               w.drainer.handler(func(ctx *fasthttp.RequestCtx) { w.serveEnveloped(ctx, handle) }),
 		ErrorHandler:          w.unreadable,
 		ExpectHandler:         w.expects,
+		HeaderReceived:        w.bodies.received,
 		ConnState:             w.drainer.connState,
 		Logger:                serverLog{w.config.Log},
 		Concurrency:           w.config.MaxConnections,
@@ -91,6 +94,7 @@ func New(config Config) (*Worker, error) {
 		WriteTimeout:          writeTimeout,
 		IdleTimeout:           w.config.IdleTimeout,
 		MaxRequestBodySize:    w.config.MaxBody,
+		StreamRequestBody:     true,     // see body.go
 		ReadBufferSize:        16 << 10, // the longest header, and so the longest GET
 		NoDefaultServerHeader: true,
 		LazyRequestTime:       true,
@@ -165,6 +169,10 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(Errorf(CodeInternal, "internal error")))
 		}
 	}()
+	if w.bodies.announced(ctx) {
+		refuse(ctx, w.bodies.tooLarge())
+		return
+	}
 	if w.serveBrowser(ctx) {
 		return
 	}
@@ -260,7 +268,7 @@ func (c Config) check() error {
 // expects decides whether a client that asks before it sends a body (Expect:
 // 100-continue) may send it.
 func (w *Worker) expects(ctx *fasthttp.RequestCtx) int {
-	if ctx.Request.Header.ContentLength() > w.config.MaxBody {
+	if w.bodies.announced(ctx) {
 		return fasthttp.StatusRequestEntityTooLarge
 	}
 	return fasthttp.StatusContinue

@@ -33,8 +33,8 @@ func (s *Service) byKey(ctx context.Context, text string) (worker.Identity, erro
 	if !ok || !cut || len(id) != idLength || len(secret) != secretLength {
 		return worker.Identity{}, refused(badKey)
 	}
-	raw, err := letters.DecodeString(secret)
-	if err != nil {
+	raw, ok := decode(secret)
+	if !ok {
 		return worker.Identity{}, refused(badKey)
 	}
 	key, err := s.keys.get(ctx, id)

@@ -159,6 +159,13 @@ func def[T comparable](v *T, d T) {
 // have nothing that a shell, a URL or an editor would take apart.
 var letters = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
+// decode reads what letters has written, in its only spelling: the last letter has
+// bits that count for nothing, and decoders do not mind them.
+func decode(text string) ([]byte, bool) {
+	data, err := letters.DecodeString(text)
+	return data, err == nil && letters.EncodeToString(data) == text
+}
+
 // idLength is the length of what newID makes.
 const idLength = 24
 

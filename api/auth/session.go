@@ -228,8 +228,8 @@ func (s *Service) parseRefreshToken(token string) (session string, secret [32]by
 	if !ok || !cut || len(session) != idLength || len(text) != letters.EncodedLen(len(secret)+macLength) {
 		return "", secret, false
 	}
-	data, err := letters.DecodeString(text)
-	if err != nil {
+	data, ok := decode(text)
+	if !ok {
 		return "", secret, false
 	}
 	copy(secret[:], data)

@@ -142,7 +142,7 @@ func openAudit(o *options, console io.Writer) (*audit.Log, error) {
 	case "-":
 		return audit.To(console), nil
 	default:
-		path, err := o.file(where, "audit.log")
+		path, err := companion(o, where, "audit.log")
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +166,7 @@ func secret(o *options) ([]byte, error) {
 	if err := wantSecret(o); err != nil {
 		return nil, err
 	}
-	path, err := o.file(*o.secretFile, "auth.secret")
+	path, err := companion(o, *o.secretFile, "auth.secret")
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ type options struct {
 	maxBody          *int
 	maxFields        *int
 	maxConnections   *int
+	limits           limits
 	csrfPrevention   *bool
 	csrfHeaders      *[]string
 	corsOrigins      *[]string
@@ -57,9 +58,9 @@ type options struct {
 	expires       time.Duration
 	owner         string
 	passwordStdin bool
-	dryRun        bool
 	json          bool
 	now           bool
+	dryRun        bool
 }
 
 func newOptions() *options {
@@ -75,6 +76,7 @@ func newOptions() *options {
 		maxBody:          s.Size("max-body", 1<<20, "the largest request body"),
 		maxFields:        s.Int("max-fields", 250_000, "how many fields one answer may have, those of every object counted, and a description as ten; 250,000 take up to 300 MiB while they are put together"),
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
+		limits:           newLimits(s),
 		csrfPrevention:   s.Bool("csrf-prevention", true, "serve what pages of other sites can make a browser send: GETs without a header of --csrf-headers"),
 		csrfHeaders:      s.List("csrf-headers", "NAME,...", "the headers of which a GET without a Content-Type needs one; if not given, x-apollo-operation-name and apollo-require-preflight"),
 		corsOrigins:      s.List("cors-origins", "URL,...", "the origins whose pages may read answers, like https://app.example.org, or * for all; if not given, none"),
@@ -120,9 +122,9 @@ func newOptions() *options {
 	s.Option("expires", "TIME", func(s string) (err error) { o.expires, err = parseSpan(s); return err })
 	s.Option("owner", "USER", text(&o.owner))
 	s.Option("password-stdin", "", flag(&o.passwordStdin))
-	s.Option("dry-run", "", flag(&o.dryRun))
 	s.Option("json", "", flag(&o.json))
 	s.Option("now", "", flag(&o.now))
+	s.Option("dry-run", "", flag(&o.dryRun))
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return "", settings.BadValue(fmt.Sprintf("%q is no port", port), "write a number from 1 to 65535")

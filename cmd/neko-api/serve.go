@@ -33,7 +33,7 @@ func serve(o *options) error {
 	var st database
 	var who *auth.Service
 	var record *audit.Log
-	err := worker.Run(context.Background(), worker.Config{
+	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
 		Prepare: func(ctx context.Context, c *worker.Config) (err error) {
@@ -43,15 +43,20 @@ func serve(o *options) error {
 			if st, err = open(ctx, o, c.Log); err != nil {
 				return err
 			}
-			if who, err = identify(ctx, o, st, c.Log); err == nil {
-				record, err = openAudit(o, os.Stdout)
+			c.Resolver = api.NewResolver(st)
+			if accounts, ok := st.(store.Accounts); ok {
+				if who, err = identify(ctx, o, accounts, c.Log); err != nil {
+					return errors.Join(err, st.Close())
+				}
+				c.Resolver = api.NewResolver(st).WithAuth(who)
+				c.Identify = who.Identify
+				c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
+			} else {
+				c.Log.Print("warning: this store keeps no accounts: nobody can log in, and nothing can be changed")
 			}
-			if err != nil {
+			if record, err = openAudit(o, os.Stdout); err != nil {
 				return errors.Join(err, st.Close())
 			}
-			c.Resolver = api.NewResolver(st).WithAuth(who)
-			c.Identify = who.Identify
-			c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
 			if record != nil {
 				c.Audit = record.Event
 			}
@@ -88,7 +93,11 @@ func serve(o *options) error {
 		TrustedOnly:      *o.trustedDocumentsMode == "only",
 		MaxBatch:         *o.maxBatch,
 		Log:              log.New(os.Stderr, "", 0),
-	})
+	}
+	if err := o.limits.apply(&config); err != nil {
+		return err
+	}
+	err := worker.Run(context.Background(), config)
 	if err == nil && st != nil { // else resolvers may still use it
 		if who != nil {
 			who.Close()

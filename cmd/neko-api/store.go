@@ -44,6 +44,29 @@ func openStore(ctx context.Context, o *options) (database, error) {
 	return st, nil
 }
 
+// migrate brings the store to the schema of this program.
+func migrate(o *options, _ []string, s streams) error {
+	ctx, stop := untilSignal()
+	defer stop()
+	name, err := storeName(o)
+	if err != nil {
+		return err
+	}
+	if mongo.Is(name) {
+		return mongo.Migrate(ctx, name, mongoOptions(), s.out, o.dryRun)
+	}
+	if o.dryRun {
+		fmt.Fprintf(s.out, "%s: a SQLite file is made or migrated whenever it is opened; nothing was done\n", name)
+		return nil
+	}
+	st, err := sqlite.Open(ctx, name, sqlite.Options{})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "%s: has the schema of this version, as any SQLite file that was opened\n", name)
+	return st.Close()
+}
+
 func mongoOptions() mongo.Options {
 	n, _ := strconv.Atoi(os.Getenv("NEKO_INSTANCES")) // alone if it is not set
 	return mongo.Options{Workers: n}
@@ -79,6 +102,38 @@ func storeName(o *options) (string, error) {
 	return filepath.Join(dir, "api.db"), nil
 }
 
+// homeDir is $NEKO_HOME, made if it is not there.
+func homeDir() (string, error) {
+	dir, err := home.Find()
+	if err == nil {
+		err = dir.Check()
+	}
+	if err == nil {
+		err = os.MkdirAll(string(dir), 0o700)
+	}
+	return string(dir), err
+}
+
+// companion is the path that a setting gives, else that of a file of this name
+// beside the SQLite file, or in $NEKO_HOME if the store is none.
+func companion(o *options, given, name string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	st, err := storeName(o)
+	if err != nil {
+		return "", err
+	}
+	if !mongo.Is(st) {
+		return filepath.Join(filepath.Dir(st), name), nil
+	}
+	dir, err := homeDir()
+	if err != nil {
+		return "", hinted{"cannot keep " + name + " in $NEKO_HOME: " + err.Error(), "set NEKO_HOME to a folder of your own"}
+	}
+	return filepath.Join(dir, name), nil
+}
+
 // readSmall reads the one line of a file.
 func readSmall(path string) (string, error) {
 	f, err := os.Open(path)
@@ -99,39 +154,4 @@ func readSmall(path string) (string, error) {
 		return "", errors.New("it has not one line")
 	}
 	return line, nil
-}
-
-// homeDir is $NEKO_HOME, made if it is not there.
-func homeDir() (string, error) {
-	dir, err := home.Find()
-	if err == nil {
-		err = dir.Check()
-	}
-	if err == nil {
-		err = os.MkdirAll(string(dir), 0o700)
-	}
-	return string(dir), err
-}
-
-// embedded tells whether the store is a file of this host.
-func (o *options) embedded() bool {
-	name, err := storeName(o)
-	return err == nil && !mongo.Is(name)
-}
-
-// file is the path that a setting gives, else that of a file of this name beside
-// the SQLite file, or in $NEKO_HOME if there is none.
-func (o *options) file(given, name string) (string, error) {
-	if given != "" {
-		return given, nil
-	}
-	if o.embedded() {
-		file, err := storeName(o)
-		return filepath.Join(filepath.Dir(file), name), err
-	}
-	dir, err := homeDir()
-	if err != nil {
-		return "", hinted{"cannot keep " + name + " in $NEKO_HOME: " + err.Error(), "set NEKO_HOME to a folder of your own"}
-	}
-	return filepath.Join(dir, name), nil
 }
