@@ -236,6 +236,7 @@ func testUsersAcrossWorkers(t *testing.T, home string) {
 		}
 		keys, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
+		http.DefaultClient.CloseIdleConnections() // else the worker drains for it
 		if err != nil || resp.StatusCode != 200 || !regexp.MustCompile(`^\{"keys":\[\{"crv":"Ed25519",[^{}]*\}\]\}$`).Match(keys) {
 			t.Errorf("%v: %d %s", err, resp.StatusCode, keys)
 		}
