@@ -128,27 +128,7 @@ func reloadUnderLoad(t *testing.T, d *daemon) (reports []load.Report) {
 		defer run.Stop()
 		runs = append(runs, run)
 	}
-	pass := func() {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		for _, run := range runs {
-			if err := run.WaitRequests(ctx, clients); err != nil {
-				t.Fatalf("%v\n%s", err, run.Stats())
-			}
-		}
-	}
-	pass()
-	for range reloads {
-		before := d.list()
-		d.nekoctl("reload", "all")
-		for i, p := range d.list() {
-			if p.PID == before[i].PID || p.State != control.Online {
-				t.Fatalf("not reloaded: %+v, and before %+v", p, before[i])
-			}
-		}
-		pass()
-	}
+	pass := reloadUnder(t, d, "all", runs)
 	d.waitFor("the last predecessors have drained", func() bool {
 		for _, p := range d.describe().Processes {
 			if len(p.Draining) > 0 {
@@ -162,6 +142,34 @@ func reloadUnderLoad(t *testing.T, d *daemon) (reports []load.Report) {
 		reports = append(reports, run.Stop())
 	}
 	return reports
+}
+
+// reloadUnder reloads several times what serves runs, and returns what waits until
+// each of these has got some more answers.
+func reloadUnder(t *testing.T, d *daemon, target string, runs []*load.Run) (pass func()) {
+	t.Helper()
+	pass = func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for _, run := range runs {
+			if err := run.WaitRequests(ctx, clients); err != nil {
+				t.Fatalf("%v\n%s", err, run.Stats())
+			}
+		}
+	}
+	pass()
+	for range reloads {
+		before := d.list()
+		d.nekoctl("reload", target)
+		for i, p := range d.list() {
+			if p.PID == before[i].PID || p.State != control.Online {
+				t.Fatalf("not reloaded: %+v, and before %+v", p, before[i])
+			}
+		}
+		pass()
+	}
+	return pass
 }
 
 // askWhileItStops stops the app while a client has an idle connection, on which its

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/scripts/load"
-	"github.com/nekoctl/neko/supervisor/control"
 )
 
 // askGraphQL sends a GraphQL request to the app, by a connection of its own.
@@ -88,27 +87,7 @@ func TestOwnWorker(t *testing.T) {
 		defer run.Stop()
 		runs = append(runs, run)
 	}
-	pass := func() {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		for _, run := range runs {
-			if err := run.WaitRequests(ctx, clients); err != nil {
-				t.Fatalf("%v\n%s", err, run.Stats())
-			}
-		}
-	}
-	pass()
-	for range reloads {
-		before := d.list()
-		d.nekoctl("reload", "notes")
-		for i, p := range d.list() {
-			if p.PID == before[i].PID || p.State != control.Online {
-				t.Fatalf("not reloaded: %+v, and before %+v", p, before[i])
-			}
-		}
-		pass()
-	}
+	reloadUnder(t, d, "notes", runs)
 	for _, run := range runs {
 		if report := run.Stop(); report.Failed() {
 			t.Error(report)

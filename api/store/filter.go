@@ -123,3 +123,51 @@ func (r Relation) Validate() error {
 	}
 	return nil
 }
+
+// Begin checks what [Store.Related] is given: as [Query.Validate] does, and with
+// the pages that parents have of whom nothing is found. Without asks those are the
+// answer.
+func (r Relation) Begin(parents []string, q Query) (_ Query, c *Cursor, pages []Page, asks bool, err error) {
+	if err := r.Validate(); err != nil {
+		return q, nil, nil, false, err
+	}
+	if q, c, err = q.Validate(r.To); err != nil {
+		return q, nil, nil, false, err
+	}
+	if len(parents) > MaxKeys {
+		return q, nil, nil, false, &InvalidError{"parents", fmt.Sprintf("more than %d", MaxKeys)}
+	}
+	pages = make([]Page, len(parents))
+	for i := range pages {
+		pages[i] = Page{Total: -1, HasPrevious: c != nil}
+		if q.WantTotal {
+			pages[i].Total = 0
+		}
+	}
+	return q, c, pages, len(parents) > 0 && (q.First > 0 || q.WantTotal), nil
+}
+
+// Ref is an object that a filter names: the listed ones lead to it by an edge.
+type Ref struct {
+	Edge Edge
+	Key  string
+	Kind Kind // that an ATT&CK id is of
+}
+
+// Refs are the objects that the filter names, but for [Filter.Tactic], which may be
+// a name as well.
+func (f Filter) Refs() (refs []Ref) {
+	for _, r := range []Ref{
+		{SightingOf, f.SightingOf, KindAny},
+		{Indicates, f.Indicates, KindAny},
+		{AttributedTo, f.AttributedTo, KindThreatActor},
+		{Mitigates, f.Mitigates, KindTechnique},
+		{Uses, f.UsesSoftware, KindSoftware},
+		{Uses, f.UsesTechnique, KindTechnique},
+	} {
+		if r.Key != "" {
+			refs = append(refs, r)
+		}
+	}
+	return refs
+}

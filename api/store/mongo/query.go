@@ -111,32 +111,13 @@ func oneOf(ids, attack []string) cond {
 	return or(in(fID, ids), in(fAttackID, attack))
 }
 
-// ref is a field of a filter that names another object.
-type ref struct {
-	edge store.Edge
-	key  string
-	kind store.Kind // that an ATT&CK id is of
-}
-
 // refs are the objects that a filter names.
-func refs(f store.Filter) []ref {
-	var out []ref
-	for _, r := range []ref{
-		{store.SightingOf, f.SightingOf, store.KindAny},
-		{store.Indicates, f.Indicates, store.KindAny},
-		{store.AttributedTo, f.AttributedTo, store.KindThreatActor},
-		{store.Mitigates, f.Mitigates, store.KindTechnique},
-		{store.Uses, f.UsesSoftware, store.KindSoftware},
-		{store.Uses, f.UsesTechnique, store.KindTechnique},
-	} {
-		if r.key != "" {
-			out = append(out, r)
-		}
-	}
+func refs(f store.Filter) []store.Ref {
+	list := f.Refs()
 	if t := f.Tactic; t != "" && (strings.Contains(t, "--") || isAttackTactic(t)) {
-		out = append(out, ref{store.InTactic, t, store.KindTactic})
+		list = append(list, store.Ref{Edge: store.InTactic, Key: t, Kind: store.KindTactic})
 	}
-	return out
+	return list
 }
 
 func isAttackTactic(s string) bool {

@@ -3,7 +3,6 @@ package mongo
 import (
 	"context"
 	"fmt"
-	"sort"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -68,14 +67,14 @@ const maxMeant = 1000
 // meant finds the living objects that the keys of a filter mean, for all of its
 // fields in one command: for each ref the items of [object.To] that it stands for.
 // In a list without a ref there is nothing to ask.
-func (s *Store) meant(ctx context.Context, refs []ref) ([][]string, error) {
+func (s *Store) meant(ctx context.Context, refs []store.Ref) ([][]string, error) {
 	if len(refs) == 0 {
 		return nil, nil
 	}
 	var any []cond
 	for _, r := range refs {
-		ids, attack := splitKeys([]string{r.key})
-		kind := r.kind
+		ids, attack := splitKeys([]string{r.Key})
+		kind := r.Kind
 		if len(attack) == 0 {
 			kind = store.KindAny // an id says it all
 		}
@@ -84,9 +83,9 @@ func (s *Store) meant(ctx context.Context, refs []ref) ([][]string, error) {
 	out := make([][]string, len(refs))
 	err := find(ctx, s.objects, or(any...), func(d *object) error {
 		for i, r := range refs {
-			attack, ok := store.AttackKey(r.key)
-			if ok && d.V.AttackID == attack && (r.kind == store.KindAny || d.V.Kind == string(r.kind)) || !ok && d.ID == r.key {
-				out[i] = append(out[i], to(r.edge, d.ID))
+			attack, ok := store.AttackKey(r.Key)
+			if ok && d.V.AttackID == attack && (r.Kind == store.KindAny || d.V.Kind == string(r.Kind)) || !ok && d.ID == r.Key {
+				out[i] = append(out[i], to(r.Edge, d.ID))
 			}
 		}
 		return nil
@@ -173,9 +172,6 @@ func (s *Store) page(ctx context.Context, where cond, cursor *store.Cursor, q st
 	return err
 }
 
-// maxCounts is how many groups there are at most where the groups are objects.
-const maxCounts = 50
-
 type group struct {
 	Key string `bson:"_id"`
 	N   int    `bson:"n"`
@@ -191,17 +187,7 @@ func (s *Store) Counts(ctx context.Context, g store.Group) (_ []store.Count, err
 		if err != nil {
 			return nil, err
 		}
-		all := make([]store.Count, 0, len(store.Kinds))
-		for _, k := range store.Kinds {
-			c := store.Count{Key: string(k), Name: string(k)}
-			for _, have := range found {
-				if have.Key == c.Key {
-					c.N = have.N
-				}
-			}
-			all = append(all, c)
-		}
-		return all, nil
+		return store.EveryKind(found), nil
 	case store.SoftwareByType:
 		return s.groups(ctx, kindIs(store.KindSoftware), fType, "")
 	case store.ActorsByDomain:
@@ -211,7 +197,7 @@ func (s *Store) Counts(ctx context.Context, g store.Group) (_ []store.Count, err
 	case store.TechniquesByTactic:
 		return s.groupsOf(ctx, store.InTactic, store.KindTactic, store.KindTechnique, store.MaxKeys)
 	case store.ActorsByTechnique:
-		return s.groupsOf(ctx, store.Uses, store.KindTechnique, store.KindThreatActor, maxCounts)
+		return s.groupsOf(ctx, store.Uses, store.KindTechnique, store.KindThreatActor, store.MaxCounts)
 	}
 	return nil, &store.InvalidError{Field: "group", Reason: fmt.Sprintf("there is no group %q", g)}
 }
@@ -231,12 +217,7 @@ func (s *Store) groups(ctx context.Context, where cond, by, each field) ([]store
 		}
 		return nil
 	})
-	sort.Slice(out, func(i, j int) bool {
-		if out[i].N != out[j].N {
-			return out[i].N > out[j].N
-		}
-		return out[i].Key < out[j].Key
-	})
+	store.SortCounts(out)
 	return out, err
 }
 

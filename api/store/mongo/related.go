@@ -3,7 +3,6 @@ package mongo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sort"
 	"strings"
 	"sync"
@@ -23,24 +22,11 @@ import (
 func (s *Store) Related(ctx context.Context, rel store.Relation, parents []string, q store.Query) (_ []store.Page, err error) {
 	ctx, done := s.call(ctx, &err)
 	defer done()
-	if err := rel.Validate(); err != nil {
-		return nil, err
-	}
-	q, cursor, err := q.Validate(rel.To)
+	q, cursor, pages, asks, err := rel.Begin(parents, q)
 	if err != nil {
 		return nil, err
 	}
-	if len(parents) > store.MaxKeys {
-		return nil, &store.InvalidError{Field: "parents", Reason: fmt.Sprintf("more than %d", store.MaxKeys)}
-	}
-	pages := make([]store.Page, len(parents))
-	for i := range pages {
-		pages[i] = store.Page{Total: -1, HasPrevious: cursor != nil}
-		if q.WantTotal {
-			pages[i].Total = 0
-		}
-	}
-	if len(parents) == 0 || q.First == 0 && !q.WantTotal {
+	if !asks {
 		return pages, ctx.Err()
 	}
 	where, err := s.conditions(ctx, rel.To, q.Filter)

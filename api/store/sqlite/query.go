@@ -126,21 +126,8 @@ func (s *statement) filter(kind store.Kind, f store.Filter, now time.Time) (narr
 	if f.Alias != "" {
 		in(s.labelled(labelAlias, store.Fold(f.Alias)))
 	}
-	for _, e := range []struct {
-		edge store.Edge
-		key  string
-		to   store.Kind
-	}{
-		{store.SightingOf, f.SightingOf, store.KindAny},
-		{store.Indicates, f.Indicates, store.KindAny},
-		{store.AttributedTo, f.AttributedTo, store.KindThreatActor},
-		{store.Mitigates, f.Mitigates, store.KindTechnique},
-		{store.Uses, f.UsesSoftware, store.KindSoftware},
-		{store.Uses, f.UsesTechnique, store.KindTechnique},
-	} {
-		if e.key != "" {
-			in(s.sources(e.edge, e.key, e.to))
-		}
+	for _, r := range f.Refs() {
+		in(s.sources(r.Edge, r.Key, r.Kind))
 	}
 	if f.Text != "" {
 		var m strings.Builder

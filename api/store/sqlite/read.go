@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"fmt"
-	"sort"
 	"time"
 
 	"github.com/nekoctl/neko/api/store"
@@ -178,24 +177,11 @@ func listStatement(kind store.Kind, q store.Query, cursor *store.Cursor, now tim
 // Related implements [store.Store].
 func (s *Store) Related(ctx context.Context, rel store.Relation, parents []string, q store.Query) (_ []store.Page, err error) {
 	defer s.translate(ctx, &err)
-	if err := rel.Validate(); err != nil {
-		return nil, err
-	}
-	q, cursor, err := q.Validate(rel.To)
+	q, cursor, pages, asks, err := rel.Begin(parents, q)
 	if err != nil {
 		return nil, err
 	}
-	if len(parents) > store.MaxKeys {
-		return nil, &store.InvalidError{Field: "parents", Reason: fmt.Sprintf("more than %d", store.MaxKeys)}
-	}
-	pages := make([]store.Page, len(parents))
-	for i := range pages {
-		pages[i] = store.Page{Total: -1, HasPrevious: cursor != nil}
-		if q.WantTotal {
-			pages[i].Total = 0
-		}
-	}
-	if len(parents) == 0 || q.First == 0 && !q.WantTotal {
+	if !asks {
 		return pages, nil
 	}
 	text, args := relatedStatement(rel, parents, q, cursor, s.now())
@@ -304,9 +290,6 @@ var countStatements = map[store.Group]string{
 	store.ActorsByTechnique:  edgeCount(store.Uses, store.KindTechnique, store.KindThreatActor),
 }
 
-// maxCounts is how many groups there are at most where the groups are objects.
-const maxCounts = 50
-
 // Counts implements [store.Store].
 func (s *Store) Counts(ctx context.Context, g store.Group) (_ []store.Count, err error) {
 	defer s.translate(ctx, &err)
@@ -334,26 +317,11 @@ func (s *Store) Counts(ctx context.Context, g store.Group) (_ []store.Count, err
 		return nil, err
 	}
 	if g == store.ByKind {
-		all := make([]store.Count, 0, len(store.Kinds))
-		for _, k := range store.Kinds {
-			c := store.Count{Key: string(k), Name: string(k)}
-			for _, have := range out {
-				if have.Key == c.Key {
-					c.N = have.N
-				}
-			}
-			all = append(all, c)
-		}
-		return all, nil
+		return store.EveryKind(out), nil
 	}
-	sort.Slice(out, func(i, j int) bool {
-		if out[i].N != out[j].N {
-			return out[i].N > out[j].N
-		}
-		return out[i].Key < out[j].Key
-	})
-	if g == store.ActorsByTechnique && len(out) > maxCounts {
-		out = out[:maxCounts]
+	store.SortCounts(out)
+	if g == store.ActorsByTechnique && len(out) > store.MaxCounts {
+		out = out[:store.MaxCounts]
 	}
 	return out, nil
 }
