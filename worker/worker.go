@@ -79,10 +79,13 @@ func New(config Config) (*Worker, error) {
 		go w.access.run()
 	}
 	handle := w.handle
+	serve := w.drainer.handler(func(ctx *fasthttp.RequestCtx) { w.serveEnveloped(ctx, handle) })
 	w.server = &fasthttp.Server{
-		Handler:               w.drainer.handler(func(ctx *fasthttp.RequestCtx) { w.serveEnveloped(ctx, handle) }),
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			serve(ctx)
+			w.endUnread(ctx)
+		},
 		ErrorHandler:          w.unreadable,
-		ExpectHandler:         w.expects,
 		HeaderReceived:        w.bodies.received,
 		ConnState:             w.drainer.connState,
 		Logger:                serverLog{w.config.Log},
@@ -115,10 +118,11 @@ func (w *Worker) Serve(l net.Listener) error {
 	w.accepting.Add(1)
 	w.mu.Unlock()
 	defer w.accepting.Done()
+	accepts := &lingerListener{dl}
 	if w.cert != nil {
-		return w.server.Serve(&tlsListener{dl, w.cert.config()})
+		return w.server.Serve(&tlsListener{accepts, w.cert.config()})
 	}
-	return w.server.Serve(dl)
+	return w.server.Serve(accepts)
 }
 
 // Drain ends the service as no client notices, within Config.DrainTimeout. It
@@ -262,21 +266,13 @@ func (c Config) check() error {
 	return err
 }
 
-// expects decides whether a client that asks before it sends a body (Expect:
-// 100-continue) may send it.
-func (w *Worker) expects(ctx *fasthttp.RequestCtx) int {
-	if w.bodies.announced(ctx) {
-		return fasthttp.StatusRequestEntityTooLarge
-	}
-	return fasthttp.StatusContinue
-}
-
 // unreadable answers what could not be read as a request.
 func (w *Worker) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	if c, ok := ctx.Conn().(*tls.Conn); ok && !c.ConnectionState().HandshakeComplete {
 		answerPlain(err)
 		return // nobody could read it
 	}
+	linger(ctx)
 	w.serveEnveloped(ctx, func(ctx *fasthttp.RequestCtx) {
 		bad := illegible("the request could not be read")
 		var header *fasthttp.ErrSmallBuffer
