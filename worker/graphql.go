@@ -14,7 +14,11 @@ const graphqlPath = "/graphql"
 func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 	x := new(exchange)
 	ctx.SetUserValue(exchangeKey{}, x)
-	if bad := w.process(ctx, x); bad != nil {
+	bad := w.process(ctx, x)
+	if bad == nil {
+		bad = w.makeRoom(ctx, x)
+	}
+	if bad != nil {
 		x.refused = bad.code
 		refuse(ctx, bad)
 		return
@@ -25,6 +29,9 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		}
 	}
 	respond(ctx, x)
+	for i := range x.operations { // the answer has its own copy, and may be long on its way
+		x.operations[i].result.data = nil
+	}
 }
 
 // process is a request's way: what it asks for is read, found and planned, it is

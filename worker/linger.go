@@ -14,32 +14,45 @@ import (
 // client that is still sending.
 const lingerTime = 5 * time.Second
 
-// lingerListener accepts connections that end in such a way that the last answer
+// clientListener accepts connections that end in such a way that the last answer
 // arrives. Whoever closes a connection on which the other side is still sending, the
 // body of a request that was refused, resets it, and the reset overtakes the answer:
 // a proxy in front makes a 502 of what was a 413.
-type lingerListener struct{ net.Listener }
+type clientListener struct{ net.Listener }
 
-func (l *lingerListener) Accept() (net.Conn, error) {
+func (l *clientListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &lingerConn{Conn: c}, nil
+	return &clientConn{Conn: c}, nil
 }
 
-// lingerConn is a connection that knows whether its client is still sending.
-type lingerConn struct {
+// clientConn is a connection that knows whether its client is still sending, and what
+// is on its way to it.
+type clientConn struct {
 	net.Conn
-	unread atomic.Bool
+	unread  atomic.Bool
+	answers atomic.Pointer[heldAnswer] // see answers.go
+}
+
+// clientConnOf is the connection that ctx came by, nil if there is none.
+func clientConnOf(ctx *fasthttp.RequestCtx) *clientConn {
+	conn := ctx.Conn()
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	c, _ := conn.(*clientConn)
+	return c
 }
 
 // Close ends the connection.
-func (c *lingerConn) Close() error { return c.closeWithin(lingerTime) }
+func (c *clientConn) Close() error { return c.closeWithin(lingerTime) }
 
 // closeWithin is Close. If not all has been read it says that nothing more comes, and
 // reads on for at most so long, without keeping any of it, until the client ends as well.
-func (c *lingerConn) closeWithin(limit time.Duration) error {
+func (c *clientConn) closeWithin(limit time.Duration) error {
+	c.sent()
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if ok && c.unread.Swap(false) && half.CloseWrite() == nil {
 		_ = c.SetReadDeadline(time.Now().Add(limit))
@@ -51,11 +64,7 @@ func (c *lingerConn) closeWithin(limit time.Duration) error {
 // linger notes that the connection of ctx ends with this answer, and that the client
 // may still be sending.
 func linger(ctx *fasthttp.RequestCtx) {
-	conn := ctx.Conn()
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	if c, ok := conn.(*lingerConn); ok {
+	if c := clientConnOf(ctx); c != nil {
 		c.unread.Store(true)
 	}
 }

@@ -61,11 +61,11 @@ func TestLingerEnds(t *testing.T) {
 	}
 	defer l.Close()
 	client := send(t, l.Addr().String(), "x")
-	accepted, err := (&lingerListener{l}).Accept()
+	accepted, err := (&clientListener{l}).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := accepted.(*lingerConn)
+	conn := accepted.(*clientConn)
 	conn.unread.Store(true)
 	if err := conn.closeWithin(50 * time.Millisecond); err != nil {
 		t.Error(err)

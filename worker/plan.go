@@ -66,9 +66,10 @@ type planner struct {
 	costs      *costs
 	limits     limits
 	// introspection is whether the schema may be asked for.
-	introspection bool
-	cache         *planCache
-	refusals      *planCache
+	introspection      bool
+	introspectionBytes int
+	cache              *planCache
+	refusals           *planCache
 }
 
 // maxErrors is how many errors of one document are told: a document may have
@@ -90,14 +91,15 @@ func newPlanner(c Config) (*planner, error) {
 	}
 	delete(schema.Directives, "defer") // gqlparser knows it, nothing here executes it
 	p := &planner{
-		schema:        schema,
-		rules:         silentRules(),
-		roles:         roles,
-		costs:         costs,
-		limits:        newLimits(c),
-		introspection: !c.NoIntrospection,
-		cache:         newPlanCache(c.MaxPlans, c.MaxPlanBytes),
-		refusals:      newPlanCache(maxRefusals, maxRefusalBytes),
+		schema:             schema,
+		rules:              silentRules(),
+		roles:              roles,
+		costs:              costs,
+		limits:             newLimits(c),
+		introspection:      !c.NoIntrospection,
+		introspectionBytes: introspectionBytes(c.Schema),
+		cache:              newPlanCache(c.MaxPlans, c.MaxPlanBytes),
+		refusals:           newPlanCache(maxRefusals, maxRefusalBytes),
 	}
 	if p.introspection {
 		p.suggesting = listOf(rules.NewDefaultRules())

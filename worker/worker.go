@@ -26,6 +26,7 @@ type Worker struct {
 	stopping *stopping
 	server   *fasthttp.Server
 	bodies   bodies
+	answers  answers
 	proxies  proxies
 	csrf     *csrf
 	cors     *cors
@@ -63,6 +64,7 @@ func New(config Config) (*Worker, error) {
 		return nil, err
 	}
 	w.bodies.init(w.config.MaxBody)
+	w.answers.room.Store(allAnswers)
 	if err := w.openDocuments(); err != nil {
 		return nil, err
 	}
@@ -118,7 +120,7 @@ func (w *Worker) Serve(l net.Listener) error {
 	w.accepting.Add(1)
 	w.mu.Unlock()
 	defer w.accepting.Done()
-	accepts := &lingerListener{dl}
+	accepts := &clientListener{dl}
 	if w.cert != nil {
 		return w.server.Serve(&tlsListener{accepts, w.cert.config()})
 	}
