@@ -20,6 +20,9 @@ const (
 	Conflict     Code = "CONFLICT"       // what exists does not allow the change
 	Unavailable  Code = "UNAVAILABLE"    // the store did not answer; it may later
 	Internal     Code = "INTERNAL"       // a fault of the program
+
+	BadCredentials Code = "BAD_CREDENTIALS" // of a login or a refresh; nothing says why
+	Forbidden      Code = "FORBIDDEN"       // these credentials are not for this
 )
 
 // Error is every error that a resolver returns. Its text and extensions are for
@@ -30,6 +33,8 @@ type Error struct {
 	Field   string // the argument that is wrong, "filter.tactic"; may be empty
 	ID      string // the object that stands in the way of a change; may be empty
 	cause   error
+
+	RetryAfter int // seconds, of what is Unavailable; may be 0
 }
 
 // Error is the message for clients.
@@ -46,6 +51,9 @@ func (e *Error) Extensions() map[string]any {
 	}
 	if e.ID != "" {
 		ext["id"] = e.ID
+	}
+	if e.RetryAfter > 0 {
+		ext["retryAfter"] = e.RetryAfter
 	}
 	return ext
 }

@@ -8,6 +8,7 @@ import (
 	graphql "github.com/graph-gophers/graphql-go"
 
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/worker"
 )
 
 type reportSightingArgs struct {
@@ -46,6 +47,7 @@ func (r *Resolver) ReportSighting(ctx context.Context, a reportSightingArgs) (*s
 	if err != nil {
 		return nil, inputError(err, "of", "indicator, threat actor, technique, software or campaign")
 	}
+	worker.AuditObject(ctx, obj.ID)
 	return &sightingPayload{newSighting(r.alone(obj))}, nil
 }
 
@@ -93,6 +95,7 @@ func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (
 	if err != nil {
 		return nil, inputError(err, "indicates", "threat actor, campaign, software or technique")
 	}
+	worker.AuditObject(ctx, obj.ID)
 	return &indicatorPayload{newIndicator(r.alone(obj))}, nil
 }
 
@@ -102,6 +105,7 @@ func (r *Resolver) RetireIndicator(ctx context.Context, a idArg) (*indicatorPayl
 	if err != nil {
 		return nil, storeError(err, "")
 	}
+	worker.AuditObject(ctx, obj.ID)
 	return &indicatorPayload{newIndicator(r.alone(obj))}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 
 	graphql "github.com/graph-gophers/graphql-go"
 
+	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/store"
 )
 
@@ -23,6 +24,14 @@ func NewResolver(s store.Store) *Resolver {
 type backend struct {
 	store store.Store
 	now   func() time.Time
+	auth  *auth.Service // nil: there are no accounts
+}
+
+// WithAuth is r for a service with accounts: what login and the like need.
+func (r *Resolver) WithAuth(a *auth.Service) *Resolver {
+	b := *r.backend
+	b.auth = a
+	return &Resolver{&b}
 }
 
 type idArg struct{ ID graphql.ID }

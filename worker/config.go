@@ -55,6 +55,11 @@ type Config struct {
 	// DefaultRole is what a root field without @requires needs. Default: the weakest
 	// role, which everybody has.
 	DefaultRole string
+	// Audit is told of every mutation before and after it runs, and of every operation
+	// that is refused for what its sender may. A mutation whose attempt it returns an
+	// error for does not run, and is answered with [CodeUnavailable]. It must not keep
+	// the event. Nil: nobody is told.
+	Audit func(AuditEvent) error
 
 	// ExecutionTimeout ends the context of an operation, and its answer is an
 	// error then, whether its resolvers return or not. Default: 10 s.

@@ -90,7 +90,7 @@ func TestDocumentsOfTheGuide(t *testing.T) {
 		t.Fatalf("only %d documents were found", len(docs))
 	}
 	for _, d := range docs {
-		doc := gqltest.Document{Text: d[1], Variables: `{}`}
+		doc := gqltest.Document{Text: d[1], Variables: `{"last": "TOKEN"}`}
 		r := b.read(t, doc)
 		if len(r.planner) > 0 || r.differences != nil {
 			t.Errorf("%v %v\n%s", r.planner, r.differences, doc)

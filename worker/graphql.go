@@ -62,6 +62,11 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 	}
 	caller, bad := w.identify(ctx)
 	if bad != nil {
+		for i := range x.operations {
+			if op := &x.operations[i]; op.pending() {
+				w.auditRefused(op.plan, caller, bad.code)
+			}
+		}
 		return bad
 	}
 	for i := range x.operations {
@@ -70,8 +75,12 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 			continue
 		}
 		if err := w.planner.roles.authorize(op.plan, &caller.Identity); err != nil {
+			w.auditRefused(op.plan, caller, err.code)
 			op.fail(err)
 			continue
+		}
+		if op.plan.Kind == ast.Mutation || caller.Identity.Subject != "" { // not for others, whatever stands before us
+			ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
 		}
 		if op.register != "" {
 			w.documents.put(op.document, op.register)
@@ -107,7 +116,8 @@ func (w *Worker) plan(op *operation) {
 	op.plan = plan
 }
 
-// identify finds out who sent the request that ctx holds.
+// identify finds out who sent the request that ctx holds. The caller is what is
+// known also of whom it refuses.
 func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	e := envelopeOf(ctx)
 	caller := e.caller()
@@ -118,6 +128,12 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	if w.config.Identify == nil || c == (Credentials{}) {
 		return caller, nil
 	}
+	// What stands before us may have looked at another one.
+	for _, name := range []string{fasthttp.HeaderAuthorization, "X-API-Key"} {
+		if len(ctx.Request.Header.PeekAll(name)) > 1 {
+			return caller, &badRequest{fasthttp.StatusBadRequest, CodeBadRequest, "the request has more than one " + name}
+		}
+	}
 	var err error
 	if caller.Identity, err = w.config.Identify(w.base, c); err == nil {
 		e.subject = caller.Identity.Subject
@@ -125,10 +141,10 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	}
 	var known *Error
 	if errors.As(err, &known) && known.code == CodeUnauthenticated {
-		return nil, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, known.Message}
+		return caller, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, known.Message}
 	}
 	w.config.Log.Printf("error: cannot tell who sends a request: %v%s", err, requestNote(caller.RequestID))
-	return nil, &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "who you are cannot be found out at the moment"}
+	return caller, &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "who you are cannot be found out at the moment"}
 }
 
 // execute runs plan with the variables of a request, in a context that neither
@@ -139,8 +155,15 @@ func (w *Worker) execute(plan *Plan, given map[string]any, caller *Caller) resul
 	return w.executeIn(ctx, plan, given, caller)
 }
 
-// executeIn is execute in a context that has its bounds.
+// executeIn is execute in a context that has its bounds. Mutations are put on
+// record.
 func (w *Worker) executeIn(ctx context.Context, plan *Plan, given map[string]any, caller *Caller) result {
+	return w.auditMutation(ctx, plan, caller, func(ctx context.Context) result {
+		return w.run(ctx, plan, given, caller)
+	})
+}
+
+func (w *Worker) run(ctx context.Context, plan *Plan, given map[string]any, caller *Caller) result {
 	values, states, err := w.planner.coerceAll(plan, given)
 	if err != nil {
 		return failed(err)

@@ -173,6 +173,9 @@ func TestIdentify(t *testing.T) {
 	if caller := w.config.Resolver.(*rolesRoot).caller; ctx.Response.StatusCode() != 200 || caller.Identity.Subject != "user:1" || caller.Identity.Role != "READER" {
 		t.Errorf("%d %+v", ctx.Response.StatusCode(), caller)
 	}
+	if got := string(ctx.Response.Header.Peek("Cache-Control")); got != "no-store" {
+		t.Errorf("what is answered to one may be kept for others: %q", got)
+	}
 	if c := CallerFrom(t.Context()); c.Identity.Subject != "" {
 		t.Error(c)
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -44,6 +45,8 @@ type Worker struct {
 	mu        sync.Mutex
 	listeners []*drainListener
 	accepting sync.WaitGroup
+
+	auditComplained atomic.Int64 // when, in Unix seconds
 }
 
 // New makes a worker that does not serve yet. It fails if the schema is none, or

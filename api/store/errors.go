@@ -36,7 +36,7 @@ func (e *NotFoundError) Is(target error) bool { return target == ErrNotFound }
 // ConflictError is an ErrConflict: what was to be made exists.
 type ConflictError struct {
 	Kind Kind
-	ID   string // of the one that exists
+	ID   string // of the one that exists; a user's name, a signing key's number
 }
 
 func (e *ConflictError) Error() string {
@@ -47,7 +47,7 @@ func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
 func article(k Kind) string {
 	switch k {
-	case KindIndicator:
+	case KindIndicator, KindAPIKey:
 		return "an " + string(k)
 	default:
 		return "a " + string(k)

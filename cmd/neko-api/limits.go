@@ -22,7 +22,7 @@ func newLimits(s *settings.Set) limits {
 		maxDepth:      s.Int("max-depth", 15, "how many levels of fields an operation may have, introspection excluded"),
 		maxAliases:    s.Int("max-aliases", 100, "how many fields of an operation may have an alias"),
 		maxSelections: s.Int("max-selections", 20_000, "how many fields a document may select, with its fragments expanded"),
-		maxCost:       s.Int("max-cost", 50_000, "what an operation may cost: about the objects that it may be answered with, see docs/graphql.md"),
+		maxCost:       s.Int("max-cost", 50_000, "what an operation may cost: about the objects that it may be answered with, see docs/graphql.md; a login costs 26,000"),
 		production:    s.Bool("production", false, "this is not for developers: no introspection and no GraphiQL, unless they are on"),
 		introspection: s.String("introspection", "auto", "auto|on|off", "whether the schema can be asked for; auto: on, but for --production"),
 		graphiql:      s.String("graphiql", "auto", "auto|on|off", "whether browsers get GraphiQL at /graphql; auto: on, but for --production"),

@@ -14,7 +14,6 @@ type options struct {
 	listen           *string
 	store            *string
 	storeFile        *string
-	dryRun           *bool
 	loadSample       *bool
 	executionTimeout *time.Duration
 	idleTimeout      *time.Duration
@@ -42,6 +41,26 @@ type options struct {
 	trustedDocuments     *string
 	trustedDocumentsMode *string
 	maxBatch             *int
+
+	anonymousReads *bool
+	secretFile     *string
+	auditLog       *string
+	tokenTTL       *time.Duration
+	sessionIdle    *time.Duration
+	sessionMax     *time.Duration
+	signingKeyAge  *time.Duration
+	issuer         *string
+	audience       *string
+
+	// Options of single commands.
+	role          string
+	scopes        []string
+	expires       time.Duration
+	owner         string
+	passwordStdin bool
+	json          bool
+	now           bool
+	dryRun        bool
 }
 
 func newOptions() *options {
@@ -51,7 +70,6 @@ func newOptions() *options {
 		listen:           s.String("listen", "127.0.0.1:4000", "ADDR", "where to listen, if no socket is inherited: an address, or the path of a unix socket"),
 		store:            s.String("store", "", "STORE", "the SQLite file, or mongodb://HOST/DATABASE; if not given, api.db in $NEKO_HOME (~/.neko)"),
 		storeFile:        s.String("store-file", "", "FILE", "a file that has what --store would have: for a URL with a password, which nobody is to see in a list of processes"),
-		dryRun:           s.Bool("dry-run", false, "migrate only says what it would do"),
 		loadSample:       s.Bool("load-sample", true, "do not load the sample data that comes with neko-api if the store is empty"),
 		executionTimeout: s.Duration("execution-timeout", 10*time.Second, "how long one operation may take"),
 		idleTimeout:      s.Duration("idle-timeout", 75*time.Second, "how long a keep-alive connection may be silent; longer than the proxy in front waits"),
@@ -79,7 +97,34 @@ func newOptions() *options {
 		trustedDocuments:     s.String("trusted-documents", "", "FILE", "documents that clients may name by an id: a JSON object of ids and documents, or Apollo's persisted query manifest"),
 		trustedDocumentsMode: s.String("trusted-documents-mode", "allow", "MODE", "allow: other documents are served, too; only: nothing else is"),
 		maxBatch:             s.Int("max-batch", 0, "how many requests one may have in it, as a list; 0 is no lists"),
+
+		anonymousReads: s.Bool("anonymous-reads", true, "reads need credentials, as changes always do"),
+		secretFile:     s.String("auth-secret-file", "", "FILE", "a secret of 32 bytes or more that all hosts of one store share; if not given, auth.secret beside the SQLite file, which is made at the first start"),
+		auditLog:       s.String("audit-log", "", "FILE|-|off", "who has changed what, and who was refused, in lines of JSON; - is standard output; if not given, audit.log beside the SQLite file, or in $NEKO_HOME"),
+		tokenTTL:       s.Duration("token-ttl", 10*time.Minute, "how long an access token is good, 24h at most"),
+		sessionIdle:    s.Duration("session-idle", 30*24*time.Hour, "how long a session lasts without being refreshed"),
+		sessionMax:     s.Duration("session-max", 90*24*time.Hour, "how long a session lasts at all"),
+		signingKeyAge:  s.Duration("signing-key-age", 30*24*time.Hour, "how long one key signs tokens"),
+		issuer:         s.String("auth-issuer", "neko-api", "NAME", "iss of the tokens"),
+		audience:       s.String("auth-audience", "neko-api", "NAME", "aud of the tokens"),
 	}
+	text := func(v *string) func(string) error { return func(s string) error { *v = s; return nil } }
+	flag := func(v *bool) func(string) error {
+		return func(s string) error {
+			if *v = s == "true"; s != "true" {
+				return settings.BadValue(fmt.Sprintf("%q is no value for it", s), "give the flag alone, or leave it out")
+			}
+			return nil
+		}
+	}
+	s.Option("role", "ROLE", text(&o.role))
+	s.Option("scope", "FIELD", func(s string) error { o.scopes = append(o.scopes, s); return nil })
+	s.Option("expires", "TIME", func(s string) (err error) { o.expires, err = parseSpan(s); return err })
+	s.Option("owner", "USER", text(&o.owner))
+	s.Option("password-stdin", "", flag(&o.passwordStdin))
+	s.Option("json", "", flag(&o.json))
+	s.Option("now", "", flag(&o.now))
+	s.Option("dry-run", "", flag(&o.dryRun))
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return "", settings.BadValue(fmt.Sprintf("%q is no port", port), "write a number from 1 to 65535")

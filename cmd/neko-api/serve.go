@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"os"
 
+	"github.com/valyala/fasthttp"
+
 	"github.com/nekoctl/neko/api"
+	"github.com/nekoctl/neko/api/audit"
+	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/sample"
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/worker"
@@ -26,6 +31,8 @@ func serve(o *options) error {
 		maxDocuments = -1
 	}
 	var st store.Store
+	var who *auth.Service
+	var record *audit.Log
 	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
@@ -34,9 +41,27 @@ func serve(o *options) error {
 				return err
 			}
 			c.Resolver = api.NewResolver(st)
+			if accounts, ok := st.(store.Accounts); ok {
+				if who, err = identify(ctx, o, accounts, c.Log); err != nil {
+					return errors.Join(err, st.Close())
+				}
+				c.Resolver = api.NewResolver(st).WithAuth(who)
+				c.Identify = who.Identify
+				c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
+			} else {
+				c.Log.Print("warning: this store keeps no accounts: nobody can log in, and nothing can be changed")
+			}
+			if record, err = openAudit(o, os.Stdout); err != nil {
+				return errors.Join(err, st.Close())
+			}
+			if record != nil {
+				c.Audit = record.Event
+			}
 			c.Checks = []worker.Check{{Name: "store", Run: st.Ping}}
 			return nil
 		},
+		Context:          api.OperationContext,
+		DefaultRole:      defaultRole(o),
 		Schema:           api.Schema,
 		SchemaOptions:    api.SchemaOptions(),
 		FieldCosts:       api.FieldCosts,
@@ -71,9 +96,41 @@ func serve(o *options) error {
 	}
 	err := worker.Run(context.Background(), config)
 	if err == nil && st != nil { // else resolvers may still use it
-		err = st.Close()
+		if who != nil {
+			who.Close()
+		}
+		if record != nil {
+			err = record.Close()
+		}
+		err = errors.Join(err, st.Close())
 	}
 	return err
+}
+
+// defaultRole is what a root field needs that says nothing.
+func defaultRole(o *options) string {
+	if *o.anonymousReads {
+		return auth.RoleAnyone
+	}
+	return auth.RoleViewer
+}
+
+// identify makes what knows who sends a request.
+func identify(ctx context.Context, o *options, accounts store.Accounts, logger *log.Logger) (*auth.Service, error) {
+	secret, err := secret(o)
+	if err != nil {
+		return nil, err
+	}
+	return auth.New(ctx, accounts, auth.Options{
+		Secret:      secret,
+		Issuer:      *o.issuer,
+		Audience:    *o.audience,
+		TokenTTL:    *o.tokenTTL,
+		SessionIdle: *o.sessionIdle,
+		SessionMax:  *o.sessionMax,
+		KeyAge:      *o.signingKeyAge,
+		Log:         logger,
+	})
 }
 
 // open opens the store, and loads the sample data if it is empty.

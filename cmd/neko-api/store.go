@@ -39,23 +39,25 @@ func openStore(ctx context.Context, o *options) (store.Store, error) {
 }
 
 // migrate brings the store to the schema of this program.
-func migrate(ctx context.Context, o *options, w io.Writer) error {
+func migrate(o *options, _ []string, s streams) error {
+	ctx, stop := untilSignal()
+	defer stop()
 	name, err := storeName(o)
 	if err != nil {
 		return err
 	}
 	if mongo.Is(name) {
-		return mongo.Migrate(ctx, name, mongoOptions(), w, *o.dryRun)
+		return mongo.Migrate(ctx, name, mongoOptions(), s.out, o.dryRun)
 	}
-	if *o.dryRun {
-		fmt.Fprintf(w, "%s: a SQLite file is made or migrated whenever it is opened; nothing was done\n", name)
+	if o.dryRun {
+		fmt.Fprintf(s.out, "%s: a SQLite file is made or migrated whenever it is opened; nothing was done\n", name)
 		return nil
 	}
 	st, err := sqlite.Open(ctx, name, sqlite.Options{})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s: has the schema of this version, as any SQLite file that was opened\n", name)
+	fmt.Fprintf(s.out, "%s: has the schema of this version, as any SQLite file that was opened\n", name)
 	return st.Close()
 }
 
@@ -87,6 +89,15 @@ func storeName(o *options) (string, error) {
 	if name != "" {
 		return name, nil
 	}
+	dir, err := homeDir()
+	if err != nil {
+		return "", &store.OpenError{Where: "in $NEKO_HOME", Err: err, Advice: "set NEKO_HOME to a folder of your own, or name the file: --store FILE"}
+	}
+	return filepath.Join(dir, "api.db"), nil
+}
+
+// homeDir is $NEKO_HOME, made if it is not there.
+func homeDir() (string, error) {
 	dir, err := home.Find()
 	if err == nil {
 		err = dir.Check()
@@ -94,10 +105,27 @@ func storeName(o *options) (string, error) {
 	if err == nil {
 		err = os.MkdirAll(string(dir), 0o700)
 	}
-	if err != nil {
-		return "", &store.OpenError{Where: "in $NEKO_HOME", Err: err, Advice: "set NEKO_HOME to a folder of your own, or name the file: --store FILE"}
+	return string(dir), err
+}
+
+// companion is the path that a setting gives, else that of a file of this name
+// beside the SQLite file, or in $NEKO_HOME if the store is none.
+func companion(o *options, given, name string) (string, error) {
+	if given != "" {
+		return given, nil
 	}
-	return filepath.Join(string(dir), "api.db"), nil
+	st, err := storeName(o)
+	if err != nil {
+		return "", err
+	}
+	if !mongo.Is(st) {
+		return filepath.Join(filepath.Dir(st), name), nil
+	}
+	dir, err := homeDir()
+	if err != nil {
+		return "", hinted{"cannot keep " + name + " in $NEKO_HOME: " + err.Error(), "set NEKO_HOME to a folder of your own"}
+	}
+	return filepath.Join(dir, name), nil
 }
 
 // readSmall reads the one line of a file.

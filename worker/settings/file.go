@@ -52,7 +52,7 @@ func (s *Set) loadFile(path string) error {
 		d := s.byKey(key.Value)
 		if d == nil {
 			e := fail(key, "see --help for what can be set", "unknown key %q", key.Value)
-			if near := nearest(s.list[1:], key.Value, (*setting).key); near != "" {
+			if near := nearest(s.inFile(), key.Value, (*setting).key); near != "" {
 				e.hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return e
@@ -71,12 +71,22 @@ func (s *Set) loadFile(path string) error {
 	return nil
 }
 
-// byKey finds what a file may set: all but where the file is.
+// byKey finds what a file may set.
 func (s *Set) byKey(key string) *setting {
-	for _, d := range s.list[1:] {
+	for _, d := range s.inFile() {
 		if d.key() == key {
 			return d
 		}
 	}
 	return nil
+}
+
+// inFile is what a file may set: all but where the file is, and options.
+func (s *Set) inFile() (list []*setting) {
+	for _, d := range s.list[1:] {
+		if !d.option {
+			list = append(list, d)
+		}
+	}
+	return list
 }

@@ -53,6 +53,9 @@ func (s *Set) flags(args []string) (flags []flag, rest []string, err error) {
 func (s *Set) Help() string {
 	var b strings.Builder
 	for _, d := range s.list {
+		if d.option {
+			continue
+		}
 		fmt.Fprintf(&b, "  --%s", d.name)
 		switch {
 		case d.isBool && d.fallback == "true":

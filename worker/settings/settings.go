@@ -22,6 +22,8 @@ type Set struct {
 	prefix string
 	list   []*setting
 	file   *string
+
+	options []string
 }
 
 // setting is one definition.
@@ -29,6 +31,7 @@ type setting struct {
 	name, placeholder, fallback, help string
 	set                               func(text string) error
 	isBool                            bool
+	option                            bool                              // of a command: a flag and nothing else
 	alias                             string                            // an environment variable of a convention, weaker than our own
 	convert                           func(text string) (string, error) // what the alias means
 }
@@ -165,6 +168,17 @@ func (s *Set) Alias(name, env string, convert func(string) (string, error)) {
 	d.alias, d.convert = env, convert
 }
 
+// Option defines a flag of one command of a program: nothing that the environment
+// or a file could say, nor in Help. Each time that it is given, set is called with
+// its value, "true" if placeholder is empty and it stands alone. [Set.Options]
+// tells which were given.
+func (s *Set) Option(name, placeholder string, set func(value string) error) {
+	s.list = append(s.list, &setting{name: name, placeholder: placeholder, isBool: placeholder == "", option: true, set: set})
+}
+
+// Options are the names of the options that were given to Load.
+func (s *Set) Options() []string { return s.options }
+
 func (s *Set) find(name string) *setting {
 	for _, d := range s.list {
 		if d.name == name {
@@ -232,12 +246,18 @@ func (s *Set) Load(args []string) (rest []string, err error) {
 		if err := f.setting.set(f.value); err != nil {
 			return nil, at("--"+f.setting.name, err)
 		}
+		if f.setting.option {
+			s.options = append(s.options, f.setting.name)
+		}
 	}
 	return rest, nil
 }
 
 func (s *Set) loadEnv() error {
 	for _, d := range s.list {
+		if d.option {
+			continue
+		}
 		if text := os.Getenv(d.alias); d.alias != "" && text != "" {
 			text, err := d.convert(text)
 			if err == nil {

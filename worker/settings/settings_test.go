@@ -159,6 +159,39 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+// An option is a flag and nothing else, and the program learns that it was given.
+func TestOptions(t *testing.T) {
+	t.Setenv("CAT_ROLE", "hidden")
+	s := settings.New("CAT")
+	var roles []string
+	json := false
+	s.Option("role", "ROLE", func(v string) error {
+		if v == "" {
+			return settings.BadValue("it is empty", "write one")
+		}
+		roles = append(roles, v)
+		return nil
+	})
+	s.Option("json", "", func(string) error { json = true; return nil })
+	rest, err := s.Load([]string{"add", "--role", "a", "--json", "x", "--role=b"})
+	if err != nil || !slices.Equal(rest, []string{"add", "x"}) || !slices.Equal(roles, []string{"a", "b"}) || !json || !slices.Equal(s.Options(), []string{"role", "json", "role"}) {
+		t.Errorf("%q %q %t %q, %v", rest, roles, json, s.Options(), err)
+	}
+	if _, err := s.Load([]string{"--role="}); err == nil || err.Error() != "--role: it is empty" {
+		t.Error(err)
+	}
+	if help := s.Help(); strings.Contains(help, "role") {
+		t.Error(help)
+	}
+	file := filepath.Join(t.TempDir(), "cat.yaml")
+	if err := os.WriteFile(file, []byte("role: a\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load([]string{"--config", file}); err == nil || !strings.Contains(err.Error(), `unknown key "role"`) {
+		t.Error(err)
+	}
+}
+
 func TestHelp(t *testing.T) {
 	want := `  --listen ADDR
         where to listen

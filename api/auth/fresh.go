@@ -1,0 +1,118 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/nekoctl/neko/api/store"
+)
+
+// How long what the store has said is taken for true, how long it is waited for,
+// and when it is asked again after it has not answered. The first two make
+// [TakesEffect].
+const (
+	freshFor   = 3 * time.Second
+	askTimeout = time.Second
+	askAgain   = time.Second
+)
+
+// maxStale is how long what was true is still taken for true while the store does
+// not answer.
+const maxStale = 10 * time.Minute
+
+// maxKnown bounds what one fresh remembers, in number.
+const maxKnown = 10_000
+
+// fresh is what the store says by id, remembered for [freshFor]. What is not there
+// is not remembered: anybody can make up ids, and would put others out. Of many
+// that ask for one id at once, one asks the store.
+type fresh[V any] struct {
+	now  func() time.Time
+	load func(ctx context.Context, id string) (V, error)
+	mu   sync.Mutex
+	by   map[string]*fact[V]
+}
+
+// fact is what is known about one id.
+type fact[V any] struct {
+	mu    sync.Mutex
+	value V
+	asked time.Time // when; zero: nothing is known
+	down  error     // why the store did not answer
+	again time.Time // when to ask it again
+}
+
+func newFresh[V any](now func() time.Time, load func(ctx context.Context, id string) (V, error)) *fresh[V] {
+	return &fresh[V]{now: now, load: load, by: map[string]*fact[V]{}}
+}
+
+// get returns what the store says of id, or has said a moment ago.
+func (f *fresh[V]) get(ctx context.Context, id string) (V, error) { return f.within(ctx, id, freshFor) }
+
+// within is get for what must not be older than age.
+func (f *fresh[V]) within(ctx context.Context, id string, age time.Duration) (V, error) {
+	k := f.fact(id)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	began := f.now()
+	if !k.asked.IsZero() && began.Sub(k.asked) < age {
+		return k.value, nil
+	}
+	var none V
+	if !began.Before(k.again) {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		v, err := f.load(ctx, id)
+		switch {
+		case err == nil:
+			k.value, k.asked, k.down = v, began, nil
+			return v, nil
+		case errors.Is(err, store.ErrNotFound):
+			k.asked = time.Time{}
+			f.forget(id, k)
+			return none, err
+		}
+		k.down, k.again = err, f.now().Add(askAgain)
+	}
+	if !k.asked.IsZero() && began.Sub(k.asked) < maxStale {
+		return k.value, nil
+	}
+	return none, k.down
+}
+
+func (f *fresh[V]) fact(id string) *fact[V] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := f.by[id]
+	if k == nil {
+		makeRoom(f.by, maxKnown)
+		k = &fact[V]{}
+		f.by[id] = k
+	}
+	return k
+}
+
+// forget drops k, if it is still what is known about id.
+func (f *fresh[V]) forget(id string, k *fact[V]) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.by[id] == k {
+		delete(f.by, id)
+	}
+}
+
+// makeRoom forgets a quarter of m, whichever, if it has max entries.
+func makeRoom[K comparable, V any](m map[K]V, max int) {
+	if len(m) < max {
+		return
+	}
+	n := max / 4
+	for k := range m {
+		if n--; n < 0 {
+			return
+		}
+		delete(m, k)
+	}
+}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/nekoctl/neko/api/stix"
+	"github.com/nekoctl/neko/api/store"
+)
+
+// importBundle loads a bundle into the store. A signal ends it, and the store is
+// as it was then; but a MongoDB, if it was being written, has a mix of old and new.
+func importBundle(o *options, args []string, s streams) error {
+	ctx, stop := untilSignal()
+	defer stop()
+	st, err := openStore(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	err = stix.Command(ctx, st, args[0], stix.Streams{In: s.in, Out: s.out, Err: s.err})
+	if partial := (*store.PartialError)(nil); err != nil && ctx.Err() != nil && !errors.As(err, &partial) {
+		return errors.New("interrupted: nothing was imported")
+	}
+	return err
+}
