@@ -134,8 +134,10 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 			return caller, &badRequest{fasthttp.StatusBadRequest, CodeBadRequest, "the request has more than one " + name}
 		}
 	}
+	within, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
+	defer cancel()
 	var err error
-	if caller.Identity, err = w.config.Identify(w.base, c); err == nil {
+	if caller.Identity, err = w.config.Identify(within, c); err == nil {
 		e.subject = caller.Identity.Subject
 		return caller, nil
 	}
