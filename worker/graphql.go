@@ -84,6 +84,7 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 		}
 		if op.register != "" {
 			w.documents.put(op.document, op.register)
+			op.plan.named.Store(true)
 		}
 	}
 	if x.batch {

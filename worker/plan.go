@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -41,6 +42,10 @@ type Plan struct {
 	root      *ast.Definition // the type that op selects from
 	op        *ast.OperationDefinition
 	fragments ast.FragmentDefinitionList // those that op reaches
+
+	// Clients may name its document by the hash. The plan of one that nobody has
+	// registered, or was not allowed to, is none the less in the cache.
+	named atomic.Bool
 
 	maxSelections int // of a text: it may have what is in a fragment several times
 
