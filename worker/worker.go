@@ -176,6 +176,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 		}
 	}()
 	if w.bodies.announced(ctx) {
+		w.cors.allow(ctx) // a page is to learn why
 		refuse(ctx, w.bodies.tooLarge())
 		return
 	}
