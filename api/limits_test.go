@@ -53,6 +53,7 @@ func TestDefaultLimits(t *testing.T) {
 		}
 		return "{" + inner + "}"
 	}
+	const counts = "techniquesByTactic {key} threatActorsByDomain {key} threatActorsByTechnique {key} softwareByKind {key} softwareByPlatform {key}"
 	for _, c := range []struct {
 		what, query, code string
 	}{
@@ -63,6 +64,11 @@ func TestDefaultLimits(t *testing.T) {
 		{"twenty in twenty in twenty, as without first", `{threatActors {nodes {techniques {nodes {mitigations {nodes {name}}}}}}}`, ""},
 		{"a hundred lookups", `{` + aliases("a%d: threatActor(id: \"G9001\") {name techniques {totalCount}} ", 100) + `}`, ""},
 		{"one more", `{` + aliases("a%d: threatActor(id: \"G9001\") {name techniques {totalCount}} ", 101) + `}`, "MAX_ALIASES_LIMIT"},
+		// What a filter looks through does not show in how many it finds.
+		{"two dozen searches", `{` + aliases("a%d: techniques(first: 1, filter: {text: \"a b c\"}) {totalCount nodes {id}} ", 24) + `}`, ""},
+		{"a hundred of them", `{` + aliases("a%d: techniques(first: 1, filter: {text: \"a b c\"}) {totalCount nodes {id}} ", 100) + `}`, "COST_ESTIMATED_TOO_EXPENSIVE"},
+		{"all counts", `{threatCounts {techniques ` + counts + `}}`, ""},
+		{"all counts a hundred times", `{` + aliases("a%d: threatCounts {"+counts+"} ", 100) + `}`, "COST_ESTIMATED_TOO_EXPENSIVE"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			got := ask(c.query)

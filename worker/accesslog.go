@@ -194,8 +194,12 @@ func appendAccess(b []byte, ctx *fasthttp.RequestCtx, e *envelope, took time.Dur
 		b = append(b, `,"subject":`...)
 		b = appendText(b, []byte(e.subject), accessSubject)
 	}
+	sent := len(ctx.Response.Body())
+	if ctx.IsHead() {
+		sent = 0
+	}
 	b = append(b, `,"bytes":`...)
-	b = strconv.AppendInt(b, int64(len(ctx.Response.Body())), 10)
+	b = strconv.AppendInt(b, int64(sent), 10)
 	b = append(b, `,"duration_ms":`...)
 	b = strconv.AppendFloat(b, float64(took.Microseconds())/1000, 'f', 3, 64)
 	return append(b, "}\n"...)

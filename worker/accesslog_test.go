@@ -185,6 +185,36 @@ func TestAccessLogOfABatch(t *testing.T) {
 }
 
 // Of what is sampled, all that fails, is refused or takes long is logged all the same.
+// The time that a client takes to send a body is not the server's, and what answers a
+// HEAD has no body.
+func TestAccessLogOfWhatIsSent(t *testing.T) {
+	const pause = 300 * time.Millisecond
+	path := filepath.Join(t.TempDir(), "access.log")
+	w := newTestWorker(t, Config{AccessLog: path})
+	address := w.serveTest(t)
+	const half = 10 << 10 // more than the server waits for
+	body := `{"query":"{hello}"}` + strings.Repeat(" ", 2*half)
+	conn := send(t, address, lengthed(len(body), body[:half]))
+	time.Sleep(pause) // it is slow
+	if _, err := io.WriteString(conn, body[half:]); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, _ := receive(t, conn); status != 200 {
+		t.Fatal(status)
+	}
+	exchangeRaw(t, address, "HEAD /graphql?query={hello} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nApollo-Require-Preflight: 1\r\n\r\n")
+	lines, text := logged(t, w, path)
+	if len(lines) != 2 {
+		t.Fatal(text)
+	}
+	if took := lines[0]["duration_ms"].(float64); took >= float64(pause.Milliseconds()) {
+		t.Errorf("it took %v ms", took)
+	}
+	if lines[1]["status"] != 200.0 || lines[1]["bytes"] != 0.0 {
+		t.Errorf("%v", lines[1])
+	}
+}
+
 func TestAccessLogSample(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	root := newTestRoot()

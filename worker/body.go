@@ -46,6 +46,7 @@ func (b *bodies) received(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) 
 	if n := h.ContentLength(); n > b.max {
 		h.SetContentLength(0)
 		h.SetConnectionClose()
+		h.Del(fasthttp.HeaderExpect) // of a client that asks first: this is refused as any
 		h.Set(announcedHeader, strconv.Itoa(n))
 	}
 	return c
@@ -83,6 +84,7 @@ func (b *bodies) read(ctx *fasthttp.RequestCtx) (body []byte, done func(), bad *
 		}
 		switch {
 		case err == io.EOF:
+			_ = ctx.Request.CloseBodyStream() // nothing is unread, see endUnread
 			return body, done, nil
 		case err != nil:
 			return refuse(unreadableBody(err))

@@ -50,7 +50,8 @@ type Config struct {
 	// Identify finds out whose credentials these are, before each operation of a
 	// request that has any. A *[Error] with [CodeUnauthenticated] says that they are
 	// nobody's, and is answered with 401; any other error is logged, and answered with
-	// 503. Nil: nobody is known, and credentials count for nothing.
+	// 503. Its context ends after ExecutionTimeout. Nil: nobody is known, and
+	// credentials count for nothing.
 	Identify func(ctx context.Context, c Credentials) (Identity, error)
 	// DefaultRole is what a root field without @requires needs. Default: the weakest
 	// role, which everybody has.

@@ -148,3 +148,17 @@ func TestOrigins(t *testing.T) {
 		}
 	}
 }
+
+// A page that sends too much is told so, and not that there is no connection.
+func TestCORSOfWhatIsTooLarge(t *testing.T) {
+	_, address := startWorker(t, Config{MaxBody: 100, CORSOrigins: []string{"https://app.example.org"}})
+	head := "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nOrigin: https://app.example.org\r\n"
+	for what, request := range map[string]string{
+		"announced": head + "Content-Length: 101\r\n\r\n",
+		"in chunks": head + "Transfer-Encoding: chunked\r\n\r\n65\r\n" + strings.Repeat(" ", 101) + "\r\n0\r\n\r\n",
+	} {
+		if status, answer := exchangeRaw(t, address, request); status != "413" || !strings.Contains(answer, "Access-Control-Allow-Origin: https://app.example.org\r\n") {
+			t.Errorf("%s: %s", what, answer)
+		}
+	}
+}

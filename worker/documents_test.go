@@ -118,6 +118,36 @@ func TestWhatIsRefusedIsNotKept(t *testing.T) {
 	}
 }
 
+// A document can be named once somebody has registered it who may ask for it, and not
+// because a plan of it is in the cache: else each worker would know others.
+func TestPlannedIsNotRegistered(t *testing.T) {
+	w := rolesWorker(t, Config{})
+	const query = `mutation {write {id}}`
+	named := fmt.Sprintf(`{"extensions":{"persistedQuery":{"version":1,"sha256Hash":%q}}}`, hashOf(query))
+	sent := fmt.Sprintf(`{"query":%q}`, query)
+	registered := strings.Replace(named, "{", fmt.Sprintf(`{"query":%q,`, query), 1)
+	for i, c := range []struct {
+		who, body, want string
+	}{
+		{"", registered, "UNAUTHENTICATED"},
+		{"", named, "PERSISTED_QUERY_NOT_FOUND"},
+		{"Bearer READER", registered, "FORBIDDEN"},
+		{"Bearer WRITER", sent, `"data"`},
+		{"Bearer WRITER", named, "PERSISTED_QUERY_NOT_FOUND"},
+		{"Bearer WRITER", registered, `"data"`},
+		{"Bearer WRITER", named, `"data"`},
+		{"", named, "UNAUTHENTICATED"},
+	} {
+		header := asGraphQL
+		if c.who != "" {
+			header += "\nAuthorization: " + c.who
+		}
+		if got := string(w.ask("POST", "/graphql", header, c.body).Response.Body()); !strings.Contains(got, c.want) {
+			t.Errorf("%d, by %q: %s", i, c.who, got)
+		}
+	}
+}
+
 // Both places for documents keep the same promises.
 func TestDocuments(t *testing.T) {
 	texts := make([]string, 50)

@@ -14,7 +14,7 @@ import (
 // those share who stand around the handlers. It ends with the answer, and is used
 // again then: what outlives the answer takes copies.
 type envelope struct {
-	began   time.Time // only if there is an access log
+	began   time.Time // when all of the request was there; only if there is an access log
 	id      []byte    // see requestid.go
 	ip      netip.Addr
 	subject string // of the identity
@@ -65,6 +65,14 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 }
 
 func (e *envelope) reset() { *e = envelope{id: e.id, codes: e.codes[:0], line: e.line} }
+
+// arrived notes that the body has been read to its end: how long a client takes to
+// send it makes no request a slow one.
+func (e *envelope) arrived() {
+	if !e.began.IsZero() {
+		e.began = time.Now()
+	}
+}
 
 // planned notes an operation that was asked for. What a mutation answers may be a
 // token, as that of a login is.

@@ -14,7 +14,11 @@ const graphqlPath = "/graphql"
 func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 	x := new(exchange)
 	ctx.SetUserValue(exchangeKey{}, x)
-	if bad := w.process(ctx, x); bad != nil {
+	bad := w.process(ctx, x)
+	if bad == nil {
+		bad = w.makeRoom(ctx, x)
+	}
+	if bad != nil {
 		x.refused = bad.code
 		refuse(ctx, bad)
 		return
@@ -25,6 +29,9 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		}
 	}
 	respond(ctx, x)
+	for i := range x.operations { // the answer has its own copy, and may be long on its way
+		x.operations[i].result.data = nil
+	}
 }
 
 // process is a request's way: what it asks for is read, found and planned, it is
@@ -77,6 +84,7 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 		}
 		if op.register != "" {
 			w.documents.put(op.document, op.register)
+			op.plan.named.Store(true)
 		}
 	}
 	if x.batch {
@@ -127,8 +135,10 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 			return caller, &badRequest{fasthttp.StatusBadRequest, CodeBadRequest, "the request has more than one " + name}
 		}
 	}
+	within, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
+	defer cancel()
 	var err error
-	if caller.Identity, err = w.config.Identify(w.base, c); err == nil {
+	if caller.Identity, err = w.config.Identify(within, c); err == nil {
 		e.subject = caller.Identity.Subject
 		return caller, nil
 	}

@@ -24,14 +24,21 @@ import (
 const (
 	maxIntrospectionFields = 2_000_000
 	maxIntrospectionBytes  = 16 << 20
+	minIntrospectionBytes  = 1 << 20
 )
+
+// introspectionBytes is how long an introspection may be. What clients ask for has 3
+// times as much as a schema with descriptions, and 20 times as much as one without.
+func introspectionBytes(schema string) int {
+	return min(max(32*len(schema), minIntrospectionBytes), maxIntrospectionBytes)
+}
 
 func introspects(f *ast.Field) bool { return f.Name == "__schema" || f.Name == "__type" }
 
 // introspect is data, the answer of graph-gophers to plan, with what it was not
 // asked for.
 func (p *planner) introspect(plan *Plan, values map[string]any, data json.RawMessage, maxFields int) (json.RawMessage, *Error) {
-	in := introspection{schema: p.schema, values: values, left: maxFields}
+	in := introspection{schema: p.schema, values: values, left: maxFields, bytes: p.introspectionBytes}
 	fields := in.collect(plan.op.SelectionSet)
 	asked := map[string]selected{}
 	for _, f := range fields {
@@ -83,10 +90,11 @@ type introspection struct {
 	values map[string]any // of the variables
 	out    bytes.Buffer
 	left   int // fields, skipped ones too
+	bytes  int // how long it may be
 }
 
 func (in *introspection) exceeded() bool {
-	return in.left < 0 || in.out.Len() > maxIntrospectionBytes
+	return in.left < 0 || in.out.Len() > in.bytes
 }
 
 // selected is what a selection set has under one response name.

@@ -264,6 +264,33 @@ func TestIntrospectionIsBounded(t *testing.T) {
 	}
 }
 
+// The answer is as long as is in proportion to the schema, and not as for the largest.
+func TestIntrospectionIsAsLongAsTheSchema(t *testing.T) {
+	p, err := newPlanner(Config{Schema: "type Query {" + many("f%d: Query ", 100) + "}"}.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for aliases, want := range map[int]Code{5: "", 50: CodeResponseTooLarge} { // 0.7 and 7 MB
+		plan, errs := p.plan(t.Context(), `{__type(name: "Query") {fields {type {fields {`+many("a%d: name ", aliases)+`}}}}}`, "")
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		answer, e := p.introspect(plan, nil, []byte(`{"__type":"Query"}`), maxIntrospectionFields)
+		var got Code
+		if e != nil {
+			got = e.code
+		}
+		if got != want {
+			t.Errorf("%d aliases: %q, %d bytes", aliases, got, len(answer))
+		}
+	}
+	for schema, want := range map[int]int{100: minIntrospectionBytes, 100_000: 3_200_000, 2_000_000: maxIntrospectionBytes} {
+		if got := introspectionBytes(strings.Repeat(" ", schema)); got != want {
+			t.Errorf("a schema of %d bytes: %d", schema, got)
+		}
+	}
+}
+
 func many(format string, n int) string {
 	var b strings.Builder
 	for i := range n {

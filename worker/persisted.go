@@ -115,7 +115,7 @@ func (w *Worker) planned(op *operation, text string) (*Plan, []*Error) {
 	if text != "" {
 		return w.planner.planOf(key, text)
 	}
-	if plan, _ := w.planner.cache.get(key); plan != nil {
+	if plan, _ := w.planner.cache.get(key); plan != nil && plan.named.Load() {
 		w.documents.used(op.document)
 		return plan, nil
 	}
@@ -123,7 +123,11 @@ func (w *Worker) planned(op *operation, text string) (*Plan, []*Error) {
 		op.document = documentHash{}
 		return nil, []*Error{notFound()}
 	}
-	return w.planner.planOf(key, text)
+	plan, errs := w.planner.planOf(key, text)
+	if plan != nil {
+		plan.named.Store(true)
+	}
+	return plan, errs
 }
 
 // Clients look for these messages, and some for these codes.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -42,6 +43,10 @@ type Plan struct {
 	op        *ast.OperationDefinition
 	fragments ast.FragmentDefinitionList // those that op reaches
 
+	// Clients may name its document by the hash. The plan of one that nobody has
+	// registered, or was not allowed to, is none the less in the cache.
+	named atomic.Bool
+
 	maxSelections int // of a text: it may have what is in a fragment several times
 
 	mu    sync.Mutex
@@ -66,9 +71,10 @@ type planner struct {
 	costs      *costs
 	limits     limits
 	// introspection is whether the schema may be asked for.
-	introspection bool
-	cache         *planCache
-	refusals      *planCache
+	introspection      bool
+	introspectionBytes int
+	cache              *planCache
+	refusals           *planCache
 }
 
 // maxErrors is how many errors of one document are told: a document may have
@@ -90,14 +96,15 @@ func newPlanner(c Config) (*planner, error) {
 	}
 	delete(schema.Directives, "defer") // gqlparser knows it, nothing here executes it
 	p := &planner{
-		schema:        schema,
-		rules:         silentRules(),
-		roles:         roles,
-		costs:         costs,
-		limits:        newLimits(c),
-		introspection: !c.NoIntrospection,
-		cache:         newPlanCache(c.MaxPlans, c.MaxPlanBytes),
-		refusals:      newPlanCache(maxRefusals, maxRefusalBytes),
+		schema:             schema,
+		rules:              silentRules(),
+		roles:              roles,
+		costs:              costs,
+		limits:             newLimits(c),
+		introspection:      !c.NoIntrospection,
+		introspectionBytes: introspectionBytes(c.Schema),
+		cache:              newPlanCache(c.MaxPlans, c.MaxPlanBytes),
+		refusals:           newPlanCache(maxRefusals, maxRefusalBytes),
 	}
 	if p.introspection {
 		p.suggesting = listOf(rules.NewDefaultRules())

@@ -69,6 +69,7 @@ func (w *Worker) decode(ctx *fasthttp.RequestCtx, x *exchange) (bad *badRequest)
 	if bad != nil {
 		return bad
 	}
+	envelopeOf(ctx).arrived()
 	if tooManyValues(body) {
 		return &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, fmt.Sprintf("the body has more than %d values", maxInputValues)}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 const rolesSchema = `
@@ -154,6 +155,23 @@ func TestScopes(t *testing.T) {
 		if status := ctx.Response.StatusCode(); status != 200 && status != 403 || (status == 200) != c.ok {
 			t.Errorf("%s with %s: %d %s", c.query, c.scopes, status, ctx.Response.Body())
 		}
+	}
+}
+
+// A store that does not answer who somebody is holds no request for ever.
+func TestIdentifyEnds(t *testing.T) {
+	w := newTestWorker(t, Config{ExecutionTimeout: 50 * time.Millisecond, Identify: func(ctx context.Context, _ Credentials) (Identity, error) {
+		select {
+		case <-ctx.Done():
+			return Identity{}, ctx.Err()
+		case <-time.After(20 * time.Second):
+			return Identity{}, errors.New("nobody ends it")
+		}
+	}})
+	began := time.Now()
+	ctx := w.ask("POST", "/graphql", asGraphQL+"\nX-API-Key: k", `{"query":"{hello}"}`)
+	if took := time.Since(began); ctx.Response.StatusCode() != 503 || took > 10*time.Second {
+		t.Errorf("%d after %v: %s", ctx.Response.StatusCode(), took, ctx.Response.Body())
 	}
 }
 

@@ -107,7 +107,8 @@ func TestRequestSmuggling(t *testing.T) {
 func TestExpectContinue(t *testing.T) {
 	_, address := startWorker(t, Config{MaxBody: 100})
 	const header = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\nExpect: 100-continue\r\n"
-	if got, answer := exchangeRaw(t, address, header+"Content-Length: 101\r\n\r\n"); got != "413" || !strings.Contains(answer, "Connection: close") {
+	got, answer := exchangeRaw(t, address, header+"Content-Length: 101\r\n\r\n")
+	if got != "413" || !strings.Contains(answer, "Connection: close") || !strings.Contains(answer, "X-Request-Id: ") || !strings.Contains(answer, "PAYLOAD_TOO_LARGE") {
 		t.Errorf("%s: %s", got, answer)
 	}
 	if got, answer := exchangeRaw(t, address, header+"Content-Length: 19\r\n\r\n"+`{"query":"{hello}"}`); got != "100 200" {

@@ -27,6 +27,7 @@ type Worker struct {
 	stopping *stopping
 	server   *fasthttp.Server
 	bodies   bodies
+	answers  answers
 	proxies  proxies
 	csrf     *csrf
 	cors     *cors
@@ -66,6 +67,7 @@ func New(config Config) (*Worker, error) {
 		return nil, err
 	}
 	w.bodies.init(w.config.MaxBody)
+	w.answers.room.Store(allAnswers)
 	if err := w.openDocuments(); err != nil {
 		return nil, err
 	}
@@ -82,10 +84,13 @@ func New(config Config) (*Worker, error) {
 		go w.access.run()
 	}
 	handle := w.handle
+	serve := w.drainer.handler(func(ctx *fasthttp.RequestCtx) { w.serveEnveloped(ctx, handle) })
 	w.server = &fasthttp.Server{
-		Handler:               w.drainer.handler(func(ctx *fasthttp.RequestCtx) { w.serveEnveloped(ctx, handle) }),
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			serve(ctx)
+			w.endUnread(ctx)
+		},
 		ErrorHandler:          w.unreadable,
-		ExpectHandler:         w.expects,
 		HeaderReceived:        w.bodies.received,
 		ConnState:             w.drainer.connState,
 		Logger:                serverLog{w.config.Log},
@@ -118,10 +123,11 @@ func (w *Worker) Serve(l net.Listener) error {
 	w.accepting.Add(1)
 	w.mu.Unlock()
 	defer w.accepting.Done()
+	accepts := &clientListener{dl}
 	if w.cert != nil {
-		return w.server.Serve(&tlsListener{dl, w.cert.config()})
+		return w.server.Serve(&tlsListener{accepts, w.cert.config()})
 	}
-	return w.server.Serve(dl)
+	return w.server.Serve(accepts)
 }
 
 // Drain ends the service as no client notices, within Config.DrainTimeout. It
@@ -170,6 +176,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 		}
 	}()
 	if w.bodies.announced(ctx) {
+		w.cors.allow(ctx) // a page is to learn why
 		refuse(ctx, w.bodies.tooLarge())
 		return
 	}
@@ -265,21 +272,13 @@ func (c Config) check() error {
 	return err
 }
 
-// expects decides whether a client that asks before it sends a body (Expect:
-// 100-continue) may send it.
-func (w *Worker) expects(ctx *fasthttp.RequestCtx) int {
-	if w.bodies.announced(ctx) {
-		return fasthttp.StatusRequestEntityTooLarge
-	}
-	return fasthttp.StatusContinue
-}
-
 // unreadable answers what could not be read as a request.
 func (w *Worker) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	if c, ok := ctx.Conn().(*tls.Conn); ok && !c.ConnectionState().HandshakeComplete {
 		answerPlain(err)
 		return // nobody could read it
 	}
+	linger(ctx)
 	w.serveEnveloped(ctx, func(ctx *fasthttp.RequestCtx) {
 		bad := illegible("the request could not be read")
 		var header *fasthttp.ErrSmallBuffer
