@@ -49,6 +49,10 @@ func (k Kind) Valid() bool {
 	return false
 }
 
+// maxSearchWords bounds [Filter.Text]: each word is looked up among all words that
+// begin so, and one letter begins many.
+const maxSearchWords = 12
+
 func (f Filter) validate(kind Kind) error {
 	if kind != KindAny && !kind.Valid() {
 		return &InvalidError{"kind", fmt.Sprintf("there is no kind %q", kind)}
@@ -105,8 +109,8 @@ func (f Filter) validate(kind Kind) error {
 	}
 	if words := Words(f.Text); f.Text != "" && len(words) == 0 {
 		return &InvalidError{"filter.text", "has no word in it"}
-	} else if len(words) > 32 {
-		return &InvalidError{"filter.text", "has more than 32 words"}
+	} else if len(words) > maxSearchWords {
+		return &InvalidError{"filter.text", fmt.Sprintf("has more than %d words", maxSearchWords)}
 	}
 	return nil
 }

@@ -48,8 +48,9 @@ type Store struct {
 	rd   *sql.DB
 	wr   *sql.DB // one connection: writers of one process queue here, not in SQLite's busy loop
 
-	mu    sync.Mutex
-	stmts map[string]*sql.Stmt
+	mu      sync.Mutex
+	stmts   map[string]*sql.Stmt
+	renewed time.Time // when stmts was begun anew
 }
 
 var _ store.Store = (*Store)(nil)
@@ -182,32 +183,55 @@ func (s *Store) Close() error {
 }
 
 // maxStmts bounds the statements kept; their texts vary with the shape of the
-// filter, of which clients use a few.
-const maxStmts = 128
+// filter, of which clients use a few. When there are as many, they are forgotten and
+// begun anew, once in renewAfter: what is asked often is soon there again, and what
+// somebody has made up is not there for ever.
+const (
+	maxStmts   = 128
+	renewAfter = time.Minute
+)
+
+// statement is the one that is kept of this text, nil if there is none. room says
+// that it may be kept, then.
+func (s *Store) statement(text string) (st *sql.Stmt, room bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if st = s.stmts[text]; st != nil || s.stmts == nil {
+		return st, false
+	}
+	if len(s.stmts) >= maxStmts && time.Since(s.renewed) > renewAfter {
+		old := s.stmts
+		s.stmts, s.renewed = make(map[string]*sql.Stmt), time.Now()
+		// Later: somebody may have found one just now.
+		time.AfterFunc(readTimeout+busyTimeout, func() {
+			for _, st := range old {
+				st.Close()
+			}
+		})
+	}
+	return nil, len(s.stmts) < maxStmts
+}
 
 // query runs a statement on the read pool; the statement is compiled once for
 // each connection.
 func (s *Store) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
 	store.CountQuery(ctx)
-	s.mu.Lock()
-	st := s.stmts[text]
-	full := s.stmts == nil || len(s.stmts) >= maxStmts
-	s.mu.Unlock()
+	st, room := s.statement(text)
 	if st == nil {
-		if full {
+		if !room {
 			return s.rd.QueryContext(ctx, text, args...)
 		}
-		st2, err := s.rd.PrepareContext(ctx, text)
+		made, err := s.rd.PrepareContext(ctx, text)
 		if err != nil {
 			return nil, err
 		}
 		s.mu.Lock()
 		if st = s.stmts[text]; st == nil && s.stmts != nil {
-			s.stmts[text], st = st2, st2
+			s.stmts[text], st = made, made
 		}
 		s.mu.Unlock()
-		if st != st2 {
-			st2.Close()
+		if st != made {
+			made.Close()
 		}
 		if st == nil {
 			return nil, sql.ErrConnDone

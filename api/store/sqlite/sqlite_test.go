@@ -382,3 +382,34 @@ func BenchmarkOpen(b *testing.B) {
 		st.Close()
 	}
 }
+
+// Statements that somebody makes up do not keep those that are asked all the time
+// from being compiled once.
+func TestStatementsAreForgotten(t *testing.T) {
+	s, err := Open(t.Context(), filepath.Join(t.TempDir(), "api.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ask := func(text string) {
+		t.Helper()
+		rows, err := s.query(t.Context(), text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows.Close()
+	}
+	s.renewed = time.Now()
+	for i := range 2 * maxStmts {
+		ask(fmt.Sprintf("SELECT %d", i))
+	}
+	if n := len(s.stmts); n != maxStmts || s.stmts["SELECT 0"] == nil {
+		t.Fatalf("%d statements are kept", n)
+	}
+	s.renewed = time.Now().Add(-2 * renewAfter)
+	ask("SELECT 'often'")
+	if s.stmts["SELECT 'often'"] == nil || len(s.stmts) != 1 {
+		t.Errorf("%d statements are kept, and this is none of them", len(s.stmts))
+	}
+	ask("SELECT 0")
+}

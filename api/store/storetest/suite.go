@@ -546,6 +546,7 @@ func testArguments(t *testing.T, st store.Store) {
 		{"type of tactics", store.KindTactic, store.Query{First: 1, Filter: store.Filter{Type: "tool"}}, store.ErrInvalid, "filter.type"},
 		{"no such type", store.KindSoftware, store.Query{First: 1, Filter: store.Filter{Type: "virus"}}, store.ErrInvalid, "filter.type"},
 		{"text without words", store.KindSoftware, store.Query{First: 1, Filter: store.Filter{Text: " -- "}}, store.ErrInvalid, "filter.text"},
+		{"text of many words", store.KindSoftware, store.Query{First: 1, Filter: store.Filter{Text: strings.Repeat("a ", 13)}}, store.ErrInvalid, "filter.text"},
 		{"cursor: nonsense", store.KindTechnique, store.Query{First: 1, After: "nonsense!"}, store.ErrCursor, ""},
 		{"cursor: cut", store.KindTechnique, store.Query{First: 1, After: good[:10]}, store.ErrCursor, ""},
 		{"cursor: long", store.KindTechnique, store.Query{First: 1, After: strings.Repeat("A", 100_000)}, store.ErrCursor, ""},
