@@ -35,6 +35,8 @@ type accounts struct {
 	down  atomic.Bool
 	users atomic.Int64 // lookups
 	keys  atomic.Int64 // of signing keys
+	now   atomic.Int64 // of signing keys, under way
+	most  atomic.Int64 // of now
 }
 
 var errDown = errors.Join(store.ErrUnavailable, errors.New("the database is away"))
@@ -63,6 +65,10 @@ func (a *accounts) APIKey(ctx context.Context, id string) (*store.APIKey, error)
 
 func (a *accounts) SigningKeys(ctx context.Context) ([]*store.SigningKey, error) {
 	a.keys.Add(1)
+	if n := a.now.Add(1); n > a.most.Load() {
+		a.most.Store(n)
+	}
+	defer a.now.Add(-1)
 	if a.down.Load() {
 		return nil, errDown
 	}
