@@ -350,6 +350,42 @@ func TestChangesTakeEffect(t *testing.T) {
 	}
 }
 
+// Who has just got other tokens is not told that they are over by a worker that
+// knows the user as it was a moment ago.
+func TestLoginAfterAChange(t *testing.T) {
+	w := newWorld(t)
+	other := w.another(Options{})
+	for _, change := range []func() (*store.User, error){
+		func() (*store.User, error) { return w.manager.SetPassword(t.Context(), w.users["ana"].ID, password) },
+		func() (*store.User, error) { return w.manager.SetRole(t.Context(), w.users["ana"].ID, RoleViewer) },
+		func() (*store.User, error) { return w.manager.SetDisabled(t.Context(), w.users["ana"].ID, true) },
+		func() (*store.User, error) { return w.manager.SetDisabled(t.Context(), w.users["ana"].ID, false) },
+	} {
+		u, err := change()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.Disabled {
+			// What is remembered is that.
+			w.clock.add(TakesEffect)
+			continue
+		}
+		token := w.login("ana").AccessToken
+		if id, err := who(t, other, token); err != nil || id.Role != u.Role {
+			t.Errorf("%+v, %v", id, err)
+		}
+	}
+	// Nor if it cannot ask: a token that verifies goes on.
+	if _, err := w.manager.SetPassword(t.Context(), w.users["ana"].ID, password); err != nil {
+		t.Fatal(err)
+	}
+	token := w.login("ana").AccessToken
+	w.accounts.down.Store(true)
+	if _, err := who(t, other, token); err != nil {
+		t.Error(err)
+	}
+}
+
 // While the store is away, who is known goes on: tokens until they expire, keys for
 // some minutes; nobody new is let in.
 func TestStoreAway(t *testing.T) {
