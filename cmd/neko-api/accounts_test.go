@@ -63,7 +63,7 @@ func TestAccountCommands(t *testing.T) {
 		{"key add gateway --role analyst --scope everything", "", 2, `error: the scopes "everything" is no root field: .*\nhint: .*\n`},
 		{"key add gateway --role analyst --owner nobody", "", 1, `error: there is no user "nobody"\nhint: .*\n`},
 		{"key add gateway --role analyst --scope Mutation.reportSighting --scope Query.* --expires 90d --owner mia", "", 0, `key (` + id + `) \(gateway, analyst\) was made; it is shown this once:\nneko_` + id + `_[0-9a-v]{52}\n`},
-		{"key list", "", 0, `ID +NAME +ROLE +SCOPES +STATE +EXPIRES +LAST USED\n` + id + ` +gateway +analyst +Mutation.reportSighting Query.\* +good +20\S+ \S+ +-\n`},
+		{"key list", "", 0, `ID +NAME +ROLE +SCOPES +OWNER +STATE +EXPIRES +LAST USED\n` + id + ` +gateway +analyst +Mutation.reportSighting Query.\* +mia +good +20\S+ \S+ +-\n`},
 		{"key list --json", "", 0, `(?s)\[\n  \{\n    "id": "` + id + `",.*"expires": "[^"]+",\n    "revoked": null,\n    "last_used": null\n  \}\n\]\n`},
 		{"key revoke none", "", 1, `error: there is no key "none"\nhint: neko-api key list shows all\n`},
 		{"signing-key rotate --now", "", 0, `signing key 1 signs from .*\n`},
@@ -73,6 +73,8 @@ func TestAccountCommands(t *testing.T) {
 		{"user list", "", 0, `(?s).*\nmia +analyst +enabled .*`}, // it was not done
 		{"user disable mia --audit-log -", "", 0, `\{.*"event":"attempt".*\}\n\{.*"event":"outcome".*\}\nuser mia is disabled\n`},
 		{"user disable mia --audit-log off", "", 0, `user mia is disabled\n`},
+		{"key add watcher --role viewer --scope Query.*", "", 0, `(?s)key .*`},
+		{"key list", "", 0, `(?s).* gateway +.* mia +owner disabled +.* watcher +viewer +Query.\* +- +good +.*`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			var out bytes.Buffer
