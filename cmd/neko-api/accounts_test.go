@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,6 +100,22 @@ func TestAccountCommands(t *testing.T) {
 	var out, errs bytes.Buffer
 	if code := run([]string{"key", "add", "dashboard", "--role", "viewer"}, streams{strings.NewReader(""), &out, &errs}); code != 0 || !regexp.MustCompile(`^neko_`+id+`_[0-9a-v]{52}\n$`).Match(out.Bytes()) {
 		t.Errorf("%d: %q", code, &out)
+	}
+}
+
+// What was done is told, with what is shown once, also if the disk is full from then
+// on.
+func TestOutcomeThatCannotBeRecorded(t *testing.T) {
+	t.Setenv("NEKO_HOME", filepath.Join(t.TempDir(), "home"))
+	path := filepath.Join(t.TempDir(), "audit.log")
+	o := newOptions()
+	o.auditLog = &path
+	var errs bytes.Buffer
+	err := recorded(o, streams{nil, nil, &errs}, "user add", func() (string, error) {
+		return "", errors.Join(os.Remove(path), os.Symlink("/dev/full", path))
+	})
+	if err != nil || !strings.Contains(errs.String(), "warning: that this was done could not be recorded: cannot write the audit log") {
+		t.Errorf("%v, %s", err, &errs)
 	}
 }
 
