@@ -115,7 +115,9 @@ func (w *Worker) planned(op *operation, text string) (*Plan, []*Error) {
 	if text != "" {
 		return w.planner.planOf(key, text)
 	}
-	if plan, _ := w.planner.cache.get(key); plan != nil {
+	// Not the plan of a document that was only sent: whether there is one would tell
+	// who guesses what others have written into theirs, a password for one.
+	if plan, _ := w.planner.cache.get(key); plan != nil && plan.named.Load() {
 		w.documents.used(op.document)
 		return plan, nil
 	}
@@ -123,7 +125,11 @@ func (w *Worker) planned(op *operation, text string) (*Plan, []*Error) {
 		op.document = documentHash{}
 		return nil, []*Error{notFound()}
 	}
-	return w.planner.planOf(key, text)
+	plan, errs := w.planner.planOf(key, text)
+	if errs == nil {
+		plan.named.Store(true)
+	}
+	return plan, errs
 }
 
 // Clients look for these messages, and some for these codes.

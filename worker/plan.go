@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -43,6 +44,8 @@ type Plan struct {
 	fragments ast.FragmentDefinitionList // those that op reaches
 
 	maxSelections int // of a text: it may have what is in a fragment several times
+
+	named atomic.Bool // its document is one of those that clients may name by a hash
 
 	mu    sync.Mutex
 	texts map[string]string // what is executed, by the state of the variables
