@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/api/store/mongo"
+	"github.com/nekoctl/neko/api/store/mongo/mongotest"
 	"github.com/nekoctl/neko/api/store/sqlite"
 	"github.com/nekoctl/neko/worker"
 )
@@ -86,13 +88,41 @@ type world struct {
 	users    map[string]*store.User
 }
 
+// stores are what accounts are kept in. Each opens an empty one.
+var stores = map[string]func(t *testing.T) store.Accounts{
+	"SQLite": func(t *testing.T) store.Accounts {
+		st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "api.db"), sqlite.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { st.Close() })
+		return st
+	},
+	"MongoDB": func(t *testing.T) store.Accounts {
+		st, err := mongo.Open(t.Context(), mongotest.URL(t), mongo.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { st.Close() })
+		return st
+	},
+}
+
+// onEachStore runs a test of what the store takes part in.
+func onEachStore(t *testing.T, test func(w *world)) {
+	for name, open := range stores {
+		t.Run(name, func(t *testing.T) { test(newWorldIn(t, open(t))) })
+	}
+}
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	st, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "api.db"), sqlite.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
+	return newWorldIn(t, stores["SQLite"](t))
+}
+
+func newWorldIn(t *testing.T, st store.Accounts) *world {
+	t.Helper()
+	var err error
 	w := &world{T: t, clock: &clock{}, accounts: &accounts{Accounts: st}, log: &bytes.Buffer{}, users: map[string]*store.User{}}
 	w.Service = w.another(Options{})
 	w.manager = w.Manager()
@@ -144,8 +174,10 @@ func wantRefused(t testing.TB, err error, what, words string) {
 }
 
 // From login to logout, as a client sees it.
-func TestSessionOfAUser(t *testing.T) {
-	w := newWorld(t)
+func TestSessionOfAUser(t *testing.T) { onEachStore(t, testSessionOfAUser) }
+
+func testSessionOfAUser(w *world) {
+	t := w.T
 	g := w.login("ANA") // names are as people write them
 	id, err := who(t, w.Service, g.AccessToken)
 	if want := (worker.Identity{Subject: "user:" + w.users["ana"].ID, Name: "ana", Role: RoleAnalyst}); err != nil || id.Subject != want.Subject || id.Name != want.Name || id.Role != want.Role || id.Scopes != nil {
@@ -188,8 +220,10 @@ func TestSessionOfAUser(t *testing.T) {
 }
 
 // A session moves on with each refresh, but not for ever.
-func TestSessionEnds(t *testing.T) {
-	w := newWorld(t)
+func TestSessionEnds(t *testing.T) { onEachStore(t, testSessionEnds) }
+
+func testSessionEnds(w *world) {
+	t := w.T
 	const day = 24 * time.Hour
 	g := w.login("ana")
 	begun := w.clock.now()
@@ -219,8 +253,10 @@ func TestSessionEnds(t *testing.T) {
 }
 
 // A refresh token that comes a second time ends the session, for both who have it.
-func TestReuse(t *testing.T) {
-	w := newWorld(t)
+func TestReuse(t *testing.T) { onEachStore(t, testReuse) }
+
+func testReuse(w *world) {
+	t := w.T
 	first := w.login("ana")
 	second, err := w.Refresh(t.Context(), first.RefreshToken)
 	if err != nil {
@@ -253,8 +289,10 @@ func TestReuse(t *testing.T) {
 
 // Of many refreshes with one token at once, in several workers, one wins, and all
 // the others count as reuse: the session is over.
-func TestReuseRace(t *testing.T) {
-	w := newWorld(t)
+func TestReuseRace(t *testing.T) { onEachStore(t, testReuseRace) }
+
+func testReuseRace(w *world) {
+	t := w.T
 	workers := []*Service{w.Service, w.another(Options{}), w.another(Options{})}
 	for range 5 {
 		g := w.login("ana")
@@ -306,46 +344,48 @@ func TestChangesTakeEffect(t *testing.T) {
 		}, RoleViewer, RoleViewer},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			other := w.another(Options{})
-			adam := w.users["adam"]
-			g, bystander := w.login("adam"), w.login("vera")
-			_, key, err := w.manager.CreateKey(t.Context(), NewKey{Name: "k", Role: RoleAdmin, Owner: adam.ID})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, s := range []*Service{w.Service, other} {
-				for _, credential := range []string{g.AccessToken, key, bystander.AccessToken} {
-					if _, err := who(t, s, credential); err != nil {
-						t.Fatal(err)
+			onEachStore(t, func(w *world) {
+				t := w.T
+				other := w.another(Options{})
+				adam := w.users["adam"]
+				g, bystander := w.login("adam"), w.login("vera")
+				_, key, err := w.manager.CreateKey(t.Context(), NewKey{Name: "k", Role: RoleAdmin, Owner: adam.ID})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, s := range []*Service{w.Service, other} {
+					for _, credential := range []string{g.AccessToken, key, bystander.AccessToken} {
+						if _, err := who(t, s, credential); err != nil {
+							t.Fatal(err)
+						}
 					}
 				}
-			}
-			if err := c.change(w, adam.ID); err != nil {
-				t.Fatal(err)
-			}
-			w.clock.add(TakesEffect)
-			for _, s := range []*Service{w.Service, other} {
-				_, err := who(t, s, g.AccessToken)
-				wantRefused(t, err, "a token from before", "no longer good")
-				switch id, err := who(t, s, key); {
-				case c.key == "":
-					wantRefused(t, err, "the user's key", "not valid")
-				case err != nil || id.Role != c.key:
-					t.Errorf("the user's key: %+v, %v", id, err)
+				if err := c.change(w, adam.ID); err != nil {
+					t.Fatal(err)
 				}
-				if _, err := who(t, s, bystander.AccessToken); err != nil {
-					t.Errorf("another user: %v", err)
+				w.clock.add(TakesEffect)
+				for _, s := range []*Service{w.Service, other} {
+					_, err := who(t, s, g.AccessToken)
+					wantRefused(t, err, "a token from before", "no longer good")
+					switch id, err := who(t, s, key); {
+					case c.key == "":
+						wantRefused(t, err, "the user's key", "not valid")
+					case err != nil || id.Role != c.key:
+						t.Errorf("the user's key: %+v, %v", id, err)
+					}
+					if _, err := who(t, s, bystander.AccessToken); err != nil {
+						t.Errorf("another user: %v", err)
+					}
 				}
-			}
-			if _, err := w.Refresh(t.Context(), g.RefreshToken); !errors.Is(err, ErrCredentials) {
-				t.Errorf("the session: %v", err)
-			}
-			if c.newRole != "" {
-				if id, err := who(t, w.Service, w.login("adam").AccessToken); err != nil || id.Role != c.newRole {
-					t.Errorf("%+v, %v", id, err)
+				if _, err := w.Refresh(t.Context(), g.RefreshToken); !errors.Is(err, ErrCredentials) {
+					t.Errorf("the session: %v", err)
 				}
-			}
+				if c.newRole != "" {
+					if id, err := who(t, w.Service, w.login("adam").AccessToken); err != nil || id.Role != c.newRole {
+						t.Errorf("%+v, %v", id, err)
+					}
+				}
+			})
 		})
 	}
 }

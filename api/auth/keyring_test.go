@@ -70,8 +70,10 @@ func TestThumbprint(t *testing.T) {
 // A key signs for thirty days. Its successor is in the list for an hour before it
 // signs, and it stays there until all that it has signed is over. Nobody is ever
 // shut out, in whatever worker.
-func TestRotationByAge(t *testing.T) {
-	w := newWorld(t)
+func TestRotationByAge(t *testing.T) { onEachStore(t, testRotationByAge) }
+
+func testRotationByAge(w *world) {
+	t := w.T
 	other := w.another(Options{TokenTTL: MaxTokenTTL})
 	signer := func(s *Service) string {
 		t.Helper()
@@ -135,8 +137,10 @@ func TestRotationByAge(t *testing.T) {
 
 // Of many workers that start at once, or find at once that the key is old, one
 // makes the next.
-func TestRotationRace(t *testing.T) {
-	w := newWorld(t)
+func TestRotationRace(t *testing.T) { onEachStore(t, testRotationRace) }
+
+func testRotationRace(w *world) {
+	t := w.T
 	var workers []*Service
 	for range 6 {
 		workers = append(workers, w.another(Options{}))
@@ -160,8 +164,10 @@ func TestRotationRace(t *testing.T) {
 
 // After a leak: a new key signs at once, and what the old ones have signed is good
 // nowhere any more.
-func TestRotationAtOnce(t *testing.T) {
-	w := newWorld(t)
+func TestRotationAtOnce(t *testing.T) { onEachStore(t, testRotationAtOnce) }
+
+func testRotationAtOnce(w *world) {
+	t := w.T
 	other := w.another(Options{})
 	g := w.login("ana")
 	for _, s := range []*Service{w.Service, other} {
@@ -267,8 +273,10 @@ func TestKeyOfAHostThatIsAhead(t *testing.T) {
 }
 
 // The private halves are sealed, each for its own key.
-func TestSealedKeys(t *testing.T) {
-	w := newWorld(t)
+func TestSealedKeys(t *testing.T) { onEachStore(t, testSealedKeys) }
+
+func testSealedKeys(w *world) {
+	t := w.T
 	_, err := New(t.Context(), w.accounts, Options{Secret: []byte("another secret that is long enough")})
 	var bad *SecretError
 	if !errors.As(err, &bad) || !strings.Contains(err.Error(), "another secret") || !strings.Contains(bad.Hint(), "--auth-secret-file") {

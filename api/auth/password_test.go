@@ -78,8 +78,10 @@ func TestLoginTellsNothing(t *testing.T) {
 
 // A hash of other costs, or of another program, is good and is replaced, without
 // ending anything. What is none lets nobody in.
-func TestRehash(t *testing.T) {
-	w := newWorld(t)
+func TestRehash(t *testing.T) { onEachStore(t, testRehash) }
+
+func testRehash(w *world) {
+	t := w.T
 	g := w.login("ana")
 	old := params{memory: 64, time: 1, threads: 2}
 	phc := format(old, []byte("12345678"), argon2.IDKey([]byte(password), []byte("12345678"), old.time, old.memory, old.threads, 16))

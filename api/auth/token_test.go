@@ -229,8 +229,10 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestAPIKeys(t *testing.T) {
-	w := newWorld(t)
+func TestAPIKeys(t *testing.T) { onEachStore(t, testAPIKeys) }
+
+func testAPIKeys(w *world) {
+	t := w.T
 	make := func(n NewKey) (string, string) {
 		t.Helper()
 		k, text, err := w.manager.CreateKey(t.Context(), n)
@@ -292,8 +294,10 @@ func TestAPIKeys(t *testing.T) {
 	}
 }
 
-func TestUserNames(t *testing.T) {
-	w := newWorld(t)
+func TestUserNames(t *testing.T) { onEachStore(t, testUserNames) }
+
+func testUserNames(w *world) {
+	t := w.T
 	for name, good := range map[string]bool{
 		"mia": true, "Zoë Müller": false, "Zoë.Müller": true, "o'neil": false, "m@example.org": true, "日本": true, "": false, " mia": false, "-mia": false, "$ne": false, "a\nb": false,
 		strings.Repeat("a", 64): true, strings.Repeat("a", 65): false, "<script>": false, "admin\u202enimda": false,

@@ -18,15 +18,6 @@ import (
 	"github.com/nekoctl/neko/worker"
 )
 
-// accountsOf is the part of a store that has users and keys.
-func accountsOf(st store.Store) (store.Accounts, error) {
-	a, ok := st.(store.Accounts)
-	if !ok {
-		return nil, hinted{"this store keeps no accounts", "use a SQLite file"}
-	}
-	return a, nil
-}
-
 // withAccounts runs a command on the accounts of the store.
 func withAccounts(o *options, run func(ctx context.Context, a store.Accounts) error) error {
 	ctx, stop := untilSignal()
@@ -36,11 +27,7 @@ func withAccounts(o *options, run func(ctx context.Context, a store.Accounts) er
 		return err
 	}
 	defer st.Close()
-	a, err := accountsOf(st)
-	if err != nil {
-		return err
-	}
-	return explain(run(ctx, a))
+	return explain(run(ctx, st))
 }
 
 // explain puts an error of a store or of package auth into the words of the
@@ -166,17 +153,21 @@ func openAudit(o *options, console io.Writer) (*audit.Log, error) {
 	}
 }
 
+// wantSecret is the error that there is no secret for a store that other hosts
+// have, too: all of them must have the same.
+func wantSecret(o *options) error {
+	name, err := storeName(o)
+	if err == nil && *o.secretFile == "" && mongo.Is(name) {
+		err = usageError{"this store needs a secret that all its hosts share", "give --auth-secret-file FILE, made once with: (umask 077; head -c 32 /dev/urandom | base64 > FILE)"}
+	}
+	return err
+}
+
 // secret reads the secret of the settings. It makes one beside the store if that
-// is a file: of another store all hosts must have the same.
+// is a file.
 func secret(o *options) ([]byte, error) {
-	if *o.secretFile == "" {
-		st, err := storeName(o)
-		if err != nil {
-			return nil, err
-		}
-		if mongo.Is(st) {
-			return nil, usageError{"this store needs a secret that all its hosts share", "give --auth-secret-file FILE, made once with: (umask 077; head -c 32 /dev/urandom | base64 > FILE)"}
-		}
+	if err := wantSecret(o); err != nil {
+		return nil, err
 	}
 	path, err := companion(o, *o.secretFile, "auth.secret")
 	if err != nil {

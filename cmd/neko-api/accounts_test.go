@@ -18,12 +18,48 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/api/auth"
+	"github.com/nekoctl/neko/api/store/mongo/mongotest"
 )
 
+// sharedSecret is the option that a store needs which other hosts have, too.
+func sharedSecret(t *testing.T) []string {
+	t.Helper()
+	return []string{"--auth-secret-file", writeSecret(t, "shared ")}
+}
+
+func writeSecret(t *testing.T, word string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(strings.Repeat(word, 8)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// onEachStore runs a test in a home of its own on each store. The environment is
+// set for the processes and commands that it starts.
+func onEachStore(t *testing.T, test func(t *testing.T, home string)) {
+	for _, name := range []string{"SQLite", "MongoDB"} {
+		t.Run(name, func(t *testing.T) {
+			home := filepath.Join(t.TempDir(), "home")
+			t.Setenv("NEKO_HOME", home)
+			if name == "MongoDB" {
+				file := filepath.Join(t.TempDir(), "store")
+				if err := os.WriteFile(file, []byte(mongotest.URL(t)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				t.Setenv("NEKO_API_STORE_FILE", file)
+				t.Setenv("NEKO_API_AUTH_SECRET_FILE", writeSecret(t, "shared "))
+			}
+			test(t, home)
+		})
+	}
+}
+
 // Users and keys at the terminal: what is typed and piped in, and all that is seen.
-func TestAccountCommands(t *testing.T) {
-	home := filepath.Join(t.TempDir(), "home")
-	t.Setenv("NEKO_HOME", home)
+func TestAccountCommands(t *testing.T) { onEachStore(t, testAccountCommands) }
+
+func testAccountCommands(t *testing.T, home string) {
 	const id = `[0-9a-v]{24}`
 	for _, c := range []struct {
 		args, in string
@@ -90,7 +126,11 @@ func TestAccountCommands(t *testing.T) {
 		bytes.Contains(trail, []byte("honest")) || bytes.Contains(trail, []byte("neko_")) {
 		t.Errorf("%v\n%s", err, trail)
 	}
-	for _, name := range []string{"audit.log", "auth.secret", "api.db"} {
+	files := []string{"audit.log"}
+	if os.Getenv("NEKO_API_STORE_FILE") == "" {
+		files = append(files, "auth.secret", "api.db")
+	}
+	for _, name := range files {
 		if info, err := os.Stat(filepath.Join(home, name)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
@@ -195,11 +235,11 @@ func post(t *testing.T, url, token, query string) (status int, body string) {
 // Two workers and the command line share users, keys and the secret: who logs in
 // at one is known at the other, and who is disabled is out at both within five
 // seconds.
-func TestUsersAcrossWorkers(t *testing.T) {
-	home := t.TempDir()
+func TestUsersAcrossWorkers(t *testing.T) { onEachStore(t, testUsersAcrossWorkers) }
+
+func testUsersAcrossWorkers(t *testing.T, home string) {
 	a, _, _ := startServer(t, home)
 	b, _, _ := startServer(t, home)
-	t.Setenv("NEKO_HOME", home)
 	run := func(in string, args ...string) string {
 		t.Helper()
 		var out, errs bytes.Buffer
@@ -215,6 +255,7 @@ func TestUsersAcrossWorkers(t *testing.T) {
 		}
 		keys, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
+		http.DefaultClient.CloseIdleConnections() // else the worker drains for it
 		if err != nil || resp.StatusCode != 200 || !regexp.MustCompile(`^\{"keys":\[\{"crv":"Ed25519",[^{}]*\}\]\}$`).Match(keys) {
 			t.Errorf("%v: %d %s", err, resp.StatusCode, keys)
 		}
@@ -260,8 +301,9 @@ func TestUsersAcrossWorkers(t *testing.T) {
 
 // Reads are for everybody or not, as the operator wants; a secret that does not
 // fit the store is a clear end.
-func TestAuthSettings(t *testing.T) {
-	home := t.TempDir()
+func TestAuthSettings(t *testing.T) { onEachStore(t, testAuthSettings) }
+
+func testAuthSettings(t *testing.T, home string) {
 	url, cmd, ended := startServer(t, home, "--anonymous-reads=false")
 	if status, body := post(t, url, "", `{ threatCounts { tactics } }`); status != 401 {
 		t.Errorf("%d %s", status, body)
@@ -283,10 +325,7 @@ func TestAuthSettings(t *testing.T) {
 		t.Errorf("%d %s", status, body)
 	}
 
-	other := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(other, []byte(strings.Repeat("another ", 8)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	other := writeSecret(t, "another ")
 	for _, c := range []struct {
 		args []string
 		want string

@@ -202,19 +202,26 @@ func TestMongoSession(t *testing.T) {
 		{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-000000000001","name":"Tabby","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z"}]}`)
 	named := write("url", url+"\n")
 	dead := write("dead", "mongodb://hugo:secretpass@127.0.0.1:1/neko?serverSelectionTimeoutMS=200\n")
+	shared := write("secret", strings.Repeat("shared ", 8))
+	const noSecret = `error: this store needs a secret that all its hosts share\nhint: give --auth-secret-file FILE, made once with: .*\n`
 	wrong := write("wrong", "mongodb://hugo:secret/pass@127.0.0.1:1/neko\n")
 	for _, c := range []struct {
 		args string
 		code int
 		want string
 	}{
-		{"migrate --dry-run --store-file " + named, 0, `(?s)would make the index .*: would go from schema version 0 to 1, and make \d+ indexes\n`},
-		{"migrate --store-file " + named, 0, `(?s)making the index .*: schema version 1, was 0; made \d+ indexes\n`},
-		{"migrate --store-file " + named, 0, `mongodb://\S+: schema version 1, nothing to do\n`},
+		{"migrate --dry-run --store-file " + named, 0, `(?s)would make the index .*: would go from schema version 0 to 2, and make \d+ indexes\n`},
+		{"migrate --store-file " + named, 0, `(?s)making the index .*: schema version 2, was 0; made \d+ indexes\n`},
+		{"migrate --store-file " + named, 0, `mongodb://\S+: schema version 2, nothing to do\n`},
 		{"import " + bundle + " --store-file " + named, 0, `(?s)bundle.json: 1 object in .*1 added, 0 updated.*`},
 		{"import " + bundle + " --store-file " + named, 0, `(?s)bundle.json: 1 object in .*0 added, 0 updated, 1 unchanged.*`},
 		{"import " + bundle + " --store-file " + dead, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: no server answers: .*refused\nhint: .*mongosh mongodb://127.0.0.1:1/neko\n`},
-		{"--store-file " + dead, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: no server answers: .*refused\nhint: .*\n`},
+		{"user add mia --role viewer --password-stdin --store-file " + named, 1, `error: standard input has no password\nhint: .*\n`},
+		{"user list --store-file " + named, 0, `there are no users: .*\n`},
+		{"signing-key rotate --store-file " + named, 2, noSecret},
+		{"--store-file " + named, 2, noSecret},
+		{"--store-file " + dead, 2, noSecret},
+		{"--store-file " + dead + " --auth-secret-file " + shared, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: no server answers: .*refused\nhint: .*\n`},
 		{"migrate --store-file " + wrong, 1, `error: cannot open the store mongodb://127.0.0.1:1/neko: .*cannot be read\nhint: .*percent-encoded.*\n`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
@@ -224,7 +231,7 @@ func TestMongoSession(t *testing.T) {
 			if code := cmd.ProcessState.ExitCode(); code != c.code || !want.Match(out) {
 				t.Errorf("exit code %d\n%s\nwant %d\n%s", code, out, c.code, want)
 			}
-			if strings.Contains(string(out), "secret") || strings.Contains(string(out), "hugo") {
+			if strings.Contains(string(out), "secretpass") || strings.Contains(string(out), "secret/pass") || strings.Contains(string(out), "hugo") {
 				t.Errorf("tells a secret: %s", out)
 			}
 		})
@@ -240,6 +247,10 @@ func TestWorkersStartTogether(t *testing.T) {
 
 func startTogether(t *testing.T, store string) {
 	home := t.TempDir()
+	var args []string
+	if store != "" {
+		args = sharedSecret(t)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -256,7 +267,7 @@ func startTogether(t *testing.T, store string) {
 	var ready, ended sync.WaitGroup
 	var pids []*os.Process
 	for i := range workers {
-		cmd := command(t, home)
+		cmd := command(t, home, args...)
 		cmd.Env = append(cmd.Env, "LISTEN_FDS=1", fmt.Sprintf("NEKO_SLOT=%d", i), fmt.Sprintf("NEKO_INSTANCES=%d", workers), "NEKO_DRAIN_TIMEOUT=10s", "NEKO_API_STORE="+store)
 		cmd.ExtraFiles = []*os.File{f}
 		stderr, err := cmd.StderrPipe()
@@ -289,6 +300,9 @@ func startTogether(t *testing.T, store string) {
 		})
 	}
 	ready.Wait()
+	if t.Failed() {
+		t.FailNow() // nobody would answer
+	}
 	query := "http://" + l.Addr().String() + "/graphql?query=" + url.QueryEscape(`{threatActors(first: 1) {totalCount nodes {name}}}`)
 	for range 20 {
 		req, err := http.NewRequest("GET", query, nil)

@@ -30,13 +30,16 @@ func serve(o *options) error {
 	if !*o.persistedQueries {
 		maxDocuments = -1
 	}
-	var st store.Store
+	var st database
 	var who *auth.Service
 	var record *audit.Log
 	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
 		Prepare: func(ctx context.Context, c *worker.Config) (err error) {
+			if err = wantSecret(o); err != nil {
+				return err
+			}
 			if st, err = open(ctx, o, c.Log); err != nil {
 				return err
 			}
@@ -134,7 +137,7 @@ func identify(ctx context.Context, o *options, accounts store.Accounts, logger *
 }
 
 // open opens the store, and loads the sample data if it is empty.
-func open(ctx context.Context, o *options, logger *log.Logger) (store.Store, error) {
+func open(ctx context.Context, o *options, logger *log.Logger) (database, error) {
 	st, err := openStore(ctx, o)
 	if err != nil || !*o.loadSample {
 		return st, err

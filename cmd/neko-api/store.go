@@ -17,9 +17,15 @@ import (
 	"github.com/nekoctl/neko/supervisor/home"
 )
 
+// database is a store with the users and keys beside its content.
+type database interface {
+	store.Store
+	store.Accounts
+}
+
 // openStore opens the store that the settings name, and makes it if it is not
 // there.
-func openStore(ctx context.Context, o *options) (store.Store, error) {
+func openStore(ctx context.Context, o *options) (database, error) {
 	name, err := storeName(o)
 	if err != nil {
 		return nil, err

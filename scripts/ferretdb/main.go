@@ -3,6 +3,9 @@
 // has no transactions, change streams, $lookup, text, TTL or partial indexes, and
 // only a look-up by _id is fast: nothing that it does says how fast a MongoDB is.
 //
+// What it lacks and MongoDB promises stands before it, in turns.go: that of two
+// updates of one document the second sees what the first has made of it.
+//
 //	ferretdb FOLDER|memory [ADDRESS]
 //
 // It writes its URL to standard output, and ends with its standard input: no
@@ -14,6 +17,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 
 	"github.com/FerretDB/FerretDB/ferretdb"
@@ -30,7 +35,7 @@ func run(args []string) error {
 	if len(args) < 1 || len(args) > 2 {
 		return fmt.Errorf("usage: ferretdb FOLDER|memory [ADDRESS]")
 	}
-	address := "127.0.0.1:0"
+	address := "127.0.0.1:0" // any port
 	if len(args) == 2 {
 		address = args[1]
 	}
@@ -47,8 +52,13 @@ func run(args []string) error {
 		}
 		defer os.RemoveAll(folder)
 	}
+	front, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	defer front.Close()
 	db, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: address},
+		Listener:  ferretdb.ListenerConfig{TCP: "127.0.0.1:0"},
 		Logger:    slog.New(slog.DiscardHandler),
 		Handler:   "sqlite",
 		SQLiteURL: "file:" + folder + "/",
@@ -61,6 +71,13 @@ func run(args []string) error {
 		io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	go func() { fmt.Println(db.MongoDBURI()) }() // waits until it listens
+	go func() {
+		u, err := url.Parse(db.MongoDBURI()) // waits until it listens
+		if err != nil {
+			panic(err)
+		}
+		fmt.Printf("mongodb://%s/\n", front.Addr())
+		inTurns(front, u.Host)
+	}()
 	return db.Run(ctx)
 }

@@ -16,6 +16,11 @@ const (
 	claimsName    = "claims"    // the patterns of which an indicator is just being made
 	importsName   = "imports"   // the last imports: who may write just now, and what came of it
 	metaName      = "meta"      // the schema's version
+
+	usersName       = "users" // see accounts.go
+	sessionsName    = "sessions"
+	apiKeysName     = "api_keys"
+	signingKeysName = "signing_keys"
 )
 
 // field is the name of a field in a document. Only the constants below are
@@ -52,6 +57,18 @@ const (
 
 	// Of relations.
 	fSource field = "source"
+
+	// Of accounts.
+	fUserFold        field = "fold"
+	fRole            field = "role"
+	fPassword        field = "password"
+	fPasswordChanged field = "password_changed"
+	fDisabled        field = "disabled"
+	fEpoch           field = "epoch"
+	fDigest          field = "digest"
+	fExpires         field = "expires"
+	fRevoked         field = "revoked"
+	fLastUsed        field = "last_used"
 )
 
 // object is the document of an object.

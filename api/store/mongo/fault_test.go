@@ -46,6 +46,24 @@ func TestServerComesAndGoes(t *testing.T) {
 		},
 		"Counts": func(ctx context.Context) error { _, err := st.Counts(ctx, store.ActorsByTechnique); return err },
 		"Ping":   st.Ping,
+		"UserByName": func(ctx context.Context) error {
+			_, err := st.UserByName(ctx, "nobody")
+			if errors.Is(err, store.ErrNotFound) {
+				err = nil
+			}
+			return err
+		},
+		"RotateSession": func(ctx context.Context) error {
+			_, err := st.RotateSession(ctx, store.Rotation{ID: "none"})
+			return err
+		},
+		"ChangeUser": func(ctx context.Context) error {
+			_, err := st.ChangeUser(ctx, "nobody", store.UserChange{})
+			if errors.Is(err, store.ErrNotFound) {
+				err = nil
+			}
+			return err
+		},
 		"CreateIndicator": func(ctx context.Context) error {
 			_, err := st.CreateIndicator(ctx, store.NewIndicator{Type: "domain-name", Value: "a.example"})
 			if errors.Is(err, store.ErrConflict) {

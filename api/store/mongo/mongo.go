@@ -71,6 +71,7 @@ type Store struct {
 	// since what they read decides what is written.
 	objects, relations *driver.Collection
 	first              primary
+	accounts           accounts
 
 	closed atomic.Bool
 }
@@ -79,6 +80,9 @@ type Store struct {
 type primary struct {
 	objects, relations, claims, imports, meta *driver.Collection
 }
+
+// onPrimary reads where writes go.
+var onPrimary = options.Collection().SetReadPreference(readpref.Primary())
 
 var _ store.Store = (*Store)(nil)
 
@@ -118,12 +122,12 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	}
 	s.db = s.client.Database(t.database)
 	s.objects, s.relations = s.db.Collection(objectsName), s.db.Collection(relationsName)
-	onPrimary := options.Collection().SetReadPreference(readpref.Primary())
 	for name, c := range map[string]**driver.Collection{
 		objectsName: &s.first.objects, relationsName: &s.first.relations, claimsName: &s.first.claims, importsName: &s.first.imports, metaName: &s.first.meta,
 	} {
 		*c = s.db.Collection(name, onPrimary)
 	}
+	s.accounts = newAccounts(s.db)
 	wait, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err = s.client.Ping(wait, readpref.Primary()); err == nil && !opts.noSetUp {

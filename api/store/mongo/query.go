@@ -12,8 +12,8 @@ import (
 
 // Conditions are made by the functions of this file alone. Their keys are
 // [field]s and the operators that stand here, and their values are strings,
-// numbers and booleans: there is no way for what a client has sent to become
-// anything but a value that is compared.
+// numbers, booleans and digests: there is no way for what a client has sent to
+// become anything but a value that is compared.
 
 // cond is a condition on a document; all of its elements must hold.
 type cond bson.D
@@ -34,6 +34,11 @@ func in[T scalar](f field, list []T) cond {
 		list = []T{} // and not null
 	}
 	return cond{{Key: string(f), Value: bson.D{{Key: "$in", Value: list}}}}
+}
+
+// digestIs is the condition of a field that is kept as binary data.
+func digestIs(f field, d store.Digest) cond {
+	return cond{{Key: string(f), Value: bson.D{{Key: "$eq", Value: bson.Binary{Data: d[:]}}}}}
 }
 
 func and(conds ...cond) cond { return several("$and", conds) }

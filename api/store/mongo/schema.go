@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -15,8 +16,8 @@ import (
 )
 
 // Version is the schema's version that this program knows. A later one may have
-// more indexes, or more in a document.
-const Version = 1
+// more collections and indexes, or more in a document. 2 has the accounts.
+const Version = 2
 
 const schemaID = "schema"
 
@@ -25,10 +26,21 @@ type schema struct {
 	Version int    `bson:"version"`
 }
 
-// index is one that queries need.
+// collections are all collections with data, each with the version of the schema
+// that has brought it.
+var collections = []struct {
+	name  string
+	since int
+}{
+	{objectsName, 1}, {relationsName, 1}, {claimsName, 1}, {importsName, 1},
+	{usersName, 2}, {sessionsName, 2}, {apiKeysName, 2}, {signingKeysName, 2},
+}
+
+// index is one that queries need, or of unique, that the promise of it does.
 type index struct {
 	collection, name string
 	fields           []field
+	unique           bool
 }
 
 // indexes are all indexes. Those of objects begin with a kind, which only what is
@@ -38,27 +50,29 @@ type index struct {
 // keeps as many as are wanted.
 var indexes = func() []index {
 	out := []index{
-		{objectsName, "attack_id", []field{fAttackID}},
-		{objectsName, "type", []field{fKind, fType, fFold, fID}},
-		{objectsName, "subtechnique", []field{fKind, fSub, fFold, fID}},
-		{objectsName, "value_type", []field{fKind, fValueType, fFold, fID}},
-		{objectsName, "active", []field{fKind, fRetired, fUntil}},
-		{objectsName, "value", []field{fValue, fFold, fID}},
-		{objectsName, "pattern", []field{fPatternKey}},
-		{objectsName, "words", []field{fWords, fKind}},
-		{objectsName, "names", []field{fNames, fKind}},
-		{objectsName, "domains", []field{fKind, fDomains}},
-		{objectsName, "platforms", []field{fKind, fPlatformKeys}},
-		{objectsName, "indicator_types", []field{fKind, fIndicatorType}},
-		{objectsName, "phases", []field{fPhases, fKind}},
-		{objectsName, "shorts", []field{fShorts, fKind}},
-		{relationsName, "source", []field{fSource}},
+		{usersName, "fold", []field{fUserFold}, true},
+		{sessionsName, "expires", []field{fExpires}, false},
+		{objectsName, "attack_id", []field{fAttackID}, false},
+		{objectsName, "type", []field{fKind, fType, fFold, fID}, false},
+		{objectsName, "subtechnique", []field{fKind, fSub, fFold, fID}, false},
+		{objectsName, "value_type", []field{fKind, fValueType, fFold, fID}, false},
+		{objectsName, "active", []field{fKind, fRetired, fUntil}, false},
+		{objectsName, "value", []field{fValue, fFold, fID}, false},
+		{objectsName, "pattern", []field{fPatternKey}, false},
+		{objectsName, "words", []field{fWords, fKind}, false},
+		{objectsName, "names", []field{fNames, fKind}, false},
+		{objectsName, "domains", []field{fKind, fDomains}, false},
+		{objectsName, "platforms", []field{fKind, fPlatformKeys}, false},
+		{objectsName, "indicator_types", []field{fKind, fIndicatorType}, false},
+		{objectsName, "phases", []field{fPhases, fKind}, false},
+		{objectsName, "shorts", []field{fShorts, fKind}, false},
+		{relationsName, "source", []field{fSource}, false},
 	}
 	for _, by := range []store.OrderField{store.OrderName, store.OrderAttackID, store.OrderModified, store.OrderCreated, store.OrderFirstSeen, store.OrderLastSeen} {
-		out = append(out, index{objectsName, "by_" + string(by), []field{fKind, orderField(by), fID}})
+		out = append(out, index{objectsName, "by_" + string(by), []field{fKind, orderField(by), fID}, false})
 	}
 	for _, by := range []store.OrderField{store.OrderName, store.OrderCreated, store.OrderLastSeen} {
-		out = append(out, index{objectsName, "to_by_" + string(by), []field{fTo, fKind, orderField(by), fID}})
+		out = append(out, index{objectsName, "to_by_" + string(by), []field{fTo, fKind, orderField(by), fID}, false})
 	}
 	return out
 }()
@@ -68,44 +82,50 @@ func (i index) model() driver.IndexModel {
 	for _, f := range i.fields {
 		keys = append(keys, bson.E{Key: string(f), Value: 1})
 	}
-	return driver.IndexModel{Keys: keys, Options: options.Index().SetName(i.name)}
+	opts := options.Index().SetName(i.name)
+	if i.unique {
+		opts.SetUnique(true)
+	}
+	return driver.IndexModel{Keys: keys, Options: opts}
 }
 
 // setUp sees to the schema when a worker starts: it makes it in an empty database,
-// and refuses one that this program does not know. Many may come here at once:
-// making an index that is there is nothing, and the version is written last.
+// and refuses one that this program does not know.
+//
+// Many may come here at once, and each may end anywhere. The order is look whether
+// the database is empty, indexes, version, and after that data. So until there is a
+// version there is nothing but empty collections, which whoever comes next makes
+// complete; and where there are data of ours there is a version.
 func (s *Store) setUp(ctx context.Context) error {
 	version, err := s.version(ctx)
-	switch {
-	case err != nil:
-		return err
-	case version > s.opts.version:
-		return &store.TooNewError{Where: s.where, Store: version, Known: s.opts.version}
-	case version == s.opts.version:
-		return nil
-	case version > 0:
+	if err == nil && version == 0 {
+		version, err = s.create(ctx)
+	}
+	if err == nil && version < s.opts.version {
 		return &store.OpenError{Where: s.where, Err: fmt.Errorf("its schema has version %d, and this program needs %d", version, s.opts.version),
 			Advice: "run neko-api migrate once; the workers of the earlier version may serve meanwhile"}
 	}
-	if err := s.ours(ctx); err != nil {
-		return err
+	return s.known(version, err)
+}
+
+// known refuses a version that is later than this program.
+func (s *Store) known(version int, err error) error {
+	if err == nil && version > s.opts.version {
+		return &store.TooNewError{Where: s.where, Store: version, Known: s.opts.version}
 	}
-	// It is begun anew if the server went meanwhile: what is made is made, perhaps by
-	// another worker.
-	for try := time.Duration(1); ; try++ {
-		_, err := s.makeIndexes(ctx, nil)
-		if err == nil {
-			return s.setVersion(ctx)
-		}
-		if try > 5 || !s.isUnavailable(err) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(try * try * 20 * time.Millisecond):
-		}
+	return err
+}
+
+// create makes the schema in an empty database. It returns the version that there
+// is then: not its own, if a program of another version was there, too.
+func (s *Store) create(ctx context.Context) (version int, err error) {
+	if version, err = s.ours(ctx, 0); version > 0 || err != nil {
+		return version, err
 	}
+	if err := s.makeIndexes(ctx, func(index) bool { return true }); err != nil {
+		return 0, err
+	}
+	return s.raise(ctx)
 }
 
 // version is the schema's; 0 if there is none.
@@ -119,65 +139,118 @@ func (s *Store) version(ctx context.Context) (int, error) {
 	return d.Version, err
 }
 
-// ours refuses a database without a version that has anything in it.
-func (s *Store) ours(ctx context.Context) error {
-	for _, c := range []*driver.Collection{s.first.objects, s.first.relations, s.first.claims, s.first.imports} {
-		err := c.FindOne(ctx, bson.D{}).Err()
-		if err == nil {
-			return &store.OpenError{Where: s.where, Err: fmt.Errorf("its collection %s is of another program", c.Name()),
-				Advice: "name another database in the URL: mongodb://HOST/DATABASE; nothing in this one was changed"}
+// ours refuses a database that had this version and has something in a collection
+// of a later one. It returns the version that there is: another one, if somebody
+// has raised it since. Data come after the version, so what is found is another
+// program's only if there is no version for it after it was found.
+func (s *Store) ours(ctx context.Context, had int) (version int, err error) {
+	for _, c := range collections {
+		if c.since <= had {
+			continue
 		}
-		if !errors.Is(err, driver.ErrNoDocuments) {
+		store.CountQuery(ctx)
+		err := s.db.Collection(c.name, onPrimary).FindOne(ctx, bson.D{}).Err()
+		if errors.Is(err, driver.ErrNoDocuments) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if version, err = s.version(ctx); err != nil || version >= c.since {
+			return version, err
+		}
+		return 0, &store.OpenError{Where: s.where, Err: fmt.Errorf("its collection %s is of another program", c.name),
+			Advice: "name another database in the URL: mongodb://HOST/DATABASE; nothing in this one was changed"}
+	}
+	return had, nil
+}
+
+// raise writes the version, unless there is a later one, and returns what there is
+// then.
+func (s *Store) raise(ctx context.Context) (version int, err error) {
+	for range 2 {
+		store.CountQuery(ctx)
+		_, err = s.first.meta.UpdateOne(ctx, bson.D(is(fID, schemaID)), bson.D{{Key: "$max", Value: bson.D{{Key: "version", Value: s.opts.version}}}}, options.UpdateOne().SetUpsert(true))
+		if !driver.IsDuplicateKeyError(err) {
+			break
+		}
+		// Another one was as fast: now there is a document to change.
+	}
+	if err != nil {
+		return 0, err
+	}
+	return s.version(ctx)
+}
+
+// makeIndexes makes the indexes that are missing and that say, which is called with
+// each of them, wants. It is begun anew if the server went meanwhile: what is made is
+// made, perhaps by another worker.
+func (s *Store) makeIndexes(ctx context.Context, say func(i index) (make bool)) error {
+	for try := time.Duration(1); ; try++ {
+		err := s.tryIndexes(ctx, say)
+		if err == nil || try > 5 || !s.isUnavailable(err) {
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(try * try * 20 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Store) tryIndexes(ctx context.Context, say func(i index) (make bool)) error {
+	for _, c := range collections {
+		missing, err := s.missing(ctx, c.name)
+		if err != nil {
+			return err
+		}
+		var models []driver.IndexModel
+		for _, i := range missing {
+			if say(i) {
+				models = append(models, i.model())
+			}
+		}
+		if len(models) == 0 {
+			continue
+		}
+		store.CountQuery(ctx)
+		if _, err := s.db.Collection(c.name).Indexes().CreateMany(ctx, models); err != nil {
+			return fmt.Errorf("cannot make the indexes of %s: %w", c.name, err)
 		}
 	}
 	return nil
 }
 
-func (s *Store) setVersion(ctx context.Context) error {
-	_, err := s.first.meta.UpdateOne(ctx, bson.D(is(fID, schemaID)), bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: s.opts.version}}}}, options.UpdateOne().SetUpsert(true))
-	if driver.IsDuplicateKeyError(err) {
-		return nil // another one was as fast
+// missing are the indexes that a collection lacks.
+func (s *Store) missing(ctx context.Context, collection string) (missing []index, err error) {
+	for _, i := range indexes {
+		if i.collection == collection {
+			missing = append(missing, i)
+		}
 	}
-	return err
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	store.CountQuery(ctx)
+	cur, err := s.db.Collection(collection, onPrimary).Indexes().List(ctx)
+	if isMissing(err) {
+		return missing, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = walk(ctx, cur, func(d *struct{ Name string }) error {
+		missing = slices.DeleteFunc(missing, func(i index) bool { return i.name == d.Name })
+		return nil
+	})
+	return missing, err
 }
 
-// makeIndexes makes the indexes that are missing, and tells their names. say is
-// called with each of them first, if it is not nil; made is false for one to be
-// left as it is.
-func (s *Store) makeIndexes(ctx context.Context, say func(i index) (make bool)) (made []string, err error) {
-	have := map[string]bool{}
-	for _, name := range []string{objectsName, relationsName} {
-		cur, err := s.db.Collection(name).Indexes().List(ctx)
-		if err != nil {
-			var server driver.ServerError
-			if errors.As(err, &server) && server.HasErrorCode(26) { // no such collection yet
-				continue
-			}
-			return nil, err
-		}
-		if err := walk(ctx, cur, func(d *struct{ Name string }) error {
-			have[name+"."+d.Name] = true
-			return nil
-		}); err != nil {
-			return nil, err
-		}
-	}
-	missing := map[string][]driver.IndexModel{}
-	for _, i := range indexes {
-		name := i.collection + "." + i.name
-		if have[name] || say != nil && !say(i) {
-			continue
-		}
-		missing[i.collection] = append(missing[i.collection], i.model())
-		made = append(made, name)
-	}
-	for name, models := range missing {
-		if _, err := s.db.Collection(name).Indexes().CreateMany(ctx, models); err != nil {
-			return made, fmt.Errorf("cannot make the indexes of %s: %w", name, err)
-		}
-	}
-	return made, nil
+// isMissing tells of an error whether there is no such collection, yet.
+func isMissing(err error) bool {
+	var server driver.ServerError
+	return errors.As(err, &server) && server.HasErrorCode(26)
 }
 
 // Migrate brings a database to the schema of this program: it makes the indexes
@@ -196,34 +269,32 @@ func Migrate(ctx context.Context, url string, opts Options, w io.Writer, dry boo
 		}
 	}()
 	version, err := s.version(ctx)
-	switch {
-	case err != nil:
+	if err == nil {
+		version, err = s.ours(ctx, version)
+	}
+	if err = s.known(version, err); err != nil {
 		return err
-	case version > s.opts.version:
-		return &store.TooNewError{Where: s.where, Store: version, Known: s.opts.version}
-	case version == 0:
-		if err := s.ours(ctx); err != nil {
-			return err
-		}
 	}
 	verb := "made"
 	if dry {
 		verb = "would make"
 	}
-	n := 0
-	if _, err := s.makeIndexes(ctx, func(i index) bool {
-		n++
-		fmt.Fprintf(w, "%s the index %s of %s\n", map[bool]string{true: "would make", false: "making"}[dry], i.name, i.collection)
+	said := map[string]bool{}
+	if err := s.makeIndexes(ctx, func(i index) bool {
+		if name := i.collection + "." + i.name; !said[name] {
+			said[name] = true
+			fmt.Fprintf(w, "%s the index %s of %s\n", map[bool]string{true: "would make", false: "making"}[dry], i.name, i.collection)
+		}
 		return !dry
 	}); err != nil {
 		return err
 	}
 	if version != s.opts.version && !dry {
-		if err := s.setVersion(ctx); err != nil {
+		if err := s.known(s.raise(ctx)); err != nil {
 			return err
 		}
 	}
-	switch {
+	switch n := len(said); {
 	case n == 0 && version == s.opts.version:
 		fmt.Fprintf(w, "%s: schema version %d, nothing to do\n", s.where, version)
 	case version == s.opts.version:

@@ -194,7 +194,7 @@ func Build() (string, error) {
 	dir := filepath.Join(filepath.Dir(file), "../../../../scripts/ferretdb")
 	h := sha256.New()
 	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	for _, name := range []string{"main.go", "go.mod", "go.sum"} {
+	for _, name := range []string{"main.go", "turns.go", "go.mod", "go.sum"} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			return "", err
