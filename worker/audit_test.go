@@ -104,6 +104,8 @@ func TestTwoCredentials(t *testing.T) {
 		"Authorization: Bearer READER\nAuthorization: Bearer READER",
 		"Authorization: Bearer READER\nauthorization: Bearer FORGED",
 		"X-API-Key: a\nX-Api-Key: b",
+		"Authorization: \nAuthorization: Bearer READER",
+		"X-API-Key: \nX-API-Key: ",
 	} {
 		ctx := new(fasthttp.RequestCtx)
 		ctx.Request.Header.SetMethod("POST")

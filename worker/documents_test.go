@@ -58,6 +58,8 @@ func TestPersistedQueries(t *testing.T) {
 		{"which is not kept", on, "/graphql", `{"extensions":` + named + `}`, false, 200, miss},
 		{"sent, and not for this schema", on, "/graphql", with(`{nope}`, persistedHash(`{nope}`)), true, 422, `"code":"GRAPHQL_VALIDATION_FAILED"`},
 		{"which is not kept", on, "/graphql", `{"extensions":` + persistedHash(`{nope}`) + `}`, false, 200, miss},
+		{"sent without its hash", on, "/graphql", `{"query":"query A {hello}"}`, true, 200, ok},
+		{"which tells nobody who guesses that it was sent", on, "/graphql", `{"extensions":` + named + `}`, false, 200, miss},
 		{"sent", on, "/graphql", with(doc, named), true, 200, ok},
 		{"known", on, "/graphql", `{"extensions":` + named + `}`, true, 200, ok},
 		{"known by GET", on, byGet(named, "&operationName=A&variables={}"), "", true, 200, ok},

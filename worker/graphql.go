@@ -122,18 +122,24 @@ func (w *Worker) plan(op *operation) {
 func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	e := envelopeOf(ctx)
 	caller := e.caller()
-	c := Credentials{
-		Authorization: string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)),
-		APIKey:        string(ctx.Request.Header.Peek("X-API-Key")),
-	}
-	if w.config.Identify == nil || c == (Credentials{}) {
+	if w.config.Identify == nil {
 		return caller, nil
 	}
-	// What stands before us may have looked at another one.
-	for _, name := range []string{fasthttp.HeaderAuthorization, "X-API-Key"} {
-		if len(ctx.Request.Header.PeekAll(name)) > 1 {
+	var c Credentials
+	for i, name := range [...]string{fasthttp.HeaderAuthorization, "X-API-Key"} {
+		switch given := ctx.Request.Header.PeekAll(name); {
+		case len(given) > 1: // what stands before us may have looked at another one
 			return caller, &badRequest{fasthttp.StatusBadRequest, CodeBadRequest, "the request has more than one " + name}
+		case len(given) == 1 && len(given[0]) == 0: // a client without the key that it should have
+			return caller, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, "the header " + name + " is empty"}
+		case len(given) == 1 && i == 0:
+			c.Authorization = string(given[0])
+		case len(given) == 1:
+			c.APIKey = string(given[0])
 		}
+	}
+	if c == (Credentials{}) {
+		return caller, nil
 	}
 	within, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
 	defer cancel()

@@ -115,6 +115,8 @@ func (w *Worker) planned(op *operation, text string) (*Plan, []*Error) {
 	if text != "" {
 		return w.planner.planOf(key, text)
 	}
+	// Not the plan of a document that was only sent: whether there is one would tell
+	// who guesses what others have written into theirs, a password for one.
 	if plan, _ := w.planner.cache.get(key); plan != nil && plan.named.Load() {
 		w.documents.used(op.document)
 		return plan, nil
@@ -124,7 +126,7 @@ func (w *Worker) planned(op *operation, text string) (*Plan, []*Error) {
 		return nil, []*Error{notFound()}
 	}
 	plan, errs := w.planner.planOf(key, text)
-	if plan != nil {
+	if errs == nil {
 		plan.named.Store(true)
 	}
 	return plan, errs

@@ -49,6 +49,7 @@ type Plan struct {
 
 	maxSelections int // of a text: it may have what is in a fragment several times
 
+
 	mu    sync.Mutex
 	texts map[string]string // what is executed, by the state of the variables
 	room  int               // bytes of further texts that size has room for

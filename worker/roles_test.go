@@ -183,6 +183,12 @@ func TestIdentify(t *testing.T) {
 	if body := string(ctx.Response.Body()); ctx.Response.StatusCode() != 401 || !strings.Contains(body, "this token is nobody's") || string(ctx.Response.Header.Peek("WWW-Authenticate")) != "Bearer" {
 		t.Errorf("%d %s", ctx.Response.StatusCode(), body)
 	}
+	for _, name := range []string{"Authorization", "X-API-Key"} { // of a client that has lost its key
+		ctx = w.ask("POST", "/graphql", asJSON+"\n"+name+": ", `{"query":"{version}"}`)
+		if body := string(ctx.Response.Body()); ctx.Response.StatusCode() != 401 || !strings.Contains(body, name+" is empty") {
+			t.Errorf("%d %s", ctx.Response.StatusCode(), body)
+		}
+	}
 	ctx = w.ask("POST", "/graphql", asJSON+"\nX-API-Key: broken", `{"query":"{version}"}`)
 	if body := string(ctx.Response.Body()); ctx.Response.StatusCode() != 503 || strings.Contains(body, "hunter2") {
 		t.Errorf("%d %s", ctx.Response.StatusCode(), body)

@@ -137,10 +137,10 @@ func (l *Log) write(text line) error {
 		return err
 	}
 	data = append(data, '\n')
-	if l.torn {
-		data = append([]byte{'\n'}, data...)
-	}
 	if err = l.reopen(); err == nil {
+		if l.torn || l.endsTorn() {
+			data = append([]byte{'\n'}, data...)
+		}
 		var n int
 		n, err = l.out.Write(data)
 		l.torn = err != nil && (n > 0 || l.torn)
@@ -154,6 +154,32 @@ func (l *Log) write(text line) error {
 	}
 	l.leftOut = 0
 	return nil
+}
+
+// endsTorn tells whether the file ends in half a line: another process has found the
+// disk full. One that another is just writing has its end a moment later.
+func (l *Log) endsTorn() bool {
+	size, torn := l.end()
+	if !torn {
+		return false
+	}
+	time.Sleep(time.Millisecond)
+	now, torn := l.end()
+	return torn && now == size
+}
+
+// end is the size of the file, and whether its last line has no end.
+func (l *Log) end() (size int64, torn bool) {
+	if l.file == nil {
+		return 0, false
+	}
+	info, err := l.file.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return 0, false
+	}
+	var last [1]byte
+	_, err = l.file.ReadAt(last[:], info.Size()-1)
+	return info.Size(), err == nil && last[0] != '\n'
 }
 
 func (l *Log) where() string {
@@ -176,7 +202,10 @@ func (l *Log) reopen() error {
 			return nil
 		}
 	}
-	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrPermission) { // it may be for writing alone
+		f, err = os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	}
 	if err != nil {
 		var pe *fs.PathError
 		if errors.As(err, &pe) {

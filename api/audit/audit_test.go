@@ -185,6 +185,26 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("%q", half.String())
 	}
 
+	// Nor does half a line of another process, which has ended since.
+	path := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(path, []byte(`{"time":"20`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	after, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer after.Close()
+	for range 2 {
+		if err := after.Event(event(worker.AuditAttempt, analyst, "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(path)
+	if _, rest, _ := strings.Cut(string(data), "\n"); err != nil || len(lines(t, []byte(rest))) != 2 {
+		t.Errorf("%v, %q", err, data)
+	}
+
 	if _, err := Open(filepath.Join(t.TempDir(), "no", "audit.log")); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Error(err)
 	}

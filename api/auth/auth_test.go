@@ -37,6 +37,8 @@ type accounts struct {
 	down  atomic.Bool
 	users atomic.Int64 // lookups
 	keys  atomic.Int64 // of signing keys
+	now   atomic.Int64 // of signing keys, under way
+	most  atomic.Int64 // of now
 }
 
 var errDown = errors.Join(store.ErrUnavailable, errors.New("the database is away"))
@@ -65,6 +67,10 @@ func (a *accounts) APIKey(ctx context.Context, id string) (*store.APIKey, error)
 
 func (a *accounts) SigningKeys(ctx context.Context) ([]*store.SigningKey, error) {
 	a.keys.Add(1)
+	if n := a.now.Add(1); n > a.most.Load() {
+		a.most.Store(n)
+	}
+	defer a.now.Add(-1)
 	if a.down.Load() {
 		return nil, errDown
 	}
@@ -381,6 +387,42 @@ func TestChangesTakeEffect(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Who has just got other tokens is not told that they are over by a worker that
+// knows the user as it was a moment ago.
+func TestLoginAfterAChange(t *testing.T) {
+	w := newWorld(t)
+	other := w.another(Options{})
+	for _, change := range []func() (*store.User, error){
+		func() (*store.User, error) { return w.manager.SetPassword(t.Context(), w.users["ana"].ID, password) },
+		func() (*store.User, error) { return w.manager.SetRole(t.Context(), w.users["ana"].ID, RoleViewer) },
+		func() (*store.User, error) { return w.manager.SetDisabled(t.Context(), w.users["ana"].ID, true) },
+		func() (*store.User, error) { return w.manager.SetDisabled(t.Context(), w.users["ana"].ID, false) },
+	} {
+		u, err := change()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.Disabled {
+			// What is remembered is that.
+			w.clock.add(TakesEffect)
+			continue
+		}
+		token := w.login("ana").AccessToken
+		if id, err := who(t, other, token); err != nil || id.Role != u.Role {
+			t.Errorf("%+v, %v", id, err)
+		}
+	}
+	// Nor if it cannot ask: a token that verifies goes on.
+	if _, err := w.manager.SetPassword(t.Context(), w.users["ana"].ID, password); err != nil {
+		t.Fatal(err)
+	}
+	token := w.login("ana").AccessToken
+	w.accounts.down.Store(true)
+	if _, err := who(t, other, token); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -48,18 +48,29 @@ func newFresh[V any](now func() time.Time, load func(ctx context.Context, id str
 	return &fresh[V]{now: now, load: load, by: map[string]*fact[V]{}}
 }
 
-// get returns what the store says of id, or has said a moment ago.
-func (f *fresh[V]) get(ctx context.Context, id string) (V, error) { return f.within(ctx, id, freshFor) }
+// get returns what the store says of id, or has said a moment ago. While the store
+// does not answer, what it has said is good for [maxStale].
+func (f *fresh[V]) get(ctx context.Context, id string) (V, error) {
+	return f.ask(ctx, id, f.now().Add(-freshFor), maxStale)
+}
 
-// within is get for what must not be older than age.
-func (f *fresh[V]) within(ctx context.Context, id string, age time.Duration) (V, error) {
+// anew returns what the store says of id now: nothing that it was asked before this
+// call, and an error if it does not answer. Calls that come while it is asked share
+// the next answer, so that a flood of them asks one question at a time.
+func (f *fresh[V]) anew(ctx context.Context, id string) (V, error) {
+	return f.ask(ctx, id, f.now(), 0)
+}
+
+// ask returns what the store was asked after that time, or, while it does not
+// answer, what is not older than stale.
+func (f *fresh[V]) ask(ctx context.Context, id string, after time.Time, stale time.Duration) (V, error) {
 	k := f.fact(id)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	began := f.now()
-	if !k.asked.IsZero() && began.Sub(k.asked) < age {
+	if k.asked.After(after) {
 		return k.value, nil
 	}
+	began := f.now()
 	var none V
 	if !began.Before(k.again) {
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -76,7 +87,7 @@ func (f *fresh[V]) within(ctx context.Context, id string, age time.Duration) (V,
 		}
 		k.down, k.again = err, f.now().Add(askAgain)
 	}
-	if !k.asked.IsZero() && began.Sub(k.asked) < maxStale {
+	if !k.asked.IsZero() && began.Sub(k.asked) < stale {
 		return k.value, nil
 	}
 	return none, k.down

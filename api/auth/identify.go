@@ -49,6 +49,9 @@ func (s *Service) byToken(ctx context.Context, token string) (worker.Identity, e
 	}
 	who := worker.Identity{Subject: UserSubject + v.user, Role: v.role}
 	user, err := s.users.get(ctx, v.user)
+	if err == nil && user.Epoch < v.epoch { // of a login after what is remembered
+		user, err = s.users.anew(ctx, v.user)
+	}
 	switch {
 	case notFound(err), err == nil && (user.Disabled || user.Epoch != v.epoch):
 		return worker.Identity{}, refused(isOver)

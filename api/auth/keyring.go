@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -35,7 +34,6 @@ type keyring struct {
 	age      time.Duration
 	now      func() time.Time
 	keys     *fresh[[]*signingKey] // by the empty id
-	asked    atomic.Int64          // when last for a key that is not known, in Unix seconds
 	rotating sync.Mutex
 	failed   func(error) // is told what rotation has failed of
 }
@@ -123,10 +121,10 @@ func (k *keyring) open(key *signingKey) (ed25519.PrivateKey, error) {
 	return ed25519.NewKeyFromSeed(seed), nil
 }
 
-// signing is the key that signs now. When its time comes to an end it makes its
-// successor.
+// signing is the key that signs now, and none that was deleted a moment ago. When its
+// time comes to an end it makes its successor.
 func (k *keyring) signing(ctx context.Context) (*signingKey, ed25519.PrivateKey, error) {
-	keys, err := k.keys.get(ctx, "")
+	keys, err := k.keys.anew(ctx, "")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +135,8 @@ func (k *keyring) signing(ctx context.Context) (*signingKey, ed25519.PrivateKey,
 	}
 	now := k.now()
 	for i := len(keys) - 1; i >= 0; i-- {
-		if !now.Before(keys[i].NotBefore) {
+		// The only key may be of a host whose clock is ahead.
+		if !now.Before(keys[i].NotBefore) || i == 0 && !now.Add(clockSkew).Before(keys[i].NotBefore) {
 			private, err := k.open(keys[i])
 			return keys[i], private, err
 		}
@@ -186,12 +185,9 @@ func (k *keyring) public(ctx context.Context, id string) (ed25519.PublicKey, err
 	if p := k.choose(keys, id); p != nil {
 		return p, nil
 	}
-	// One that was made a moment ago: ask, but not for each token of a flood.
-	now := k.now().Unix()
-	if last := k.asked.Load(); last == now || !k.asked.CompareAndSwap(last, now) {
-		return nil, nil
-	}
-	if keys, err = k.keys.within(ctx, "", 0); err != nil {
+	// It may be one that was made a moment ago. Whether it is must be known: the
+	// token is refused for good.
+	if keys, err = k.keys.anew(ctx, ""); err != nil {
 		return nil, err
 	}
 	return k.choose(keys, id), nil

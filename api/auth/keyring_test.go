@@ -205,22 +205,70 @@ func TestRotationOutOfTurn(t *testing.T) {
 	}
 }
 
-// A key that another worker has made a second ago is looked up.
+// A key that was made a moment ago is looked up, whatever was asked for in that
+// moment: no token of it is refused.
 func TestUnknownKey(t *testing.T) {
 	w := newWorld(t)
 	other := w.another(Options{})
 	if got := published(t, other); len(got) != 1 {
 		t.Fatal(got)
 	}
-	if _, err := w.keyring.add(t.Context(), 2, w.clock.now()); err != nil {
+	_, err := who(t, other, unknownKey(t, w.login("ana").AccessToken))
+	wantRefused(t, err, "a token of no key", notOurs)
+	if _, err := w.keyring.next(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.keyring.keys.within(t.Context(), "", 0); err != nil {
+	token := w.login("ana").AccessToken // with no key that was deleted
+	w.accounts.down.Store(true)
+	if _, err := who(t, other, token); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("it is not known whether there is such a key: %v", err)
+	}
+	w.accounts.down.Store(false)
+	w.clock.add(askAgain)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := who(t, other, token); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// unknownKey is token, as if a key had signed it that nobody knows.
+func unknownKey(t *testing.T, token string) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(token, ".")
+	head, err := json.Marshal(map[string]string{"alg": "EdDSA", "typ": tokenType, "kid": "nobody's"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	token := w.login("ana").AccessToken
-	if _, err := who(t, other, token); err != nil {
-		t.Error(err)
+	return base64.RawURLEncoding.EncodeToString(head) + "." + rest
+}
+
+// The first key may be of a host whose clock is ahead, as far as clocks may be: who
+// is behind signs with it nevertheless.
+func TestKeyOfAHostThatIsAhead(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		behind time.Duration
+		signs  bool
+	}{{clockSkew, true}, {clockSkew + time.Second, false}} {
+		if _, err := w.keyring.next(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+		w.clock.add(-c.behind)
+		g, err := w.Login(t.Context(), "ana", password)
+		if (err == nil) != c.signs {
+			t.Fatalf("%v behind: %v", c.behind, err)
+		}
+		if c.signs {
+			if _, err := who(t, w.Service, g.AccessToken); err != nil {
+				t.Error(err)
+			}
+		}
+		w.clock.add(c.behind)
 	}
 }
 

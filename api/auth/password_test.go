@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -129,7 +131,7 @@ func testRehash(w *world) {
 }
 
 // One password is hashed at a time, some wait, and the rest is told to come again:
-// a flood of logins takes neither the memory nor the processor.
+// a flood of logins does not take the memory.
 func TestOneAtATime(t *testing.T) {
 	w := newWorld(t)
 	w.passwords.patience = time.Hour
@@ -180,6 +182,41 @@ func TestOneAtATime(t *testing.T) {
 	}
 	if most != 1 {
 		t.Errorf("%d at once", most)
+	}
+}
+
+// Nor does it take the processor: after each hash comes a rest as long, and where Go
+// has one processor there is another meanwhile.
+func TestFloodLeavesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPasswords()
+		const took, logins = 25 * time.Millisecond, 10
+		p.ran = func() { time.Sleep(took) }
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range logins {
+			wg.Go(func() {
+				if _, err := p.hash(t.Context(), password); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if d := time.Since(began); d != (2*logins-1)*took {
+			t.Errorf("%d logins took %v", logins, d)
+		}
+		time.Sleep(took) // the last rest
+	})
+
+	t.Setenv("GOMAXPROCS", "1")
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	p, during := newPasswords(), 0
+	p.ran = func() { during = runtime.GOMAXPROCS(0) }
+	if _, err := p.hash(t.Context(), password); err != nil {
+		t.Fatal(err)
+	}
+	if after := runtime.GOMAXPROCS(0); during != 2 || after != 1 {
+		t.Errorf("%d processors, then %d", during, after)
 	}
 }
 

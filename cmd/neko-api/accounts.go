@@ -52,7 +52,7 @@ func explain(err error) error {
 }
 
 // recorded makes a change that is on record in the audit log, before and after:
-// if it cannot be, it is not made. change returns what it has worked on.
+// if the attempt cannot be, it is not made. change returns what it has worked on.
 func recorded(o *options, s streams, what string, change func() (object string, err error)) error {
 	log, err := openAudit(o, s.err)
 	if err != nil {
@@ -75,7 +75,10 @@ func recorded(o *options, s streams, what string, change func() (object string, 
 	if err != nil {
 		event.Code = "FAILED"
 	}
-	return errors.Join(err, write())
+	if e := write(); e != nil { // what was done must still be told, a password or a key with it
+		fmt.Fprintf(s.err, "warning: that this was done could not be recorded: %v\n", e)
+	}
+	return err
 }
 
 // operator is who works on the command line, in the audit log.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -99,7 +100,7 @@ func testAccountCommands(t *testing.T, home string) {
 		{"key add gateway --role analyst --scope everything", "", 2, `error: the scopes "everything" is no root field: .*\nhint: .*\n`},
 		{"key add gateway --role analyst --owner nobody", "", 1, `error: there is no user "nobody"\nhint: .*\n`},
 		{"key add gateway --role analyst --scope Mutation.reportSighting --scope Query.* --expires 90d --owner mia", "", 0, `key (` + id + `) \(gateway, analyst\) was made; it is shown this once:\nneko_` + id + `_[0-9a-v]{52}\n`},
-		{"key list", "", 0, `ID +NAME +ROLE +SCOPES +STATE +EXPIRES +LAST USED\n` + id + ` +gateway +analyst +Mutation.reportSighting Query.\* +good +20\S+ \S+ +-\n`},
+		{"key list", "", 0, `ID +NAME +ROLE +SCOPES +OWNER +STATE +EXPIRES +LAST USED\n` + id + ` +gateway +analyst +Mutation.reportSighting Query.\* +mia +good +20\S+ \S+ +-\n`},
 		{"key list --json", "", 0, `(?s)\[\n  \{\n    "id": "` + id + `",.*"expires": "[^"]+",\n    "revoked": null,\n    "last_used": null\n  \}\n\]\n`},
 		{"key revoke none", "", 1, `error: there is no key "none"\nhint: neko-api key list shows all\n`},
 		{"signing-key rotate --now", "", 0, `signing key 1 signs from .*\n`},
@@ -109,6 +110,8 @@ func testAccountCommands(t *testing.T, home string) {
 		{"user list", "", 0, `(?s).*\nmia +analyst +enabled .*`}, // it was not done
 		{"user disable mia --audit-log -", "", 0, `\{.*"event":"attempt".*\}\n\{.*"event":"outcome".*\}\nuser mia is disabled\n`},
 		{"user disable mia --audit-log off", "", 0, `user mia is disabled\n`},
+		{"key add watcher --role viewer --scope Query.*", "", 0, `(?s)key .*`},
+		{"key list", "", 0, `(?s).* gateway +.* mia +owner disabled +.* watcher +viewer +Query.\* +- +good +.*`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			var out bytes.Buffer
@@ -137,6 +140,22 @@ func testAccountCommands(t *testing.T, home string) {
 	var out, errs bytes.Buffer
 	if code := run([]string{"key", "add", "dashboard", "--role", "viewer"}, streams{strings.NewReader(""), &out, &errs}); code != 0 || !regexp.MustCompile(`^neko_`+id+`_[0-9a-v]{52}\n$`).Match(out.Bytes()) {
 		t.Errorf("%d: %q", code, &out)
+	}
+}
+
+// What was done is told, with what is shown once, also if the disk is full from then
+// on.
+func TestOutcomeThatCannotBeRecorded(t *testing.T) {
+	t.Setenv("NEKO_HOME", filepath.Join(t.TempDir(), "home"))
+	path := filepath.Join(t.TempDir(), "audit.log")
+	o := newOptions()
+	o.auditLog = &path
+	var errs bytes.Buffer
+	err := recorded(o, streams{nil, nil, &errs}, "user add", func() (string, error) {
+		return "", errors.Join(os.Remove(path), os.Symlink("/dev/full", path))
+	})
+	if err != nil || !strings.Contains(errs.String(), "warning: that this was done could not be recorded: cannot write the audit log") {
+		t.Errorf("%v, %s", err, &errs)
 	}
 }
 

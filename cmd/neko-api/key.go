@@ -107,7 +107,11 @@ func listKeys(o *options, _ []string, s streams) error {
 			fmt.Fprintln(s.err, "there are no keys: neko-api key add NAME --role viewer makes one")
 			return nil
 		}
-		rows := [][]string{{"ID", "NAME", "ROLE", "SCOPES", "STATE", "EXPIRES", "LAST USED"}}
+		owners, err := owners(ctx, a)
+		if err != nil {
+			return err
+		}
+		rows := [][]string{{"ID", "NAME", "ROLE", "SCOPES", "OWNER", "STATE", "EXPIRES", "LAST USED"}}
 		for _, k := range keys {
 			state, scopes := "good", "-"
 			switch {
@@ -115,14 +119,26 @@ func listKeys(o *options, _ []string, s streams) error {
 				state = "revoked"
 			case !k.Expires.IsZero() && !time.Now().Before(k.Expires):
 				state = "expired"
+			case owners[k.Owner].Disabled:
+				state = "owner disabled"
 			}
 			if k.Scopes != nil {
 				scopes = strings.Join(k.Scopes, " ")
 			}
-			rows = append(rows, []string{k.ID, k.Name, strings.ToLower(k.Role), scopes, state, day(k.Expires), day(k.LastUsed)})
+			rows = append(rows, []string{k.ID, k.Name, strings.ToLower(k.Role), scopes, owners[k.Owner].Name, state, day(k.Expires), day(k.LastUsed)})
 		}
 		return printTable(s.out, rows)
 	})
+}
+
+// owners are those whom a key may belong to, by id: the operator without one.
+func owners(ctx context.Context, a store.Accounts) (map[string]store.User, error) {
+	users, err := all(ctx, a.Users, func(u *store.User) string { return u.ID })
+	byID := map[string]store.User{"": {Name: "-"}}
+	for _, u := range users {
+		byID[u.ID] = *u
+	}
+	return byID, err
 }
 
 func revokeKey(o *options, args []string, s streams) error {

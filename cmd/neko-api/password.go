@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/nekoctl/neko/api/auth"
@@ -48,7 +49,12 @@ func readLine(r io.Reader) (string, error) {
 
 // askTwice asks without echo, until ctx ends. Nothing typed means that one is to
 // be made.
-func askTwice(ctx context.Context, s streams, fd int, name string) (string, error) {
+func askTwice(ctx context.Context, s streams, fd int, name string) (password string, err error) {
+	show, err := hide(fd)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, show()) }()
 	first, err := ask(ctx, s, fd, "password for "+name+" (none: have one made): ")
 	if err != nil || first == "" {
 		return "", err
@@ -60,11 +66,19 @@ func askTwice(ctx context.Context, s streams, fd int, name string) (string, erro
 	return first, err
 }
 
-func ask(ctx context.Context, s streams, fd int, prompt string) (string, error) {
-	before, err := term.GetState(fd)
+// hide ends the echo of a terminal, until show is called: before anything is asked
+// for, as some type, and programs do, while they read the question.
+func hide(fd int) (show func() error, err error) {
+	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	hidden := *before
+	hidden.Lflag &^= unix.ECHO
+	return func() error { return unix.IoctlSetTermios(fd, unix.TCSETS, before) }, unix.IoctlSetTermios(fd, unix.TCSETS, &hidden)
+}
+
+func ask(ctx context.Context, s streams, fd int, prompt string) (string, error) {
 	fmt.Fprint(s.err, prompt)
 	defer fmt.Fprintln(s.err)
 	type answer struct {
@@ -80,7 +94,6 @@ func ask(ctx context.Context, s streams, fd int, prompt string) (string, error) 
 	case a := <-read:
 		return string(a.text), a.err
 	case <-ctx.Done():
-		// The reader goes with the process, but its terminal must echo again.
-		return "", errors.Join(errors.New("interrupted"), term.Restore(fd, before))
+		return "", errors.New("interrupted") // the reader goes with the process
 	}
 }

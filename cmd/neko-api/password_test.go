@@ -38,11 +38,15 @@ func terminal(t *testing.T) (person, program *os.File) {
 }
 
 type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu     sync.Mutex
+	b      bytes.Buffer
+	before func(p []byte) // what is to be seen; may be nil
 }
 
 func (l *lockedBuffer) Write(p []byte) (int, error) {
+	if l.before != nil {
+		l.before(p)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
@@ -68,20 +72,27 @@ func TestPasswordOnATerminal(t *testing.T) {
 		{"pia", []string{""}, 0, "password for pia (none: have one made): \nuser pia (viewer) was added\nthe password, which is shown this once:\n"},
 	} {
 		person, program := terminal(t)
-		var seen lockedBuffer
+		echoes := func() bool {
+			state, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
+			if err != nil {
+				t.Error(err)
+			}
+			return err == nil && state.Lflag&unix.ECHO != 0
+		}
+		seen := lockedBuffer{before: func(p []byte) {
+			if bytes.HasSuffix(p, []byte(": ")) && echoes() {
+				t.Errorf("%s: who answers at once is seen", p)
+			}
+		}}
 		ended := make(chan int, 1)
 		go func() {
 			ended <- run([]string{"user", "add", c.name, "--role", "viewer"}, streams{program, &lockedBuffer{}, &seen})
 		}()
 		prompts := []string{"have one made): ", "once more: "}
 		for i, line := range c.typed {
-			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-				state, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
-				if err != nil || time.Now().After(deadline) {
-					t.Fatalf("%v: it does not ask: %s", err, seen.String())
-				}
-				if strings.HasSuffix(seen.String(), prompts[i]) && state.Lflag&unix.ECHO == 0 {
-					break
+			for deadline := time.Now().Add(10 * time.Second); !strings.HasSuffix(seen.String(), prompts[i]); time.Sleep(time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatalf("it does not ask: %s", seen.String())
 				}
 			}
 			if _, err := person.WriteString(line + "\n"); err != nil {
@@ -90,6 +101,9 @@ func TestPasswordOnATerminal(t *testing.T) {
 		}
 		if code := <-ended; code != c.code || seen.String() != c.want {
 			t.Errorf("exit code %d\n%q\nwant %d\n%q", code, seen.String(), c.code, c.want)
+		}
+		if !echoes() {
+			t.Error("the terminal does not echo any more")
 		}
 		// What the terminal shows is what was echoed: the line's end.
 		program.Close()
