@@ -104,7 +104,7 @@ func TestNoSecretInTheAccessLog(t *testing.T) {
 	w := newTestWorker(t, Config{AccessLog: path, ExecutionTimeout: 20 * time.Millisecond, Identify: func(_ context.Context, c Credentials) (Identity, error) {
 		switch {
 		case strings.Contains(c.Authorization, "bad"):
-			return Identity{}, Errorf(CodeUnauthenticated, "nobody has "+secret)
+			return Identity{}, NewError(CodeUnauthenticated, "nobody has "+secret)
 		case strings.Contains(c.Authorization, "broken"):
 			return Identity{}, errors.New("cannot look for " + secret)
 		}
@@ -222,7 +222,7 @@ func TestAccessLogSample(t *testing.T) {
 		Resolver: root, AccessLog: path, AccessLogSample: 1e-9, AccessLogSlow: time.Hour, ExecutionTimeout: 50 * time.Millisecond,
 		Log: log.New(io.Discard, "", 0),
 		Identify: func(_ context.Context, c Credentials) (Identity, error) {
-			return Identity{}, Errorf(CodeUnauthenticated, "no")
+			return Identity{}, NewError(CodeUnauthenticated, "no")
 		},
 		Handlers: map[string]fasthttp.RequestHandler{"/panic": func(*fasthttp.RequestCtx) { panic("x") }},
 	})

@@ -91,7 +91,7 @@ func (w *Worker) auditMutation(ctx context.Context, plan *Plan, caller *Caller, 
 	}
 	if err := w.config.Audit(w.event(AuditAttempt, plan, caller, "")); err != nil {
 		w.auditFailed("mutations are refused, as they cannot be recorded", err)
-		return failed(Errorf(CodeUnavailable, "changes cannot be recorded at the moment, and so are not made"))
+		return failed(NewError(CodeUnavailable, "changes cannot be recorded at the moment, and so are not made"))
 	}
 	a := &audited{}
 	r := run(context.WithValue(ctx, auditedKey{}, a))

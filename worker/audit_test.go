@@ -20,7 +20,7 @@ func (r *auditRoot) Write(ctx context.Context, a struct{ Secret string }) (strin
 	AuditObject(ctx, "thing:1")
 	AuditNote(ctx, "as it was told")
 	if a.Secret == "wrong" {
-		return "", Errorf(CodeBadUserInput, "no")
+		return "", NewError(CodeBadUserInput, "no")
 	}
 	return "w", nil
 }
@@ -46,7 +46,7 @@ func TestAudit(t *testing.T) {
 			case "Bearer guest":
 				return Identity{Subject: "user:2", Role: "ANYONE"}, nil
 			}
-			return Identity{}, Errorf(CodeUnauthenticated, "nobody's")
+			return Identity{}, NewError(CodeUnauthenticated, "nobody's")
 		},
 		Audit: func(e AuditEvent) error {
 			events = append(events, strings.TrimSpace(fmt.Sprint(e.Stage, " ", e.Caller.Identity.Subject, " ", e.Kind, " ", e.Operation, " ", e.Fields, " ", e.Code, " ", e.Objects, " ", e.Notes)))

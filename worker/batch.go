@@ -40,7 +40,7 @@ func decodeBatch(data []byte, limit int) (ops []operation, bad *badRequest) {
 		}
 		op := operation{}
 		if op.request, bad = parseBody(raw); bad != nil {
-			op.fail(Errorf(bad.code, bad.reason))
+			op.fail(NewError(bad.code, bad.reason))
 		}
 		ops = append(ops, op)
 	}
@@ -71,7 +71,7 @@ func (w *Worker) boundBatch(ops []operation) {
 			continue
 		}
 		if introspected {
-			op.fail(Errorf(CodeBatchTooLarge, "only one request of a batch may ask for __schema or __type"))
+			op.fail(NewError(CodeBatchTooLarge, "only one request of a batch may ask for __schema or __type"))
 		}
 		introspected = true
 	}
@@ -96,7 +96,7 @@ func (w *Worker) executeBatch(ops []operation, caller *Caller) {
 			defer func() { // else it ends the process
 				if v := recover(); v != nil {
 					w.config.Log.Printf("error: panic in an operation of a batch: %v\n%s", v, debug.Stack())
-					op.fail(Errorf(CodeInternal, "internal error"))
+					op.fail(NewError(CodeInternal, "internal error"))
 				}
 			}()
 			op.result = w.executeIn(ctx, op.plan, op.variables, caller)

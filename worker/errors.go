@@ -64,8 +64,8 @@ type Location struct {
 	Column int `json:"column"`
 }
 
-// Errorf is an error for the client with a code.
-func Errorf(code Code, message string) *Error { return &Error{Message: message, code: code} }
+// NewError is an error for the client with a code.
+func NewError(code Code, message string) *Error { return &Error{Message: message, code: code} }
 
 func (e *Error) Error() string { return e.Message }
 

@@ -70,7 +70,7 @@ func (e *executor) run(ctx context.Context, plan *Plan, text string, values map[
 	defer func() {
 		if v := recover(); v != nil {
 			e.LogPanic(ctx, v)
-			r = failed(Errorf(CodeInternal, "internal error"))
+			r = failed(NewError(CodeInternal, "internal error"))
 		}
 	}()
 	response := e.schema.Exec(ctx, text, plan.Name, values)
@@ -102,9 +102,9 @@ func interrupted(ctx context.Context) *Error {
 		return cause
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return Errorf(CodeTimeout, "the operation took too long")
+		return NewError(CodeTimeout, "the operation took too long")
 	}
-	return Errorf(CodeInternal, "the server stopped before the operation was complete")
+	return NewError(CodeInternal, "the server stopped before the operation was complete")
 }
 
 // public is what the client learns of err. Locations are left out: they are

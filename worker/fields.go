@@ -45,7 +45,7 @@ func (c fieldCounter) TraceField(ctx context.Context, _, _, name string, _ bool,
 	b := ctx.Value(fieldBudgetKey{}).(*fieldBudget)
 	cost := int64(max(c.costs[name], 1))
 	if spent := b.spent.Add(cost); spent > int64(b.max) && spent-cost <= int64(b.max) { // the first
-		b.cancel(Errorf(CodeResponseTooLarge, "the answer would be too large: ask for shorter lists or fewer fields, or in several requests"))
+		b.cancel(NewError(CodeResponseTooLarge, "the answer would be too large: ask for shorter lists or fewer fields, or in several requests"))
 	}
 	return ctx, finished
 }

@@ -110,9 +110,9 @@ func (w *Worker) plan(op *operation) {
 		op.fail(errs...)
 		return
 	case plan.Kind == ast.Subscription:
-		op.fail(Errorf(CodeBadRequest, "subscriptions are not served here"))
+		op.fail(NewError(CodeBadRequest, "subscriptions are not served here"))
 	case plan.Kind == ast.Mutation && op.get:
-		op.fail(Errorf(CodeMethodNotAllowed, "a mutation must be sent by POST"))
+		op.fail(NewError(CodeMethodNotAllowed, "a mutation must be sent by POST"))
 	}
 	op.plan = plan
 }

@@ -58,7 +58,7 @@ func (p *planner) introspect(plan *Plan, values map[string]any, data json.RawMes
 			err = d.Decode(&value)
 		}
 		if err != nil {
-			return nil, Errorf(CodeInternal, "internal error") // graph-gophers writes JSON
+			return nil, NewError(CodeInternal, "internal error") // graph-gophers writes JSON
 		}
 		in.out.WriteByte(sep)
 		sep = ','
@@ -75,7 +75,7 @@ func (p *planner) introspect(plan *Plan, values map[string]any, data json.RawMes
 		}
 	}
 	if in.exceeded() {
-		return nil, Errorf(CodeResponseTooLarge, "the answer to the introspection is too large: ask for less")
+		return nil, NewError(CodeResponseTooLarge, "the answer to the introspection is too large: ask for less")
 	}
 	if sep == '{' { // all of it was skipped
 		in.out.WriteByte(sep)

@@ -51,7 +51,7 @@ func (w *Worker) find(op *operation) (text string, err *Error) {
 	case op.persisted == nil:
 		op.document = hashOf(op.query)
 		if w.config.TrustedOnly && w.trusted.text(op.document) == "" {
-			return "", Errorf(CodeNotTrusted, "this document is not in the list of those that are served here")
+			return "", NewError(CodeNotTrusted, "this document is not in the list of those that are served here")
 		}
 		return op.query, nil
 	case op.query == "":
@@ -61,11 +61,11 @@ func (w *Worker) find(op *operation) (text string, err *Error) {
 	trusted := w.trusted.text(op.document) != ""
 	switch {
 	case w.config.TrustedOnly && !trusted:
-		return "", Errorf(CodeNotTrusted, "this document is not in the list of those that are served here")
+		return "", NewError(CodeNotTrusted, "this document is not in the list of those that are served here")
 	case w.documents == nil && !trusted:
 		return "", notSupported()
 	case !strings.EqualFold(op.persisted.SHA256Hash, op.document.String()):
-		return "", Errorf(CodeHashMismatch, "provided sha does not match query")
+		return "", NewError(CodeHashMismatch, "provided sha does not match query")
 	case !trusted:
 		op.register = op.query
 	}
@@ -133,8 +133,8 @@ func (w *Worker) planned(op *operation, text string) (*Plan, []*Error) {
 }
 
 // Clients look for these messages, and some for these codes.
-func notFound() *Error     { return Errorf(CodeNotPersisted, "PersistedQueryNotFound") }
-func notSupported() *Error { return Errorf(CodeNoPersisting, "PersistedQueryNotSupported") }
+func notFound() *Error     { return NewError(CodeNotPersisted, "PersistedQueryNotFound") }
+func notSupported() *Error { return NewError(CodeNoPersisting, "PersistedQueryNotSupported") }
 func notInList() *Error {
-	return Errorf(CodeNotInList, "no document of this id is in the list of those that are served here")
+	return NewError(CodeNotInList, "no document of this id is in the list of those that are served here")
 }

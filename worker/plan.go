@@ -49,7 +49,6 @@ type Plan struct {
 
 	maxSelections int // of a text: it may have what is in a fragment several times
 
-
 	mu    sync.Mutex
 	texts map[string]string // what is executed, by the state of the variables
 	room  int               // bytes of further texts that size has room for
@@ -261,7 +260,7 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		}
 	})
 	if plan.introspect && !p.introspection {
-		e := Errorf(CodeNoIntrospection, "introspection is off: "+asked.Name+" is not answered here")
+		e := NewError(CodeNoIntrospection, "introspection is off: "+asked.Name+" is not answered here")
 		e.Locations = locations(asked.Position)
 		return nil, []*Error{e}
 	}

@@ -60,7 +60,7 @@ func refuse(ctx *fasthttp.RequestCtx, bad *badRequest) {
 			media = m.failure
 		}
 	}
-	write(ctx, bad.status, media, failed(Errorf(bad.code, bad.reason)))
+	write(ctx, bad.status, media, failed(NewError(bad.code, bad.reason)))
 }
 
 // status is the HTTP status of a result.

@@ -141,9 +141,9 @@ func rootFields(op *ast.OperationDefinition) (fields []string) {
 func (r *roles) authorize(plan *Plan, who *Identity) *Error {
 	if rank := max(slices.Index(r.names, who.Role), 0); rank < plan.need {
 		if who.Subject == "" {
-			return Errorf(CodeUnauthenticated, fmt.Sprintf("%s is for %s: say who you are", plan.needy, r.atLeast(plan.need)))
+			return NewError(CodeUnauthenticated, fmt.Sprintf("%s is for %s: say who you are", plan.needy, r.atLeast(plan.need)))
 		}
-		return Errorf(CodeForbidden, fmt.Sprintf("%s is for %s", plan.needy, r.atLeast(plan.need)))
+		return NewError(CodeForbidden, fmt.Sprintf("%s is for %s", plan.needy, r.atLeast(plan.need)))
 	}
 	if who.Scopes == nil {
 		return nil
@@ -151,7 +151,7 @@ func (r *roles) authorize(plan *Plan, who *Identity) *Error {
 	for _, f := range plan.roots {
 		typ, _, _ := strings.Cut(f, ".")
 		if !slices.Contains(who.Scopes, f) && !slices.Contains(who.Scopes, typ+".*") {
-			return Errorf(CodeForbidden, f+" is not in the scope of these credentials")
+			return NewError(CodeForbidden, f+" is not in the scope of these credentials")
 		}
 	}
 	return nil

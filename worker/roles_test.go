@@ -52,7 +52,7 @@ func rolesWorker(t *testing.T, c Config) *Worker {
 		case c.APIKey == "broken":
 			return Identity{}, errors.New("no database, password hunter2")
 		case len(words) == 0 || words[0] == "FORGED":
-			return Identity{}, Errorf(CodeUnauthenticated, "this token is nobody's")
+			return Identity{}, NewError(CodeUnauthenticated, "this token is nobody's")
 		}
 		who := Identity{Subject: "user:1", Role: words[0]}
 		if len(words) > 1 {

@@ -50,7 +50,7 @@ type Worker struct {
 }
 
 // New makes a worker that does not serve yet. It fails if the schema is none, or
-// the resolver does not fit it.
+// the resolver does not fit it. Config.Prepare is not called: that is for [Run].
 func New(config Config) (*Worker, error) {
 	w := &Worker{config: config.withDefaults(), stopping: stoppingFromEnv(), started: time.Now()}
 	w.drainer = newDrainer(w.stopping)
@@ -172,7 +172,7 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 			w.config.Log.Printf("error: panic in a handler%s: %v\n%s", requestNote(string(envelopeOf(ctx).id)), v, debug.Stack())
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
-			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(Errorf(CodeInternal, "internal error")))
+			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(NewError(CodeInternal, "internal error")))
 		}
 	}()
 	if w.bodies.announced(ctx) {

@@ -93,7 +93,7 @@ func (*testRoot) Ticks(context.Context) <-chan int32 { return nil }
 func (*testRoot) Fail(ctx context.Context, args struct{ How string }) (*int32, error) {
 	switch args.How {
 	case "CODED":
-		return nil, Errorf("TEAPOT", "short and stout")
+		return nil, NewError("TEAPOT", "short and stout")
 	case "PANIC":
 		panic("the secret of the resolver")
 	case "SLOW":

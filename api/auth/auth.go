@@ -184,7 +184,7 @@ func newSecret() (secret [32]byte) {
 }
 
 // refused is what somebody is told whose credentials are not good.
-func refused(message string) error { return worker.Errorf(worker.CodeUnauthenticated, message) }
+func refused(message string) error { return worker.NewError(worker.CodeUnauthenticated, message) }
 
 // notFound tells whether a store has answered that something is not there.
 func notFound(err error) bool { return errors.Is(err, store.ErrNotFound) }

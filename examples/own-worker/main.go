@@ -26,7 +26,7 @@ type (
 
 func (r root) Notes(ctx context.Context, args struct{ First int32 }) (notes []note, err error) {
 	if args.First < 0 || args.First > 100 {
-		return nil, worker.Errorf(worker.CodeBadUserInput, "first must be from 0 to 100")
+		return nil, worker.NewError(worker.CodeBadUserInput, "first must be from 0 to 100")
 	}
 	rows, err := r.db.QueryContext(ctx, "SELECT id, text FROM note ORDER BY id DESC LIMIT ?", args.First)
 	if err != nil {
@@ -52,7 +52,7 @@ func (r root) Note(ctx context.Context, args struct{ ID graphql.ID }) (*note, er
 
 func (r root) AddNote(ctx context.Context, args struct{ Text string }) (n note, err error) {
 	if n.Text = args.Text; n.Text == "" {
-		return n, worker.Errorf(worker.CodeBadUserInput, "a note must have a text")
+		return n, worker.NewError(worker.CodeBadUserInput, "a note must have a text")
 	}
 	err = r.db.QueryRowContext(ctx, "INSERT INTO note (text) VALUES (?) RETURNING id", n.Text).Scan((*string)(&n.ID))
 	return n, err
