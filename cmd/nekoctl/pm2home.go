@@ -78,19 +78,32 @@ func (p pm2Places) make() error {
 		}
 	}
 	for name, text := range map[string]string{p.Conf: "{}", filepath.Join(p.Home, "touch"): strconv.FormatInt(time.Now().UnixMilli(), 10)} {
-		file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		_, err = file.WriteString(text)
-		if err = errors.Join(err, file.Close()); err != nil {
+		if err := appear(name, text); err != nil {
 			return err
 		}
 	}
 	return p.link(false)
+}
+
+// appear makes a file, if there is none, that has its text from the beginning: another
+// command may read it already.
+func appear(name, text string) error {
+	if _, err := os.Lstat(name); err == nil {
+		return nil
+	}
+	aside, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".new-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(aside.Name())
+	_, err = aside.WriteString(text)
+	if err = errors.Join(err, aside.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(aside.Name(), name); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // link makes the links from the daemon's own names to PM2's. A daemon that is to begin
