@@ -14,8 +14,16 @@ import (
 )
 
 // goodName is what a user may be called: what nothing takes apart, and people can
-// say to each other.
-var goodName = regexp.MustCompile(`^[\pL\pN][\pL\pN\pM._@+-]{0,63}$`)
+// say to each other. It begins with a letter or digit, and has 64 characters at most.
+// (As a regular expression that takes 2 ms at each start of the program.)
+func goodName(name string) bool {
+	for i, r := range name {
+		if !unicode.In(r, unicode.L, unicode.N) && (i == 0 || !unicode.Is(unicode.M, r) && !strings.ContainsRune("._@+-", r)) {
+			return false
+		}
+	}
+	return name != "" && utf8.ValidString(name) && utf8.RuneCountInString(name) <= 64
+}
 
 // A Manager changes users and API keys. It needs no secret, so that the command
 // line can be one.
@@ -48,7 +56,7 @@ func checkRole(role string) error {
 // CreateUser adds a user. The error is an InvalidError, a ConflictError if there is
 // one of that name, [ErrBusy], or the store's.
 func (m *Manager) CreateUser(ctx context.Context, name, role, password string) (*store.User, error) {
-	if !goodName.MatchString(name) || len(name) > maxName {
+	if !goodName(name) || len(name) > maxName {
 		return nil, &store.InvalidError{Field: "name", Reason: "must be 1 to 64 letters, digits and . _ @ + -, and begin with a letter or digit"}
 	}
 	if err := checkRole(role); err != nil {
@@ -108,10 +116,13 @@ type NewKey struct {
 	Expires time.Time // zero: never
 }
 
-var goodScope = regexp.MustCompile(`^(Query|Mutation)\.(\*|[_A-Za-z][_0-9A-Za-z]{0,127})$`)
+var goodScope = regexp.MustCompile(`^(Query|Mutation)\.(\*|[_A-Za-z][_0-9A-Za-z]*)$`)
 
-// maxScopes bounds the scopes of one key.
-const maxScopes = 64
+// Bounds of the scopes of one key, and of one of them.
+const (
+	maxScopes      = 64
+	maxScopeLength = 128
+)
 
 // CreateKey makes an API key. Its text is returned this once, and kept nowhere.
 func (m *Manager) CreateKey(ctx context.Context, n NewKey) (*store.APIKey, string, error) {
@@ -130,7 +141,7 @@ func (m *Manager) CreateKey(ctx context.Context, n NewKey) (*store.APIKey, strin
 		return invalid("scopes", fmt.Sprintf("has more than %d", maxScopes))
 	}
 	for _, scope := range n.Scopes {
-		if !goodScope.MatchString(scope) {
+		if len(scope) > maxScopeLength || !goodScope.MatchString(scope) {
 			return invalid("scopes", fmt.Sprintf("%q is no root field: write it like Query.threatActors, Mutation.reportSighting or Query.*", scope))
 		}
 	}
