@@ -43,20 +43,15 @@ func serve(o *options) error {
 			if st, err = open(ctx, o, c.Log); err != nil {
 				return err
 			}
-			c.Resolver = api.NewResolver(st)
-			if accounts, ok := st.(store.Accounts); ok {
-				if who, err = identify(ctx, o, accounts, c.Log); err != nil {
-					return errors.Join(err, st.Close())
-				}
-				c.Resolver = api.NewResolver(st).WithAuth(who)
-				c.Identify = who.Identify
-				c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
-			} else {
-				c.Log.Print("warning: this store keeps no accounts: nobody can log in, and nothing can be changed")
+			if who, err = identify(ctx, o, st, c.Log); err == nil {
+				record, err = openAudit(o, os.Stdout)
 			}
-			if record, err = openAudit(o, os.Stdout); err != nil {
+			if err != nil {
 				return errors.Join(err, st.Close())
 			}
+			c.Resolver = api.NewResolver(st).WithAuth(who)
+			c.Identify = who.Identify
+			c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
 			if record != nil {
 				c.Audit = record.Event
 			}
