@@ -124,6 +124,5 @@ func (w *Worker) serveHealth(ctx *fasthttp.RequestCtx) {
 func plainText(ctx *fasthttp.RequestCtx, status int, body string) {
 	ctx.SetStatusCode(status)
 	ctx.Response.Header.SetContentType("text/plain; charset=utf-8")
-	ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
 	ctx.SetBodyString(body)
 }

@@ -128,6 +128,18 @@ func (r Relation) Validate() error {
 	return nil
 }
 
+// Begin checks what [Store.List] is given: as [Query.Validate] does, and with the page
+// that has nothing on it. Without asks that is the answer.
+func (q Query) Begin(kind Kind) (_ Query, c *Cursor, page Page, asks bool, err error) {
+	if kind == KindAny {
+		return q, nil, Page{}, false, &InvalidError{"kind", "is missing"}
+	}
+	if q, c, err = q.Validate(kind); err != nil {
+		return q, nil, Page{}, false, err
+	}
+	return q, c, Page{Total: -1, HasPrevious: c != nil}, q.First > 0 || q.WantTotal, nil
+}
+
 // Begin checks what [Store.Related] is given: as [Query.Validate] does, and with
 // the pages that parents have of whom nothing is found. Without asks those are the
 // answer.

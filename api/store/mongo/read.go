@@ -111,15 +111,11 @@ func (s *Store) conditions(ctx context.Context, kind store.Kind, f store.Filter)
 func (s *Store) List(ctx context.Context, kind store.Kind, q store.Query) (_ store.Page, err error) {
 	ctx, done := s.call(ctx, &err)
 	defer done()
-	if kind == store.KindAny {
-		return store.Page{}, &store.InvalidError{Field: "kind", Reason: "is missing"}
-	}
-	q, cursor, err := q.Validate(kind)
+	q, cursor, page, asks, err := q.Begin(kind)
 	if err != nil {
 		return store.Page{}, err
 	}
-	page := store.Page{Total: -1, HasPrevious: cursor != nil}
-	if q.First == 0 && !q.WantTotal {
+	if !asks {
 		return page, ctx.Err()
 	}
 	where, err := s.conditions(ctx, kind, q.Filter)

@@ -106,15 +106,11 @@ func newer(a, b *store.Object) bool {
 // List implements [store.Store].
 func (s *Store) List(ctx context.Context, kind store.Kind, q store.Query) (_ store.Page, err error) {
 	defer s.translate(ctx, &err)
-	if kind == store.KindAny {
-		return store.Page{}, &store.InvalidError{Field: "kind", Reason: "is missing"}
-	}
-	q, cursor, err := q.Validate(kind)
+	q, cursor, page, asks, err := q.Begin(kind)
 	if err != nil {
 		return store.Page{}, err
 	}
-	page := store.Page{Total: -1, HasPrevious: cursor != nil}
-	if q.First == 0 && !q.WantTotal {
+	if !asks {
 		return page, nil
 	}
 	text, args := listStatement(kind, q, cursor, s.now())
