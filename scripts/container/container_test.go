@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nekoctl/neko/scripts/load"
 )
@@ -94,15 +95,14 @@ func TestTERMDrainsWhatIsServedAndEndsWell(t *testing.T) {
 	t.Parallel()
 	c := launch(t, options{Args: start("-i", "2"), Env: []string{"NEKO_API_LISTEN=127.0.0.1:0"}}, "/dev/shm/neko-65532")
 	address := c.untilOnline(2)[0].Listeners[0]
-	before := c.sockets()
 	run, err := load.Start(t.Context(), load.Config{
-		URL: "http://" + address + "/graphql", Mode: load.Slow, Clients: 8, Requests: 8,
+		URL: "http://" + address + "/graphql", Mode: load.Slow, Clients: 8, Requests: 8, SlowFor: 3 * time.Second,
 		Header: []string{"Content-Type: application/json"}, Body: []byte(`{"query":"{__typename}"}`),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.until("all requests are under way", func() bool { return c.sockets() >= before+8 })
+	c.until("all requests are under way", func() bool { return c.accepted(address) == 8 })
 	c.term()
 	report := run.Wait()
 	if report.Failed() {

@@ -263,11 +263,21 @@ func (c *container) proc(pattern string) []string {
 	return found
 }
 
-// sockets is how many there are in all its processes.
-func (c *container) sockets() (n int) {
+// accepted is how many connections to an IPv4 address some process has taken: what
+// waits in a queue has no inode yet.
+func (c *container) accepted(address string) (n int) {
 	c.t.Helper()
-	for _, link := range c.proc("[0-9]*/fd/*") {
-		if target, _ := os.Readlink(link); strings.HasPrefix(target, "socket:") {
+	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", c.cmd.Process.Pid))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	port, err := strconv.Atoi(address[strings.LastIndexByte(address, ':')+1:])
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	const established = "01"
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 9 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == established && f[9] != "0" {
 			n++
 		}
 	}
