@@ -51,7 +51,7 @@ func (h *Host) Decide(_ context.Context, charges []Charge) Decision {
 	}
 	places = places[:len(charges)]
 
-	now := h.table.clock.now()
+	now := h.table.now()
 	refused := Decision{Refused: -1}
 	for i := range charges {
 		wait := h.look(charges, places, i, now)
@@ -142,7 +142,7 @@ func (h *Host) pay(c *Charge, p *place, now int64) (time.Duration, int64) {
 			if p.e, p.tag = h.table.insert(p.hash, r.pace()); p.e == nil {
 				return time.Duration(staleAfter), now
 			}
-			now = h.table.clock.now() // before that the bucket was not full
+			now = h.table.now() // before that the bucket was not full
 		}
 		after, wait, held := p.e.take(p.tag, r, now, n)
 		switch {
@@ -192,7 +192,7 @@ func (h *Host) giveBack(c *Charge, p *place) {
 		}
 		// The time is read after tat: what others have taken since comes before it,
 		// or the swap fails. Else this could give back what has filled already.
-		now := h.table.clock.now()
+		now := h.table.now()
 		if p.e.tat.CompareAndSwap(tat, max(r.giveBack(tat, now, n, p.paid), 1)) {
 			return
 		}

@@ -34,7 +34,7 @@ type table struct {
 	entries []entry
 	mask    uint64
 	seed    [2]uint64
-	clock   clock
+	now     func() int64 // a clock's
 
 	forgotten atomic.Uint64 // see Stats
 	forgiven  atomic.Uint64
@@ -65,7 +65,7 @@ func newTable(m *hostmem.Mapping) (*table, error) {
 		entries: unsafe.Slice((*entry)(unsafe.Pointer(&memory[0])), n),
 		mask:    uint64(n - 1),
 		seed:    m.Seed(),
-		clock:   clock,
+		now:     clock.now,
 	}, nil
 }
 
@@ -92,12 +92,12 @@ func (t *table) find(hash uint64) (*entry, uint64) {
 // It returns nil, after insertWithin, if others are always in the way.
 func (t *table) insert(hash uint64, pace int64) (*entry, uint64) {
 	key := keyBits(hash)
-	began := t.clock.now()
+	began := t.now()
 	for round := 0; ; round++ {
 		if e, tag := t.find(hash); e != nil {
 			return e, tag
 		}
-		now := t.clock.now()
+		now := t.now()
 		if round >= insertRounds && now-began > insertWithin {
 			return nil, 0
 		}
@@ -117,7 +117,7 @@ func (t *table) insert(hash uint64, pace int64) (*entry, uint64) {
 		}
 		// The time is read after the key was found nowhere: if its bucket was given
 		// away, that was before.
-		if e.tat.CompareAndSwap(-now, t.clock.now()) {
+		if e.tat.CompareAndSwap(-now, t.now()) {
 			return e, tag
 		}
 	}
@@ -213,7 +213,7 @@ look:
 			if e.tag.Load()&tagKeyMask != key {
 				continue
 			}
-			tat, now := e.tat.Load(), t.clock.now()
+			tat, now := e.tat.Load(), t.now()
 			switch {
 			case tat >= 0:
 				return false
