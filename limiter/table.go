@@ -154,7 +154,7 @@ func (t *table) claim(hash, key uint64, now int64) *entry {
 	if when > now {
 		t.forgotten.Add(1)
 		if pace := victim.pace.Load(); old > now && pace > 0 {
-			t.forgiven.Add(uint64((old - now) / pace))
+			t.forgiven.Add(uint64(ceilDiv(old-now, pace)))
 		}
 	}
 	return victim
