@@ -232,13 +232,13 @@ var meanwhile = []struct {
 	{"the same key", func(h *Host) (taken, func() taken) { return take(h, slowly, taken{"a": 1}), nil }},
 	{"other keys", func(h *Host) (sum taken, _ func() taken) {
 		for i := range 3 {
-			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 4}))
+			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 2}))
 		}
 		return sum, nil
 	}},
 	{"other keys, and then the same", func(h *Host) (sum taken, _ func() taken) {
 		for i := range 2 {
-			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 4}))
+			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 2}))
 		}
 		return sum.add(take(h, slowly, taken{"a": 1})), nil
 	}},

@@ -67,6 +67,30 @@ func TestAHostAdmitsABurstAndNoMore(t *testing.T) {
 	}
 }
 
+// While one gives back others charge, just after he has read the clock.
+func TestWhatHasFilledMeanwhileIsNotGivenBack(t *testing.T) {
+	w := newWorld(t, window, 2)
+	h, other := w.hosts[0], w.hosts[1]
+	p := policy(t, "p", 1, time.Millisecond, 10)
+	c := Charge{Policy: p, Key: []byte("a"), Cost: 5}
+	paid := place{hash: p.keyHash(h.table.seed, c.Key)}
+	if wait, _ := h.pay(&c, &paid, w.now); wait != 0 {
+		t.Fatal(wait)
+	}
+	at(h, 1, false, func() {
+		w.now += 5 * int64(time.Millisecond) // all is there again
+		if take(other, p, taken{"a": 1}) == nil {
+			t.Error("refused")
+		}
+	})
+	h.giveBack(&c, &paid)
+	look := []Charge{{Policy: p, Key: c.Key, Cost: 11}}
+	h.Decide(context.Background(), look)
+	if look[0].Left != 9 {
+		t.Errorf("%d left of 10, after 1 was taken from a full bucket", look[0].Left)
+	}
+}
+
 // What a decision costs on this host. The bar is 100 ns, without an allocation.
 func BenchmarkDecide(b *testing.B) {
 	wide := policy(b, "wide", MaxRate, time.Second, MaxBurst) // it admits all
