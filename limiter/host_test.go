@@ -91,6 +91,32 @@ func TestWhatHasFilledMeanwhileIsNotGivenBack(t *testing.T) {
 	}
 }
 
+func TestWhatWasForgottenIsNotGivenBackToAnother(t *testing.T) {
+	w := newWorld(t, window, 2)
+	h, other := w.hosts[0], w.hosts[1]
+	p := policy(t, "p", 10, time.Hour, 10)
+	c := Charge{Policy: p, Key: []byte("a"), Cost: 2}
+	paid := place{hash: p.keyHash(h.table.seed, c.Key)}
+	if wait, _ := h.pay(&c, &paid, w.now); wait != 0 {
+		t.Fatal(wait)
+	}
+	for i := range window {
+		if take(other, p, taken{fmt.Sprint(i): 5}) == nil {
+			t.Fatal("refused")
+		}
+	}
+	if s := other.Stats(); s.Forgotten != 1 {
+		t.Fatalf("%d forgotten", s.Forgotten)
+	}
+	h.giveBack(&c, &paid)
+	for i := range window {
+		look := []Charge{{Policy: p, Key: []byte(fmt.Sprint(i)), Cost: 11}}
+		if h.Decide(context.Background(), look); look[0].Left != 5 {
+			t.Errorf("key %d has %d, of 10, 5 of which were taken", i, look[0].Left)
+		}
+	}
+}
+
 // What a decision costs on this host. The bar is 100 ns, without an allocation.
 func BenchmarkDecide(b *testing.B) {
 	wide := policy(b, "wide", MaxRate, time.Second, MaxBurst) // it admits all
