@@ -231,12 +231,14 @@ var meanwhile = []struct {
 }{
 	{"the same key", func(h *Host) (taken, func() taken) { return take(h, slowly, taken{"a": 1}), nil }},
 	{"other keys", func(h *Host) (sum taken, _ func() taken) {
+		untilStale(h)
 		for i := range 3 {
 			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 2}))
 		}
 		return sum, nil
 	}},
 	{"other keys, and then the same", func(h *Host) (sum taken, _ func() taken) {
+		untilStale(h)
 		for i := range 2 {
 			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 2}))
 		}
@@ -255,6 +257,15 @@ var meanwhile = []struct {
 			return take(h, slowly, taken{"a": 1})
 		}
 	}},
+}
+
+// untilStale waits until nobody is left alone with an entry that he has claimed.
+func untilStale(h *Host) {
+	for i := range h.table.entries {
+		for e := &h.table.entries[i]; e.tat.Load() < 0 && !isStale(e.tat.Load(), h.table.now()); {
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
 // half is what is left by one that is stopped while it makes a bucket for a key: before it
