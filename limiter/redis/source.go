@@ -5,14 +5,14 @@ package redis
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
-	_ "embed"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"log"
 	"net"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,61 +22,58 @@ import (
 	"github.com/nekoctl/neko/limiter"
 )
 
-var (
-	//go:embed grant.lua
-	grantText string
-	//go:embed return.lua
-	returnText string
-	//go:embed beat.lua
-	beatText string
-)
-
 const (
-	// Calls to Redis that are under way, also those that nobody waits for any more.
-	// It must be less than a connection's queue (2^ringScale): a full one blocks.
+	// Calls that are under way, also those that nobody waits for any more. It is less than a
+	// connection's queue has places, 2^ringScale: a full one would hold up whoever calls.
 	maxCalls  = 256
 	ringScale = 9
 
-	buffer = 32 << 10 // bytes, to read and to write, for each connection
+	buffer = 32 << 10 // bytes, to read and to write, of each connection
 
-	// A server that does not answer for pingEvery + answerTimeout has lost its connection.
-	dialTimeout   = 500 * time.Millisecond
-	answerTimeout = 500 * time.Millisecond
+	dialTimeout = 500 * time.Millisecond
+	// A connection on which nothing has come for pingEvery is asked for a sign of life,
+	// and given up if none comes within answerTimeout.
 	pingEvery     = 500 * time.Millisecond
+	answerTimeout = 500 * time.Millisecond
+	refreshEvery  = time.Second // of who is master, by the Sentinels
 
 	firstRetry, lastRetry = 20 * time.Millisecond, 250 * time.Millisecond
 
 	hostTTL  = 10 * time.Second
 	maxHosts = 10_000
 	maxBatch = 128 // returns that are sent together
+
+	defaultPrefix = "neko:"
+	maxPrefix     = 64
 )
 
 // Options are what is not in the URL.
 type Options struct {
 	// Prefix is what all keys begin with; "" is "neko:".
 	Prefix string
-	// Log tells when Redis is gone, and when it is back; nil is nobody.
+	// Log is told when Redis cannot be used, and when it can again; nil is nobody.
 	Log *log.Logger
 }
 
 // Source is a [limiter.Source].
 //
-// A grant is never asked for twice: where an answer is lost, its tokens may be, too.
+// What it has sent it never sends again: where an answer is lost, because the
+// connection was cut or the context has ended, the tokens of a grant may be lost with
+// it, and are never spent twice. A call returns when its context ends, at the latest.
 type Source struct {
 	opt    rueidis.ClientOption
 	prefix string
-	log    *log.Logger
 
-	grant, giveBack, beat *rueidis.Lua
+	grant, giveBack, beat script
 
 	client atomic.Pointer[rueidis.Client] // nil until it has connected
 	lately atomic.Pointer[error]          // why it has not
-	calls  chan struct{}                  // a place for each call under way
+	calls  chan struct{}                  // has one for each call under way
+	outage outage
 
-	ctx  context.Context // until Close
-	stop context.CancelFunc
-	wg   sync.WaitGroup
-
+	ctx    context.Context // until Close
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
 	closed sync.Once
 
 	mu    sync.Mutex
@@ -85,29 +82,39 @@ type Source struct {
 
 var _ limiter.Source = (*Source)(nil)
 
-var (
-	errClosed = errors.New("the connection to Redis has been closed")
-	errBusy   = errors.New("too many calls to Redis are under way")
-)
+var errClosed = errors.New("the connection to Redis has been closed")
 
-// New is a source at a URL, see [Parse]. It neither waits for Redis nor fails without it: it connects in
-// the background, and until it has, every call fails at once. The end of ctx ends that
-// as Close does.
+// New is a source at a URL:
+//
+//	redis://[USER][:PASSWORD]@HOST[:PORT][/DB]           one server, or any node of a Cluster
+//	…?addr=HOST:PORT&addr=…                              more nodes of the Cluster, to begin with
+//	redis://…@SENTINEL[:PORT]?addr=…&master_set=NAME     Sentinels; user and password are the master's
+//	…&sentinel_user=USER&sentinel_password=PASSWORD      those of the Sentinels, if they have any
+//	rediss://…                                           any of these with TLS
+//	…?ca=FILE&cert=FILE&key=FILE&server_name=NAME        whom it trusts, what it shows, what certificates name
+//
+// It neither waits for Redis nor fails without it: it connects in the background, and until it
+// has, every call fails at once. An error is one of the URL or the options, has a
+// Hint() string, and never a password. The end of ctx ends the connecting, too.
 func New(ctx context.Context, url string, o Options) (*Source, error) {
 	opt, err := parse(url)
 	if err != nil {
 		return nil, err
 	}
 	s := &Source{
-		opt: opt, prefix: o.Prefix, log: o.Log,
-		grant:    rueidis.NewLuaScript(grantText),
-		giveBack: rueidis.NewLuaScript(returnText),
-		beat:     rueidis.NewLuaScript(beatText),
-		calls:    make(chan struct{}, maxCalls),
-		conns:    map[net.Conn]struct{}{},
+		opt: opt, prefix: o.Prefix,
+		grant: newScript(grantText), giveBack: newScript(returnText), beat: newScript(beatText),
+		calls: make(chan struct{}, maxCalls),
+		conns: map[net.Conn]struct{}{},
 	}
+	s.outage.log = o.Log
 	if s.prefix == "" {
-		s.prefix = "neko:"
+		s.prefix = defaultPrefix
+	}
+	if len(s.prefix) > maxPrefix || strings.ContainsAny(s.prefix, "{}") {
+		// In braces is what a Cluster chooses the node by: all keys would be on one.
+		return nil, &urlError{fmt.Sprintf("the prefix %.70q of keys in Redis is too long, or has braces", s.prefix),
+			fmt.Sprintf("at most %d characters, and no { or }", maxPrefix)}
 	}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	s.opt.DialCtxFn = s.dial
@@ -124,7 +131,11 @@ func (s *Source) connect() {
 			s.client.Store(&client)
 			return
 		}
+		err = s.scrub(err)
 		s.lately.Store(&err)
+		if s.ctx.Err() == nil {
+			s.outage.failed(err)
+		}
 		select {
 		case <-time.After(wait):
 		case <-s.ctx.Done():
@@ -132,100 +143,86 @@ func (s *Source) connect() {
 	}
 }
 
-// dial makes connections that Close can cut, whatever they wait for.
-func (s *Source) dial(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	var c net.Conn
-	var err error
-	if t != nil {
-		c, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", addr)
-	} else {
-		c, err = d.DialContext(ctx, "tcp", addr)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
-		c.Close()
-		return nil, errClosed
-	}
-	s.conns[c] = struct{}{}
-	return &conn{c, s}, nil
-}
-
-type conn struct {
-	net.Conn
-	s *Source
-}
-
-func (c *conn) Close() error {
-	c.s.mu.Lock()
-	delete(c.s.conns, c.Conn)
-	c.s.mu.Unlock()
-	return c.Conn.Close()
-}
-
-// do runs f with the client, and waits for it until ctx ends. f goes on by itself, but
-// for no longer than a connection may be silent.
+// do runs f with the client, and waits for it until ctx ends. f goes on by itself, for no
+// longer than a connection may be silent.
 func do[T any](ctx context.Context, s *Source, f func(context.Context, rueidis.Client) (T, error)) (T, error) {
 	var none T
-	if s.ctx.Err() != nil {
-		return none, errClosed
-	}
 	client := s.client.Load()
 	if client == nil {
 		return none, s.away()
 	}
 	select {
 	case s.calls <- struct{}{}:
-	default:
-		return none, errBusy
+	case <-ctx.Done():
+		return none, fmt.Errorf("too many calls to Redis are under way: %w", ctx.Err())
+	case <-s.ctx.Done():
+		return none, errClosed
 	}
 	type answer struct {
 		v   T
 		err error
 	}
 	answered := make(chan answer, 1)
-	// Not with ctx: its deadline would cost the connection that others use, too, and
-	// could not be heeded while it is being made.
+	// Not with ctx: rueidis does not heed it while it connects, or finds out about a
+	// Cluster, and would leave behind what nobody could count.
 	go func() {
 		v, err := f(context.Background(), *client)
-		<-s.calls
+		if err == nil {
+			s.outage.ended()
+		} else if s.ctx.Err() != nil {
+			err = errClosed
+		} else {
+			err = s.scrub(err)
+			s.outage.failed(err)
+		}
 		answered <- answer{v, err}
+		<-s.calls
 	}()
 	select {
 	case a := <-answered:
 		return a.v, a.err
 	case <-ctx.Done():
-		return none, ctx.Err()
+		return none, fmt.Errorf("no answer from Redis: %w", ctx.Err())
 	}
 }
 
 func (s *Source) away() error {
+	if s.ctx.Err() != nil {
+		return errClosed
+	}
 	if err := s.lately.Load(); err != nil {
 		return fmt.Errorf("not connected to Redis: %w", *err)
 	}
 	return errors.New("not connected to Redis yet")
 }
 
+// scrub sees to it that no password is in an error: a server that does not know a
+// command repeats its arguments.
+func (s *Source) scrub(err error) error {
+	text := err.Error()
+	for _, secret := range []string{s.opt.Password, s.opt.Sentinel.Password} {
+		if secret != "" && strings.Contains(text, secret) {
+			return errors.New(strings.ReplaceAll(text, secret, "***"))
+		}
+	}
+	return err
+}
+
+// key has nothing in it that a Cluster would choose a node by but the whole.
 func (s *Source) key(p *limiter.Policy, id limiter.ID) string {
-	return s.prefix + "limit:" + p.Name + ":" + base64.RawURLEncoding.EncodeToString(id[:])
+	return s.prefix + "limit:" + url.QueryEscape(p.Name) + ":" + base64.RawURLEncoding.EncodeToString(id[:])
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
-// bucket are the arguments of a script that say how a bucket fills.
-func bucket(p *limiter.Policy, more ...int64) []string {
+// run is one of a script that is told how the bucket fills, and more.
+func (s *Source) run(p *limiter.Policy, id limiter.ID, more ...int64) run {
 	span, tokens, depth := p.Central()
-	args := []string{number(span), number(tokens), number(depth)}
-	for _, n := range more {
+	args := make([]string, 0, 6)
+	for _, n := range append([]int64{span, tokens, depth}, more...) {
 		args = append(args, number(n))
 	}
-	return args
+	return run{s.key(p, id), args}
 }
 
 // Grant is of [limiter.Source].
@@ -233,74 +230,78 @@ func (s *Source) Grant(ctx context.Context, p *limiter.Policy, id limiter.ID, ne
 	if need < 1 || want < need {
 		return limiter.Grant{}, fmt.Errorf("%d to %d tokens cannot be asked for", need, want)
 	}
-	want = min(want, max(p.Burst, need))
-	keys, args := []string{s.key(p, id)}, bucket(p, need, want)
+	// More than any bucket has is never granted, and would not be exact in a script.
+	need, want = min(need, p.Burst+1), min(want, p.Burst+1)
+	r := s.run(p, id, need, want)
 	return do(ctx, s, func(ctx context.Context, c rueidis.Client) (limiter.Grant, error) {
-		a, err := s.grant.Exec(ctx, c, keys, args).AsIntSlice()
+		a, err := s.grant.do(ctx, c, r).AsIntSlice()
 		if err != nil {
 			return limiter.Grant{}, err
 		}
 		if len(a) != 3 {
-			return limiter.Grant{}, fmt.Errorf("Redis has answered %v to a grant", a)
+			return limiter.Grant{}, fmt.Errorf("%d numbers for a grant, and not 3", len(a))
 		}
 		return limiter.Grant{Tokens: a[0], At: a[1], Full: a[2]}, nil
 	})
 }
 
-// Return is of [limiter.Source].
+// Return is of [limiter.Source]. If it fails some of it may have been done: it must not
+// be tried again, or tokens would be returned twice.
 func (s *Source) Return(ctx context.Context, unspent []limiter.Unspent) error {
-	for len(unspent) > 0 {
+	var first error
+	for len(unspent) > 0 && ctx.Err() == nil {
 		n := min(len(unspent), maxBatch)
-		batch := make([]rueidis.LuaExec, n)
-		for i, u := range unspent[:n] {
-			batch[i] = rueidis.LuaExec{
-				Keys: []string{s.key(u.Policy, u.ID)},
-				Args: bucket(u.Policy, u.Tokens, u.At, limiter.LeaseTTL.Microseconds()),
+		batch := make([]run, 0, n)
+		for _, u := range unspent[:n] {
+			if u.Tokens > 0 {
+				batch = append(batch, s.run(u.Policy, u.ID, min(u.Tokens, u.Policy.Burst), u.At, limiter.LeaseTTL.Microseconds()))
 			}
 		}
 		unspent = unspent[n:]
+		if len(batch) == 0 {
+			continue
+		}
 		_, err := do(ctx, s, func(ctx context.Context, c rueidis.Client) (struct{}, error) {
-			var errs error
-			for _, r := range s.giveBack.ExecMulti(ctx, c, batch...) {
-				if err := r.Error(); err != nil && errs == nil {
-					errs = err
+			for _, r := range s.giveBack.doAll(ctx, c, batch) {
+				if err := r.Error(); err != nil {
+					return struct{}{}, err
 				}
 			}
-			return struct{}{}, errs
+			return struct{}{}, nil
 		})
-		if err != nil {
-			return err
+		if first == nil {
+			first = err
 		}
 	}
-	return nil
+	if first == nil && len(unspent) > 0 {
+		first = ctx.Err()
+	}
+	return first
 }
 
-// Beat is of [limiter.Source]. The host's name is hashed.
+// Beat is of [limiter.Source]. Of the host's name Redis has only a hash.
 func (s *Source) Beat(ctx context.Context, host string) (int, error) {
 	sum := sha256.Sum256([]byte(host))
-	keys := []string{s.prefix + "hosts"}
-	args := []string{base64.RawURLEncoding.EncodeToString(sum[:16]), number(hostTTL.Microseconds()), number(maxHosts)}
+	r := run{s.prefix + "hosts", []string{
+		base64.RawURLEncoding.EncodeToString(sum[:16]), number(hostTTL.Microseconds()), number(maxHosts),
+	}}
 	return do(ctx, s, func(ctx context.Context, c rueidis.Client) (int, error) {
-		n, err := s.beat.Exec(ctx, c, keys, args).AsInt64()
+		n, err := s.beat.do(ctx, c, r).AsInt64()
 		return int(n), err
 	})
 }
 
-// Close cuts all connections. Calls that are under way fail.
+// Close cuts all connections; what is under way fails.
 func (s *Source) Close() { s.closed.Do(s.close) }
 
 func (s *Source) close() {
 	s.stop()
-	s.mu.Lock()
-	for c := range s.conns {
-		c.Close()
-	}
-	s.mu.Unlock()
+	s.cut()
 	s.wg.Wait()
 	if client := s.client.Load(); client != nil {
 		(*client).Close()
 	}
-	for range maxCalls { // until nothing is under way any more
+	for range maxCalls { // when all places can be had, nothing is under way
 		s.calls <- struct{}{}
 	}
 }
