@@ -19,14 +19,13 @@ func StartGuarded(t testing.TB, config ...string) *Guarded {
 	t.Helper()
 	g := &Guarded{Master: Start(t, config...)}
 	g.Replica = Start(t, append([]string{"replicaof 127.0.0.1 " + g.Master.port}, config...)...)
-	await(t, func() bool {
-		role, err := g.Replica.Try("ROLE").ToArray()
-		if err != nil || len(role) < 4 {
-			return false
-		}
-		state, _ := role[3].ToString()
-		return state == "connected"
-	})
+	// A master sends a new replica nothing before it has said that it is ready, a second
+	// after it looks connected.
+	g.Master.Do(t, "SET", "redistest", "1")
+	await(t, func() bool { return g.Replica.text("GET", "redistest") == "1" })
+	g.Master.Do(t, "SET", "redistest", "2")
+	await(t, func() bool { return g.Replica.text("GET", "redistest") == "2" })
+	g.Master.Do(t, "DEL", "redistest")
 	var err error
 	for range attempts {
 		if g.Sentinels, err = startSentinels(t, g); err == nil {
