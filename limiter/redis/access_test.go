@@ -2,6 +2,7 @@ package redis
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,8 +12,7 @@ import (
 	"github.com/nekoctl/neko/limiter/redis/redistest"
 )
 
-// least is what the user of a source must be allowed to do, besides its keys; docs/limits.md
-// repeats it.
+// least is what the user of a source must be allowed to do, besides its keys.
 var least = []string{"+eval", "+evalsha", "+time", "+get", "+set", "+del",
 	"+zadd", "+zremrangebyscore", "+zremrangebyrank", "+zcard", "+pexpire"}
 
@@ -58,6 +58,10 @@ func TestTheLeastThatAUserMustBeAllowedToDo(t *testing.T) {
 			return nil
 		})
 		return all(t, s)
+	}
+	doc, err := os.ReadFile("doc.go")
+	if line := "~neko:* -@all " + strings.Join(least, " "); err != nil || !strings.Contains(string(doc), line+"\n") {
+		t.Errorf("doc.go does not say: %s (%v)", line, err)
 	}
 	if err := try("~neko:*", least); err != nil {
 		t.Fatal(err)
