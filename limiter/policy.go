@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,6 +20,8 @@ type Policy struct {
 	central rate  // in microseconds
 	lease   int64 // the largest; 0: every decision is the source's
 	hash    uint64
+
+	counters atomic.Pointer[counters] // of the limiter that has it in use
 }
 
 // Fail is what a policy does while its source cannot be asked.
