@@ -474,3 +474,50 @@ func TestUnknownProxyIsToldOf(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// The way of a usual request through its limits leaves nothing to collect.
+func TestRateLimitsAllocateNothing(t *testing.T) {
+	decide := oneDecision(t)
+	if n := testing.AllocsPerRun(1000, decide); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// BenchmarkRateLimit is what limits cost a request: two rules of three apply, and the
+// header tells of both.
+func BenchmarkRateLimit(b *testing.B) {
+	decide := oneDecision(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		decide()
+	}
+}
+
+// oneDecision decides on a login, with room enough.
+func oneDecision(t testing.TB) (decide func()) {
+	w, _ := rateWorker(t, Config{})
+	rules, err := compileRates(w.planner.schema, []RateLimit{
+		{Name: "identity", Limit: 1_000_000, Window: time.Second, Burst: limiter.MaxBurst},
+		{Name: "login", Per: []string{"ip", "argument:input.name"}, Fields: []string{"Mutation.login"}, Limit: 1_000_000, Window: time.Second, Burst: limiter.MaxBurst},
+		{Name: "other", Fields: []string{"Query.hello"}, Limit: 1, Window: time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, errs := w.planner.make(`mutation($n: String!) {login(input: {name: $n})}`, "")
+	if errs != nil {
+		t.Fatal(errs[0])
+	}
+	values := map[string]any{"n": "mia"}
+	host := newHostLimiter(t)
+	ta, h := &tally{}, &fasthttp.ResponseHeader{}
+	return func() {
+		ta.fold, ta.maxCost, ta.ip = strings.ToLower, 1000, netip.AddrFrom4([4]byte{192, 0, 2, 1})
+		ta.operation(rules, plan, values)
+		if d := host.Decide(t.Context(), ta.charges()); !d.OK() || len(ta.list) != 2 {
+			t.Fatal(d, len(ta.list))
+		}
+		ta.tell(h)
+		ta.reset()
+	}
+}

@@ -54,11 +54,15 @@ func (t *tally) release() {
 	if cap(t.text) > maxKept || cap(t.list) > 4*fewCharges {
 		return
 	}
+	t.reset()
+	tallies.Put(t)
+}
+
+func (t *tally) reset() {
 	clear(t.list) // keys point into text
 	clear(t.rules)
 	clear(t.seen)
 	*t = tally{rules: t.rules[:0], list: t.list[:0], spans: t.spans[:0], of: t.of[:0], text: t.text[:0], seen: t.seen, header: t.header[:0]}
-	tallies.Put(t)
 }
 
 // anything charges a request that has come to nothing, for which there is no plan.

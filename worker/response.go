@@ -90,6 +90,7 @@ var statuses = map[Code]int{
 	CodeNotPersisted:     fasthttp.StatusNotFound,
 	CodeNotInList:        fasthttp.StatusNotFound,
 	CodeMethodNotAllowed: fasthttp.StatusMethodNotAllowed,
+	CodeRateLimited:      fasthttp.StatusTooManyRequests,
 	CodeInternal:         fasthttp.StatusInternalServerError,
 	CodeUnavailable:      fasthttp.StatusServiceUnavailable,
 	CodeTimeout:          fasthttp.StatusGatewayTimeout,
