@@ -55,10 +55,11 @@ const (
 
 // answered is what a waiter is told.
 type answered struct {
-	got  bool
-	at   int64 // Grant.At of it
-	wait int64 // nanoseconds, if the source refused
-	err  error
+	got   bool  // by the source
+	at    int64 // Grant.At of it
+	until int64 // by a lease that ends then, if not 0
+	wait  int64 // nanoseconds, if it is refused
+	err   error
 }
 
 // flights are those of a process.
@@ -101,7 +102,7 @@ const maxWaiting = 4096
 
 // fly asks until nobody waits any more.
 func (s *Shared) fly(f *flight) {
-	for {
+	for asked := false; ; {
 		s.flights.mu.Lock()
 		batch, claim := f.waiting, f.claim
 		f.waiting, f.claim = nil, 0
@@ -111,12 +112,47 @@ func (s *Shared) fly(f *flight) {
 			return
 		}
 		s.flights.mu.Unlock()
+		if asked {
+			batch = s.dealKnown(f, batch)
+		}
 		if claim == 0 && f.p.lease > 0 {
 			claim = f.e.claim(f.tag, s.now())
 		}
-		s.ask(f, batch, claim)
+		if len(batch) > 0 || claim != 0 {
+			s.ask(f, batch, claim)
+			asked = true
+		}
 		f.e.unclaim(claim)
 	}
+}
+
+// dealKnown answers those who have come while the source was asked, as far as its
+// answer tells, and returns the others.
+func (s *Shared) dealKnown(f *flight, batch []*waiter) (unknown []*waiter) {
+	now := s.now()
+	for _, w := range batch {
+		if w.state.Load() != waiting {
+			unknown = append(unknown, w)
+		} else if until := f.e.spend(f.tag, w.n, now); until != 0 {
+			if !w.tell(answered{until: until}) {
+				s.putBack(f.seat, w.n, until, now)
+			}
+		} else if wait := f.e.waits(f.p, s.hosts(), w.n, now); wait > 0 {
+			w.tell(answered{wait: wait})
+		} else {
+			unknown = append(unknown, w)
+		}
+	}
+	return unknown
+}
+
+// putBack undoes spend.
+func (s *Shared) putBack(at seat, n, until, now int64) {
+	lost, kept := at.e.lend(at.tag, n, until, now)
+	if !kept {
+		lost = n
+	}
+	s.expired.Add(uint64(lost))
 }
 
 var errGrant = errors.New("the source has answered what makes no sense")
@@ -159,9 +195,9 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 	now := s.now()
 	s.leased.Add(uint64(g.Tokens))
 	left := f.p.central.left(g.Full, g.At)
-	f.e.learn(f.tag, f.p, g, g.Tokens < want && left == 0, now)
+	f.e.learn(f.tag, f.p, g, left == 0, sent, now)
 
-	rest := s.deal(f, batch, g, left)
+	rest := s.deal(f, batch, g, left, now-sent)
 	if rest == 0 {
 		return
 	}
@@ -179,8 +215,9 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 
 // deal gives the tokens of a grant to those who wait, in turn: as if each had asked for
 // himself, all at the time of the grant. Those who would not have had to be refused, if
-// the first had not wanted more than there is, wait on. What is left over it returns.
-func (s *Shared) deal(f *flight, batch []*waiter, g Grant, left int64) (rest int64) {
+// the first had not wanted more than there is, wait on. What is left over it returns. The source was
+// asked such a time since.
+func (s *Shared) deal(f *flight, batch []*waiter, g Grant, left, since int64) (rest int64) {
 	rest = g.Tokens
 	var again []*waiter
 	for _, w := range batch {
@@ -193,7 +230,7 @@ func (s *Shared) deal(f *flight, batch []*waiter, g Grant, left int64) (rest int
 			again = append(again, w)
 		default:
 			_, wait := f.p.central.take(g.Full, g.At, w.n)
-			w.tell(answered{wait: max(wait, 1) * micro})
+			w.tell(answered{wait: max(wait*micro-since, 1)})
 		}
 	}
 	if len(again) > 0 {

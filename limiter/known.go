@@ -2,10 +2,19 @@ package limiter
 
 import "math"
 
-// What a host knows of the source's bucket: when it will be full again (seen), as an
-// answer was understood when it came. It was full that much earlier by which the
-// answer took to come, so a refusal is never forgotten too early. Only what is given back, and
-// a clock of the source that is set, make it wrong, and it is not believed for long.
+// What a host knows of the source's bucket is when it will be full again (seen), as if the
+// source had answered at the moment when it was asked. So nobody is refused because of it
+// whom the source would let pass, if he were on his way for no less time. Only tokens that
+// are given back, and a clock of the source that is set, make it wrong: it is not believed for long.
+
+// atEdge says whether the bucket was found empty, and has little more by now than a lease.
+func (e *entry) atEdge(p *Policy, n, now int64) bool {
+	if p.lease == 0 || !asked(e.asked.Load()).empty() {
+		return false
+	}
+	size := p.size(demand(e.demand.Load()), n, now)
+	return p.central.left(e.fullIn(p, now), 0) < 2*size
+}
 
 // asked is when the source was heard of last, and until when somebody has claimed to
 // ask it ahead. From above: 31 bits of milliseconds since boot, when it was heard of; whether it
@@ -72,9 +81,9 @@ func (e *entry) unclaim(claim uint32) {
 	}
 }
 
-// learn writes down an answer of the source, which came at now.
-func (e *entry) learn(tag uint64, p *Policy, g Grant, empty bool, now int64) {
-	full := now + min(max(g.Full-g.At, 0), p.central.depth)*micro
+// learn writes down what the source has answered by now, asked when it was sent.
+func (e *entry) learn(tag uint64, p *Policy, g Grant, empty bool, sent, now int64) {
+	full := sent + min(max(g.Full-g.At, 0), p.central.depth)*micro
 	seen := e.seen.Load()
 	if !e.holds(tag) {
 		return
@@ -101,8 +110,9 @@ func (e *entry) fullIn(p *Policy, now int64) int64 {
 }
 
 // waits is how long no n tokens can be there, or so few would be that it is not worth
-// asking, as far as is known; 0 if the source is to be asked.
-func (e *entry) waits(p *Policy, n, now int64) int64 {
+// asking, as far as is known; 0 if the source is to be asked. The other hosts are taken to want
+// as much.
+func (e *entry) waits(p *Policy, hosts, n, now int64) int64 {
 	_, wait := p.central.take(e.fullIn(p, now), 0, n)
 	wait *= micro
 	told := asked(e.asked.Load())
@@ -114,6 +124,5 @@ func (e *entry) waits(p *Policy, n, now int64) int64 {
 	if size <= n {
 		return wait
 	}
-	_, all := p.central.take(e.fullIn(p, now), 0, size)
-	return max(wait, min(all*micro, d.pause(n, now)-told.age(now)))
+	return max(wait, min(p.host.time(size)*hosts, d.pause(n, now))-told.age(now))
 }

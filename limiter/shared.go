@@ -123,7 +123,7 @@ func (s *Shared) refill(k flightKey, c *Charge, now int64) {
 	}
 	d, n := demand(k.e.demand.Load()), c.cost()
 	size := k.p.size(d, n, now)
-	if left > low(size, d, now) || left >= size || s.health.state() == away || k.e.waits(k.p, n, now) > 0 {
+	if left > low(size, d, now) || left >= size || s.health.state() == away || k.e.waits(k.p, s.hosts(), n, now) > 0 {
 		return
 	}
 	if claim := k.e.claim(k.tag, now); claim != 0 && !s.join(k, idOf(c.Key), nil, claim) {
@@ -210,18 +210,18 @@ func (s *Shared) look(c *Charge, st *step, now int64) time.Duration {
 	if _, l := st.e.payer(n, now); l != 0 {
 		return 0
 	}
-	wait := time.Duration(st.e.waits(st.p, n, now))
-	if wait == 0 || asked(st.e.asked.Load()).believed(now) {
-		return wait
+	wait := st.e.waits(st.p, s.hosts(), n, now)
+	if wait > 0 && asked(st.e.asked.Load()).believed(now) {
+		return time.Duration(wait)
 	}
-	// That was long ago. One asks again, and the others go by it until he knows.
-	if s.health.state() != well {
+	if s.health.state() != well || wait == 0 && !st.e.atEdge(st.p, n, now) {
 		return 0
 	}
+	// One asks again, and the others take it that there is nothing for them until he knows.
 	if st.claim = st.e.claim(st.tag, now); st.claim != 0 {
 		return 0
 	}
-	return wait
+	return max(time.Duration(wait), s.budget)
 }
 
 // pay has the source asked for what no lease has paid, and where it cannot be, or does
@@ -293,8 +293,10 @@ func (s *Shared) payBySource(ctx context.Context, charges []Charge, steps []step
 		case a.err != nil: // health has heard of it
 		case a.got:
 			st.paid, st.at = bySource, a.at
+		case a.until != 0:
+			st.paid, st.until = byLease, a.until
 		default:
-			wait := time.Duration(max(a.wait, st.e.waits(st.p, st.w.n, s.now())))
+			wait := time.Duration(max(a.wait, st.e.waits(st.p, s.hosts(), st.w.n, s.now())))
 			if wait > refused.RetryAfter {
 				refused = Decision{Refused: i, RetryAfter: wait}
 			}
@@ -336,11 +338,7 @@ func (s *Shared) undo(charges []Charge, steps []step) {
 		st, n := &steps[i], charges[i].cost()
 		switch st.paid {
 		case byLease:
-			lost, kept := st.e.lend(st.tag, n, st.until, now)
-			if !kept {
-				lost = n
-			}
-			s.expired.Add(uint64(lost))
+			s.putBack(st.seat, n, st.until, now)
 		case bySource:
 			s.giveBack(Unspent{Policy: st.p, ID: idOf(charges[i].Key), Tokens: n, At: st.at})
 		case byFail:

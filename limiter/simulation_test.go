@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -204,6 +205,79 @@ func above(times []int64, p *Policy) int64 {
 	return int64(math.Ceil(most - 1e-3))
 }
 
+// TestASimulatedFleetKeepsItsPromises is where the numbers in sizing.go were found:
+// go test -run Fleet -rapid.checks=3000
+func TestASimulatedFleetKeepsItsPromises(t *testing.T) {
+	if !flagSet("rapid.checks") {
+		if err := flag.Set("rapid.checks", "25"); err != nil {
+			t.Fatal(err)
+		}
+		defer flag.Set("rapid.checks", "100")
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		c := drawScenario(rt)
+		seed := rapid.Uint64().Draw(rt, "seed")
+		var o outcome
+		synctest.Test(t, func(t *testing.T) { o = simulate(t, c, seed) })
+		for _, problem := range c.problems(o) {
+			rt.Errorf("%s\n%v\n%v", problem, c, o)
+		}
+	})
+}
+
+func flagSet(name string) (set bool) {
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
+}
+
+// drawScenario draws a client from a third below its limit to five times above.
+func drawScenario(rt *rapid.T) (c scenario) {
+	c.hosts = rapid.IntRange(1, 3).Draw(rt, "hosts")
+	c.workers = rapid.IntRange(1, 4).Draw(rt, "workers")
+	c.spent = rapid.Bool().Draw(rt, "spent")
+	c.delay = time.Duration(rapid.SampledFrom([]int{200, 1000, 5000}).Draw(rt, "delay")) * time.Microsecond
+	perSecond := rapid.SampledFrom([]float64{0.1, 1, 5, 1000. / 60, 50, 100, 300, 1000}).Draw(rt, "limit")
+	c.window = rapid.SampledFrom([]time.Duration{time.Second, 10 * time.Second, time.Minute}).Draw(rt, "window")
+	c.limit = max(int64(perSecond*c.window.Seconds()), 1)
+	if rapid.Bool().Draw(rt, "burst") {
+		c.burst = rapid.SampledFrom([]int64{1, 5, 20, 100, 1000, 5000}).Draw(rt, "burst")
+	}
+	// What fills while an answer is on its way finds no room in a very small bucket.
+	if fills := 50 * c.delay.Seconds() * perSecond; c.burst != 0 && float64(c.burst) < fills {
+		c.burst = int64(math.Ceil(fills))
+	}
+	c.kind = rapid.SampledFrom([]string{"steady", "poisson", "bursts"}).Draw(rt, "kind")
+	c.rate = float64(c.limit) / c.window.Seconds() * rapid.SampledFrom([]float64{0.7, 0.95, 1, 1.05, 1.5, 5}).Draw(rt, "load")
+	c.length = time.Duration(min(max(2000/c.rate, 20), 300) * 1e9)
+	return c
+}
+
+// problems are which promises were not kept.
+func (c scenario) problems(o outcome) (list []string) {
+	burst := c.burst
+	if burst == 0 {
+		burst = c.limit
+	}
+	if o.most > burst {
+		list = append(list, "more was admitted than the bound allows")
+	}
+	// What is under way at the end, and what a lease has that nobody uses any more.
+	slack := c.hosts*int(burst)/leasePart + 3
+	if float64(o.admitted+slack) < 0.95*float64(o.exact) {
+		list = append(list, "less than 95 % of what an exact limiter admits")
+	}
+	if float64(o.exact-o.admitted-slack) > 0.05*float64(o.asked) {
+		list = append(list, "more than 5 % of the requests were refused although an exact limiter would have admitted them")
+	}
+	if burst >= 1000 && c.kind != "bursts" && c.rate/float64(c.hosts) >= 50 && o.calls*20 > o.asked {
+		list = append(list, "more than a call for 20 decisions")
+	}
+	if o.stats.Alone > 0 {
+		list = append(list, "decisions were made alone")
+	}
+	return list
+}
+
 func TestTune(t *testing.T) {
 	for _, c := range tuned {
 		var o outcome
@@ -241,5 +315,3 @@ var tuned = []scenario{
 	{3, 4, 600, time.Minute, 10, true, 500 * time.Microsecond, load{"poisson", 10, time.Minute}},
 	{3, 4, 600, time.Minute, 10, true, 500 * time.Microsecond, load{"poisson", 20, time.Minute}},
 }
-
-var _ = rapid.Check

@@ -40,10 +40,10 @@ func (e *entry) want(n, now int64) {
 func (d demand) add(n, ms int64) demand {
 	count, since := int64(d&maxDemand), int64(d>>24)
 	switch age := ms - since; {
-	case age >= 4*measured || age < -measured: // long ago, or a leftover
+	case age >= 8*measured || age < -measured: // long ago, or a leftover
 		count, since = 0, ms
-	case age >= 2*measured: // the older half is forgotten
-		count, since = count/2, ms-age/2
+	case age >= 2*measured: // as many in a time for another second
+		count, since = count*measured/age, ms-measured
 	}
 	return demand(since)<<24 | demand(min(count+n, maxDemand))
 }
