@@ -21,10 +21,12 @@ func (e *entry) atEdge(p *Policy, hosts, n, now int64) bool {
 // ask it ahead. From above: 31 bits of milliseconds since boot, when it was heard of; whether it
 // had not as many tokens as it was asked for, and has none left; 32 bits of milliseconds
 // until when there is a claim. Both times begin anew every few weeks.
-type asked uint64
+type asked int64
+
+const claimMask = 1<<32 - 1
 
 func (a asked) told(at int64, empty bool) asked {
-	a = a&(1<<32-1) | asked(at/milli)<<33
+	a = a&claimMask | asked(at/milli)<<33
 	if empty {
 		a |= 1 << 32
 	}
@@ -36,7 +38,7 @@ func (a asked) empty() bool { return a>>32&1 != 0 }
 // age is for how long the source was not heard of. Others may have heard of it a little
 // later than now.
 func (a asked) age(now int64) int64 {
-	ms := int32(uint32(now/milli)-uint32(a>>33)) << 1 >> 1
+	ms := int32(uint32(now/milli)-uint32(uint64(a)>>33)) << 1 >> 1
 	if ms < -claimFor {
 		return math.MaxInt64 // a leftover of another key
 	}
@@ -66,7 +68,7 @@ func (e *entry) claim(tag uint64, now int64) uint32 {
 			return 0
 		}
 		until := max(uint32(now/milli)+claimFor, 1)
-		if e.asked.CompareAndSwap(uint64(old), uint64(old&^(1<<32-1)|asked(until))) {
+		if e.asked.CompareAndSwap(int64(old), int64(old&^claimMask|asked(until))) {
 			return until
 		}
 	}
@@ -76,7 +78,7 @@ func (e *entry) claim(tag uint64, now int64) uint32 {
 func (e *entry) unclaim(claim uint32) {
 	for claim != 0 {
 		old := e.asked.Load()
-		if uint32(old) != claim || e.asked.CompareAndSwap(old, old&^(1<<32-1)) {
+		if uint32(old) != claim || e.asked.CompareAndSwap(old, old&^claimMask) {
 			return
 		}
 	}
@@ -96,7 +98,7 @@ func (e *entry) learn(tag uint64, p *Policy, g Grant, empty bool, sent, now int6
 			e.seen.CompareAndSwap(full, seen)
 			return
 		}
-		if e.asked.CompareAndSwap(old, uint64(asked(old).told(now, empty))) {
+		if e.asked.CompareAndSwap(old, int64(asked(old).told(now, empty))) {
 			return
 		}
 	}

@@ -109,19 +109,19 @@ func (s *Shared) fast(c *Charge, now int64) bool {
 	}
 	k := flightKey{seat{e, tag}, p}
 	e.want(n, now)
-	s.refill(k, c, now)
-	k.show(c, now)
+	live := e.live(now)
+	s.refill(k, c, live, now)
+	k.show(c, live, now)
 	s.tally.count(p).allowed.Add(1)
 	return true
 }
 
 // refill asks ahead if little is left, and nobody does.
-func (s *Shared) refill(k flightKey, c *Charge, now int64) {
-	left := k.e.live(now)
-	if left > k.p.lease/4 {
+func (s *Shared) refill(k flightKey, c *Charge, left, now int64) {
+	d, n := demand(k.e.demand.Load()), c.cost()
+	if left > d.lowest(n) {
 		return
 	}
-	d, n := demand(k.e.demand.Load()), c.cost()
 	size := k.p.size(d, n, now)
 	if left > low(size, d, now) || left >= size || s.health.state() == away || k.e.waits(k.p, s.hosts(), n, now) > 0 {
 		return
@@ -132,8 +132,8 @@ func (s *Shared) refill(k flightKey, c *Charge, now int64) {
 }
 
 // show says in c what is left, as far as is known here.
-func (k flightKey) show(c *Charge, now int64) {
-	r, full, live := k.p.central, k.e.fullIn(k.p, now), k.e.live(now)
+func (k flightKey) show(c *Charge, live, now int64) {
+	r, full := &k.p.central, k.e.fullIn(k.p, now)
 	c.Left = min(r.left(full, 0)+live, k.p.Burst)
 	c.Full = time.Duration(max(full-r.time(live), 0) * micro)
 }
@@ -359,13 +359,14 @@ func (s *Shared) end(charges []Charge, steps []step, d Decision, now int64) Deci
 			continue
 		}
 		st.e.unclaim(st.claim)
+		live := st.e.live(now)
 		if st.paid == byLease && d.OK() {
-			s.refill(st.flightKey, c, now)
+			s.refill(st.flightKey, c, live, now)
 		}
 		if d.OK() {
 			s.tally.count(st.p).allowed.Add(1)
 		}
-		st.show(c, now)
+		st.show(c, live, now)
 		if d.Alone && st.p.Fail == FailLocal {
 			st.showLocal(s.hosts(), c, now)
 		}

@@ -72,6 +72,12 @@ func low(size int64, d demand, now int64) int64 {
 	return min(size/4, int64(d.expected(now)/enoughPart))
 }
 
+// lowest is, found with less effort, never less than low.
+func (d demand) lowest(n int64) int64 {
+	count := int64(d & maxDemand)
+	return min(count, max(enough*n, count/enoughPart)*(enoughPart/4)) / enoughPart
+}
+
 // pause is how long, after a bucket was found empty, nobody asks for less than size
 // says: as long as it takes to make some decisions.
 func (d demand) pause(n, now int64) int64 {
