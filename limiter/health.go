@@ -87,6 +87,7 @@ func (s *Shared) beat(ctx context.Context) {
 	}
 	if err == nil {
 		s.hostmem.SetHosts(hosts)
+		s.answersIn(int64(took))
 	}
 }
 

@@ -38,6 +38,7 @@ type Shared struct {
 
 	tally                                      tally
 	remembered, byItself                       atomic.Uint64
+	took                                       atomic.Int64 // what an answer takes, in nanoseconds
 	calls, failures, leased, expired, returned atomic.Uint64
 
 	ctx     context.Context // until Close has ended
@@ -118,12 +119,12 @@ func (s *Shared) fast(c *Charge, now int64) bool {
 
 // refill asks ahead if little is left, and nobody does.
 func (s *Shared) refill(k flightKey, c *Charge, left, now int64) {
-	d, n := demand(k.e.demand.Load()), c.cost()
-	if left > d.lowest(n) {
+	n := c.cost()
+	if s.isAmple(k, left, n) {
 		return
 	}
-	size := k.p.size(d, n, now)
-	if left > low(size, d, now) || left >= size || s.health.state() == away || k.e.waits(k.p, s.hosts(), n, now) > 0 {
+	size := s.size(k, n, now)
+	if left > s.low(k, size, now) || left >= size || s.health.state() == away || s.waits(k, n, now) > 0 {
 		return
 	}
 	if claim := k.e.claim(k.tag, now); claim != 0 && !s.join(k, idOf(c.Key), nil, claim) {
@@ -210,11 +211,11 @@ func (s *Shared) look(c *Charge, st *step, now int64) time.Duration {
 	if _, l := st.e.payer(n, now); l != 0 {
 		return 0
 	}
-	wait := st.e.waits(st.p, s.hosts(), n, now)
+	wait := s.waits(st.flightKey, n, now)
 	if wait > 0 && asked(st.e.asked.Load()).believed(now) {
 		return time.Duration(wait)
 	}
-	if s.health.state() != well || wait == 0 && !st.e.atEdge(st.p, s.hosts(), n, now) {
+	if s.health.state() != well || wait == 0 && !s.atEdge(st.flightKey, n, now) {
 		return 0
 	}
 	// One asks again, and the others take it that there is nothing for them until he knows.
@@ -296,7 +297,7 @@ func (s *Shared) payBySource(ctx context.Context, charges []Charge, steps []step
 		case a.until != 0:
 			st.paid, st.until = byLease, a.until
 		default:
-			wait := time.Duration(max(a.wait, st.e.waits(st.p, s.hosts(), st.w.n, s.now())))
+			wait := time.Duration(max(a.wait, s.waits(st.flightKey, st.w.n, s.now())))
 			if wait > refused.RetryAfter {
 				refused = Decision{Refused: i, RetryAfter: wait}
 			}

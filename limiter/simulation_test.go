@@ -4,10 +4,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -24,6 +26,7 @@ type fleet struct {
 	began   time.Time
 	workers [][]*Shared // of each host
 	memory  []*hostmem.Mapping
+	log     strings.Builder // of all workers
 }
 
 // now is the clock of all hosts: that it has nothing to do with the bank's is what
@@ -52,7 +55,7 @@ func (f *fleet) startWorker(t testing.TB, host int) *Shared {
 		t.Fatal(err)
 	}
 	table.now = f.now
-	s := newShared(f.memory[host], table, f.bank, nil, Budget)
+	s := newShared(f.memory[host], table, f.bank, log.New(&f.log, "", 0), Budget)
 	s.start()
 	f.workers[host] = append(f.workers[host], s)
 	return s
