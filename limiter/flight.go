@@ -207,7 +207,7 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 		if lost, kept := f.e.lend(f.tag, lent, until, now); kept {
 			s.expired.Add(uint64(lost))
 			// At the source it may have been as much earlier as the answer took.
-			s.granted.add(grant{flightKey: f.flightKey, id: f.id, at: g.At - (now-sent)/micro - milli/micro, until: until})
+			s.lent(grant{flightKey: f.flightKey, id: f.id, at: g.At - (now-sent)/micro - milli/micro, until: until})
 			rest -= lent
 		}
 	}

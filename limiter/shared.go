@@ -33,7 +33,7 @@ type Shared struct {
 
 	health  *health
 	flights flights
-	granted grants
+	granted granted
 	back    returns
 
 	tally                                      tally
@@ -422,15 +422,7 @@ func (s *Shared) Close(ctx context.Context) error {
 		<-landed
 	}
 
-	list, now := s.back.take(), s.now()
-	for _, g := range s.granted.all() {
-		n := g.e.reclaim(g.tag, g.until)
-		if g.until <= now {
-			s.expired.Add(uint64(n))
-		} else if n > 0 {
-			list = append(list, Unspent{Policy: g.p, ID: g.id, Tokens: n, At: g.at})
-		}
-	}
+	list := append(s.back.take(), s.reclaimAll()...)
 	err := s.returnAll(ctx, list)
 	s.stop()
 	s.wg.Wait()
