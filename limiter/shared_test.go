@@ -50,7 +50,7 @@ func failing(t testing.TB, name string, limit int64, window time.Duration, burst
 func TestABurstIsAdmittedWholeAndNotATokenMore(t *testing.T) {
 	for _, burst := range []int64{1, 5, 19, 20, 100, 1000} {
 		bubble(t, 2, 2, func(t *testing.T, f *fleet) {
-			f.bank.delay = time.Millisecond
+			f.bank.set(func(b *bank) { b.delay = time.Millisecond })
 			p := policy(t, "p", burst, MaxWindow, burst)
 			got := 0
 			for i := range burst + burst/2 + 3 {
@@ -81,14 +81,14 @@ func TestARefusalIsRememberedUntilThereCanBeATokenAgain(t *testing.T) {
 		if d.OK() || d.RetryAfter != 500*time.Millisecond {
 			t.Fatalf("%+v", d)
 		}
-		calls := f.bank.grants
+		calls := f.bank.calls()
 		time.Sleep(499 * time.Millisecond)
 		for range 100 {
 			if d := decide(b, charge(p, "k", 1)); d.OK() || d.RetryAfter != time.Millisecond {
 				t.Fatalf("the other worker says %+v", d)
 			}
 		}
-		if f.bank.grants != calls {
+		if f.bank.calls() != calls {
 			t.Error("somebody asked for what could not be there")
 		}
 		time.Sleep(time.Millisecond)
@@ -167,7 +167,7 @@ func TestALeaseGetsBackWhatAnotherPolicyRefuses(t *testing.T) {
 		}
 		// It is not known here that this one is empty.
 		shut := policy(t, "shut", 1, MaxWindow, 1)
-		f.bank.buckets[bankKey{"shut", idOf([]byte("k"))}] = f.bank.now() + shut.central.depth
+		f.bank.set(func(b *bank) { b.buckets[bankKey{"shut", idOf([]byte("k"))}] = b.now() + shut.central.depth })
 		if d := decide(s, charge(wide, "k", 1), charge(shut, "k", 1)); d.Refused != 1 {
 			t.Fatalf("%+v", d)
 		}
@@ -210,7 +210,7 @@ func TestWhatABucketNeverHoldsIsRefusedForEver(t *testing.T) {
 		if d := decide(f.workers[0][0], charge(p, "k", 11)); d.OK() || d.RetryAfter != Never {
 			t.Errorf("%+v", d)
 		}
-		if f.bank.grants != 0 {
+		if f.bank.calls() != 0 {
 			t.Error("the source was asked")
 		}
 	})
@@ -219,7 +219,7 @@ func TestWhatABucketNeverHoldsIsRefusedForEver(t *testing.T) {
 // Many at once in a process are one call, or two.
 func TestRequestsThatComeAtOnceAreAskedForTogether(t *testing.T) {
 	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
-		f.bank.delay = 4 * time.Millisecond
+		f.bank.set(func(b *bank) { b.delay = 4 * time.Millisecond })
 		p := policy(t, "p", 50, MaxWindow, 50)
 		dear := policy(t, "dear", 10, MaxWindow, 10)
 		var got, gotDear atomic.Int64
@@ -240,8 +240,8 @@ func TestRequestsThatComeAtOnceAreAskedForTogether(t *testing.T) {
 		if got.Load() != 50 || gotDear.Load() != 5 {
 			t.Errorf("%d of 50 and %d of 5 were admitted", got.Load(), gotDear.Load())
 		}
-		if f.bank.grants > 8 {
-			t.Errorf("%d calls", f.bank.grants)
+		if f.bank.calls() > 8 {
+			t.Errorf("%d calls", f.bank.calls())
 		}
 	})
 }
@@ -249,7 +249,7 @@ func TestRequestsThatComeAtOnceAreAskedForTogether(t *testing.T) {
 // One wants more than there is: that refuses nobody else.
 func TestWhoAsksForMuchDoesNotSpoilItForOthers(t *testing.T) {
 	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
-		f.bank.delay = 4 * time.Millisecond
+		f.bank.set(func(b *bank) { b.delay = 4 * time.Millisecond })
 		p := policy(t, "p", 10, MaxWindow, 10)
 		if d := decide(f.workers[0][0], charge(p, "k", 5)); !d.OK() {
 			t.Fatal(d)
@@ -299,10 +299,10 @@ func TestTheSourceGoesAndComesBack(t *testing.T) {
 		if d := decide(s, charge(local, "k", 1)); d.OK() || !d.Alone || d.RetryAfter != time.Second {
 			t.Errorf("local says %+v", d)
 		}
-		calls := f.bank.grants
+		calls := f.bank.calls()
 		time.Sleep(2 * time.Second)
-		if st := s.Stats(); !st.Away || st.Alone != 121 || st.Failures == 0 || f.bank.grants != calls {
-			t.Errorf("%+v, %d calls more", st, f.bank.grants-calls)
+		if st := s.Stats(); !st.Away || st.Alone != 121 || st.Failures == 0 || f.bank.calls() != calls {
+			t.Errorf("%+v, %d calls more", st, f.bank.calls()-calls)
 		}
 		f.bank.set(func(b *bank) { b.refuses = nil })
 		time.Sleep(time.Second)
@@ -369,7 +369,7 @@ func TestASlowSourceStillGivesLeases(t *testing.T) {
 		if d := decide(f.workers[0][0], charge(p, "new", 1)); !d.Alone || time.Since(began) > 0 {
 			t.Errorf("a new key: %+v after %v", d, time.Since(began))
 		}
-		if calls := f.bank.grants; calls > 1000 {
+		if calls := f.bank.calls(); calls > 1000 {
 			t.Errorf("%d calls", calls)
 		}
 	})
@@ -427,7 +427,7 @@ func TestNoClientGetsAFreshBurstWhenTheSourceGoes(t *testing.T) {
 func TestCloseGivesBackWhatNobodyHasUsed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1, 2)
-		f.bank.delay = time.Millisecond
+		f.bank.set(func(b *bank) { b.delay = time.Millisecond })
 		p := policy(t, "p", 1000, MaxWindow, 1000)
 		for range 100 {
 			time.Sleep(5 * time.Millisecond)
@@ -508,12 +508,12 @@ func TestClockStepsOfTheSourceAreSurvived(t *testing.T) {
 				t.Fatal(got)
 			}
 			f.bank.set(func(b *bank) { b.offset = step })
-			calls := f.bank.grants
+			calls := f.bank.calls()
 			for range 100 {
 				time.Sleep(10 * time.Millisecond)
 				decide(s, charge(p, "k", 1))
 			}
-			if calls = f.bank.grants - calls; calls > 2 {
+			if calls = f.bank.calls() - calls; calls > 2 {
 				t.Errorf("%d calls in a second for a refusal", calls)
 			}
 			d := decide(s, charge(p, "k", 1))
@@ -542,7 +542,7 @@ func TestAKilledWorkerLeavesItsLeases(t *testing.T) {
 		}
 		synctest.Wait()
 		e, tag := other.table.find(p.keyHash(other.table.seed, []byte("k")))
-		lent, grants := e.live(other.now()), f.bank.grants
+		lent, grants := e.live(other.now()), f.bank.calls()
 		if e.claim(tag, other.now()) == 0 { // as if it were killed while it asks
 			t.Fatal("there is a claim")
 		}
@@ -550,7 +550,7 @@ func TestAKilledWorkerLeavesItsLeases(t *testing.T) {
 			t.Errorf("%d of its %d tokens could be spent", got, lent)
 		}
 		synctest.Wait()
-		if f.bank.grants != grants {
+		if f.bank.calls() != grants {
 			t.Error("the source was asked")
 		}
 		time.Sleep(claimFor * time.Millisecond)
@@ -581,8 +581,8 @@ func TestAFloodOfNewKeysIsNoFloodOfGoroutines(t *testing.T) {
 		if n := runtime.NumGoroutine(); n > 2*maxFlights+100 { // one that waits and one that asks
 			t.Errorf("%d goroutines", n)
 		}
-		if f.bank.grants > maxFlights {
-			t.Errorf("%d calls at once", f.bank.grants)
+		if f.bank.calls() > maxFlights {
+			t.Errorf("%d calls at once", f.bank.calls())
 		}
 		wg.Wait()
 		if n := alone.Load(); n < clients-maxFlights-10 {

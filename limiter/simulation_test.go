@@ -26,12 +26,30 @@ type fleet struct {
 	began   time.Time
 	workers [][]*Shared // of each host
 	memory  []*hostmem.Mapping
-	log     strings.Builder // of all workers
+	log     story // of all workers
 }
 
 // now is the clock of all hosts: that it has nothing to do with the bank's is what
 // bank.offset is for.
 func (f *fleet) now() int64 { return int64(time.Since(f.began)) + int64(time.Hour) }
+
+// story is text that several write.
+type story struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *story) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *story) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
 
 func newFleet(t testing.TB, hosts, workers int) *fleet {
 	f := &fleet{bank: newBank(), began: time.Now()}
