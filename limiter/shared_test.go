@@ -591,6 +591,27 @@ func TestAFloodOfNewKeysIsNoFloodOfGoroutines(t *testing.T) {
 	})
 }
 
+// Tokens are good from the moment before they were asked for, however late they come.
+func TestALeaseEndsATTLAfterItWasAskedFor(t *testing.T) {
+	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+		s, p := f.workers[0][0], policy(t, "p", 10_000, time.Second, 100_000)
+		for range 500 {
+			time.Sleep(2 * time.Millisecond)
+			admits(s, p, "k", 1)
+		}
+		time.Sleep(2 * time.Second)
+		const late = 600 * time.Millisecond
+		f.bank.set(func(b *bank) { b.delay = late })
+		asked := s.now()
+		admits(s, p, "k", 1)
+		time.Sleep(late - time.Duration(s.now()-asked) + time.Millisecond)
+		e, _ := s.table.find(p.keyHash(s.table.seed, []byte("k")))
+		if e.live(s.now()) == 0 || e.live(asked+ttl-2*milli) == 0 || e.live(asked+ttl) != 0 {
+			t.Errorf("of a lease there are %d tokens now, %d before its end, %d after it", e.live(s.now()), e.live(asked+ttl-2*milli), e.live(asked+ttl))
+		}
+	})
+}
+
 // The entry is another key's by the time that the source has answered.
 func TestAKeyThatIsForgottenMeanwhileLosesNothing(t *testing.T) {
 	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
