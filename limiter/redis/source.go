@@ -1,5 +1,3 @@
-// Package redis is a [limiter.Source] in Redis 6.2 or later, alone, as a Cluster or with
-// Sentinels. Buckets fill by the clock of the server that has them.
 package redis
 
 import (
@@ -95,12 +93,17 @@ var errClosed = errors.New("the connection to Redis has been closed")
 //
 // It neither waits for Redis nor fails without it: it connects in the background, and until it
 // has, every call fails at once. An error is one of the URL or the options, has a
-// Hint() string, and never a password. The end of ctx ends the connecting, too.
+// Hint() string, and never a password. When ctx has ended every call fails, as after
+// Close, which is to be called all the same.
 func New(ctx context.Context, url string, o Options) (*Source, error) {
 	opt, err := parse(url)
 	if err != nil {
 		return nil, err
 	}
+	return newSource(ctx, opt, o)
+}
+
+func newSource(ctx context.Context, opt rueidis.ClientOption, o Options) (*Source, error) {
 	s := &Source{
 		opt: opt, prefix: o.Prefix,
 		grant: newScript(grantText), giveBack: newScript(returnText), beat: newScript(beatText),
@@ -148,7 +151,7 @@ func (s *Source) connect() {
 func do[T any](ctx context.Context, s *Source, f func(context.Context, rueidis.Client) (T, error)) (T, error) {
 	var none T
 	client := s.client.Load()
-	if client == nil {
+	if client == nil || s.ctx.Err() != nil {
 		return none, s.away()
 	}
 	select {
