@@ -282,7 +282,7 @@ func TestKeysOfRateLimits(t *testing.T) {
 		{"or null", []string{"argument:to.name"}, true, asked{"", "", `mutation($t: LoginInput) {rename(id: "1", to: $t)}`, `{"t":null}`}, asked{"", "", `mutation {rename(id: "2", to: {name: "default"})}`, "null"}},
 		{"an ID that is a number", []string{"argument:id"}, true, asked{"", "", `mutation {rename(id: 12)}`, "null"}, asked{"", "", `mutation($i: ID!) {rename(id: $i)}`, `{"i":"12"}`}},
 		{"an enum", []string{"argument:kind"}, true, asked{"", "", `{items {id}}`, "null"}, asked{"", "", `query($k: Kind) {items(kind: $k) {id}}`, `{"k":"DOG"}`}},
-		{"a number in another form", []string{"argument:near"}, true, asked{"", "", `{items(near: 1) {id}}`, "null"}, asked{"", "", `query($n: Float) {items(near: $n) {id}}`, `{"n":10e-1}`}},
+		{"a number in another form", []string{"argument:near"}, true, asked{"", "", `{items(near: 1.0) {id}}`, "null"}, asked{"", "", `query($n: Float) {items(near: $n) {id}}`, `{"n":10e-1}`}},
 		{"minus nothing", []string{"argument:near"}, true, asked{"", "", `{items(near: 0) {id}}`, "null"}, asked{"", "", `query($n: Float) {items(near: $n) {id}}`, `{"n":-0.0}`}},
 		{"null, and nothing", []string{"argument:near"}, true, asked{"", "", `{items(near: null) {id}}`, "null"}, asked{"", "", `{items {id}}`, `{}`}},
 		{"nothing, and an empty text", []string{"argument:input.password"}, false, asked{"", "", `mutation {login(input: {password: ""})}`, "null"}, asked{"", "", `mutation {login(input: {})}`, `{}`}},
@@ -421,6 +421,32 @@ func TestRefusalsByRateLimits(t *testing.T) {
 			t.Errorf("a rule that is not closed: %d", ctx.Response.StatusCode())
 		}
 	})
+}
+
+// What a rate limit refuses is not kept for others.
+func TestRefusedDocumentIsNotKept(t *testing.T) {
+	w, f := rateWorker(t, Config{RateLimits: []RateLimit{perMinute("identity", 1)}})
+	named := `"extensions":{"persistedQuery":{"version":1,"sha256Hash":"` + hashOf("{hello}").String() + `"}}`
+	w.ask("POST", "/graphql", asGraphQL, `{"query":"{hello}"}`)
+	for _, c := range []struct {
+		body   string
+		status int
+	}{
+		{`{"query":"{hello}",` + named + `}`, 429},
+		{`{` + named + `}`, 404},
+	} {
+		if ctx := w.ask("POST", "/graphql", asGraphQL, c.body); ctx.Response.StatusCode() != c.status {
+			t.Errorf("%s: %d %s", c.body, ctx.Response.StatusCode(), ctx.Response.Body())
+		}
+	}
+	f.now += time.Hour
+	if ctx := w.ask("POST", "/graphql", asGraphQL, `{"query":"{hello}",`+named+`}`); ctx.Response.StatusCode() != 200 {
+		t.Errorf("%d", ctx.Response.StatusCode())
+	}
+	f.now += time.Hour
+	if ctx := w.ask("POST", "/graphql", asGraphQL, `{`+named+`}`); ctx.Response.StatusCode() != 200 {
+		t.Errorf("%d", ctx.Response.StatusCode())
+	}
 }
 
 // Of several buckets of one rule the header tells of the one that has least.
