@@ -204,12 +204,11 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 	s.leased.Add(uint64(g.Tokens))
 	left := f.p.central.left(g.Full, g.At)
 	rest := s.deal(f, batch, g, left, sent)
-	// First the lease and then the news that there is no more: in between somebody would be
-	// refused.
+	// Between the news and the lease somebody may find neither: see awaitLanding.
+	f.e.learn(f.tag, f.p, g, left == 0, sent, now)
 	if rest = s.lend(f.flightKey, f.id, rest, g.At, sent, now); rest > 0 {
 		s.giveBack(Unspent{Policy: f.p, ID: f.id, Tokens: rest, At: g.At})
 	}
-	f.e.learn(f.tag, f.p, g, left == 0, sent, now)
 	f.e.unclaim(claim)
 	for _, w := range batch {
 		w.hear()

@@ -77,14 +77,23 @@ func (e *entry) unclaim(claim uint32) {
 	}
 }
 
-// learn writes down what the source has answered by now, asked when it was sent.
+// learn writes down what the source has answered by now, asked when it was sent. If
+// somebody else has heard of it since, who knows which answer is the newer: what more is
+// taken by one of them has been taken.
 func (e *entry) learn(tag uint64, p *Policy, g Grant, empty bool, sent, now int64) {
 	full := sent + min(max(g.Full-g.At, 0), p.central.depth)*micro
-	seen := e.seen.Load()
-	if !e.holds(tag) {
-		return
+	var seen int64
+	for {
+		if seen = e.seen.Load(); asked(e.asked.Load()).age(now) <= now-sent+milli {
+			full = max(full, seen)
+		}
+		if !e.holds(tag) {
+			return
+		}
+		if e.seen.CompareAndSwap(seen, full) {
+			break
+		}
 	}
-	e.seen.CompareAndSwap(seen, full)
 	for {
 		old := e.asked.Load()
 		if !e.holds(tag) {

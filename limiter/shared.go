@@ -169,10 +169,14 @@ func (s *Shared) decide(ctx context.Context, charges []Charge, now int64) Decisi
 	steps = steps[:len(charges)]
 
 	// Before anything is charged: does what is known here refuse?
-	refused := Decision{Refused: -1}
-	for i := range charges {
-		if wait := s.look(charges, steps, i, now); wait > refused.RetryAfter {
-			refused = Decision{Refused: i, RetryAfter: wait}
+	refused := s.lookAtAll(charges, steps, now)
+	if !refused.OK() && s.awaitLanding(&steps[refused.Refused]) {
+		now = s.now()
+		refused = s.lookAtAll(charges, steps, now)
+	}
+	for i := range steps {
+		if e := steps[i].e; e != nil {
+			e.want(charges[i].cost(), now)
 		}
 	}
 	if !refused.OK() {
@@ -195,11 +199,37 @@ func (s *Shared) decide(ctx context.Context, charges []Charge, now int64) Decisi
 	return s.end(charges, steps, refused, now)
 }
 
+// lookAtAll says which charge cannot be paid for longest, as far as is known.
+func (s *Shared) lookAtAll(charges []Charge, steps []step, now int64) Decision {
+	refused := Decision{Refused: -1}
+	for i := range charges {
+		if wait := s.look(charges, steps, i, now); wait > refused.RetryAfter {
+			refused = Decision{Refused: i, RetryAfter: wait}
+		}
+	}
+	return refused
+}
+
+// awaitLanding waits a moment for whoever asks ahead for a key, if anybody does. He may have told what
+// is left at the source, which is too little, and not yet made a lease of what he has got.
+func (s *Shared) awaitLanding(st *step) bool {
+	if st.e == nil || st.p.lease == 0 || st.claim != 0 {
+		return false
+	}
+	for range 5 {
+		if !asked(st.e.asked.Load()).claimed(s.now()) {
+			return true
+		}
+		time.Sleep(lookEvery)
+	}
+	return false
+}
+
 // look finds where the bucket of charge i is, and says how long it cannot be paid, after
 // the earlier charges of this call, as far as is known without charging.
 func (s *Shared) look(charges []Charge, steps []step, i int, now int64) time.Duration {
 	c, st := &charges[i], &steps[i]
-	st.p = c.Policy
+	st.p, st.owed = c.Policy, 0
 	hash, n := st.p.keyHash(s.table.seed, c.Key), c.cost()
 	if st.e, st.tag = s.table.find(hash); st.e == nil {
 		if st.e, st.tag = s.table.insert(hash, st.p.host.pace()); st.e == nil {
@@ -217,7 +247,6 @@ func (s *Shared) look(charges []Charge, steps []step, i int, now int64) time.Dur
 		return Never
 	}
 	st.owed += n
-	st.e.want(n, now)
 	if _, l := st.e.payer(st.owed, now); l != 0 {
 		return 0
 	}
