@@ -136,8 +136,13 @@ func TestSeveralChargesArePaidAllOrNone(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * time.Second) // what is not believed any more is asked again
+		f.bank.set(func(b *bank) { b.delay = time.Millisecond })
+		began := time.Now()
 		if d := all(); d.Refused != 2 {
 			t.Fatalf("%+v", d)
+		}
+		if took := time.Since(began); took != 2*time.Millisecond { // there and back, twice
+			t.Errorf("it took %v", took)
 		}
 		synctest.Wait()
 		if left := f.bank.left(narrow, "k"); left != 7 {
