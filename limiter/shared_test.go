@@ -136,8 +136,13 @@ func TestSeveralChargesArePaidAllOrNone(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * time.Second) // what is not believed any more is asked again
+		f.bank.set(func(b *bank) { b.delay = time.Millisecond })
+		began := time.Now()
 		if d := all(); d.Refused != 2 {
 			t.Fatalf("%+v", d)
+		}
+		if took := time.Since(began); took != 2*time.Millisecond { // there and back, twice
+			t.Errorf("it took %v", took)
 		}
 		synctest.Wait()
 		if left := f.bank.left(narrow, "k"); left != 7 {
@@ -524,6 +529,34 @@ func TestTokensThatNobodyUsesExpireAndAreCounted(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		if st := s.Stats(); st.Expired == 0 || st.Expired != st.Leased-200 {
 			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// A client that stops gets back what was leased for him, where that is more than what has filled since.
+func TestWhatAClientLeavesIsGivenBackBeforeItExpires(t *testing.T) {
+	bubble(t, 1, 2, func(t *testing.T, f *fleet) {
+		f.bank.set(func(b *bank) { b.delay = time.Millisecond })
+		slow, quick := policy(t, "slow", 1000, MaxWindow, 1000), policy(t, "quick", 1000, time.Second, 1000)
+		for i := range 100 {
+			time.Sleep(5 * time.Millisecond)
+			if admits(f.workers[0][i%2], slow, "k", 1)+admits(f.workers[0][i%2], quick, "k", 1) != 2 {
+				t.Fatal("refused")
+			}
+		}
+		if left := f.bank.left(slow, "k"); left == 900 {
+			t.Fatal("nothing is leased")
+		}
+		time.Sleep(2 * time.Second)
+		if left := f.bank.left(slow, "k"); left != 900 {
+			t.Errorf("100 of 1000 were used, and %d are left", left)
+		}
+		var returned, expired uint64
+		for _, s := range f.workers[0] {
+			returned, expired = returned+s.Stats().Returned, expired+s.Stats().Expired
+		}
+		if returned == 0 || expired == 0 || f.bank.returns > 4 {
+			t.Errorf("%d given back by %d calls, %d expired: what fills at once is not worth a call", returned, f.bank.returns, expired)
 		}
 	})
 }
