@@ -60,6 +60,7 @@ func (b *bench) measurements() []measurement {
 	for _, i := range incidents() {
 		list = append(list, i.measurement())
 	}
+	list = append(list, limits())
 	return list
 }
 

@@ -1,5 +1,5 @@
 // What neko's limits are measured beside: rate-limiter-flexible, as its README sets it up,
-// with as many decisions under way at once as its caller likes. Argument: JSON, see peerJob in limits.go.
+// with as many decisions under way at once as its caller likes. Argument: JSON, see deciding in limits.go.
 // It warms up, prints a line, waits for one, and prints what it has decided.
 'use strict';
 
@@ -13,7 +13,7 @@ let limiter, client;
 if (job.redis) {
   const Redis = need('ioredis');
   client = new Redis(job.redis, { enableAutoPipelining: job.pipelined, maxRetriesPerRequest: 0 });
-  limiter = new RateLimiterRedis({ ...rule, storeClient: client, inMemoryBlockOnConsumed: job.blocks ? job.limit + 1 : 0 });
+  limiter = new RateLimiterRedis({ ...rule, storeClient: client, inMemoryBlockOnConsumed: job.blocks ? job.limit : 0 });
 } else {
   limiter = new RateLimiterMemory(rule);
 }
@@ -24,7 +24,7 @@ let decisions = 0, refused = 0, until = 0;
 // one is a client that asks again as soon as it has its answer.
 async function one(next) {
   while (performance.now() < until) {
-    for (let i = 0; i < job.batch; i++) {
+    for (let i = 0; i < (client ? 1 : 64); i++) { // in memory nothing waits: looking at the time would count
       try {
         await limiter.consume(keys[next]);
       } catch (answer) {
@@ -41,12 +41,15 @@ async function run(seconds) {
   const began = performance.now();
   until = began + seconds * 1000;
   decisions = refused = 0;
-  await Promise.all(Array.from({ length: job.inFlight }, (_, i) => one((i * 37) % keys.length)));
+  await Promise.all(Array.from({ length: client ? job.inFlight : 1 }, (_, i) => one((i * 37) % keys.length)));
   return { decisions, refused, seconds: (performance.now() - began) / 1000 };
 }
 
 (async () => {
-  await run(job.warm);
+  let { decisions, refused } = await run(job.warm);
+  for (let i = 0; job.full && refused < decisions * 0.9 && i < 50; i++) {
+    ({ decisions, refused } = await run(0.2));
+  }
   console.log('warm');
   await new Promise((resolve) => process.stdin.once('data', resolve));
   console.log(JSON.stringify(await run(job.measured)));
