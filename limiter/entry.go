@@ -7,14 +7,17 @@ import "sync/atomic"
 // worker can be killed at any instruction. Times are nanoseconds since the boot of the
 // machine (clock.go).
 //
-// Who changes words for a key looks at tag afterwards: if it is another's by then, what
-// was done counts for nothing, and is undone as far as it can be.
+// Who changes a word for a key reads it first, then sees that the entry [entry.holds] the
+// key, and only then swaps. When an entry changes hands each of its words gets a value that
+// it never had before, so the swap of whoever was stopped in between fails. (That two
+// times agree to the nanosecond is left to chance; so who has swapped looks at tag
+// again, and undoes what he did to another's, as far as it can be.)
 type entry struct {
 	// tag is whose the entry is: the upper 48 bits are of the key's hash, zero for
 	// nobody's, the lower 16 count how often it has changed hands.
 	tag atomic.Uint64
 	// tat is when the bucket is full again, if this host decides. Negative, it is
-	// changing hands since −tat.
+	// changing hands since −tat (table.go). It is 0 only if it is nobody's.
 	tat atomic.Int64
 	// leases are tokens that a source has given ahead, see lease.
 	leases [2]atomic.Uint64
@@ -24,11 +27,28 @@ type entry struct {
 	demand atomic.Uint64
 	// asked is until when nobody else need ask the source ahead.
 	asked atomic.Int64
-	_     [8]byte
+	// pace is how long a token takes to fill, in nanoseconds: what is forgotten is
+	// counted by it, and nothing decided.
+	pace atomic.Int64
 }
 
+const (
+	tagKeyMask = ^uint64(tagGenMask) // of whose it is
+	tagGenMask = 1<<16 - 1           // of how often it has changed hands
+)
+
+// keyBits are those of a key's hash that stand in tag. They are never zero.
+func keyBits(hash uint64) uint64 { return max(hash&tagKeyMask, tagGenMask+1) }
+
+// nextTag is that of the next to have the entry; key 0 is nobody.
+func nextTag(old, key uint64) uint64 { return key | (old+1)&tagGenMask }
+
+// holds says whether the entry is that of the key it had when tag was read, and not
+// changing hands.
+func (e *entry) holds(tag uint64) bool { return e.tat.Load() >= 0 && e.tag.Load() == tag }
+
 // lease is tokens that are good until a time: 24 bits of tokens, above them 40 bits of
-// milliseconds since boot. Zero is none.
+// milliseconds since boot. It is none if it has no tokens, whatever stands above them.
 type lease uint64
 
 const (
@@ -39,6 +59,10 @@ const (
 
 // newLease is n tokens until a time in nanoseconds, rounded down.
 func newLease(n, until int64) lease { return lease(until/milli)<<leaseTokenBits | lease(n) }
+
+// noLease is what an entry has after it has changed hands, told apart from none that its
+// earlier owners had.
+func noLease(tag uint64) lease { return lease(tag&tagGenMask) << leaseTokenBits }
 
 func (l lease) tokens() int64 { return int64(l & maxLeaseTokens) }
 

@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,6 +20,8 @@ type Policy struct {
 	central rate  // in microseconds
 	lease   int64 // the largest; 0: every decision is the source's
 	hash    uint64
+
+	counters atomic.Pointer[counters] // of the limiter that has it in use
 }
 
 // Fail is what a policy does while its source cannot be asked.
@@ -75,6 +78,12 @@ func NewPolicy(name string, limit int64, window time.Duration, burst int64, fail
 		hash:    hashName(name),
 	}
 	return p, nil
+}
+
+// Central is the arithmetic of a source, in microseconds: span fills so many tokens,
+// depth an empty bucket.
+func (p *Policy) Central() (span, tokens, depth int64) {
+	return p.central.span, p.central.tokens, p.central.depth
 }
 
 // leasePart is which part of a bucket one lease has at most.

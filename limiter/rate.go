@@ -17,7 +17,7 @@ func newRate(limit, window, burst int64) rate {
 		r.tokens *= 10
 	}
 	r.span = ceilDiv(window*r.tokens, limit)
-	r.depth = burst * r.span / r.tokens
+	r.depth = ceilDiv(burst*r.span, r.tokens) // down, a bucket would not hold its last token
 	return r
 }
 
@@ -25,6 +25,9 @@ func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }
 
 // time is what n tokens take to fill.
 func (r rate) time(n int64) int64 { return ceilDiv(n*r.span, r.tokens) }
+
+// pace is what a token takes to fill, at least a unit.
+func (r rate) pace() int64 { return max(r.span/r.tokens, 1) }
 
 // count is how many tokens fill in a time.
 func (r rate) count(t int64) int64 { return t * r.tokens / r.span }
