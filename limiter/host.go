@@ -111,26 +111,20 @@ func (h *Host) look(charges []Charge, places []place, i int, now int64) time.Dur
 			p.e, p.tat = nil, 0 // it is just being given away
 		}
 	}
-	tat := p.tat
 	for j := range i {
 		if places[j].hash == p.hash {
-			tat, p.owed = places[j].after, places[j].owed
+			p.owed = places[j].owed
 		}
 	}
 	n := c.cost()
-	var wait int64
-	p.after, wait = r.take(tat, now, n)
-	if wait < 0 {
+	if n > c.Policy.Burst {
 		return Never
 	}
-	p.owed += r.time(n)
-	if p.owed > r.depth {
+	if p.owed += r.time(n); p.owed > r.depth {
 		return Never
 	}
-	if wait > 0 {
-		p.after += r.time(n) // as if it were paid, for what comes after it
-	}
-	return time.Duration(wait)
+	p.after = max(p.tat, now) + p.owed
+	return time.Duration(max(p.after-now-r.depth, 0))
 }
 
 // pay charges c, and says how long it must wait if that cannot be any more. It returns

@@ -8,7 +8,7 @@ import (
 	"github.com/nekoctl/neko/hostmem"
 )
 
-func policy(t testing.TB, name string, limit int64, window time.Duration, burst int64) *Policy {
+func policy(t tester, name string, limit int64, window time.Duration, burst int64) *Policy {
 	t.Helper()
 	p, err := NewPolicy(name, limit, window, burst, FailLocal)
 	if err != nil {
@@ -17,7 +17,15 @@ func policy(t testing.TB, name string, limit int64, window time.Duration, burst 
 	return p
 }
 
-func anonymous(t testing.TB, buckets int) *hostmem.Mapping {
+// tester is a *testing.T, *testing.B or *rapid.T.
+type tester interface {
+	Helper()
+	Fatal(...any)
+	Error(...any)
+	Cleanup(func())
+}
+
+func anonymous(t tester, buckets int) *hostmem.Mapping {
 	t.Helper()
 	m, err := hostmem.Anonymous(buckets)
 	if err != nil {
@@ -31,7 +39,7 @@ func anonymous(t testing.TB, buckets int) *hostmem.Mapping {
 	return m
 }
 
-func host(t testing.TB, m *hostmem.Mapping) *Host {
+func host(t tester, m *hostmem.Mapping) *Host {
 	t.Helper()
 	h, err := NewHost(m)
 	if err != nil {

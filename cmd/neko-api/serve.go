@@ -14,6 +14,7 @@ import (
 	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/sample"
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -33,6 +34,7 @@ func serve(o *options) error {
 	var st database
 	var who *auth.Service
 	var record *audit.Log
+	var counts limiter.Limiter
 	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
@@ -55,6 +57,10 @@ func serve(o *options) error {
 			if record != nil {
 				c.Audit = record.Event
 			}
+			if c.Limiter, err = o.rateLimits.open(c.Log); err != nil {
+				return errors.Join(err, st.Close())
+			}
+			counts = c.Limiter
 			c.Checks = []worker.Check{{Name: "store", Run: st.Ping}}
 			return nil
 		},
@@ -92,17 +98,21 @@ func serve(o *options) error {
 	if err := o.limits.apply(&config); err != nil {
 		return err
 	}
-	err := worker.Run(context.Background(), config)
-	if err == nil && st != nil { // else resolvers may still use it
-		if who != nil {
-			who.Close()
-		}
-		if record != nil {
-			err = record.Close()
-		}
-		err = errors.Join(err, st.Close())
+	if err := o.rateLimits.apply(&config); err != nil {
+		return err
 	}
-	return err
+	err := worker.Run(context.Background(), config)
+	if err != nil || st == nil { // requests may still use it
+		return err
+	}
+	err = closeLimiter(counts)
+	if who != nil {
+		who.Close()
+	}
+	if record != nil {
+		err = errors.Join(err, record.Close())
+	}
+	return errors.Join(err, st.Close())
 }
 
 // defaultRole is what a root field needs that says nothing.

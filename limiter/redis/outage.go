@@ -55,17 +55,19 @@ func (o *outage) failed(err error) {
 	}
 }
 
+const aclAdvice = "docs/limits.md says what its user must be allowed to do"
+
 // advice is what an operator can do about what Redis has answered.
 func advice(err error) string {
 	if _, ok := rueidis.IsRedisErr(err); !ok {
 		return ""
 	}
-	word, rest, _ := strings.Cut(err.Error(), " ")
+	word, _, _ := strings.Cut(err.Error(), " ")
 	switch {
-	case word == "OOM" || strings.Contains(rest, "OOM "):
+	case word == "OOM":
 		return "its maxmemory is used up, and its maxmemory-policy lets nothing go: more memory, or volatile-ttl, which drops the buckets that are full soonest"
-	case word == "NOPERM":
-		return "docs/limits.md says what its user must be allowed to do"
+	case word == "NOPERM" || strings.HasPrefix(err.Error(), "The user executing the script can't"):
+		return aclAdvice
 	case word == "WRONGPASS" || word == "NOAUTH":
 		return "user and password stand in the URL of Redis, special characters as %XX"
 	case word == "READONLY":

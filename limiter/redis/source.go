@@ -35,7 +35,7 @@ const (
 	// and given up if none comes within answerTimeout.
 	pingEvery     = 500 * time.Millisecond
 	answerTimeout = 500 * time.Millisecond
-	refreshEvery  = time.Second // of who is master, by the Sentinels
+	refreshEvery  = 500 * time.Millisecond // of who is master, by the Sentinels
 
 	firstRetry, lastRetry = 20 * time.Millisecond, 250 * time.Millisecond
 

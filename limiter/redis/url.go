@@ -27,6 +27,15 @@ func wrong(hint, format string, args ...any) error {
 	return &urlError{"the URL of Redis: " + fmt.Sprintf(format, args...), hint}
 }
 
+// shown is a part of a URL, unless it may be that of a password whose special characters
+// were not written as %XX.
+func shown(part string) string {
+	if strings.Contains(part, "@") {
+		return "what is before an @"
+	}
+	return fmt.Sprintf("%.60q", part)
+}
+
 const formHint = "redis://USER:PASSWORD@HOST:PORT, or rediss:// for TLS; special characters of a password as %XX"
 
 // parameters are those of a URL, in the order in which people are told of them.
@@ -60,7 +69,7 @@ func parse(text string) (rueidis.ClientOption, error) {
 	}
 	for name, values := range q {
 		if !slices.Contains(parameters, name) {
-			return opt, wrong("there are "+strings.Join(parameters, ", "), "no parameter is called %.40q", name)
+			return opt, wrong("there are "+strings.Join(parameters, ", "), "no parameter is called %s", shown(name))
 		}
 		if len(values) > 1 && name != "addr" {
 			return opt, wrong("give it once", "%s is there %d times", name, len(values))
@@ -86,7 +95,7 @@ func parse(text string) (rueidis.ClientOption, error) {
 	}
 	if db := strings.TrimPrefix(u.Path, "/"); db != "" {
 		if opt.SelectDB, err = strconv.Atoi(db); err != nil || opt.SelectDB < 0 {
-			return opt, wrong("the path is the number of a database, mostly there is none", "%.40q is no database", db)
+			return opt, wrong("the path is the number of a database, mostly there is none", "%s is no database", shown(db))
 		}
 	}
 	opt.Username = u.User.Username()
@@ -122,7 +131,7 @@ func address(text, port string) (string, error) {
 	host := u.Hostname()
 	if err != nil || n < 1 || n > 65535 || host == "" || strings.ContainsAny(host, "/@? ") || strings.HasSuffix(text, ":") ||
 		strings.Contains(host, ":") && !strings.HasPrefix(text, "[") {
-		return "", wrong("HOST:PORT, and IPv6 as [ADDRESS]:PORT", "%.60q is no address", text)
+		return "", wrong("HOST:PORT, and IPv6 as [ADDRESS]:PORT", "%s is no address", shown(text))
 	}
 	return net.JoinHostPort(host, port), nil
 }

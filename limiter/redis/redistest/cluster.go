@@ -32,7 +32,9 @@ func StartCluster(t testing.TB, config ...string) Cluster {
 		}
 	}
 	for _, s := range c {
-		await(t, func() bool { return s.agrees(len(c)) && strings.Count(s.text("CLUSTER", "NODES"), "connected ") >= len(c) })
+		await(t, func() bool {
+			return s.agrees(len(c)) && strings.Count(s.text("CLUSTER", "NODES"), "connected ") >= len(c)
+		})
 	}
 	return c
 }

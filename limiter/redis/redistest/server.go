@@ -40,33 +40,36 @@ type Server struct {
 // Start starts a server without persistence. Each of config is a line of redis.conf.
 func Start(t testing.TB, config ...string) *Server {
 	t.Helper()
-	return start(t, nil, config...)
+	var err error
+	// Between the choice of a port and its use another process may take it.
+	for range attempts {
+		var s *Server
+		if s, err = start(t, freePort(t), nil, config...); err == nil {
+			return s
+		}
+	}
+	t.Fatal(err)
+	return nil
 }
 
-func start(t testing.TB, args []string, config ...string) *Server {
+const attempts = 5
+
+func start(t testing.TB, port string, args []string, config ...string) (*Server, error) {
 	t.Helper()
-	s := &Server{path: debian.Need(t, "redis-server", "redis-server"), folder: t.TempDir(), args: args}
+	s := &Server{path: debian.Need(t, "redis-server", "redis-server"), folder: t.TempDir(), port: port, args: args}
 	for _, line := range config {
 		if word, rest, _ := strings.Cut(line, " "); word == "requirepass" {
 			s.password = rest
 		}
 	}
 	t.Cleanup(s.Kill)
-	var err error
-	// Between the choice of a port and its use another process may take it.
-	for range 5 {
-		s.port = freePort(t)
-		base := []string{"bind 127.0.0.1", "port " + s.port, "dir " + s.folder, `save ""`, "appendonly no", "enable-debug-command yes"}
-		text := strings.Join(append(base, config...), "\n") + "\n"
-		if err = os.WriteFile(s.config(), []byte(text), 0o600); err != nil {
-			break
-		}
-		if err = s.run(); err == nil {
-			return s
-		}
+	base := []string{"bind 127.0.0.1", "port " + port, "dir " + s.folder, `save ""`, "appendonly no",
+		"enable-debug-command yes", "repl-diskless-sync-delay 0"}
+	text := strings.Join(append(base, config...), "\n") + "\n"
+	if err := os.WriteFile(s.config(), []byte(text), 0o600); err != nil {
+		return nil, err
 	}
-	t.Fatal(err)
-	return nil
+	return s, s.run()
 }
 
 func freePort(t testing.TB) string {
@@ -178,9 +181,12 @@ func (s *Server) Continue(t testing.TB) {
 
 // Try gives it a command on a connection of its own. Clients of an answer: ToString,
 // AsInt64, AsStrSlice and the like.
-func (s *Server) Try(command ...string) rueidis.RedisResult {
+func (s *Server) Try(command ...string) rueidis.RedisResult { return s.TryAs(s.password, command...) }
+
+// TryAs is Try with another password.
+func (s *Server) TryAs(password string, command ...string) rueidis.RedisResult {
 	client, err := rueidis.NewClient(rueidis.ClientOption{
-		InitAddress: []string{s.Addr()}, Password: s.password, ForceSingleClient: true, DisableCache: true,
+		InitAddress: []string{s.Addr()}, Password: password, ForceSingleClient: true, DisableCache: true,
 		PipelineMultiplex: -1, RingScaleEachConn: 1, ReadBufferEachConn: 4096, WriteBufferEachConn: 4096,
 		DisableRetry: true, ClientSetInfo: rueidis.DisableClientSetInfo,
 	})
@@ -194,13 +200,13 @@ func (s *Server) Try(command ...string) rueidis.RedisResult {
 }
 
 // Do is Try for what cannot fail, but for an answer that is nil.
-func (s *Server) Do(t testing.TB, command ...string) rueidis.RedisResult {
+func (s *Server) Do(t testing.TB, command ...string) *rueidis.RedisResult {
 	t.Helper()
 	r := s.Try(command...)
 	if err := r.Error(); err != nil && !rueidis.IsRedisNil(err) {
-		t.Fatalf("%s: %v", strings.Join(command, " "), err)
+		t.Fatalf("%.200s: %v", strings.Join(command, " "), err)
 	}
-	return r
+	return &r
 }
 
 // output keeps what a server prints, and tells when it is ready.

@@ -1,0 +1,128 @@
+package limiter
+
+import "math"
+
+// What a host knows of the source's bucket is when it will be full again (seen), as if the
+// source had answered at the moment when it was asked. So nobody is refused because of it
+// whom the source would let pass, if he were on his way for no less time. Only tokens that
+// are given back, and a clock of the source that is set, make it wrong: it is not believed for long.
+
+// atEdge says whether the bucket was found empty, and has little more by now than a lease.
+func (e *entry) atEdge(p *Policy, n, now int64) bool {
+	if p.lease == 0 || !asked(e.asked.Load()).empty() {
+		return false
+	}
+	size := p.size(demand(e.demand.Load()), n, now)
+	return p.central.left(e.fullIn(p, now), 0) < 2*size
+}
+
+// asked is when the source was heard of last, and until when somebody has claimed to
+// ask it ahead. From above: 31 bits of milliseconds since boot, when it was heard of; whether it
+// had not as many tokens as it was asked for, and has none left; 32 bits of milliseconds
+// until when there is a claim. Both times begin anew every few weeks.
+type asked uint64
+
+func (a asked) told(at int64, empty bool) asked {
+	a = a&(1<<32-1) | asked(at/milli)<<33
+	if empty {
+		a |= 1 << 32
+	}
+	return a
+}
+
+func (a asked) empty() bool { return a>>32&1 != 0 }
+
+// age is for how long the source was not heard of. Others may have heard of it a little
+// later than now.
+func (a asked) age(now int64) int64 {
+	ms := int32(uint32(now/milli)-uint32(a>>33)) << 1 >> 1
+	if ms < -claimFor {
+		return math.MaxInt64 // a leftover of another key
+	}
+	return int64(max(ms, 0)) * milli
+}
+
+// believed says whether what it has said is taken for true, if it can be asked again.
+func (a asked) believed(now int64) bool { return a.age(now) < believed }
+
+// claimed says whether there is a claim. One for longer than claims are is a leftover of
+// another key.
+func (a asked) claimed(now int64) bool {
+	left := int32(uint32(a) - uint32(now/milli))
+	return left > 0 && left <= claimFor
+}
+
+// claimFor is how long a claim is good, in milliseconds: the process that made it may
+// be killed.
+const claimFor = 100
+
+// claim lets one process of the host ask ahead. It returns what unclaim needs, 0
+// if another does.
+func (e *entry) claim(tag uint64, now int64) uint32 {
+	for {
+		old := asked(e.asked.Load())
+		if old.claimed(now) || !e.holds(tag) {
+			return 0
+		}
+		until := max(uint32(now/milli)+claimFor, 1)
+		if e.asked.CompareAndSwap(uint64(old), uint64(old&^(1<<32-1)|asked(until))) {
+			return until
+		}
+	}
+}
+
+// unclaim ends a claim, if it is still that.
+func (e *entry) unclaim(claim uint32) {
+	for claim != 0 {
+		old := e.asked.Load()
+		if uint32(old) != claim || e.asked.CompareAndSwap(old, old&^(1<<32-1)) {
+			return
+		}
+	}
+}
+
+// learn writes down what the source has answered by now, asked when it was sent.
+func (e *entry) learn(tag uint64, p *Policy, g Grant, empty bool, sent, now int64) {
+	full := sent + min(max(g.Full-g.At, 0), p.central.depth)*micro
+	seen := e.seen.Load()
+	if !e.holds(tag) {
+		return
+	}
+	e.seen.CompareAndSwap(seen, full)
+	for {
+		old := e.asked.Load()
+		if !e.holds(tag) {
+			e.seen.CompareAndSwap(full, seen)
+			return
+		}
+		if e.asked.CompareAndSwap(old, uint64(asked(old).told(now, empty))) {
+			return
+		}
+	}
+}
+
+// micro is a unit of the source's clock in those of ours.
+const micro = 1000
+
+// fullIn is in what time the source's bucket is full, in its unit, as far as is known here.
+func (e *entry) fullIn(p *Policy, now int64) int64 {
+	return min(ceilDiv(max(e.seen.Load()-now, 0), micro), p.central.depth)
+}
+
+// waits is how long no n tokens can be there, or so few would be that it is not worth
+// asking, as far as is known; 0 if the source is to be asked. The other hosts are taken to want
+// as much.
+func (e *entry) waits(p *Policy, hosts, n, now int64) int64 {
+	_, wait := p.central.take(e.fullIn(p, now), 0, n)
+	wait *= micro
+	told := asked(e.asked.Load())
+	if !told.empty() || p.lease == 0 {
+		return wait
+	}
+	d := demand(e.demand.Load())
+	size := p.size(d, n, now)
+	if size <= n {
+		return wait
+	}
+	return max(wait, min(p.host.time(size)*hosts, d.pause(n, now))-told.age(now))
+}
