@@ -5,14 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log"
 	"os"
 	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/limiter"
+	"github.com/nekoctl/neko/limiter/redis"
 )
 
 // decideCommand makes this program one of the processes that decide.
@@ -25,11 +25,10 @@ func decide(text string) error {
 	if err := json.Unmarshal([]byte(text), &job); err != nil {
 		return err
 	}
-	memory, err := hostmem.Open(job.Run, 0)
+	memory, err := hostmem.Open(job.Run, 0) // it ends with the process
 	if err != nil {
 		return err
 	}
-	defer memory.Close()
 	l, err := newLimiter(memory, job.Redis)
 	if err != nil {
 		return err
@@ -51,50 +50,44 @@ func decide(text string) error {
 	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 		return err
 	}
-	before := l.Stats()
+	alone := l.Stats().Alone
 	done := run(job.Measured)
-	if after := l.Stats(); after.Alone != before.Alone || after.Failures != before.Failures {
-		return fmt.Errorf("%d decisions were made without Redis, %d calls of it failed", after.Alone-before.Alone, after.Failures-before.Failures)
-	}
+	done.Alone = l.Stats().Alone - alone
 	fmt.Println(jsonOf(done))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	return l.Close(ctx)
 }
 
-// clients is how many ask at once in one process. Most decisions wait for nothing.
-const clients = 16
-
-func decideFor(l limiter.Limiter, p *limiter.Policy, keys [][]byte, seconds float64) decided {
-	var all, refused atomic.Int64
-	var wg sync.WaitGroup
+// decideFor asks as fast as it can: in one goroutine, as the peer has one thread, so that
+// answers of Redis are seen by another. (Where all that may run are busy, Go looks at the network
+// every ten milliseconds.)
+func decideFor(l limiter.Limiter, p *limiter.Policy, keys [][]byte, seconds float64) (d decided) {
+	charges := make([]limiter.Charge, 1)
+	next := 0
 	began := time.Now()
-	until := began.Add(time.Duration(seconds * float64(time.Second)))
-	for c := range clients {
-		wg.Go(func() {
-			charges := make([]limiter.Charge, 1)
-			var n, no int64
-			for next := c * 37 % len(keys); time.Now().Before(until); {
-				for range 64 { // looking at the time would count
-					charges[0] = limiter.Charge{Policy: p, Key: keys[next], Cost: 1}
-					if !l.Decide(context.Background(), charges).OK() {
-						no++
-					}
-					n++
-					next = (next + 1) % len(keys)
-				}
+	for until := began.Add(time.Duration(seconds * float64(time.Second))); time.Now().Before(until); {
+		for range 64 { // looking at the time would count
+			charges[0] = limiter.Charge{Policy: p, Key: keys[next], Cost: 1}
+			if !l.Decide(context.Background(), charges).OK() {
+				d.Refused++
 			}
-			all.Add(n)
-			refused.Add(no)
-		})
+			d.Decisions++
+			next = (next + 1) % len(keys)
+		}
 	}
-	wg.Wait()
-	return decided{Decisions: all.Load(), Refused: refused.Load(), Seconds: time.Since(began).Seconds()}
+	d.Seconds = time.Since(began).Seconds()
+	return d
 }
 
 func newLimiter(memory *hostmem.Mapping, url string) (limiter.Limiter, error) {
 	if url == "" {
 		return limiter.NewHost(memory)
 	}
-	return nil, fmt.Errorf("not yet")
+	log := log.New(os.Stderr, "", 0)
+	source, err := redis.New(context.Background(), url, redis.Options{Log: log})
+	if err != nil {
+		return nil, err
+	}
+	return limiter.NewShared(memory, source, log)
 }

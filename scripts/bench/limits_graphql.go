@@ -3,9 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/nekoctl/neko/scripts/load"
@@ -14,8 +11,9 @@ import (
 // withoutLimits is the peer of what limits cost: the same worker without them.
 const withoutLimits = "limits off"
 
-// generousRules are limits of each kind that there is, which the load does not reach.
-const generousRules = ``
+// generous is a rate that the load does not reach, in the place of the default one; the other rules
+// that there are by default stay.
+const generous = "1000000/1s"
 
 // limitedAnswers is how much a worker answers with limits and without, and what CPU time an
 // answer takes: of a query that goes to the store, and of the least that there is.
@@ -50,16 +48,11 @@ func limitedAnswers() measurement {
 			return
 		}
 		defer redis.end()
-		rules := filepath.Join(b.tmp, "rules.yaml")
-		if err := os.WriteFile(rules, []byte(generousRules), 0o600); err != nil {
-			fail(err)
-			return
-		}
 		var workers []*limitedWorker
 		for _, args := range [][]string{
 			{"--rate-limits", "off"},
-			{"--rate-limits", rules},
-			{"--rate-limits", rules, "--redis", redis.url},
+			{"--rate-limit", generous},
+			{"--rate-limit", generous, "--redis", redis.url},
 		} {
 			w, err := b.startLimited(args...)
 			if err != nil {
@@ -104,11 +97,8 @@ func (b *bench) startLimited(args ...string) (*limitedWorker, error) {
 	if err != nil {
 		return nil, err
 	}
-	quoted := make([]string, 0, len(args)+1)
-	for _, a := range append([]string{b.api()}, args...) {
-		quoted = append(quoted, fmt.Sprintf("%q", a))
-	}
-	t, err := startFile(s, fmt.Sprintf("command: [%s], instances: 1, wait_ready: true, env: {GOMAXPROCS: \"1\"}", strings.Join(quoted, ", ")))
+	s.keys = `, env: {GOMAXPROCS: "1"}`
+	t, err := startWorker(s, "1", append([]string{b.api()}, args...)...)
 	w := &limitedWorker{side: s, url: t.url + "graphql"}
 	if err == nil {
 		w.pids, err = s.online("app", 1)
