@@ -12,6 +12,7 @@ import (
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/limiter"
+	"github.com/nekoctl/neko/limiter/redis"
 	"github.com/nekoctl/neko/worker"
 	"github.com/nekoctl/neko/worker/settings"
 )
@@ -20,6 +21,8 @@ import (
 type rateLimits struct {
 	file     *string // or off
 	identity **rate
+
+	redis, redisFile, redisPrefix *string
 }
 
 // rate is so much in each window.
@@ -49,6 +52,9 @@ func newRateLimits(s *settings.Set) rateLimits {
 			}
 			return &rate{limit, window}, nil
 		}),
+		redis:       s.String("redis", "", "URL", "the Redis in which all hosts count together, see docs/limits.md: redis://HOST:PORT; if not given, each host counts for itself"),
+		redisFile:   s.String("redis-file", "", "FILE", "a file that has what --redis would have: for a URL with a password, which nobody is to see in a list of processes"),
+		redisPrefix: s.String("redis-prefix", "neko:", "TEXT", "what its keys begin with: another for each installation that counts by itself"),
 	}
 }
 
@@ -88,24 +94,77 @@ func defaultRateLimits(identity rate) []worker.RateLimit {
 	}
 }
 
-// open opens what keeps count, nil if nothing is to be counted: buckets in memory that
-// the workers of the app share, or this process alone.
-func (r rateLimits) open(logger *log.Logger) (limiter.Limiter, error) {
-	if *r.file == off {
-		return nil, nil
+// counter is what keeps count of requests, and is opened in two steps: it connects while
+// the store is opened.
+type counter struct {
+	source *redis.Source // nil: every host counts for itself
+	limiter.Limiter
+}
+
+// connect begins to connect to the Redis of the settings, if there is one. It does not
+// wait for it.
+func (r rateLimits) connect(ctx context.Context, logger *log.Logger) (c counter, err error) {
+	url, err := r.redisURL()
+	if err != nil || url == "" || *r.file == off {
+		return c, err
 	}
+	c.source, err = redis.New(context.WithoutCancel(ctx), url, redis.Options{Prefix: *r.redisPrefix, Log: logger})
+	return c, err
+}
+
+// redisURL is "" if there is no Redis.
+func (r rateLimits) redisURL() (string, error) {
+	if *r.redisFile == "" {
+		return *r.redis, nil
+	}
+	if *r.redis != "" {
+		return "", usageError{"both --redis and --redis-file are given", "give one of them"}
+	}
+	url, err := readSmall(*r.redisFile)
+	if err != nil {
+		return "", usageError{fmt.Sprintf("cannot read the URL of Redis from %s: %v", *r.redisFile, err), "it is to have one line, as --redis would be given"}
+	}
+	return url, nil
+}
+
+// open opens it: buckets in memory that the workers of the app share, or this process
+// alone, filled by time or from Redis.
+func (c *counter) open(logger *log.Logger) error {
 	m, err := hostMemory(logger)
 	if err != nil {
-		return nil, fmt.Errorf("cannot keep count of requests: %w", err)
+		return fmt.Errorf("cannot keep count of requests: %w", err)
 	}
 	// The mapping is not closed: it ends with the process, and what a last request still
 	// wants of it is there.
-	l, err := limiter.NewHost(m)
-	if err != nil {
-		return nil, errors.Join(err, m.Close())
+	if c.source != nil {
+		shared, e := limiter.NewShared(m, c.source, logger)
+		c.Limiter, err = shared, e
+	} else {
+		host, e := limiter.NewHost(m)
+		c.Limiter, err = host, e
 	}
-	return l, nil
+	if err != nil {
+		c.Limiter = nil // and no typed one
+		return errors.Join(err, m.Close())
+	}
+	return nil
 }
+
+// close gives back what was taken ahead, in the time that there is at an end.
+func (c *counter) close() error {
+	if c.Limiter == nil {
+		if c.source != nil {
+			c.source.Close()
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	return c.Limiter.Close(ctx)
+}
+
+// goodbye is longer than tokens are good.
+const goodbye = time.Second
 
 // hostMemory is what the workers of the app share. If that cannot be had each of them
 // counts for itself: more than the rules say is let pass then, and the log says so.
@@ -124,14 +183,4 @@ func hostMemory(logger *log.Logger) (*hostmem.Mapping, error) {
 		logger.Printf("hint: %s", advice.Hint())
 	}
 	return hostmem.Anonymous(0)
-}
-
-// closeLimiter gives back what was taken ahead, in the time that there is at an end.
-func closeLimiter(l limiter.Limiter) error {
-	if l == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	return l.Close(ctx)
 }

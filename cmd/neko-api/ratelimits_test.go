@@ -21,8 +21,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/limiter/redis/redistest"
 	"github.com/nekoctl/neko/scripts/source"
 )
+
+// oneByOne has a connection for each request, which any worker may take, and leaves none
+// for a drain to wait for.
+var oneByOne = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // loginAs tries to log in, and returns what was answered.
 func loginAs(t *testing.T, url, name string, header ...string) (resp *http.Response, body string) {
@@ -43,7 +48,7 @@ func loginAs(t *testing.T, url, name string, header ...string) (resp *http.Respo
 		k, v, _ := strings.Cut(h, ": ")
 		req.Header.Set(k, v)
 	}
-	if resp, err = http.DefaultClient.Do(req); err != nil {
+	if resp, err = oneByOne.Do(req); err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
@@ -194,9 +199,8 @@ apps:
 	// admitted is how many of the requests that were sent so far have passed.
 	var admitted, refused atomic.Int64
 	began := time.Now()
-	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}} // a connection each: any worker
 	ask := func() {
-		resp, err := client.Post(url, "application/json", strings.NewReader(`{"query":"{__typename}"}`))
+		resp, err := oneByOne.Post(url, "application/json", strings.NewReader(`{"query":"{__typename}"}`))
 		if err != nil {
 			t.Error(err)
 			return
@@ -232,7 +236,7 @@ apps:
 
 	stop := make(chan struct{})
 	var load sync.WaitGroup
-	for range 4 {
+	for range 2 {
 		load.Go(func() {
 			for {
 				select {
@@ -274,6 +278,94 @@ apps:
 	check("after a change", 150)
 }
 
+// Two workers that share no memory, as if they were two hosts, count together in Redis.
+// Without it each has its part, and is ready; with it again they go on together.
+func TestHostsCountTogetherInRedis(t *testing.T) {
+	server := redistest.Start(t)
+	rules := filepath.Join(t.TempDir(), "limits.yaml")
+	if err := os.WriteFile(rules, []byte("- {name: all, per: ip, limit: 10/1h}\n- {name: closed, per: ip, limit: 100/1h, fail: closed, fields: [Query.me]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "redis")
+	if err := os.WriteFile(file, []byte(server.URL()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--rate-limits", rules, "--redis-file", file, "--redis-prefix", "test:", "--load-sample=false"}
+	var hosts [2]struct {
+		url   string
+		cmd   *exec.Cmd
+		ended <-chan error
+	}
+	for i := range hosts {
+		h := &hosts[i]
+		h.url, h.cmd, h.ended = startServer(t, filepath.Join(t.TempDir(), "home"), args...)
+	}
+	health := func(url, want string) {
+		t.Helper()
+		text := ""
+		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			resp, err := oneByOne.Get(url + "/health")
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if text = string(data); err != nil || strings.Contains(text, want) {
+				return
+			}
+		}
+		t.Fatalf("%s is not in %s", want, text)
+	}
+	ask := func(url, query string) int {
+		t.Helper()
+		status, body := post(t, url, "", query)
+		if status != 200 && status != 429 && status != 503 {
+			t.Fatalf("%d %s", status, body)
+		}
+		return status
+	}
+	for _, h := range hosts {
+		health(h.url, `"limiter":{"away":false,"hosts":2,"rules":2}`)
+	}
+	passed := 0
+	for i := range 14 {
+		if ask(hosts[i%2].url, `{__typename}`) == 200 {
+			passed++
+		}
+	}
+	if passed != 10 {
+		t.Errorf("%d requests of 10 have passed at two hosts", passed)
+	}
+	if keys, err := server.Do(t, "KEYS", "test:*").AsStrSlice(); err != nil || len(keys) == 0 {
+		t.Errorf("%q, %v", keys, err)
+	}
+
+	server.Kill()
+	for _, h := range hosts {
+		ask(h.url, `{me {name}}`) // which notices
+		health(h.url, `"away":true`)
+		resp, err := oneByOne.Get(h.url + "/readyz?verbose")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		if resp.Body.Close(); err != nil || resp.StatusCode != 200 || !strings.Contains(string(text), "[+] rate limits: what the hosts share is away, and this one decides alone\n") {
+			t.Errorf("%d %s", resp.StatusCode, text)
+		}
+	}
+	if status := ask(hosts[0].url, `{__typename}`); status != 429 {
+		t.Errorf("%d: no fresh burst because Redis has gone", status)
+	}
+	server.Restart(t)
+	for _, h := range hosts {
+		health(h.url, `"away":false,"hosts":2`)
+		_ = h.cmd.Process.Signal(syscall.SIGTERM)
+		if err := <-h.ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // What is set becomes rules, or an error that says why not.
 func TestRateLimitSettings(t *testing.T) {
 	dir := t.TempDir()
@@ -288,6 +380,10 @@ func TestRateLimitSettings(t *testing.T) {
 		{"--rate-limits DIR/none", 1, `error: cannot read the rate limits in DIR/none: no such file or directory\nhint: name a YAML file with a list of rules\n`},
 		{"--rate-limits DIR/bad.yaml", 1, `error: DIR/bad.yaml:2:3: unknown key "limt"\nhint: did you mean "limit"\?\n`},
 		{"--rate-limits DIR/field.yaml", 1, `error: DIR/field.yaml:1:34: rate limit "a": the schema has no field Mutation.logn\nhint: did you mean "Mutation.login"\?\n`},
+		{"--redis redis://a --redis-file b", 2, `error: both --redis and --redis-file are given\nhint: give one of them\n`},
+		{"--redis-file DIR/none", 2, `error: cannot read the URL of Redis from DIR/none: no such file or directory\nhint: .*\n`},
+		{"--redis http://user:hunter2@127.0.0.1", 1, `error: the URL of Redis: begins with neither redis:// nor rediss://\nhint: redis://USER:PASSWORD@HOST:PORT, .*\n`},
+		{"--redis redis://127.0.0.1 --redis-prefix {x}", 1, `error: the prefix "\{x\}" of keys in Redis .*\nhint: .*\n`},
 	} {
 		for name, text := range map[string]string{"bad.yaml": "- name: a\n  limt: 5/s\n", "field.yaml": "- {name: a, limit: 5/s, fields: [Mutation.logn]}\n"} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

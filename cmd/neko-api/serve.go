@@ -14,7 +14,6 @@ import (
 	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/sample"
 	"github.com/nekoctl/neko/api/store"
-	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -34,7 +33,7 @@ func serve(o *options) error {
 	var st database
 	var who *auth.Service
 	var record *audit.Log
-	var counts limiter.Limiter
+	var counts counter
 	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
@@ -42,14 +41,20 @@ func serve(o *options) error {
 			if err = wantSecret(o); err != nil {
 				return err
 			}
-			if st, err = open(ctx, o, c.Log); err != nil {
+			if counts, err = o.rateLimits.connect(ctx, c.Log); err != nil {
 				return err
+			}
+			if st, err = open(ctx, o, c.Log); err != nil {
+				return errors.Join(err, counts.close())
 			}
 			if who, err = identify(ctx, o, st, c.Log); err == nil {
 				record, err = openAudit(o, os.Stdout)
 			}
+			if err == nil && *o.rateLimits.file != off {
+				err = counts.open(c.Log)
+			}
 			if err != nil {
-				return errors.Join(err, st.Close())
+				return errors.Join(err, counts.close(), st.Close())
 			}
 			c.Resolver = api.NewResolver(st).WithAuth(who)
 			c.Identify = who.Identify
@@ -57,10 +62,7 @@ func serve(o *options) error {
 			if record != nil {
 				c.Audit = record.Event
 			}
-			if c.Limiter, err = o.rateLimits.open(c.Log); err != nil {
-				return errors.Join(err, st.Close())
-			}
-			counts = c.Limiter
+			c.Limiter = counts.Limiter
 			c.Checks = []worker.Check{{Name: "store", Run: st.Ping}}
 			return nil
 		},
@@ -105,7 +107,7 @@ func serve(o *options) error {
 	if err != nil || st == nil { // requests may still use it
 		return err
 	}
-	err = closeLimiter(counts)
+	err = counts.close()
 	if who != nil {
 		who.Close()
 	}
