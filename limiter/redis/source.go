@@ -95,7 +95,8 @@ var errClosed = errors.New("the connection to Redis has been closed")
 //
 // It neither waits for Redis nor fails without it: it connects in the background, and until it
 // has, every call fails at once. An error is one of the URL or the options, has a
-// Hint() string, and never a password. The end of ctx ends the connecting, too.
+// Hint() string, and never a password. When ctx has ended every call fails, as after
+// Close, which is to be called all the same.
 func New(ctx context.Context, url string, o Options) (*Source, error) {
 	opt, err := parse(url)
 	if err != nil {
@@ -148,7 +149,7 @@ func (s *Source) connect() {
 func do[T any](ctx context.Context, s *Source, f func(context.Context, rueidis.Client) (T, error)) (T, error) {
 	var none T
 	client := s.client.Load()
-	if client == nil {
+	if client == nil || s.ctx.Err() != nil {
 		return none, s.away()
 	}
 	select {

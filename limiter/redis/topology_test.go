@@ -53,22 +53,52 @@ func TestACluster(t *testing.T) {
 		return err
 	}
 	victim := cluster[1]
-	var its, others []int
-	for i := range ids {
-		slot, err := victim.Do(t, "CLUSTER", "KEYSLOT", s.key(fast, id(i))).AsInt64()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if slot >= 16384/3 && slot < 2*16384/3 {
+	isVictims := func(p *limiter.Policy, id limiter.ID) bool {
+		slot := must(victim.Do(t, "CLUSTER", "KEYSLOT", s.key(p, id)).AsInt64())
+		return slot >= 16384/3 && slot < 2*16384/3
+	}
+	var its, others []int // by the fast policy, and others also by the other
+	for i := 0; len(its) < 20 || len(others) < 20; i++ {
+		switch a, b := isVictims(fast, id(i)), isVictims(p, id(ids+i)); {
+		case a && len(its) < 20:
 			its = append(its, i)
-		} else {
+		case !a && !b && len(others) < 20:
 			others = append(others, i)
-		}
-		if len(its) > 20 && len(others) > 20 {
-			break
 		}
 	}
 	victim.Kill()
+
+	// What is given back reaches the others, and who comes now finds them.
+	eventually(t, func() error {
+		cluster[0].Do(t, "FLUSHALL")
+		cluster[2].Do(t, "FLUSHALL")
+		began := time.Now()
+		var unspent []limiter.Unspent
+		for _, i := range its {
+			unspent = append(unspent, limiter.Unspent{Policy: fast, ID: id(i), Tokens: 1, At: began.UnixMicro()})
+		}
+		for _, i := range others {
+			unspent = append(unspent, limiter.Unspent{Policy: p, ID: id(ids + i), Tokens: 900, At: grant(t, s, p, id(ids+i), 1, 900).At})
+		}
+		if err := s.Return(within(t, patience), unspent); err == nil {
+			t.Error("all was returned, also to the dead node")
+		}
+		if d := time.Since(began); d > limiter.LeaseTTL {
+			return fmt.Errorf("this machine has taken %v", d)
+		}
+		for _, i := range others {
+			if g := grant(t, s, p, id(ids+i), 900, 900); g.Tokens != 900 {
+				t.Errorf("what client %d had was not given back", i)
+			}
+		}
+		return nil
+	})
+	late := open(t, cluster.URL(), Options{})
+	eventually(t, func() error {
+		_, err := late.Grant(within(t, patience), fast, id(others[0]), 1, 1)
+		return err
+	})
+
 	for began := time.Now(); time.Since(began) < 2*time.Second; {
 		for _, i := range its {
 			if ask(i) == nil {
@@ -83,10 +113,6 @@ func TestACluster(t *testing.T) {
 		}
 		if failed == len(others) {
 			t.Error("all nodes fail")
-		}
-		err := s.Return(within(t, patience), unspent[:50])
-		if err == nil {
-			t.Error("all was returned, also to the dead node")
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -133,6 +159,26 @@ func TestASlotThatMovesIsFollowed(t *testing.T) {
 	// And now MOVED.
 	if g := grant(t, s, p, id(1), 1, 1000); g.Tokens != 980 {
 		t.Errorf("%+v", g)
+	}
+}
+
+// Sentinels say who the master is; who knows it needs none.
+func TestSentinelsThatAreGoneStopNothing(t *testing.T) {
+	t.Parallel()
+	g := redistest.StartGuarded(t)
+	s := connected(t, g.URL())
+	p := policy(t, "p", 1_000_000, time.Second, 0)
+	for _, sentinel := range g.Sentinels {
+		sentinel.Kill()
+	}
+	failed := 0
+	for began := time.Now(); time.Since(began) < 3*refreshEvery; time.Sleep(time.Millisecond) {
+		if _, err := s.Grant(within(t, patience), p, id(1), 1, 1); err != nil {
+			failed++
+		}
+	}
+	if failed > 0 {
+		t.Errorf("%d calls failed", failed)
 	}
 }
 
