@@ -115,7 +115,7 @@ func (s *Shared) fly(f *flight) {
 		if asked {
 			batch = s.dealKnown(f, batch)
 		}
-		if claim == 0 && f.p.lease > 0 {
+		if len(batch) > 0 && claim == 0 && f.p.lease > 0 {
 			claim = f.e.claim(f.tag, s.now())
 		}
 		if len(batch) > 0 || claim != 0 {

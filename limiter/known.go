@@ -7,13 +7,14 @@ import "math"
 // whom the source would let pass, if he were on his way for no less time. Only tokens that
 // are given back, and a clock of the source that is set, make it wrong: it is not believed for long.
 
-// atEdge says whether the bucket was found empty, and has little more by now than a lease.
-func (e *entry) atEdge(p *Policy, n, now int64) bool {
+// atEdge says whether the bucket was found empty, and has little more by now than a lease
+// for each host.
+func (e *entry) atEdge(p *Policy, hosts, n, now int64) bool {
 	if p.lease == 0 || !asked(e.asked.Load()).empty() {
 		return false
 	}
 	size := p.size(demand(e.demand.Load()), n, now)
-	return p.central.left(e.fullIn(p, now), 0) < 2*size
+	return p.central.left(e.fullIn(p, now), 0) < 2*size*hosts
 }
 
 // asked is when the source was heard of last, and until when somebody has claimed to

@@ -214,7 +214,7 @@ func (s *Shared) look(c *Charge, st *step, now int64) time.Duration {
 	if wait > 0 && asked(st.e.asked.Load()).believed(now) {
 		return time.Duration(wait)
 	}
-	if s.health.state() != well || wait == 0 && !st.e.atEdge(st.p, n, now) {
+	if s.health.state() != well || wait == 0 && !st.e.atEdge(st.p, s.hosts(), n, now) {
 		return 0
 	}
 	// One asks again, and the others take it that there is nothing for them until he knows.
