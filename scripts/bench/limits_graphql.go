@@ -62,23 +62,29 @@ func limitedAnswers() measurement {
 			defer w.side.end()
 			workers = append(workers, w)
 		}
-		for range b.rounds {
+		for round := range b.rounds {
 			for i, q := range queries {
 				mine := rows[i*4 : i*4+4]
 				if !wanted(mine) {
 					continue
 				}
-				off, offCPU, err := workers[0].answers(q.body)
-				for k, w := range workers[1:] {
-					perSecond, cpu, e := w.answers(q.body)
-					answers, each := mine[2*k], mine[2*k+1]
-					answers.Peer.add(off, err)
-					each.Peer.add(offCPU, err)
-					answers.Neko.add(perSecond, e)
-					each.Neko.add(cpu, e)
-				}
-				if b.ctx.Err() != nil {
-					return
+				// Each comes first as often as the others.
+				for turn := range workers {
+					k := (round + turn) % len(workers)
+					perSecond, cpu, err := workers[k].answers(q.body)
+					if b.ctx.Err() != nil {
+						return
+					}
+					for j := 0; j < len(mine); j += 2 {
+						switch k {
+						case 0:
+							mine[j].Peer.add(perSecond, err)
+							mine[j+1].Peer.add(cpu, err)
+						case 1 + j/2:
+							mine[j].Neko.add(perSecond, err)
+							mine[j+1].Neko.add(cpu, err)
+						}
+					}
 				}
 			}
 		}
