@@ -19,9 +19,8 @@ type bank struct {
 	buckets map[bankKey]int64
 	beats   map[string]time.Time
 
-	grants, returns, asks int // calls to Grant and Return; tokens asked for
-	given, back           int64
-	closed                bool
+	grants, returns int // calls
+	closed          bool
 }
 
 type bankKey struct {
@@ -89,7 +88,6 @@ func (b *bank) Grant(ctx context.Context, p *Policy, id ID, need, want int64) (g
 		}
 		tat := r.at(b.buckets[k], now) + r.time(n)
 		b.buckets[k] = tat
-		b.given += n
 		g = Grant{Tokens: n, At: now, Full: tat}
 	})
 	return g, err
@@ -104,7 +102,6 @@ func (b *bank) Return(ctx context.Context, unspent []Unspent) error {
 				continue
 			}
 			b.buckets[k] = u.Policy.central.giveBack(b.buckets[k], now, u.Tokens, u.At)
-			b.back += u.Tokens
 		}
 	})
 }
@@ -122,6 +119,13 @@ func (b *bank) Beat(ctx context.Context, host string) (hosts int, err error) {
 }
 
 func (b *bank) Close() { b.set(func(b *bank) { b.closed = true }) }
+
+// calls is how often it was asked for tokens.
+func (b *bank) calls() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.grants
+}
 
 // left is how many tokens a bucket has.
 func (b *bank) left(p *Policy, key string) int64 {

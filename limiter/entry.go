@@ -26,7 +26,7 @@ type entry struct {
 	// demand is how much was wanted lately, see demand.
 	demand atomic.Uint64
 	// asked is when the source was heard of, and who asks it, see asked.
-	asked atomic.Uint64
+	asked atomic.Int64
 	// pace is how long a token takes to fill, in nanoseconds: what is forgotten is
 	// counted by it, and nothing decided.
 	pace atomic.Int64

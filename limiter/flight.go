@@ -137,7 +137,7 @@ func (s *Shared) dealKnown(f *flight, batch []*waiter) (unknown []*waiter) {
 			if !w.tell(answered{until: until}) {
 				s.putBack(f.seat, w.n, until, now)
 			}
-		} else if wait := f.e.waits(f.p, s.hosts(), w.n, now); wait > 0 {
+		} else if wait := s.waits(f.flightKey, w.n, now); wait > 0 {
 			w.tell(answered{wait: wait})
 		} else {
 			unknown = append(unknown, w)
@@ -168,7 +168,7 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 	}
 	sent := s.now()
 	if claim != 0 {
-		size := f.p.size(demand(f.e.demand.Load()), need, sent)
+		size := s.size(f.flightKey, need, sent)
 		want += max(size-f.e.live(sent), 0)
 	}
 	if want = min(want, f.p.Burst); want == 0 {
@@ -193,6 +193,7 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 		return
 	}
 	now := s.now()
+	s.answersIn(now - sent)
 	s.leased.Add(uint64(g.Tokens))
 	left := f.p.central.left(g.Full, g.At)
 	f.e.learn(f.tag, f.p, g, left == 0, sent, now)
@@ -206,7 +207,7 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 		if lost, kept := f.e.lend(f.tag, lent, until, now); kept {
 			s.expired.Add(uint64(lost))
 			// At the source it may have been as much earlier as the answer took.
-			s.granted.add(grant{flightKey: f.flightKey, id: f.id, at: g.At - (now-sent)/micro - milli/micro, until: until})
+			s.lent(grant{flightKey: f.flightKey, id: f.id, at: g.At - (now-sent)/micro - milli/micro, until: until})
 			rest -= lent
 		}
 	}

@@ -2,7 +2,9 @@ package limiter
 
 import (
 	"context"
+	"math"
 	"sync"
+	"time"
 )
 
 // grant is a lease that this process has put into the memory of its host, as the source
@@ -18,19 +20,15 @@ type grant struct {
 // give back.
 const maxGrants = 1 << 16
 
-// grants are the leases that have not ended, oldest first.
+// grants are leases, the one that ends first in front.
 type grants struct {
-	mu   sync.Mutex
 	list []grant
 	head int
 }
 
 func (g *grants) add(lease grant) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if len(g.list)-g.head == maxGrants {
-		g.list[g.head] = grant{}
-		g.head++
+		g.drop()
 	}
 	if g.head > 64 && g.head > len(g.list)/2 { // half of it is past
 		n := copy(g.list, g.list[g.head:])
@@ -40,31 +38,91 @@ func (g *grants) add(lease grant) {
 	g.list = append(g.list, lease)
 }
 
-// ended takes those out that have ended by now.
-func (g *grants) ended(now int64) (past []grant) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for ; g.head < len(g.list) && g.list[g.head].until <= now; g.head++ {
-		past = append(past, g.list[g.head])
-		g.list[g.head] = grant{}
+func (g *grants) drop() {
+	g.list[g.head] = grant{}
+	g.head++
+}
+
+// first is the lease in front, if it ends by then.
+func (g *grants) first(until int64) (grant, bool) {
+	if g.head == len(g.list) || g.list[g.head].until > until {
+		return grant{}, false
 	}
-	return past
+	return g.list[g.head], true
 }
 
-// all takes all out.
-func (g *grants) all() []grant {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	list := g.list[g.head:]
-	g.list, g.head = nil, 0
-	return list
+// granted are the leases of a process: those that are used, and those that are about to
+// end.
+type granted struct {
+	mu           sync.Mutex
+	used, ending grants
 }
 
-// tidy counts what has expired of this process's leases, and takes it out of the memory.
-func (s *Shared) tidy() {
-	for _, g := range s.granted.ended(s.now()) {
+const (
+	// A lease that is about to end and still has tokens is not what its key needs: they
+	// are given back, if at least half of them count there, before they are lost.
+	endingFor  = ttl / 5
+	sweepEvery = ttl / 20
+)
+
+// lent remembers a lease.
+func (s *Shared) lent(g grant) {
+	s.granted.mu.Lock()
+	idle := len(s.granted.used.list) == s.granted.used.head
+	s.granted.used.add(g)
+	s.granted.mu.Unlock()
+	if idle {
+		s.back.wake()
+	}
+}
+
+// sweep takes out of the memory what has ended, or is about to and worth to be given back.
+// It returns when to do so next, 0 if there is nothing.
+func (s *Shared) sweep() (next int64) {
+	now := s.now()
+	s.granted.mu.Lock()
+	defer s.granted.mu.Unlock()
+	for g, ok := s.granted.used.first(now + endingFor); ok; g, ok = s.granted.used.first(now + endingFor) {
+		s.granted.used.drop()
+		if worth := 2 * (ttl - endingFor); s.health.state() == well && g.p.host.time(g.e.live(now)) > worth {
+			s.giveBack(Unspent{Policy: g.p, ID: g.id, Tokens: g.e.reclaim(g.tag, g.until), At: g.at})
+			continue
+		}
+		s.granted.ending.add(g)
+	}
+	for g, ok := s.granted.ending.first(now); ok; g, ok = s.granted.ending.first(now) {
+		s.granted.ending.drop()
 		s.expired.Add(uint64(g.e.reclaim(g.tag, g.until)))
 	}
+	if g, ok := s.granted.used.first(math.MaxInt64); ok {
+		next = g.until - endingFor
+	}
+	if g, ok := s.granted.ending.first(math.MaxInt64); ok && (next == 0 || g.until < next) {
+		next = g.until
+	}
+	if next != 0 {
+		next = max(next, now+sweepEvery)
+	}
+	return next
+}
+
+// reclaimAll takes all that is left of all leases out of the memory, to be given back.
+func (s *Shared) reclaimAll() (list []Unspent) {
+	now := s.now()
+	s.granted.mu.Lock()
+	defer s.granted.mu.Unlock()
+	for _, all := range []*grants{&s.granted.used, &s.granted.ending} {
+		for g, ok := all.first(math.MaxInt64); ok; g, ok = all.first(math.MaxInt64) {
+			all.drop()
+			n := g.e.reclaim(g.tag, g.until)
+			if g.until <= now {
+				s.expired.Add(uint64(n))
+			} else if n > 0 {
+				list = append(list, Unspent{Policy: g.p, ID: g.id, Tokens: n, At: g.at})
+			}
+		}
+	}
+	return list
 }
 
 // giveBack has tokens given back soon, or lost if too many are to be already.
@@ -79,21 +137,25 @@ func (s *Shared) giveBack(u Unspent) {
 		return
 	}
 	s.back.list = append(s.back.list, u)
-	select {
-	case s.back.some <- struct{}{}:
-	default:
-	}
+	s.back.wake()
 }
 
 // returns are tokens to be given back.
 type returns struct {
 	mu   sync.Mutex
 	list []Unspent
-	some chan struct{} // has room for one
+	some chan struct{} // has room for one: there is something to do
 	end  chan struct{} // closed when nobody is to take more
 }
 
 const maxBack = 4096
+
+func (r *returns) wake() {
+	select {
+	case r.some <- struct{}{}:
+	default:
+	}
+}
 
 func (r *returns) take() []Unspent {
 	r.mu.Lock()
@@ -103,13 +165,19 @@ func (r *returns) take() []Unspent {
 	return list
 }
 
-// returning gives back until the end.
+// returning sweeps, and gives back, until the end.
 func (s *Shared) returning() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	for {
 		select {
 		case <-s.back.end:
 			return
 		case <-s.back.some:
+		case <-timer.C:
+		}
+		if next := s.sweep(); next != 0 {
+			timer.Reset(time.Duration(next - s.now()))
 		}
 		within, cancel := context.WithTimeout(s.ctx, flightTime)
 		_ = s.returnAll(within, s.back.take()) // it is counted, and health hears of it

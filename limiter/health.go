@@ -87,6 +87,7 @@ func (s *Shared) beat(ctx context.Context) {
 	}
 	if err == nil {
 		s.hostmem.SetHosts(hosts)
+		s.answersIn(int64(took))
 	}
 }
 
@@ -104,7 +105,7 @@ func (h *health) print(format string, args ...any) {
 	}
 }
 
-// watch beats until ctx ends, and tidies up. It closes first when the source was heard of.
+// watch beats until ctx ends. It closes first when the source was heard of.
 func (s *Shared) watch(ctx context.Context, first chan<- struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -120,7 +121,6 @@ func (s *Shared) watch(ctx context.Context, first chan<- struct{}) {
 			close(first)
 			first = nil
 		}
-		s.tidy()
 		if s.health.state() != well {
 			timer.Reset(max(probeEvery-time.Since(last), probeSoon))
 			continue

@@ -7,24 +7,16 @@ import "math"
 // whom the source would let pass, if he were on his way for no less time. Only tokens that
 // are given back, and a clock of the source that is set, make it wrong: it is not believed for long.
 
-// atEdge says whether the bucket was found empty, and has little more by now than a lease
-// for each host.
-func (e *entry) atEdge(p *Policy, hosts, n, now int64) bool {
-	if p.lease == 0 || !asked(e.asked.Load()).empty() {
-		return false
-	}
-	size := p.size(demand(e.demand.Load()), n, now)
-	return p.central.left(e.fullIn(p, now), 0) < 2*size*hosts
-}
-
 // asked is when the source was heard of last, and until when somebody has claimed to
 // ask it ahead. From above: 31 bits of milliseconds since boot, when it was heard of; whether it
 // had not as many tokens as it was asked for, and has none left; 32 bits of milliseconds
 // until when there is a claim. Both times begin anew every few weeks.
-type asked uint64
+type asked int64
+
+const claimMask = 1<<32 - 1
 
 func (a asked) told(at int64, empty bool) asked {
-	a = a&(1<<32-1) | asked(at/milli)<<33
+	a = a&claimMask | asked(at/milli)<<33
 	if empty {
 		a |= 1 << 32
 	}
@@ -36,7 +28,7 @@ func (a asked) empty() bool { return a>>32&1 != 0 }
 // age is for how long the source was not heard of. Others may have heard of it a little
 // later than now.
 func (a asked) age(now int64) int64 {
-	ms := int32(uint32(now/milli)-uint32(a>>33)) << 1 >> 1
+	ms := int32(uint32(now/milli)-uint32(uint64(a)>>33)) << 1 >> 1
 	if ms < -claimFor {
 		return math.MaxInt64 // a leftover of another key
 	}
@@ -66,7 +58,7 @@ func (e *entry) claim(tag uint64, now int64) uint32 {
 			return 0
 		}
 		until := max(uint32(now/milli)+claimFor, 1)
-		if e.asked.CompareAndSwap(uint64(old), uint64(old&^(1<<32-1)|asked(until))) {
+		if e.asked.CompareAndSwap(int64(old), int64(old&^claimMask|asked(until))) {
 			return until
 		}
 	}
@@ -76,7 +68,7 @@ func (e *entry) claim(tag uint64, now int64) uint32 {
 func (e *entry) unclaim(claim uint32) {
 	for claim != 0 {
 		old := e.asked.Load()
-		if uint32(old) != claim || e.asked.CompareAndSwap(old, old&^(1<<32-1)) {
+		if uint32(old) != claim || e.asked.CompareAndSwap(old, old&^claimMask) {
 			return
 		}
 	}
@@ -96,7 +88,7 @@ func (e *entry) learn(tag uint64, p *Policy, g Grant, empty bool, sent, now int6
 			e.seen.CompareAndSwap(full, seen)
 			return
 		}
-		if e.asked.CompareAndSwap(old, uint64(asked(old).told(now, empty))) {
+		if e.asked.CompareAndSwap(old, int64(asked(old).told(now, empty))) {
 			return
 		}
 	}
@@ -113,17 +105,26 @@ func (e *entry) fullIn(p *Policy, now int64) int64 {
 // waits is how long no n tokens can be there, or so few would be that it is not worth
 // asking, as far as is known; 0 if the source is to be asked. The other hosts are taken to want
 // as much.
-func (e *entry) waits(p *Policy, hosts, n, now int64) int64 {
-	_, wait := p.central.take(e.fullIn(p, now), 0, n)
+func (s *Shared) waits(k flightKey, n, now int64) int64 {
+	_, wait := k.p.central.take(k.e.fullIn(k.p, now), 0, n)
 	wait *= micro
-	told := asked(e.asked.Load())
-	if !told.empty() || p.lease == 0 {
+	told := asked(k.e.asked.Load())
+	if !told.empty() || k.p.lease == 0 {
 		return wait
 	}
-	d := demand(e.demand.Load())
-	size := p.size(d, n, now)
+	size := s.size(k, n, now)
 	if size <= n {
 		return wait
 	}
-	return max(wait, min(p.host.time(size)*hosts, d.pause(n, now))-told.age(now))
+	pause := demand(k.e.demand.Load()).pause(n, now)
+	return max(wait, min(k.p.host.time(size)*s.hosts(), pause)-told.age(now))
+}
+
+// atEdge says whether the bucket was found empty, and has little more by now than a lease
+// for each host.
+func (s *Shared) atEdge(k flightKey, n, now int64) bool {
+	if k.p.lease == 0 || !asked(k.e.asked.Load()).empty() {
+		return false
+	}
+	return k.p.central.left(k.e.fullIn(k.p, now), 0) < 2*s.size(k, n, now)*s.hosts()
 }

@@ -114,13 +114,14 @@ func (e *entry) roomFor(until, now int64) (int, lease) {
 
 func abs(n int64) int64 { return max(n, -n) }
 
-// empty takes all tokens out of a word, if it is a lease that ends then.
-func (e *entry) empty(i int, until int64) int64 {
+// empty takes out what lend has put into a word of another's key, if it still is that
+// lease.
+func (e *entry) empty(i int, until int64) {
 	for {
 		l := lease(e.leases[i].Load())
 		n := l.tokens()
 		if n == 0 || l.until() != until || e.leases[i].CompareAndSwap(uint64(l), uint64(l-lease(n))) {
-			return n
+			return
 		}
 	}
 }
@@ -129,8 +130,15 @@ func (e *entry) empty(i int, until int64) int64 {
 func (e *entry) reclaim(tag uint64, until int64) (n int64) {
 	until -= until % milli
 	for i := range e.leases {
-		if l := lease(e.leases[i].Load()); l.until() == until && e.holds(tag) {
-			n += e.empty(i, until)
+		for {
+			l := lease(e.leases[i].Load())
+			if l.tokens() == 0 || l.until() != until || !e.holds(tag) {
+				break
+			}
+			if e.leases[i].CompareAndSwap(uint64(l), uint64(l-lease(l.tokens()))) {
+				n += l.tokens()
+				break
+			}
 		}
 	}
 	if e.tag.Load() != tag { // it was of another

@@ -33,11 +33,12 @@ type Shared struct {
 
 	health  *health
 	flights flights
-	granted grants
+	granted granted
 	back    returns
 
 	tally                                      tally
 	remembered, byItself                       atomic.Uint64
+	took                                       atomic.Int64 // what an answer takes, in nanoseconds
 	calls, failures, leased, expired, returned atomic.Uint64
 
 	ctx     context.Context // until Close has ended
@@ -109,21 +110,21 @@ func (s *Shared) fast(c *Charge, now int64) bool {
 	}
 	k := flightKey{seat{e, tag}, p}
 	e.want(n, now)
-	s.refill(k, c, now)
-	k.show(c, now)
+	live := e.live(now)
+	s.refill(k, c, live, now)
+	k.show(c, live, now)
 	s.tally.count(p).allowed.Add(1)
 	return true
 }
 
 // refill asks ahead if little is left, and nobody does.
-func (s *Shared) refill(k flightKey, c *Charge, now int64) {
-	left := k.e.live(now)
-	if left > k.p.lease/4 {
+func (s *Shared) refill(k flightKey, c *Charge, left, now int64) {
+	n := c.cost()
+	if s.isAmple(k, left, n) {
 		return
 	}
-	d, n := demand(k.e.demand.Load()), c.cost()
-	size := k.p.size(d, n, now)
-	if left > low(size, d, now) || left >= size || s.health.state() == away || k.e.waits(k.p, s.hosts(), n, now) > 0 {
+	size := s.size(k, n, now)
+	if left > s.low(k, size, now) || left >= size || s.health.state() == away || s.waits(k, n, now) > 0 {
 		return
 	}
 	if claim := k.e.claim(k.tag, now); claim != 0 && !s.join(k, idOf(c.Key), nil, claim) {
@@ -132,8 +133,8 @@ func (s *Shared) refill(k flightKey, c *Charge, now int64) {
 }
 
 // show says in c what is left, as far as is known here.
-func (k flightKey) show(c *Charge, now int64) {
-	r, full, live := k.p.central, k.e.fullIn(k.p, now), k.e.live(now)
+func (k flightKey) show(c *Charge, live, now int64) {
+	r, full := &k.p.central, k.e.fullIn(k.p, now)
 	c.Left = min(r.left(full, 0)+live, k.p.Burst)
 	c.Full = time.Duration(max(full-r.time(live), 0) * micro)
 }
@@ -210,11 +211,11 @@ func (s *Shared) look(c *Charge, st *step, now int64) time.Duration {
 	if _, l := st.e.payer(n, now); l != 0 {
 		return 0
 	}
-	wait := st.e.waits(st.p, s.hosts(), n, now)
+	wait := s.waits(st.flightKey, n, now)
 	if wait > 0 && asked(st.e.asked.Load()).believed(now) {
 		return time.Duration(wait)
 	}
-	if s.health.state() != well || wait == 0 && !st.e.atEdge(st.p, s.hosts(), n, now) {
+	if s.health.state() != well || wait == 0 && !s.atEdge(st.flightKey, n, now) {
 		return 0
 	}
 	// One asks again, and the others take it that there is nothing for them until he knows.
@@ -296,7 +297,7 @@ func (s *Shared) payBySource(ctx context.Context, charges []Charge, steps []step
 		case a.until != 0:
 			st.paid, st.until = byLease, a.until
 		default:
-			wait := time.Duration(max(a.wait, st.e.waits(st.p, s.hosts(), st.w.n, s.now())))
+			wait := time.Duration(max(a.wait, s.waits(st.flightKey, st.w.n, s.now())))
 			if wait > refused.RetryAfter {
 				refused = Decision{Refused: i, RetryAfter: wait}
 			}
@@ -359,13 +360,14 @@ func (s *Shared) end(charges []Charge, steps []step, d Decision, now int64) Deci
 			continue
 		}
 		st.e.unclaim(st.claim)
+		live := st.e.live(now)
 		if st.paid == byLease && d.OK() {
-			s.refill(st.flightKey, c, now)
+			s.refill(st.flightKey, c, live, now)
 		}
 		if d.OK() {
 			s.tally.count(st.p).allowed.Add(1)
 		}
-		st.show(c, now)
+		st.show(c, live, now)
 		if d.Alone && st.p.Fail == FailLocal {
 			st.showLocal(s.hosts(), c, now)
 		}
@@ -420,15 +422,7 @@ func (s *Shared) Close(ctx context.Context) error {
 		<-landed
 	}
 
-	list, now := s.back.take(), s.now()
-	for _, g := range s.granted.all() {
-		n := g.e.reclaim(g.tag, g.until)
-		if g.until <= now {
-			s.expired.Add(uint64(n))
-		} else if n > 0 {
-			list = append(list, Unspent{Policy: g.p, ID: g.id, Tokens: n, At: g.at})
-		}
-	}
+	list := append(s.back.take(), s.reclaimAll()...)
 	err := s.returnAll(ctx, list)
 	s.stop()
 	s.wg.Wait()

@@ -4,10 +4,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -24,15 +26,34 @@ type fleet struct {
 	began   time.Time
 	workers [][]*Shared // of each host
 	memory  []*hostmem.Mapping
+	log     story // of all workers
 }
 
 // now is the clock of all hosts: that it has nothing to do with the bank's is what
 // bank.offset is for.
 func (f *fleet) now() int64 { return int64(time.Since(f.began)) + int64(time.Hour) }
 
+// story is text that several write.
+type story struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *story) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *story) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
 func newFleet(t testing.TB, hosts, workers int) *fleet {
 	f := &fleet{bank: newBank(), began: time.Now()}
-	for range hosts {
+	for host := range hosts {
 		m, err := hostmem.Anonymous(1 << 8)
 		if err != nil {
 			t.Fatal(err)
@@ -40,21 +61,20 @@ func newFleet(t testing.TB, hosts, workers int) *fleet {
 		f.memory = append(f.memory, m)
 		f.workers = append(f.workers, nil)
 		for range workers {
-			f.startWorker(t, len(f.workers)-1)
+			f.workers[host] = append(f.workers[host], f.newWorker(t, host))
 		}
 	}
 	return f
 }
 
-func (f *fleet) startWorker(t testing.TB, host int) *Shared {
+func (f *fleet) newWorker(t testing.TB, host int) *Shared {
 	table, err := newTable(f.memory[host])
 	if err != nil {
 		t.Fatal(err)
 	}
 	table.now = f.now
-	s := newShared(f.memory[host], table, f.bank, nil, Budget)
+	s := newShared(f.memory[host], table, f.bank, log.New(&f.log, "", 0), Budget)
 	s.start()
-	f.workers[host] = append(f.workers[host], s)
 	return s
 }
 
@@ -278,40 +298,74 @@ func (c scenario) problems(o outcome) (list []string) {
 	return list
 }
 
-func TestTune(t *testing.T) {
-	for _, c := range tuned {
-		var o outcome
-		began := time.Now()
-		synctest.Test(t, func(t *testing.T) { o = simulate(t, c, 1) })
-		t.Logf("%v\n    %v  %v", c, o, time.Since(began))
+// Workers are closed and killed, answers are late or none, clients come all at once after
+// a silence: nothing of that gains a token.
+func TestNothingThatHappensToAFleetGainsATokenBeyondTheBound(t *testing.T) {
+	type event struct {
+		kind         string
+		host, worker int
+		n            int
+		d            time.Duration
 	}
-}
-
-var tuned = []scenario{
-	{1, 4, 1000, time.Minute, 0, false, 500 * time.Microsecond, load{"steady", 16.6, time.Minute}},
-	{1, 4, 1000, time.Minute, 0, true, 500 * time.Microsecond, load{"steady", 16.6, time.Minute}},
-	{3, 4, 1000, time.Minute, 0, true, 500 * time.Microsecond, load{"steady", 16.6, time.Minute}},
-	{1, 4, 1000, time.Minute, 0, true, 500 * time.Microsecond, load{"poisson", 16.6, time.Minute}},
-	{1, 4, 1000, time.Minute, 0, true, 500 * time.Microsecond, load{"poisson", 50, time.Minute}},
-	{3, 4, 1000, time.Minute, 0, true, 500 * time.Microsecond, load{"poisson", 150, time.Minute}},
-	{3, 4, 6000, time.Minute, 0, true, 500 * time.Microsecond, load{"poisson", 150, time.Minute}},
-	{3, 4, 9000, time.Minute, 0, true, 500 * time.Microsecond, load{"poisson", 150, time.Minute}},
-	{3, 4, 9000, time.Minute, 0, true, 500 * time.Microsecond, load{"steady", 150, time.Minute}},
-	{1, 4, 3000, time.Minute, 0, true, 500 * time.Microsecond, load{"steady", 50, time.Minute}},
-	{1, 4, 3000, time.Minute, 0, true, 500 * time.Microsecond, load{"poisson", 50, time.Minute}},
-	{1, 4, 3000, time.Minute, 0, false, 500 * time.Microsecond, load{"poisson", 50, time.Minute}},
-	{1, 4, 3000, time.Minute, 0, true, 500 * time.Microsecond, load{"bursts", 50, time.Minute}},
-	{1, 4, 6000, time.Minute, 0, true, 500 * time.Microsecond, load{"bursts", 50, time.Minute}},
-	{3, 4, 30000, time.Minute, 0, true, 500 * time.Microsecond, load{"bursts", 500, time.Minute}},
-	{3, 4, 60000, time.Minute, 1000, true, 500 * time.Microsecond, load{"poisson", 2000, 30 * time.Second}},
-	{3, 4, 60000, time.Minute, 1000, true, 500 * time.Microsecond, load{"poisson", 1000, 30 * time.Second}},
-	{3, 4, 60000, time.Minute, 1000, true, 500 * time.Microsecond, load{"poisson", 900, 30 * time.Second}},
-	{3, 4, 60000, time.Minute, 1000, true, 10 * time.Millisecond, load{"poisson", 2000, 30 * time.Second}},
-	{3, 4, 60000, time.Minute, 1000, true, 10 * time.Millisecond, load{"poisson", 900, 30 * time.Second}},
-	{1, 1, 60, time.Minute, 0, true, 500 * time.Microsecond, load{"steady", 1, time.Minute}},
-	{3, 4, 60, time.Minute, 0, true, 500 * time.Microsecond, load{"poisson", 2, 10 * time.Minute}},
-	{3, 4, 600, time.Minute, 20, true, 500 * time.Microsecond, load{"poisson", 9, time.Minute}},
-	{3, 4, 600, time.Minute, 20, true, 500 * time.Microsecond, load{"poisson", 20, time.Minute}},
-	{3, 4, 600, time.Minute, 10, true, 500 * time.Microsecond, load{"poisson", 10, time.Minute}},
-	{3, 4, 600, time.Minute, 10, true, 500 * time.Microsecond, load{"poisson", 20, time.Minute}},
+	lengths := []time.Duration{0, time.Millisecond, 10 * time.Millisecond, 200 * time.Millisecond, 700 * time.Millisecond, 990 * time.Millisecond, 2 * time.Second}
+	drawEvent := rapid.Custom(func(rt *rapid.T) event {
+		return event{
+			kind: rapid.SampledFrom([]string{"burst", "burst", "burst", "trickle", "sleep", "sleep", "close", "kill", "delay", "silent"}).Draw(rt, "kind"),
+			host: rapid.IntRange(0, 1).Draw(rt, "host"), worker: rapid.IntRange(0, 1).Draw(rt, "worker"),
+			n: rapid.IntRange(1, 200).Draw(rt, "n"), d: rapid.SampledFrom(lengths).Draw(rt, "d"),
+		}
+	})
+	rapid.Check(t, func(rt *rapid.T) {
+		burst := rapid.SampledFrom([]int64{5, 20, 100, 400}).Draw(rt, "burst")
+		limit := rapid.SampledFrom([]int64{1, 20, 200, 1000}).Draw(rt, "limit")
+		events := rapid.SliceOfN(drawEvent, 1, 60).Draw(rt, "events")
+		var most int64
+		synctest.Test(t, func(t *testing.T) {
+			p := failing(t, "p", limit, time.Second, burst, FailClosed)
+			f := newFleet(t, 2, 2)
+			defer f.close(t)
+			var passed []int64
+			one := func(e event) {
+				before := f.now()
+				if decide(f.workers[e.host][e.worker], charge(p, "k", 1)).OK() {
+					passed = append(passed, before)
+				}
+			}
+			for _, e := range events {
+				switch e.kind {
+				case "burst":
+					for range e.n {
+						one(e)
+					}
+				case "trickle":
+					for range e.n {
+						time.Sleep(3 * time.Millisecond)
+						one(e)
+					}
+				case "sleep":
+					time.Sleep(e.d)
+				case "close", "kill":
+					s := f.workers[e.host][e.worker]
+					if e.kind == "kill" {
+						s.granted.mu.Lock()
+						s.granted.used, s.granted.ending = grants{}, grants{}
+						s.granted.mu.Unlock()
+					}
+					ctx, cancel := context.WithTimeout(context.Background(), e.d)
+					_ = s.Close(ctx) // it fails if there is no time
+					cancel()
+					f.workers[e.host][e.worker] = f.newWorker(t, e.host)
+				case "delay":
+					f.bank.set(func(b *bank) { b.delay, b.silent = e.d/4, false })
+				case "silent":
+					f.bank.set(func(b *bank) { b.silent = true })
+				}
+			}
+			f.bank.set(func(b *bank) { b.delay, b.silent = 0, false })
+			most = above(passed, p)
+		})
+		if most > burst {
+			rt.Errorf("%d were admitted of a burst of %d beyond what fills in a window and LeaseTTL", most, burst)
+		}
+	})
 }

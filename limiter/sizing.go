@@ -57,19 +57,39 @@ func (d demand) expected(now int64) float64 {
 // size is how many tokens it is good to have here, where who asks needs n of them. Two
 // square roots of the number of decisions below what is expected: so what is there is used in
 // time in 49 of 50 cases, even if clients come by chance.
-func (p *Policy) size(d demand, n, now int64) int64 {
-	if p.lease == 0 {
+func (s *Shared) size(k flightKey, n, now int64) int64 {
+	if k.p.lease == 0 {
 		return 0
 	}
 	cost := float64(n)
-	decisions := d.expected(now) / cost
+	decisions := demand(k.e.demand.Load()).expected(now) / cost
 	safe := decisions - 2*math.Sqrt(decisions)
-	return max(min(int64(min(safe, max(enough, decisions/enoughPart))*cost), p.maxLease()), 0)
+	good := max(enough, decisions/enoughPart) + 2*decisions*s.lag()
+	return max(min(int64(min(safe, good)*cost), k.p.maxLease()), 0)
 }
 
 // low is how many tokens are few enough to ask for more.
-func low(size int64, d demand, now int64) int64 {
-	return min(size/4, int64(d.expected(now)/enoughPart))
+func (s *Shared) low(k flightKey, size, now int64) int64 {
+	expected := demand(k.e.demand.Load()).expected(now)
+	return min(size/4, int64(expected/enoughPart)) + int64(expected*s.lag())
+}
+
+// isAmple says, with little effort, that left tokens are more than low.
+func (s *Shared) isAmple(k flightKey, left, n int64) bool {
+	count := int64(k.e.demand.Load() & maxDemand)
+	return left > min(count, max(enough*n, count/enoughPart)*(enoughPart/4))/enoughPart+int64(float64(count)*s.lag()*1.5)
+}
+
+// lag is what part of LeaseTTL an answer of the source takes, and half as much again.
+func (s *Shared) lag() float64 { return float64(min(s.took.Load(), maxTook)) * (1.5 / float64(ttl)) }
+
+// maxTook is more than what an answer may take without making leases larger.
+const maxTook = ttl / 4
+
+// answersIn remembers how long an answer took, as an average of the last.
+func (s *Shared) answersIn(took int64) {
+	old := s.took.Load()
+	s.took.CompareAndSwap(old, old+(took-old)/8)
 }
 
 // pause is how long, after a bucket was found empty, nobody asks for less than size

@@ -181,7 +181,7 @@ func (t *table) reset(e *entry, stamp, pace int64) {
 	}
 	e.seen.Store(stamp)
 	e.demand.Store(0)
-	e.asked.Store(uint64(stamp))
+	e.asked.Store(stamp)
 	e.pace.Store(pace)
 }
 
