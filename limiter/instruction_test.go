@@ -335,15 +335,19 @@ func TestAProcessIsKilledOrStoppedAtAnyInstruction(t *testing.T) {
 			}
 		}
 		for _, at := range some(len(instructions), 4) {
-			before := d.prepare(h)
 			dying := trace(t, dir)
-			dying.begin(i)
-			for ok := false; !ok; {
-				if ok = dying.reach(instructions[at]); !ok {
-					dying.result() // its first time has other instructions
-					before = d.prepare(h)
-					dying.begin(i)
+			before, reached := taken(nil), false
+			for range 3 { // the first time it has other instructions
+				before = d.prepare(h)
+				dying.begin(i)
+				if reached = dying.reach(instructions[at]); reached {
+					break
 				}
+				dying.result()
+			}
+			if !reached {
+				dying.kill()
+				continue
 			}
 			dying.kill()
 			killed++
