@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,8 +12,7 @@ import (
 	"github.com/nekoctl/neko/limiter/redis/redistest"
 )
 
-// least is what the user of a source must be allowed to do, besides its keys; docs/limits.md
-// repeats it.
+// least is what the user of a source must be allowed to do, besides its keys.
 var least = []string{"+eval", "+evalsha", "+time", "+get", "+set", "+del",
 	"+zadd", "+zremrangebyscore", "+zremrangebyrank", "+zcard", "+pexpire"}
 
@@ -57,6 +58,10 @@ func TestTheLeastThatAUserMustBeAllowedToDo(t *testing.T) {
 			return nil
 		})
 		return all(t, s)
+	}
+	doc, err := os.ReadFile("doc.go")
+	if line := "~neko:* -@all " + strings.Join(least, " "); err != nil || !strings.Contains(string(doc), line+"\n") {
+		t.Errorf("doc.go does not say: %s (%v)", line, err)
 	}
 	if err := try("~neko:*", least); err != nil {
 		t.Fatal(err)
@@ -109,13 +114,14 @@ func TestTLS(t *testing.T) {
 	} {
 		s := open(t, name, Options{})
 		eventually(t, func() error {
-			if err := s.lately.Load(); err == nil {
-				return s.away()
+			_, err := s.Beat(within(t, patience), "x")
+			if err == nil {
+				t.Fatal("it is trusted")
+			}
+			if !strings.Contains(err.Error(), want) {
+				return fmt.Errorf("%w, and not: %s", err, want)
 			}
 			return nil
 		})
-		if _, err := s.Beat(t.Context(), "x"); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, and not: %s", err, want)
-		}
 	}
 }

@@ -1,5 +1,3 @@
-// Package redis is a [limiter.Source] in Redis 6.2 or later, alone, as a Cluster or with
-// Sentinels. Buckets fill by the clock of the server that has them.
 package redis
 
 import (
