@@ -64,6 +64,7 @@ type decided struct {
 	perSecond float64
 	calls     float64 // to Redis for 1,000 decisions
 	cpu       float64 // of Redis for 1,000 decisions, in µs
+	own       float64 // of the two processes
 }
 
 // limits is how fast two processes decide, and what that costs Redis.
@@ -71,17 +72,18 @@ func limits() measurement {
 	row := func(name, unit string, times *float64) *figure {
 		return &figure{Name: "limits " + name, Unit: unit, Times: times, Beside: peerLimiter}
 	}
-	three := func(what string, times *float64) []*figure {
+	four := func(what string, times *float64) []*figure {
 		return []*figure{
 			row("by Redis, "+what+": decisions", "/s", times),
 			row("by Redis, "+what+": calls of Redis for 1,000", "calls", nil),
 			row("by Redis, "+what+": CPU of Redis for 1,000", "µs", nil),
+			row("by Redis, "+what+": CPU of the processes for 1,000", "µs", nil),
 		}
 	}
 	var rows []*figure
-	rows = append(rows, three("none refused", atLeast(10))...)
-	rows = append(rows, three("all at their limit", nil)...)
-	rows = append(rows, three("all at their limit, remembered", nil)...)
+	rows = append(rows, four("none refused", atLeast(10))...)
+	rows = append(rows, four("all at their limit", nil)...)
+	rows = append(rows, four("all at their limit, remembered", nil)...)
 	rows = append(rows,
 		row("without Redis, none refused: decisions", "/s", nil),
 		row("without Redis, all at their limit: decisions", "/s", nil))
@@ -114,11 +116,11 @@ func (b *bench) measureLimits(rows []*figure) {
 		peer deciding
 		note string
 	}{
-		{rows[0:3], nobodyRefused(redis.url), peer, fmt.Sprintf("RateLimiterRedis, %d in flight", peer.InFlight)},
-		{rows[3:6], allAtTheirLimit(redis.url), peer, "the same"},
-		{rows[6:9], allAtTheirLimit(redis.url), remembers, "the same, with inMemoryBlockOnConsumed"},
-		{rows[9:10], nobodyRefused(""), peer, "RateLimiterMemory, each process for itself"},
-		{rows[10:11], allAtTheirLimit(""), peer, "the same"},
+		{rows[0:4], nobodyRefused(redis.url), peer, fmt.Sprintf("RateLimiterRedis, %d in flight", peer.InFlight)},
+		{rows[4:8], allAtTheirLimit(redis.url), peer, "the same"},
+		{rows[8:12], allAtTheirLimit(redis.url), remembers, "the same, with inMemoryBlockOnConsumed"},
+		{rows[12:13], nobodyRefused(""), peer, "RateLimiterMemory, each process for itself"},
+		{rows[13:14], allAtTheirLimit(""), peer, "the same"},
 	} {
 		if !wanted(of.rows) {
 			continue
@@ -135,7 +137,7 @@ func (b *bench) measureLimits(rows []*figure) {
 				fmt.Fprintln(os.Stderr, "once more:", err)
 				got, err = b.decideTwice(redis, command, d)
 			}
-			for i, v := range []float64{got.perSecond, got.calls, got.cpu}[:len(of.rows)] {
+			for i, v := range []float64{got.perSecond, got.calls, got.cpu, got.own}[:len(of.rows)] {
 				side(of.rows[i]).add(v, err)
 			}
 		}
@@ -220,6 +222,11 @@ func (b *bench) decideTwice(redis *redisServer, command func(deciding) *exec.Cmd
 			return sum, err
 		}
 	}
+	pids := []int{both[0].cmd.Process.Pid, both[1].cmd.Process.Pid}
+	ticksBefore, err := ticks(pids)
+	if err != nil {
+		return sum, err
+	}
 	before, err := redis.spent(b.ctx)
 	if err != nil {
 		return sum, err
@@ -247,7 +254,12 @@ func (b *bench) decideTwice(redis *redisServer, command func(deciding) *exec.Cmd
 	if err != nil {
 		return sum, err
 	}
+	ticksAfter, err := ticks(pids)
+	if err != nil {
+		return sum, err
+	}
 	sum.calls = (after.calls - before.calls) * 1000 / float64(sum.Decisions)
+	sum.own = float64(ticksAfter-ticksBefore) * 10_000 * 1000 / float64(sum.Decisions) // a tick is a hundredth of a second
 	sum.cpu = (after.cpu - before.cpu) * 1000 / float64(sum.Decisions)
 	switch {
 	case sum.Alone > uint64(sum.Decisions)/1000: // less does not change a figure
