@@ -18,6 +18,8 @@ type deed struct {
 	name string
 	// before makes the table what it is before, and says what was taken by then.
 	before func(h *Host) taken
+	// later is what time changes in the table while the process is stopped.
+	later func(h *Host)
 	// do says what it has taken. more takes at the same time in the same process.
 	do func(h, more *Host) taken
 	// most is what it may have taken when it is killed.
@@ -142,6 +144,37 @@ var deeds = []deed{
 		forgets: true,
 	},
 	{
+		name: "charge a bucket that others take over",
+		before: func(h *Host) (sum taken) {
+			// It is full, and all others are not.
+			for _, k := range keys(1, window, 1) {
+				sum = sum.add(take(h, slowly, k))
+			}
+			h.table.insert(slowly.keyHash(h.table.seed, []byte("a")), 1)
+			return sum
+		},
+		do:      func(h, _ *Host) taken { return take(h, slowly, taken{"a": 3}) },
+		most:    taken{"a": 3},
+		forgets: true,
+	},
+	{
+		name: "insert behind an entry that becomes idle",
+		before: func(h *Host) taken {
+			first := h.table.at(slowly.keyHash(h.table.seed, []byte("a")), 0)
+			first.tag.Store(nextTag(7, 1<<20))
+			first.tat.Store(h.table.now() + int64(time.Hour))
+			return nil
+		},
+		later: func(h *Host) {
+			first := h.table.at(slowly.keyHash(h.table.seed, []byte("a")), 0)
+			if tat := first.tat.Load(); tat > h.table.now() {
+				first.tat.Store(h.table.now())
+			}
+		},
+		do:   func(h, _ *Host) taken { return take(h, slowly, taken{"a": 2}) },
+		most: taken{"a": 2},
+	},
+	{
 		name: "rob the dead",
 		before: func(h *Host) taken {
 			// Two who were killed while they made a bucket for the same key.
@@ -190,24 +223,59 @@ var deeds = []deed{
 	},
 }
 
-// meanwhile is what others do while a process is stopped in the middle of a deed.
+// meanwhile is what others do while a process is stopped in the middle of a deed. What do
+// returns they do when it has gone on to its end.
 var meanwhile = []struct {
 	name string
-	do   func(h *Host) taken
+	do   func(h *Host) (sum taken, then func() taken)
 }{
-	{"the same key", func(h *Host) taken { return take(h, slowly, taken{"a": 1}) }},
-	{"other keys", func(h *Host) (sum taken) {
+	{"the same key", func(h *Host) (taken, func() taken) { return take(h, slowly, taken{"a": 1}), nil }},
+	{"other keys", func(h *Host) (sum taken, _ func() taken) {
 		for i := range 3 {
 			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 4}))
 		}
-		return sum
+		return sum, nil
 	}},
-	{"other keys, and then the same", func(h *Host) (sum taken) {
+	{"other keys, and then the same", func(h *Host) (sum taken, _ func() taken) {
 		for i := range 2 {
 			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 4}))
 		}
-		return sum.add(take(h, slowly, taken{"a": 1}))
+		return sum.add(take(h, slowly, taken{"a": 1})), nil
 	}},
+	{"one dies that has claimed an entry", func(h *Host) (taken, func() taken) {
+		half(h, "x", false)
+		return nil, nil
+	}},
+	{"one makes the same bucket, and is stopped before it publishes", func(h *Host) (taken, func() taken) {
+		e, stamp := half(h, "a", true)
+		return nil, func() taken {
+			if e != nil {
+				e.tat.CompareAndSwap(-stamp, h.table.now())
+			}
+			return take(h, slowly, taken{"a": 1})
+		}
+	}},
+}
+
+// half is what is left by one that is stopped while it makes a bucket for a key: before it
+// puts the key into the tag, or before it publishes.
+func half(h *Host, key string, renamed bool) (e *entry, stamp int64) {
+	hash, now := slowly.keyHash(h.table.seed, []byte(key)), h.table.now()
+	if e, _ := h.table.find(hash); e != nil {
+		return nil, 0
+	}
+	if e = h.table.claim(hash, keyBits(hash), now); e == nil {
+		return nil, 0 // there is one just being made
+	}
+	h.table.reset(e, now, 1)
+	if renamed {
+		tag, ok := rename(e, now, keyBits(hash))
+		if ok && !h.table.sole(hash, keyBits(hash), e) {
+			withdraw(e, now, tag)
+			return nil, 0
+		}
+	}
+	return e, now
 }
 
 // inspect says what is wrong with a table in which so much was taken, and perhaps some
@@ -322,15 +390,22 @@ func TestDeedsThatNobodyDisturbs(t *testing.T) {
 	}
 }
 
-const childEnv = "LIMITER_TEST_DEEDS"
+const (
+	childEnv  = "LIMITER_TEST_DEEDS"
+	hammerEnv = "LIMITER_TEST_HAMMER"
+)
 
-// TestChild is not a test: it is the process that is killed and stopped.
+// TestChild is not a test: it is the process that is killed and stopped by others.
 func TestChild(t *testing.T) {
-	dir := os.Getenv(childEnv)
-	if dir == "" {
+	switch {
+	case os.Getenv(childEnv) != "":
+		dir := os.Getenv(childEnv)
+		runDeeds(openHost(t, dir), openHost(t, dir))
+	case os.Getenv(hammerEnv) != "":
+		hammer(t, os.Getenv(hammerEnv))
+	default:
 		t.Skip("it is for other tests")
 	}
-	runDeeds(openHost(t, dir), openHost(t, dir))
 }
 
 func printTaken(did taken) {

@@ -24,6 +24,7 @@ type flight struct {
 	// With the lock of flights:
 	waiting []*waiter
 	claim   uint32 // to ask ahead, if not 0
+	sent    int64  // when the source was asked last
 }
 
 // seat is where the bucket of a key is in the memory of the host.
@@ -55,10 +56,10 @@ const (
 
 // answered is what a waiter is told.
 type answered struct {
-	got   bool  // by the source
-	at    int64 // Grant.At of it
-	until int64 // by a lease that ends then, if not 0
-	wait  int64 // nanoseconds, if it is refused
+	paid  payment // unpaid if it is refused
+	until int64   // nobody may have what it is paid by from then on
+	at    int64   // Grant.At, if it is paid by the source
+	wait  int64   // nanoseconds, if it is refused
 	err   error
 }
 
@@ -71,7 +72,8 @@ type flights struct {
 }
 
 // join has the source asked for w, unless it is nil, and ahead, if there is a claim. It is
-// false if too much is under way.
+// false if too much is under way, or if w would wait in vain because the answer for who came before
+// him is late already.
 func (s *Shared) join(key flightKey, id ID, w *waiter, claim uint32) bool {
 	all := &s.flights
 	all.mu.Lock()
@@ -85,10 +87,11 @@ func (s *Shared) join(key flightKey, id ID, w *waiter, claim uint32) bool {
 		all.of[key] = f
 		all.wg.Go(func() { s.fly(f) })
 	}
-	if len(f.waiting) >= maxWaiting {
-		return false
-	}
 	if w != nil {
+		late := f.sent != 0 && s.now()-f.sent > int64(s.budget)
+		if len(f.waiting) >= maxWaiting || late && w.state.Load() == waiting {
+			return false
+		}
 		f.waiting = append(f.waiting, w)
 	}
 	if claim != 0 {
@@ -105,7 +108,7 @@ func (s *Shared) fly(f *flight) {
 	for asked := false; ; {
 		s.flights.mu.Lock()
 		batch, claim := f.waiting, f.claim
-		f.waiting, f.claim = nil, 0
+		f.waiting, f.claim, f.sent = nil, 0, s.now()
 		if len(batch) == 0 && claim == 0 {
 			delete(s.flights.of, f.flightKey)
 			s.flights.mu.Unlock()
@@ -134,7 +137,7 @@ func (s *Shared) dealKnown(f *flight, batch []*waiter) (unknown []*waiter) {
 		if w.state.Load() != waiting {
 			unknown = append(unknown, w)
 		} else if until := f.e.spend(f.tag, w.n, now); until != 0 {
-			if !w.tell(answered{until: until}) {
+			if !w.tell(answered{paid: byLease, until: until}) {
 				s.putBack(f.seat, w.n, until, now)
 			}
 		} else if wait := s.waits(f.flightKey, w.n, now); wait > 0 {
@@ -198,7 +201,7 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 	left := f.p.central.left(g.Full, g.At)
 	f.e.learn(f.tag, f.p, g, left == 0, sent, now)
 
-	rest := s.deal(f, batch, g, left, now-sent)
+	rest := s.deal(f, batch, g, left, sent)
 	if rest == 0 {
 		return
 	}
@@ -216,22 +219,21 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 
 // deal gives the tokens of a grant to those who wait, in turn: as if each had asked for
 // himself, all at the time of the grant. Those who would not have had to be refused, if
-// the first had not wanted more than there is, wait on. What is left over it returns. The source was
-// asked such a time since.
-func (s *Shared) deal(f *flight, batch []*waiter, g Grant, left, since int64) (rest int64) {
-	rest = g.Tokens
+// the first had not wanted more than there is, wait on. What is left over it returns.
+func (s *Shared) deal(f *flight, batch []*waiter, g Grant, left, sent int64) (rest int64) {
+	rest, now := g.Tokens, s.now()
 	var again []*waiter
 	for _, w := range batch {
 		switch {
 		case w.n <= rest:
-			if w.tell(answered{got: true, at: g.At}) || w.state.Load() == passed {
+			if w.tell(answered{paid: bySource, until: sent + ttl, at: g.At}) || w.state.Load() == passed {
 				rest -= w.n
 			}
-		case g.Tokens == 0 && w.n <= left:
+		case g.Tokens == 0 && w.n <= left && w.n < batch[0].n:
 			again = append(again, w)
 		default:
 			_, wait := f.p.central.take(g.Full, g.At, w.n)
-			w.tell(answered{wait: max(wait*micro-since, 1)})
+			w.tell(answered{wait: max(sent+wait*micro-now, 1)})
 		}
 	}
 	if len(again) > 0 {

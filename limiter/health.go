@@ -31,12 +31,13 @@ type health struct {
 	alone atomic.Uint64 // decisions without it, since it went
 	poke  chan struct{}
 
-	log  *log.Logger
-	told bool // that it is not well; only watch knows
+	log   *log.Logger
+	began time.Time
+	told  bool // that it is not well; only watch knows
 }
 
 func newHealth(l *log.Logger) *health {
-	h := &health{poke: make(chan struct{}, 1), log: l}
+	h := &health{poke: make(chan struct{}, 1), log: l, began: time.Now()}
 	h.now.Store(int32(away)) // until it was heard of
 	return h
 }
@@ -91,9 +92,9 @@ func (s *Shared) beat(ctx context.Context) {
 	}
 }
 
-// say says once that it is not well.
+// say says once that it is not well. A source that connects in the background has a moment to do so.
 func (h *health) say(format string, args ...any) {
-	if !h.told {
+	if !h.told && time.Since(h.began) > firstWait {
 		h.told = true
 		h.print(format, args...)
 	}
@@ -122,7 +123,11 @@ func (s *Shared) watch(ctx context.Context, first chan<- struct{}) {
 			first = nil
 		}
 		if s.health.state() != well {
-			timer.Reset(max(probeEvery-time.Since(last), probeSoon))
+			every := probeEvery
+			if time.Since(s.health.began) < firstWait {
+				every = probeSoon
+			}
+			timer.Reset(max(every-time.Since(last), probeSoon))
 			continue
 		}
 		// Many that were started at once do not go on beating at once.

@@ -312,7 +312,7 @@ func TestAProcessIsKilledOrStoppedAtAnyInstruction(t *testing.T) {
 	for i, d := range deeds {
 		instructions, states := everyInstruction(t, p, h, i)
 		stopped, killed := 0, 0
-		for _, at := range some(len(instructions), 24) {
+		for _, at := range some(len(instructions), 10) {
 			for _, others := range meanwhile {
 				before := d.prepare(h)
 				p.begin(i)
@@ -321,8 +321,15 @@ func TestAProcessIsKilledOrStoppedAtAnyInstruction(t *testing.T) {
 					continue // it has lost its CPU in the first run, and not in this
 				}
 				stopped++
-				before = before.add(others.do(h))
+				if d.later != nil {
+					d.later(h)
+				}
+				sum, then := others.do(h)
+				before = before.add(sum)
 				did := p.end()
+				if then != nil {
+					before = before.add(then())
+				}
 				perhaps := taken{}
 				for key, n := range d.most { // what it has given back, and so not taken
 					if did[key] < n {

@@ -144,7 +144,7 @@ type step struct {
 	flightKey
 	claim uint32
 	paid  payment
-	until int64   // of the lease that paid
+	until int64   // when what has paid would have ended
 	w     *waiter // if the source is asked
 	at    int64   // of the source's grant
 }
@@ -292,10 +292,10 @@ func (s *Shared) payBySource(ctx context.Context, charges []Charge, steps []step
 				s.health.worse(slow)
 			}
 		case a.err != nil: // health has heard of it
-		case a.got:
-			st.paid, st.at = bySource, a.at
-		case a.until != 0:
-			st.paid, st.until = byLease, a.until
+		case a.paid != unpaid:
+			if s.now() < a.until { // this process was not stopped meanwhile
+				st.paid, st.until, st.at = a.paid, a.until, a.at
+			}
 		default:
 			wait := time.Duration(max(a.wait, s.waits(st.flightKey, st.w.n, s.now())))
 			if wait > refused.RetryAfter {
@@ -370,6 +370,9 @@ func (s *Shared) end(charges []Charge, steps []step, d Decision, now int64) Deci
 		st.show(c, live, now)
 		if d.Alone && st.p.Fail == FailLocal {
 			st.showLocal(s.hosts(), c, now)
+		}
+		if i == d.Refused { // also if a few tokens are there, for which it is not asked
+			c.Left = min(c.Left, c.cost()-1)
 		}
 	}
 	if !d.OK() {

@@ -342,6 +342,35 @@ func TestASilentSourceIsWaitedForOnce(t *testing.T) {
 	})
 }
 
+// One node of a Cluster is away, and the others answer: who asks that one waits once.
+func TestAKeyWhoseAnswerIsLateIsNotWaitedForAgain(t *testing.T) {
+	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+		s, p := f.workers[0][0], failing(t, "p", 1000, time.Minute, 1000, FailOpen)
+		f.bank.set(func(b *bank) { b.silent = true })
+		if d := decide(s, charge(p, "k", 1)); !d.Alone {
+			t.Fatal(d)
+		}
+		f.bank.set(func(b *bank) { b.silent = false })
+		time.Sleep(600 * time.Millisecond) // the first call still is under way
+		if s.Stats().Away {
+			t.Fatal("it is away")
+		}
+		began := time.Now()
+		for range 100 {
+			if d := decide(s, charge(p, "k", 1)); !d.OK() || !d.Alone {
+				t.Fatalf("%+v", d)
+			}
+		}
+		if decide(s, charge(p, "other", 1)).Alone || time.Since(began) > 0 {
+			t.Errorf("after %v", time.Since(began))
+		}
+		time.Sleep(time.Second)
+		if left := f.bank.left(p, "k"); left > 1000-100+20 {
+			t.Errorf("the source has %d of 1000 tokens after 100 requests", left)
+		}
+	})
+}
+
 // Redis behind a slow line: 50 ms always.
 func TestASlowSourceStillGivesLeases(t *testing.T) {
 	bubble(t, 1, 2, func(t *testing.T, f *fleet) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"math"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,8 +23,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/api"
+	"github.com/nekoctl/neko/hostmem"
+	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
 	"github.com/nekoctl/neko/scripts/source"
+	"github.com/nekoctl/neko/worker"
 )
 
 // oneByOne has a connection for each request, which any worker may take, and leaves none
@@ -363,6 +369,80 @@ func TestHostsCountTogetherInRedis(t *testing.T) {
 		if err := <-h.ended; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// The rules that docs/graphql.md shows are those that there are, and a file of them is one
+// that can be used.
+func TestDefaultRateLimitsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/graphql.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, _ := strings.Cut(string(text), "\n## Rate limits\n")
+	_, shown, _ = strings.Cut(shown, "```yaml\n")
+	shown, _, _ = strings.Cut(shown, "```\n")
+	file := filepath.Join(t.TempDir(), "limits.yaml")
+	if err := os.WriteFile(file, []byte(shown), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	policies := func(args ...string) (all []string) {
+		o := newOptions()
+		if _, err := o.Load(args); err != nil {
+			t.Fatal(err)
+		}
+		host, err := hostmem.Anonymous(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer host.Close()
+		counts, err := limiter.NewHost(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := worker.Config{Schema: api.Schema, Resolver: api.NewResolver(nil), SchemaOptions: api.SchemaOptions(), DefaultRole: defaultRole(o), Limiter: counts, Log: log.New(t.Output(), "", 0)}
+		if err := o.rateLimits.apply(&c); err != nil {
+			t.Fatal(err)
+		}
+		w, err := worker.New(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		served := make(chan error, 1)
+		go func() { served <- w.Serve(l) }()
+		for _, query := range []string{
+			`{__typename}`, `mutation {login(input: {name: "a", password: "b"}) {accessToken}}`, `mutation {refreshSession(input: {refreshToken: "x"}) {accessToken}}`,
+		} {
+			req, _ := http.NewRequest("POST", "http://"+l.Addr().String()+"/graphql", strings.NewReader(fmt.Sprintf(`{"query":%q}`, query)))
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := oneByOne.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			all = append(all, resp.Header.Get("RateLimit-Policy"))
+		}
+		if err := w.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		<-served
+		return all
+	}
+	want := []string{
+		`"identity";q=1000;w=60`, `"identity";q=1000;w=60, "login";q=5;w=60, "login-address";q=30;w=60`, `"identity";q=1000;w=60, "refresh-address";q=100;w=60`,
+	}
+	if got := policies(); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	if got := policies("--rate-limits", file); !slices.Equal(got, want) {
+		t.Errorf("of docs/graphql.md: %q", got)
+	}
+	if got := policies("--rate-limit", "7/s"); got[0] != `"identity";q=7;w=1` {
+		t.Errorf("%q", got)
 	}
 }
 

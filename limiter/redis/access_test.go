@@ -92,7 +92,7 @@ func TestTheLeastInAClusterAndWithSentinels(t *testing.T) {
 		"Cluster":   strings.Replace(cluster.URL(), "://", "://limiter:secret@", 1),
 		"Sentinels": strings.Replace(guarded.URL(), "://", "://limiter:secret@", 1) + "&sentinel_user=watcher&sentinel_password=secret",
 	} {
-		s := connected(t, url)
+		s := calm(t, url)
 		if err := all(t, s); err != nil {
 			t.Error(name, err)
 		}
@@ -103,7 +103,7 @@ func TestTheLeastInAClusterAndWithSentinels(t *testing.T) {
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	_, url := redistest.StartTLS(t)
-	s := connected(t, url)
+	s := calm(t, url)
 	if err := all(t, s); err != nil {
 		t.Error(err)
 	}

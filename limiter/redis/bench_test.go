@@ -10,7 +10,7 @@ import (
 )
 
 func BenchmarkGrant(b *testing.B) {
-	s := connected(b, redistest.Start(b).URL())
+	s := calm(b, redistest.Start(b).URL())
 	p := policy(b, "p", 1_000_000, time.Second, 0)
 	one := func(b *testing.B) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

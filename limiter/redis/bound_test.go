@@ -58,7 +58,7 @@ func (b *bucketModel) floor() int64 {
 // window W of the server's clock, and no less than that but for what is rounded.
 func TestTheBound(t *testing.T) {
 	t.Parallel()
-	s := connected(t, redistest.Start(t).URL())
+	s := calm(t, redistest.Start(t).URL())
 	s.grant, s.giveBack = clocked(t, grantText), clocked(t, returnText)
 	n := 0
 	rapid.Check(t, func(r *rapid.T) {
@@ -123,7 +123,7 @@ func TestTheBound(t *testing.T) {
 // thousandth of what comes back, and a microsecond for each grant.
 func TestItGrantsAllThatItMay(t *testing.T) {
 	t.Parallel()
-	s := connected(t, redistest.Start(t).URL())
+	s := calm(t, redistest.Start(t).URL())
 	s.grant = clocked(t, grantText)
 	n := 0
 	rapid.Check(t, func(r *rapid.T) {
@@ -171,7 +171,7 @@ func TestItGrantsAllThatItMay(t *testing.T) {
 // long as it takes to fill, and not until the clock has caught up.
 func TestAClockThatIsSetBack(t *testing.T) {
 	t.Parallel()
-	s := connected(t, redistest.Start(t).URL())
+	s := calm(t, redistest.Start(t).URL())
 	s.grant, s.giveBack = clocked(t, grantText), clocked(t, returnText)
 	p := policy(t, "p", 10, 10*time.Second, 0)
 	const hour = 3_600_000_000

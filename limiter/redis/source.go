@@ -100,6 +100,10 @@ func New(ctx context.Context, url string, o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newSource(ctx, opt, o)
+}
+
+func newSource(ctx context.Context, opt rueidis.ClientOption, o Options) (*Source, error) {
 	s := &Source{
 		opt: opt, prefix: o.Prefix,
 		grant: newScript(grantText), giveBack: newScript(returnText), beat: newScript(beatText),

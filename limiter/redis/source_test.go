@@ -56,7 +56,28 @@ func open(t testing.TB, url string, o Options) *Source {
 // connected is a source that has answered.
 func connected(t testing.TB, url string) *Source {
 	t.Helper()
-	s := open(t, url, Options{})
+	return answered(t, open(t, url, Options{}))
+}
+
+// calm is one that gives no connection up because this machine did something else for a
+// second.
+func calm(t testing.TB, url string) *Source {
+	t.Helper()
+	opt, err := parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt.ConnWriteTimeout, opt.Dialer.Timeout = patience, patience
+	s, err := newSource(context.Background(), opt, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return answered(t, s)
+}
+
+func answered(t testing.TB, s *Source) *Source {
+	t.Helper()
 	eventually(t, func() error {
 		_, err := s.Beat(within(t, time.Second), "test")
 		return err
@@ -105,7 +126,7 @@ func grant(t testing.TB, s *Source, p *limiter.Policy, id limiter.ID, need, want
 
 func TestABucketGivesWhatItHas(t *testing.T) {
 	t.Parallel()
-	s := connected(t, redistest.Start(t).URL())
+	s := calm(t, redistest.Start(t).URL())
 	p := policy(t, "p", 10, time.Hour, 0)
 	for i, step := range []struct{ need, want, tokens int64 }{
 		{1, 4, 4},
@@ -180,7 +201,7 @@ func TestThingsInRedisNameNobodyAndGoByThemselves(t *testing.T) {
 
 func TestWhatIsReturnedLateIsLeftOut(t *testing.T) {
 	t.Parallel()
-	s := connected(t, redistest.Start(t).URL())
+	s := calm(t, redistest.Start(t).URL())
 	p := policy(t, "p", 10, time.Hour, 0)
 	g := grant(t, s, p, id(1), 10, 10)
 	ttl := limiter.LeaseTTL.Microseconds()
@@ -203,7 +224,7 @@ func TestWhatIsReturnedLateIsLeftOut(t *testing.T) {
 func TestReturnsAreSentTogether(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	s := connected(t, server.URL())
+	s := calm(t, server.URL())
 	p := policy(t, "p", 10, time.Hour, 0)
 	eventually(t, func() error {
 		server.Do(t, "FLUSHALL")
@@ -233,7 +254,7 @@ func TestReturnsAreSentTogether(t *testing.T) {
 func TestScriptsAreLoadedAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	s := connected(t, server.URL())
+	s := calm(t, server.URL())
 	p := policy(t, "p", 1000, time.Hour, 0)
 	g := grant(t, s, p, id(1), 1, 1)
 	for _, command := range [][]string{{"SCRIPT", "FLUSH"}, {"FLUSHALL"}, {"SCRIPT", "FLUSH"}} {
@@ -249,7 +270,7 @@ func TestScriptsAreLoadedAgain(t *testing.T) {
 func TestHostsThatLiveAreCounted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	s := connected(t, server.URL())
+	s := calm(t, server.URL())
 	beat := func(host string, want int) {
 		t.Helper()
 		n, err := s.Beat(within(t, patience), host)
@@ -302,7 +323,7 @@ func TestWithoutRedisItOpensAndFailsAtOnce(t *testing.T) {
 func TestNothingWorksAfterClose(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	s := connected(t, server.URL())
+	s := calm(t, server.URL())
 	p := policy(t, "p", 1_000_000, time.Second, 0)
 	var wg sync.WaitGroup
 	for i := range 50 {

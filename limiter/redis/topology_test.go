@@ -141,7 +141,7 @@ func TestACluster(t *testing.T) {
 func TestASlotThatMovesIsFollowed(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
-	s := connected(t, cluster.URL())
+	s := calm(t, cluster.URL())
 	p := policy(t, "p", 1000, time.Hour, 0)
 	grant(t, s, p, id(1), 10, 10)
 	key := s.key(p, id(1))
