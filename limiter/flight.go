@@ -41,9 +41,10 @@ type flightKey struct {
 
 // waiter is a charge that needs tokens of the source.
 type waiter struct {
-	n      int64
-	state  atomic.Int32
-	answer chan answered // has room for one
+	n     int64
+	state atomic.Int32
+	told  answered
+	heard chan struct{} // closed when told can be read
 }
 
 // The states of a waiter. It becomes answered, or gives up, whatever is first.
@@ -125,7 +126,7 @@ func (s *Shared) fly(f *flight) {
 			s.ask(f, batch, claim)
 			asked = true
 		}
-		f.e.unclaim(claim)
+		f.e.unclaim(claim) // also after a failure
 	}
 }
 
@@ -137,11 +138,13 @@ func (s *Shared) dealKnown(f *flight, batch []*waiter) (unknown []*waiter) {
 		if w.state.Load() != waiting {
 			unknown = append(unknown, w)
 		} else if until := f.e.spend(f.tag, w.n, now); until != 0 {
-			if !w.tell(answered{paid: byLease, until: until}) {
+			if !w.settle(answered{paid: byLease, until: until}) {
 				s.putBack(f.seat, w.n, until, now)
 			}
+			w.hear()
 		} else if wait := s.waits(f.flightKey, w.n, now); wait > 0 {
-			w.tell(answered{wait: wait})
+			w.settle(answered{wait: wait})
+			w.hear()
 		} else {
 			unknown = append(unknown, w)
 		}
@@ -191,7 +194,8 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 			s.health.worse(away)
 		}
 		for _, w := range batch {
-			w.tell(answered{err: err})
+			w.settle(answered{err: err})
+			w.hear()
 		}
 		return
 	}
@@ -199,41 +203,52 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 	s.answersIn(now - sent)
 	s.leased.Add(uint64(g.Tokens))
 	left := f.p.central.left(g.Full, g.At)
-	f.e.learn(f.tag, f.p, g, left == 0, sent, now)
-
 	rest := s.deal(f, batch, g, left, sent)
-	if rest == 0 {
-		return
+	// Between the news and the lease somebody may find neither: see awaitLanding.
+	f.e.learn(f.tag, f.p, g, left == 0, sent, now)
+	if rest = s.lend(f.flightKey, f.id, rest, g.At, sent, now); rest > 0 {
+		s.giveBack(Unspent{Policy: f.p, ID: f.id, Tokens: rest, At: g.At})
 	}
-	until := sent + ttl
-	if lent := min(rest, f.p.maxLease()); lent > 0 && until-now > ttl/4 && !s.closing.Load() {
-		if lost, kept := f.e.lend(f.tag, lent, until, now); kept {
-			s.expired.Add(uint64(lost))
-			// At the source it may have been as much earlier as the answer took.
-			s.lent(grant{flightKey: f.flightKey, id: f.id, at: g.At - (now-sent)/micro - milli/micro, until: until})
-			rest -= lent
-		}
+	f.e.unclaim(claim)
+	for _, w := range batch {
+		w.hear()
 	}
-	s.giveBack(Unspent{Policy: f.p, ID: f.id, Tokens: rest, At: g.At})
 }
 
-// deal gives the tokens of a grant to those who wait, in turn: as if each had asked for
-// himself, all at the time of the grant. Those who would not have had to be refused, if
+// lend makes a lease of tokens that were granted at some time on the source's clock, asked for
+// when it was sent, and returns those for which that cannot be.
+func (s *Shared) lend(k flightKey, id ID, n, at, sent, now int64) (rest int64) {
+	until, lent := sent+ttl, min(n, k.p.maxLease())
+	if lent <= 0 || until-now < ttl/4 || s.closing.Load() {
+		return n
+	}
+	lost, kept := k.e.lend(k.tag, lent, until, now)
+	if !kept {
+		return n
+	}
+	s.expired.Add(uint64(lost))
+	// Others may be merged with it, that were granted up to as much earlier as the answer took.
+	s.remember(grant{flightKey: k, id: id, at: at - (now-sent)/micro - milli/micro, until: until})
+	return n - lent
+}
+
+// deal settles what becomes of those who wait, in turn: as if each had asked for himself,
+// all at the time of the grant. Those who would not have had to be refused, if
 // the first had not wanted more than there is, wait on. What is left over it returns.
 func (s *Shared) deal(f *flight, batch []*waiter, g Grant, left, sent int64) (rest int64) {
-	rest, now := g.Tokens, s.now()
+	rest = g.Tokens
 	var again []*waiter
 	for _, w := range batch {
 		switch {
 		case w.n <= rest:
-			if w.tell(answered{paid: bySource, until: sent + ttl, at: g.At}) || w.state.Load() == passed {
+			if w.settle(answered{paid: bySource, until: sent + ttl, at: g.At}) || w.state.Load() == passed {
 				rest -= w.n
 			}
 		case g.Tokens == 0 && w.n <= left && w.n < batch[0].n:
 			again = append(again, w)
 		default:
 			_, wait := f.p.central.take(g.Full, g.At, w.n)
-			w.tell(answered{wait: max(sent+wait*micro-now, 1)})
+			w.settle(answered{wait: max(wait, 1) * micro})
 		}
 	}
 	if len(again) > 0 {
@@ -244,24 +259,32 @@ func (s *Shared) deal(f *flight, batch []*waiter, g Grant, left, sent int64) (re
 	return rest
 }
 
-// tell answers, and is false if nobody waits for it.
-func (w *waiter) tell(a answered) bool {
-	if !w.state.CompareAndSwap(waiting, settled) {
+// settle decides what a waiter is going to hear, and is false if nobody waits for it.
+func (w *waiter) settle(a answered) bool {
+	if w.state.Load() != waiting {
 		return false
 	}
-	w.answer <- a
-	return true
+	w.told = a // only one goroutine settles, and nobody reads it before that
+	return w.state.CompareAndSwap(waiting, settled)
+}
+
+// hear tells a waiter what was settled, if it was.
+func (w *waiter) hear() {
+	if w.state.Load() == settled {
+		close(w.heard)
+	}
 }
 
 // await waits for the answer, until done is closed. If it is false, the waiter is gone.
 func (w *waiter) await(done <-chan struct{}) (answered, bool) {
 	select {
-	case a := <-w.answer:
-		return a, true
+	case <-w.heard:
+		return w.told, true
 	case <-done:
 	}
 	if w.state.CompareAndSwap(waiting, gone) {
 		return answered{}, false
 	}
-	return <-w.answer, true
+	<-w.heard
+	return w.told, true
 }

@@ -65,8 +65,8 @@ const (
 	sweepEvery = ttl / 20
 )
 
-// lent remembers a lease.
-func (s *Shared) lent(g grant) {
+// remember remembers a lease.
+func (s *Shared) remember(g grant) {
 	s.granted.mu.Lock()
 	idle := len(s.granted.used.list) == s.granted.used.head
 	s.granted.used.add(g)
@@ -144,6 +144,7 @@ func (s *Shared) giveBack(u Unspent) {
 type returns struct {
 	mu   sync.Mutex
 	list []Unspent
+	done chan struct{} // closed when those in list are given back; nil if nobody asks
 	some chan struct{} // has room for one: there is something to do
 	end  chan struct{} // closed when nobody is to take more
 }
@@ -157,12 +158,23 @@ func (r *returns) wake() {
 	}
 }
 
-func (r *returns) take() []Unspent {
+func (r *returns) take() (list []Unspent, done chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	list := r.list
-	r.list = nil
-	return list
+	list, done = r.list, r.done
+	r.list, r.done = nil, nil
+	return list, done
+}
+
+// flushed is closed when all that is to be given back has been, or cannot be.
+func (r *returns) flushed() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done == nil {
+		r.done = make(chan struct{})
+	}
+	r.wake()
+	return r.done
 }
 
 // returning sweeps, and gives back, until the end.
@@ -180,8 +192,12 @@ func (s *Shared) returning() {
 			timer.Reset(time.Duration(next - s.now()))
 		}
 		within, cancel := context.WithTimeout(s.ctx, flightTime)
-		_ = s.returnAll(within, s.back.take()) // it is counted, and health hears of it
+		list, done := s.back.take()
+		_ = s.returnAll(within, list) // it is counted, and health hears of it
 		cancel()
+		if done != nil {
+			close(done)
+		}
 	}
 }
 

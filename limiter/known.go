@@ -13,17 +13,20 @@ import "math"
 // until when there is a claim. Both times begin anew every few weeks.
 type asked int64
 
-const claimMask = 1<<32 - 1
+const (
+	claimMask = 1<<32 - 1
+	emptyBit  = 1 << 32
+)
 
 func (a asked) told(at int64, empty bool) asked {
 	a = a&claimMask | asked(at/milli)<<33
 	if empty {
-		a |= 1 << 32
+		a |= emptyBit
 	}
 	return a
 }
 
-func (a asked) empty() bool { return a>>32&1 != 0 }
+func (a asked) empty() bool { return a&emptyBit != 0 }
 
 // age is for how long the source was not heard of. Others may have heard of it a little
 // later than now.
@@ -74,14 +77,23 @@ func (e *entry) unclaim(claim uint32) {
 	}
 }
 
-// learn writes down what the source has answered by now, asked when it was sent.
+// learn writes down what the source has answered by now, asked when it was sent. If
+// somebody else has heard of it since, who knows which answer is the newer: what more is
+// taken by one of them has been taken.
 func (e *entry) learn(tag uint64, p *Policy, g Grant, empty bool, sent, now int64) {
 	full := sent + min(max(g.Full-g.At, 0), p.central.depth)*micro
-	seen := e.seen.Load()
-	if !e.holds(tag) {
-		return
+	var seen int64
+	for {
+		if seen = e.seen.Load(); asked(e.asked.Load()).age(now) <= now-sent+milli {
+			full = max(full, seen)
+		}
+		if !e.holds(tag) {
+			return
+		}
+		if e.seen.CompareAndSwap(seen, full) {
+			break
+		}
 	}
-	e.seen.CompareAndSwap(seen, full)
 	for {
 		old := e.asked.Load()
 		if !e.holds(tag) {
@@ -89,6 +101,25 @@ func (e *entry) learn(tag uint64, p *Policy, g Grant, empty bool, sent, now int6
 			return
 		}
 		if e.asked.CompareAndSwap(old, int64(asked(old).told(now, empty))) {
+			return
+		}
+	}
+}
+
+// credit is learned when n tokens are given back to the source.
+func (e *entry) credit(tag uint64, p *Policy, n int64) {
+	for {
+		seen := e.seen.Load()
+		if !e.holds(tag) {
+			return
+		}
+		if e.seen.CompareAndSwap(seen, max(seen-n*p.central.span/p.central.tokens*micro, 1)) {
+			break
+		}
+	}
+	for {
+		old := asked(e.asked.Load())
+		if !e.holds(tag) || e.asked.CompareAndSwap(int64(old), int64(old&^emptyBit)) {
 			return
 		}
 	}

@@ -143,6 +143,7 @@ func (k flightKey) show(c *Charge, live, now int64) {
 type step struct {
 	flightKey
 	claim uint32
+	owed  int64 // to this bucket, with the earlier charges of the call
 	paid  payment
 	until int64   // when what has paid would have ended
 	w     *waiter // if the source is asked
@@ -168,10 +169,14 @@ func (s *Shared) decide(ctx context.Context, charges []Charge, now int64) Decisi
 	steps = steps[:len(charges)]
 
 	// Before anything is charged: does what is known here refuse?
-	refused := Decision{Refused: -1}
-	for i := range charges {
-		if wait := s.look(&charges[i], &steps[i], now); wait > refused.RetryAfter {
-			refused = Decision{Refused: i, RetryAfter: wait}
+	refused := s.lookAtAll(charges, steps, now)
+	if !refused.OK() && s.awaitLanding(&steps[refused.Refused]) {
+		now = s.now()
+		refused = s.lookAtAll(charges, steps, now)
+	}
+	for i := range steps {
+		if e := steps[i].e; e != nil {
+			e.want(charges[i].cost(), now)
 		}
 	}
 	if !refused.OK() {
@@ -194,26 +199,60 @@ func (s *Shared) decide(ctx context.Context, charges []Charge, now int64) Decisi
 	return s.end(charges, steps, refused, now)
 }
 
-// look finds where the bucket of c is, and says how long it cannot be paid, as far as is
-// known without charging.
-func (s *Shared) look(c *Charge, st *step, now int64) time.Duration {
-	st.p = c.Policy
+// lookAtAll says which charge cannot be paid for longest, as far as is known.
+func (s *Shared) lookAtAll(charges []Charge, steps []step, now int64) Decision {
+	refused := Decision{Refused: -1}
+	for i := range charges {
+		if wait := s.look(charges, steps, i, now); wait > refused.RetryAfter {
+			refused = Decision{Refused: i, RetryAfter: wait}
+		}
+	}
+	return refused
+}
+
+// awaitLanding waits a moment for whoever asks ahead for a key, if anybody does. He may have told what
+// is left at the source, which is too little, and not yet made a lease of what he has got.
+func (s *Shared) awaitLanding(st *step) bool {
+	if st.e == nil || st.p.lease == 0 || st.claim != 0 {
+		return false
+	}
+	for range 5 {
+		if !asked(st.e.asked.Load()).claimed(s.now()) {
+			return true
+		}
+		time.Sleep(lookEvery)
+	}
+	return false
+}
+
+// look finds where the bucket of charge i is, and says how long it cannot be paid, after
+// the earlier charges of this call, as far as is known without charging.
+func (s *Shared) look(charges []Charge, steps []step, i int, now int64) time.Duration {
+	c, st := &charges[i], &steps[i]
+	st.p, st.owed = c.Policy, 0
 	hash, n := st.p.keyHash(s.table.seed, c.Key), c.cost()
 	if st.e, st.tag = s.table.find(hash); st.e == nil {
 		if st.e, st.tag = s.table.insert(hash, st.p.host.pace()); st.e == nil {
 			return time.Duration(staleAfter)
 		}
 	}
-	if n > st.p.central.count(st.p.central.depth) {
+	most := st.p.central.count(st.p.central.depth)
+	for j := range i {
+		if steps[j].flightKey == st.flightKey {
+			st.owed = steps[j].owed
+		}
+	}
+	if n > most-st.owed {
+		st.owed = most
 		return Never
 	}
-	st.e.want(n, now)
-	if _, l := st.e.payer(n, now); l != 0 {
+	st.owed += n
+	if _, l := st.e.payer(st.owed, now); l != 0 {
 		return 0
 	}
-	wait := s.waits(st.flightKey, n, now)
+	wait := s.waits(st.flightKey, max(st.owed-st.e.live(now), n), now)
 	if wait > 0 && asked(st.e.asked.Load()).believed(now) {
-		return time.Duration(wait)
+		return s.retryAfter(wait)
 	}
 	if s.health.state() != well || wait == 0 && !s.atEdge(st.flightKey, n, now) {
 		return 0
@@ -222,7 +261,13 @@ func (s *Shared) look(c *Charge, st *step, now int64) time.Duration {
 	if st.claim = st.e.claim(st.tag, now); st.claim != 0 {
 		return 0
 	}
-	return max(time.Duration(wait), s.budget)
+	return max(s.retryAfter(wait), s.budget)
+}
+
+// retryAfter is when to come again if there can be something in such a time: the source may
+// have given its answer as much later as that was on its way.
+func (s *Shared) retryAfter(wait int64) time.Duration {
+	return time.Duration(wait + min(s.took.Load(), maxTook))
 }
 
 // pay has the source asked for what no lease has paid, and where it cannot be, or does
@@ -230,7 +275,7 @@ func (s *Shared) look(c *Charge, st *step, now int64) time.Duration {
 func (s *Shared) pay(ctx context.Context, charges []Charge, steps []step, began int64) Decision {
 	if s.health.state() == well {
 		if refused := s.payBySource(ctx, charges, steps, began); !refused.OK() {
-			s.undo(charges, steps)
+			s.undo(charges, steps, began)
 			return refused
 		}
 	}
@@ -247,7 +292,7 @@ func (s *Shared) pay(ctx context.Context, charges []Charge, steps []step, began 
 		d.Alone = true
 		if wait := s.alone(st.flightKey, n, now); wait > 0 {
 			s.askLater(&charges[i], st, now)
-			s.undo(charges, steps)
+			s.undo(charges, steps, began)
 			d.Refused, d.RetryAfter = i, wait
 			break
 		}
@@ -273,7 +318,7 @@ func (s *Shared) payBySource(ctx context.Context, charges []Charge, steps []step
 		if st.paid != unpaid {
 			continue
 		}
-		w := &waiter{n: charges[i].cost(), answer: make(chan answered, 1)}
+		w := &waiter{n: charges[i].cost(), heard: make(chan struct{})}
 		if s.join(st.flightKey, idOf(charges[i].Key), w, st.claim) {
 			st.w, st.claim = w, 0
 		}
@@ -297,7 +342,11 @@ func (s *Shared) payBySource(ctx context.Context, charges []Charge, steps []step
 				st.paid, st.until, st.at = a.paid, a.until, a.at
 			}
 		default:
-			wait := time.Duration(max(a.wait, s.waits(st.flightKey, st.w.n, s.now())))
+			if st.until = s.awaitLease(within, st.flightKey, st.w.n); st.until != 0 {
+				st.paid = byLease
+				continue
+			}
+			wait := max(time.Duration(a.wait), s.retryAfter(s.waits(st.flightKey, st.w.n, s.now())))
 			if wait > refused.RetryAfter {
 				refused = Decision{Refused: i, RetryAfter: wait}
 			}
@@ -305,6 +354,22 @@ func (s *Shared) payBySource(ctx context.Context, charges []Charge, steps []step
 	}
 	return refused
 }
+
+// awaitLease spends what another worker has leased meanwhile, and waits for one that is
+// about to: to it the source may have given the last tokens.
+func (s *Shared) awaitLease(within context.Context, k flightKey, n int64) (until int64) {
+	for k.p.lease > 0 && within.Err() == nil {
+		now := s.now()
+		if until = k.e.spend(k.tag, n, now); until != 0 || !asked(k.e.asked.Load()).claimed(now) {
+			return until
+		}
+		time.Sleep(lookEvery)
+	}
+	return 0
+}
+
+// lookEvery is how often one looks whether another worker has been given a lease.
+const lookEvery = 200 * time.Microsecond
 
 // chargeLater has the source charged for what has passed without it, if it can be asked: it comes to
 // know all, and so does this host.
@@ -332,22 +397,40 @@ func (s *Shared) askLater(c *Charge, st *step, now int64) {
 	}
 }
 
-// undo gives back what was paid: to the lease if there is room, or to the source.
-func (s *Shared) undo(charges []Charge, steps []step) {
-	now := s.now()
+// undo gives back what was paid: to a lease, or to the source. For that it waits within the
+// Budget, so that whoever asks next finds it there.
+func (s *Shared) undo(charges []Charge, steps []step, began int64) {
+	now, returned := s.now(), false
 	for i := range steps {
 		st, n := &steps[i], charges[i].cost()
 		switch st.paid {
 		case byLease:
 			s.putBack(st.seat, n, st.until, now)
 		case bySource:
-			s.giveBack(Unspent{Policy: st.p, ID: idOf(charges[i].Key), Tokens: n, At: st.at})
+			id := idOf(charges[i].Key)
+			if n <= st.p.maxLease() {
+				n = s.lend(st.flightKey, id, n, st.at, st.until-ttl, now)
+			}
+			if n > 0 {
+				s.giveBack(Unspent{Policy: st.p, ID: id, Tokens: n, At: st.at})
+				st.e.credit(st.tag, st.p, n)
+				returned = true
+			}
 		case byFail:
 			if st.p.Fail == FailLocal {
 				st.untakeLocal(s.hosts(), n)
 			}
 		}
 		st.paid = unpaid
+	}
+	if !returned || s.health.state() != well {
+		return
+	}
+	timer := time.NewTimer(s.budget - time.Duration(now-began))
+	defer timer.Stop()
+	select {
+	case <-s.back.flushed():
+	case <-timer.C:
 	}
 }
 
@@ -425,7 +508,8 @@ func (s *Shared) Close(ctx context.Context) error {
 		<-landed
 	}
 
-	list := append(s.back.take(), s.reclaimAll()...)
+	list, _ := s.back.take()
+	list = append(list, s.reclaimAll()...)
 	err := s.returnAll(ctx, list)
 	s.stop()
 	s.wg.Wait()
