@@ -232,13 +232,13 @@ var meanwhile = []struct {
 	{"the same key", func(h *Host) (taken, func() taken) { return take(h, slowly, taken{"a": 1}), nil }},
 	{"other keys", func(h *Host) (sum taken, _ func() taken) {
 		for i := range 3 {
-			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 4}))
+			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 2}))
 		}
 		return sum, nil
 	}},
 	{"other keys, and then the same", func(h *Host) (sum taken, _ func() taken) {
 		for i := range 2 {
-			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 4}))
+			sum = sum.add(take(h, slowly, taken{fmt.Sprint("x", i): 2}))
 		}
 		return sum.add(take(h, slowly, taken{"a": 1})), nil
 	}},
@@ -393,6 +393,7 @@ func TestDeedsThatNobodyDisturbs(t *testing.T) {
 const (
 	childEnv  = "LIMITER_TEST_DEEDS"
 	hammerEnv = "LIMITER_TEST_HAMMER"
+	spinEnv   = "LIMITER_TEST_SPIN"
 )
 
 // TestChild is not a test: it is the process that is killed and stopped by others.
@@ -403,6 +404,8 @@ func TestChild(t *testing.T) {
 		runDeeds(openHost(t, dir), openHost(t, dir))
 	case os.Getenv(hammerEnv) != "":
 		hammer(t, os.Getenv(hammerEnv))
+	case os.Getenv(spinEnv) != "":
+		spin(openHost(t, os.Getenv(spinEnv)))
 	default:
 		t.Skip("it is for other tests")
 	}

@@ -98,7 +98,7 @@ func trace(t *testing.T, dir string) *tracee {
 	if _, err := fmt.Sscan(p.line(), &p.tid); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.ptrace(unix.PTRACE_SEIZE); err != nil {
+	if err := p.ptrace(unix.PTRACE_SEIZE, unix.PTRACE_O_EXITKILL); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
@@ -122,8 +122,8 @@ func (p *tracee) must(err error) {
 	}
 }
 
-func (p *tracee) ptrace(request int) error {
-	if _, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(p.tid), 0, 0, 0, 0); e != 0 {
+func (p *tracee) ptrace(request int, data uintptr) error {
+	if _, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(p.tid), 0, data, 0, 0); e != 0 {
 		return os.NewSyscallError("ptrace", e)
 	}
 	return nil
@@ -166,13 +166,13 @@ func (p *tracee) end() taken {
 
 func (p *tracee) ptraceAndWait(request int) unix.Signal {
 	p.t.Helper()
-	p.must(p.ptrace(request))
+	p.must(p.ptrace(request, 0))
 	return p.wait()
 }
 
 func (p *tracee) result() (did taken) {
 	p.t.Helper()
-	p.must(p.ptrace(unix.PTRACE_CONT))
+	p.must(p.ptrace(unix.PTRACE_CONT, 0))
 	p.must(json.Unmarshal([]byte(p.line()), &did))
 	return did
 }
