@@ -61,7 +61,7 @@ fuzz: ## every fuzzer for a minute, one after the other
 chaos: ## the whole matrix of docs/guarantees.md, an hour; root for all of it, node and npm
 	CGO_ENABLED=0 NEKO_CHAOS=whole $(GO) test ./scripts/chaos -run Matrix -count 1 -timeout 0 -v $(ARGS)
 
-bench: build ## start, crash, memory, and what clients lose, each beside PM2; needs node and npm
+bench: build ## start, crash, memory, what clients lose, each beside PM2, and limits; needs node, npm, redis-server
 	$(GO) run ./scripts/bench -bin bin
 
 # RELEASE=trixie tries systemd 257.

@@ -147,7 +147,7 @@ func fleet() measurement {
 		for range min(b.rounds, 3) {
 			round(b.neko, func(f *figure) *rounds { return &f.Neko })
 			if b.pm2 != "" {
-				round(b.pm2Side, func(f *figure) *rounds { return &f.PM2 })
+				round(b.pm2Side, func(f *figure) *rounds { return &f.Peer })
 			}
 		}
 	}}

@@ -61,6 +61,7 @@ func (b *bench) measurements() []measurement {
 	for _, i := range incidents() {
 		list = append(list, i.measurement())
 	}
+	list = append(list, limits(), limitedAnswers())
 	return list
 }
 
@@ -154,8 +155,8 @@ func (b *bench) eachRound(f *figure, neko, pm2 func() (float64, error)) {
 		if f.Neko.Error == "" && b.ctx.Err() == nil {
 			f.Neko.add(neko())
 		}
-		if b.pm2 != "" && f.PM2.Error == "" && b.ctx.Err() == nil {
-			f.PM2.add(pm2())
+		if b.pm2 != "" && f.Peer.Error == "" && b.ctx.Err() == nil {
+			f.Peer.add(pm2())
 		}
 	}
 }
@@ -178,7 +179,7 @@ func (b *bench) sides(f *figure, use func(neko, pm2 *side)) {
 	var pm2 *side
 	if b.pm2 != "" {
 		if pm2, err = b.pm2Side(); err != nil {
-			f.PM2.add(0, err)
+			f.Peer.add(0, err)
 			return
 		}
 		defer pm2.end()
@@ -230,7 +231,7 @@ func killed(nekoApp, pm2App app) func(*bench, *figure) {
 			}
 			if pm2 != nil {
 				if at[1], err = pm2App(pm2, "1"); err != nil {
-					f.PM2.add(0, err)
+					f.Peer.add(0, err)
 				}
 			}
 			once := func(s *side, t target) (float64, error) {
@@ -264,7 +265,7 @@ func list(b *bench, f *figure) {
 		for _, of := range []struct {
 			side   *side
 			result *rounds
-		}{{neko, &f.Neko}, {pm2, &f.PM2}} {
+		}{{neko, &f.Neko}, {pm2, &f.Peer}} {
 			if of.side == nil {
 				continue
 			}

@@ -32,7 +32,7 @@ func lines() measurement {
 			round(s, err, &cpu.Neko, &lost.Neko)
 			if b.pm2 != "" {
 				s, err := b.pm2Side()
-				round(s, err, &cpu.PM2, &lost.PM2)
+				round(s, err, &cpu.Peer, &lost.Peer)
 			}
 		}
 	}}

@@ -106,10 +106,10 @@ func (i incident) measurement() measurement {
 					}
 				}
 			}
-			if b.pm2 != "" && m.rows[0].PM2.Error == "" && b.ctx.Err() == nil {
+			if b.pm2 != "" && m.rows[0].Peer.Error == "" && b.ctx.Err() == nil {
 				l, err := b.suffer(b.pm2Side, i.pm2)
 				for n, f := range m.rows {
-					f.PM2.add(i.aspects[n%len(i.aspects)].of(l), err)
+					f.Peer.add(i.aspects[n%len(i.aspects)].of(l), err)
 				}
 			}
 		}

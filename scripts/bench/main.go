@@ -34,6 +34,10 @@ const usage = `Usage: go run ./scripts/bench [options]       (or: make bench)
 `
 
 func main() {
+	run := run
+	if len(os.Args) == 3 && os.Args[1] == decideCommand {
+		run = func() error { return decide(os.Args[2]) }
+	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
@@ -50,6 +54,7 @@ type bench struct {
 	node   string // server.js
 	drains string // worker.js
 	bare   string // the bare worker
+	peer   string // limits.js
 	pm2    string // PM2's script, "" for none
 }
 

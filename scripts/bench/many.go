@@ -34,9 +34,9 @@ func many() measurement {
 				s, err := b.neko()
 				round(s, err, func(f *figure) *rounds { return &f.Neko })
 			}
-			if b.pm2 != "" && memory.PM2.Error == "" && b.ctx.Err() == nil {
+			if b.pm2 != "" && memory.Peer.Error == "" && b.ctx.Err() == nil {
 				s, err := b.pm2Side()
-				round(s, err, func(f *figure) *rounds { return &f.PM2 })
+				round(s, err, func(f *figure) *rounds { return &f.Peer })
 			}
 		}
 	}}

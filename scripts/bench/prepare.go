@@ -22,6 +22,9 @@ var serverJS []byte
 //go:embed worker.js
 var workerJS []byte
 
+//go:embed limits.js
+var limitsJS []byte
+
 func (b *bench) prepare(withoutPM2 bool) (err error) {
 	if b.bin, err = filepath.Abs(b.bin); err != nil {
 		return err
@@ -39,6 +42,10 @@ func (b *bench) prepare(withoutPM2 bool) (err error) {
 	}
 	b.drains = filepath.Join(b.tmp, "worker.js")
 	if err := os.WriteFile(b.drains, workerJS, 0o644); err != nil {
+		return err
+	}
+	b.peer = filepath.Join(b.tmp, "limits.js")
+	if err := os.WriteFile(b.peer, limitsJS, 0o644); err != nil {
 		return err
 	}
 	b.bare = filepath.Join(b.tmp, "bare")

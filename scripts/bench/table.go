@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -14,13 +15,17 @@ type figure struct {
 	Unit  string   `json:"unit"`
 	Count bool     `json:"-"`               // the values are whole
 	Goal  *float64 `json:"goal,omitempty"`  // at most
-	Times *float64 `json:"times,omitempty"` // another goal: at least so many times PM2's
-	Note  string   `json:"note,omitempty"`  // what PM2 runs for it
+	Times *float64 `json:"times,omitempty"` // another goal: at least so many times the peer's
+	Note  string   `json:"note,omitempty"`  // what the peer runs for it
 	Neko  rounds   `json:"neko"`
-	PM2   rounds   `json:"pm2"`
+	Peer  rounds   `json:"peer"`
+	// Beside is who the peer is: PM2 if it is empty.
+	Beside string `json:"beside,omitempty"`
 
 	wanted bool
 }
+
+func (f *figure) peer() string { return cmp.Or(f.Beside, "PM2") }
 
 // rounds are the values of one side, or why there are none.
 type rounds struct {
@@ -49,12 +54,41 @@ func median(values []float64) float64 {
 	return v[len(v)/2]
 }
 
+// printTable prints a table for each peer.
 func printTable(w io.Writer, figures []figure) {
-	rows := [][]string{{"", "neko", "PM2", "ratio", "goal", "PM2 runs"}}
+	for rest := figures; len(rest) > 0; {
+		n := slices.IndexFunc(rest, func(f figure) bool { return f.Beside != rest[0].Beside })
+		if n < 0 {
+			n = len(rest)
+		}
+		printRows(w, rest[0].peer(), rest[:n])
+		rest = rest[n:]
+	}
+	fmt.Fprintln(w, "Medians of rounds in turns, with the smallest and the largest value.")
+	if slices.ContainsFunc(figures, func(f figure) bool { return f.Count }) {
+		fmt.Fprintln(w, "Counts are of one round of 64 clients, and where none is the goal, none in any round.")
+	}
 	for _, f := range figures {
-		row := []string{f.Name, f.cell(f.Neko), f.cell(f.PM2), "–", "", f.Note}
-		if f.Neko.ok() && f.PM2.ok() && f.Neko.Median > 0 {
-			row[3] = fmt.Sprintf("1 : %.3g", f.PM2.Median/f.Neko.Median)
+		for _, s := range []struct {
+			name string
+			r    rounds
+		}{{"neko", f.Neko}, {f.peer(), f.Peer}} {
+			if s.r.Error != "" {
+				fmt.Fprintf(w, "%s, %s: %s\n", f.Name, s.name, strings.TrimSpace(s.r.Error))
+			}
+		}
+	}
+}
+
+func printRows(w io.Writer, peer string, figures []figure) {
+	rows := [][]string{{"", "neko", peer, "ratio", "goal", peer + " runs"}}
+	for _, f := range figures {
+		row := []string{f.Name, f.cell(f.Neko), f.cell(f.Peer), "–", "", f.Note}
+		if f.Neko.ok() && f.Peer.ok() && f.Neko.Median > 0 {
+			row[3] = fmt.Sprintf("1 : %.3g", f.Peer.Median/f.Neko.Median)
+			if f.Times != nil {
+				row[3] = fmt.Sprintf("%.3g : 1", f.Neko.Median/f.Peer.Median)
+			}
 		}
 		if f.Goal != nil || f.Times != nil {
 			row[4] = f.goal()
@@ -80,28 +114,15 @@ func printTable(w io.Writer, figures []figure) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
-	fmt.Fprintln(w, "\nMedians of rounds in turns, with the smallest and the largest value.")
-	if slices.ContainsFunc(figures, func(f figure) bool { return f.Count }) {
-		fmt.Fprintln(w, "Counts are of one round of 64 clients, and where none is the goal, none in any round.")
-	}
-	for _, f := range figures {
-		for _, s := range []struct {
-			name string
-			r    rounds
-		}{{"neko", f.Neko}, {"PM2", f.PM2}} {
-			if s.r.Error != "" {
-				fmt.Fprintf(w, "%s, %s: %s\n", f.Name, s.name, strings.TrimSpace(s.r.Error))
-			}
-		}
-	}
+	fmt.Fprintln(w)
 }
 
 // goal is what neko's median shall be at most, where none means none in any round, or
-// how many times PM2's it shall be at least.
+// how many times the peer's it shall be at least.
 func (f *figure) goal() string {
 	if f.Times != nil {
-		text := fmt.Sprintf("≥ PM2 × %g", *f.Times)
-		if f.Neko.ok() && f.PM2.ok() && f.Neko.Median < *f.Times*f.PM2.Median {
+		text := fmt.Sprintf("≥ %s × %g", f.peer(), *f.Times)
+		if f.Neko.ok() && f.Peer.ok() && f.Neko.Median < *f.Times*f.Peer.Median {
 			text += " MISSED"
 		}
 		return text
@@ -122,7 +143,7 @@ func (f *figure) of(s *side) *rounds {
 	if s.name == "neko" {
 		return &f.Neko
 	}
-	return &f.PM2
+	return &f.Peer
 }
 
 func (r *rounds) ok() bool { return r.Error == "" && len(r.Values) > 0 }
