@@ -80,5 +80,11 @@ func NewPolicy(name string, limit int64, window time.Duration, burst int64, fail
 	return p, nil
 }
 
+// Central is the arithmetic of a source, in microseconds: span fills so many tokens,
+// depth an empty bucket.
+func (p *Policy) Central() (span, tokens, depth int64) {
+	return p.central.span, p.central.tokens, p.central.depth
+}
+
 // leasePart is which part of a bucket one lease has at most.
 const leasePart = 20

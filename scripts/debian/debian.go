@@ -18,7 +18,7 @@ const patience = 6 * time.Minute
 
 // Need is the path of a program for a test. If there is none the test is skipped; in CI (CI=true) the package is
 // installed, and where that cannot be, the test fails.
-func Need(t *testing.T, program, pkg string) (path string) {
+func Need(t testing.TB, program, pkg string) (path string) {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err == nil {

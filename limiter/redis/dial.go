@@ -1,0 +1,54 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+)
+
+// dial makes connections that Close can cut, whatever they wait for.
+func (s *Source) dial(ctx context.Context, addr string, d *net.Dialer, t *tls.Config) (c net.Conn, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	if t != nil {
+		c, err = (&tls.Dialer{NetDialer: d, Config: t}).DialContext(ctx, "tcp", addr)
+	} else {
+		c, err = d.DialContext(ctx, "tcp", addr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		c.Close()
+		return nil, errClosed
+	}
+	s.conns[c] = struct{}{}
+	return &conn{c, s}, nil
+}
+
+// conn is forgotten when it is closed.
+type conn struct {
+	net.Conn
+	source *Source
+}
+
+func (c *conn) Close() error {
+	c.source.mu.Lock()
+	delete(c.source.conns, c.Conn)
+	c.source.mu.Unlock()
+	return c.Conn.Close()
+}
+
+func (s *Source) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if t, ok := c.(*tls.Conn); ok {
+			c = t.NetConn() // TLS would say goodbye, and wait for that to go out
+		}
+		c.Close()
+	}
+}

@@ -1,0 +1,81 @@
+package redis
+
+import (
+	"log"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+)
+
+// outage tells the log when Redis cannot be used, and when it can again.
+type outage struct {
+	log *log.Logger
+
+	on atomic.Bool // as of the last call
+
+	mu    sync.Mutex
+	since time.Time
+	said  time.Time // when the log was told last
+	told  bool      // that it is on
+}
+
+// quiet is for how long no more is said after something has been: half of a Cluster may be away.
+const quiet = 10 * time.Second
+
+func (o *outage) ended() {
+	if !o.on.Load() {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.told && o.log != nil {
+		o.log.Printf("rate limits: Redis answers again, after %v", time.Since(o.since).Round(time.Millisecond))
+	}
+	o.on.Store(false)
+	o.told = false
+}
+
+func (o *outage) failed(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now()
+	if !o.on.Swap(true) {
+		o.since = now
+	}
+	if o.log == nil || !o.said.IsZero() && now.Sub(o.said) < quiet {
+		return
+	}
+	o.said, o.told = now, true
+	o.log.Printf("rate limits: Redis cannot be used: %v", err)
+	if hint := advice(err); hint != "" {
+		o.log.Printf("hint: %s", hint)
+	}
+}
+
+const aclAdvice = "docs/limits.md says what its user must be allowed to do"
+
+// advice is what an operator can do about what Redis has answered.
+func advice(err error) string {
+	if _, ok := rueidis.IsRedisErr(err); !ok {
+		return ""
+	}
+	word, _, _ := strings.Cut(err.Error(), " ")
+	switch {
+	case word == "OOM":
+		return "its maxmemory is used up, and its maxmemory-policy lets nothing go: more memory, or volatile-ttl, which drops the buckets that are full soonest"
+	case word == "NOPERM" || strings.HasPrefix(err.Error(), "The user executing the script can't"):
+		return aclAdvice
+	case word == "WRONGPASS" || word == "NOAUTH":
+		return "user and password stand in the URL of Redis, special characters as %XX"
+	case word == "READONLY":
+		return "it is a replica: for a failover give the Sentinels, with master_set, or a Cluster"
+	case word == "BUSY":
+		return "somebody's script runs on and on: SCRIPT KILL ends it"
+	case word == "MISCONF":
+		return "it cannot write its data to disk"
+	}
+	return ""
+}
