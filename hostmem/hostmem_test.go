@@ -3,16 +3,16 @@ package hostmem
 import (
 	"bytes"
 	"errors"
+	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +21,9 @@ const name = "host-v1.shm"
 
 // The test binary is also another process that opens the file.
 func TestMain(m *testing.M) {
+	if dir := os.Getenv("HOSTMEM_TEST_MAKE"); dir != "" {
+		makeForEver(dir)
+	}
 	dir := os.Getenv("HOSTMEM_TEST_OPEN")
 	if dir == "" {
 		os.Exit(m.Run())
@@ -493,30 +496,55 @@ func TestAFullFileSystemIsAnErrorAndNoCrash(t *testing.T) {
 	}
 }
 
-// Makers are killed wherever they are; who comes after them opens it all the same, and all
-// who live at a time have the same file.
+// makeForEver makes the file again and again, until its parent ends or it is killed.
+func makeForEver(dir string) {
+	for parent := os.Getppid(); os.Getppid() == parent; {
+		m, err := Open(dir, MinBuckets)
+		if err == nil {
+			err = m.Close()
+		}
+		if err == nil {
+			err = os.Remove(filepath.Join(dir, name))
+		}
+		if err != nil {
+			os.Stdout.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Stdout.WriteString(".")
+	}
+	os.Exit(0)
+}
+
+// Makers are killed wherever they are; who comes after them opens it all the same.
 func TestMakersAreKilled(t *testing.T) {
 	dir := t.TempDir()
-	rounds := 40
-	if s := os.Getenv("NEKO_TEST_KILLS"); s != "" {
-		rounds, _ = strconv.Atoi(s)
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for round := range rounds {
+	halfMade := 0
+	for range 30 {
 		cmd := exec.Command(self)
-		cmd.Env = append(os.Environ(), "HOSTMEM_TEST_OPEN="+dir)
-		if err := cmd.Start(); err != nil { // its input is empty: it opens, and ends
+		cmd.Env = append(os.Environ(), "HOSTMEM_TEST_MAKE="+dir)
+		made, err := cmd.StdoutPipe()
+		if err != nil {
 			t.Fatal(err)
 		}
-		for range round * 50 { // not at the same moment each time
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		dots := make([]byte, 1+rand.IntN(20))
+		if _, err := io.ReadFull(made, dots); err != nil || strings.Trim(string(dots), ".") != "" {
+			t.Fatalf("%v: %s", err, dots)
+		}
+		for range rand.IntN(200) { // not always just after it has written
 			runtime.Gosched()
 		}
-		time.Sleep(time.Duration(round%20) * time.Millisecond / 4) // when is not important
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		if _, err := os.Lstat(filepath.Join(dir, name+".new")); err == nil {
+			halfMade++
+		}
 		m, err := Open(dir, 8)
 		if err != nil {
 			t.Fatal(err)
@@ -525,5 +553,9 @@ func TestMakersAreKilled(t *testing.T) {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
+		if left, _ := os.ReadDir(dir); len(left) > 0 {
+			t.Fatalf("there is %v", left)
+		}
 	}
+	t.Logf("%d were killed with a file half made", halfMade)
 }

@@ -8,8 +8,8 @@ import "sync/atomic"
 // machine (clock.go).
 //
 // Who changes a word for a key reads it first, then sees that the entry [entry.holds] the
-// key, and only then swaps. When an entry changes hands each of its words gets a value that
-// it never had before, so the swap of whoever was stopped in between fails. (That two
+// key, and only then swaps. When an entry changes hands tat, the leases and seen get values
+// that they never had before, so the swap of whoever was stopped in between fails. (That two
 // times agree to the nanosecond is left to chance; so who has swapped looks at tag
 // again, and undoes what he did to another's, as far as it can be.)
 type entry struct {

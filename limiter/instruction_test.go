@@ -23,8 +23,8 @@ import (
 //
 // First all instructions are run one by one. Those of this package are numbered; whatever
 // it calls is run at once. What a kill leaves is what is in the memory then: wherever it has
-// changed, a copy is inspected. Then some instructions are taken, and the process is really
-// killed or stopped there. NEKO_TEST_INSTRUCTIONS is how many of each deed, a number or "all".
+// changed, a copy is inspected. Then the process is really killed at some instructions, and
+// stopped at some and at all that change something. NEKO_TEST_INSTRUCTIONS is how many of each deed, a number or "all".
 
 // instruction is one of a deed: the nth time that pc is reached.
 type instruction struct {
@@ -98,7 +98,7 @@ func trace(t *testing.T, dir string) *tracee {
 	if _, err := fmt.Sscan(p.line(), &p.tid); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.ptrace(unix.PTRACE_SEIZE); err != nil {
+	if err := p.ptrace(unix.PTRACE_SEIZE, unix.PTRACE_O_EXITKILL); err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
 		}
@@ -122,8 +122,8 @@ func (p *tracee) must(err error) {
 	}
 }
 
-func (p *tracee) ptrace(request int) error {
-	if _, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(p.tid), 0, 0, 0, 0); e != 0 {
+func (p *tracee) ptrace(request int, data uintptr) error {
+	if _, _, e := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(p.tid), 0, data, 0, 0); e != 0 {
 		return os.NewSyscallError("ptrace", e)
 	}
 	return nil
@@ -166,13 +166,13 @@ func (p *tracee) end() taken {
 
 func (p *tracee) ptraceAndWait(request int) unix.Signal {
 	p.t.Helper()
-	p.must(p.ptrace(request))
+	p.must(p.ptrace(request, 0))
 	return p.wait()
 }
 
 func (p *tracee) result() (did taken) {
 	p.t.Helper()
-	p.must(p.ptrace(unix.PTRACE_CONT))
+	p.must(p.ptrace(unix.PTRACE_CONT, 0))
 	p.must(json.Unmarshal([]byte(p.line()), &did))
 	return did
 }
@@ -310,9 +310,11 @@ func TestAProcessIsKilledOrStoppedAtAnyInstruction(t *testing.T) {
 		p.end()
 	}
 	for i, d := range deeds {
-		instructions, states := everyInstruction(t, p, h, i)
+		instructions, changes := everyInstruction(t, p, h, i)
 		stopped, killed := 0, 0
-		for _, at := range some(len(instructions), 10) {
+		stops := append(some(len(instructions), 3), changes...)
+		slices.Sort(stops)
+		for _, at := range slices.Compact(stops) {
 			for _, others := range meanwhile {
 				before := d.prepare(h)
 				p.begin(i)
@@ -333,7 +335,7 @@ func TestAProcessIsKilledOrStoppedAtAnyInstruction(t *testing.T) {
 				perhaps := taken{}
 				for key, n := range d.most { // what it has given back, and so not taken
 					if did[key] < n {
-						perhaps[key] = 1
+						perhaps[key] = 0
 					}
 				}
 				if err := inspect(h, before.add(did), perhaps, d.forgets); err != nil {
@@ -341,7 +343,7 @@ func TestAProcessIsKilledOrStoppedAtAnyInstruction(t *testing.T) {
 				}
 			}
 		}
-		for _, at := range some(len(instructions), 4) {
+		for _, at := range some(len(instructions), 3) {
 			dying := trace(t, dir)
 			before, reached := taken(nil), false
 			for range 3 { // the first time it has other instructions
@@ -362,7 +364,7 @@ func TestAProcessIsKilledOrStoppedAtAnyInstruction(t *testing.T) {
 				t.Errorf("%s: killed at %s: %v", d.name, where(instructions[at]), err)
 			}
 		}
-		t.Logf("%s: %d instructions, %d states of the table; stopped %d times, killed %d times", d.name, len(instructions), states, stopped, killed)
+		t.Logf("%s: %d instructions, %d states of the table; stopped %d times, killed %d times", d.name, len(instructions), len(changes)+1, stopped, killed)
 	}
 }
 
@@ -372,24 +374,26 @@ func where(i instruction) string {
 	return fmt.Sprintf("%s:%d (%#x, time %d)", strings.TrimPrefix(name, "github.com/nekoctl/neko/limiter."), line, i.pc, i.nth)
 }
 
-// everyInstruction inspects what a kill at any instruction of a deed leaves.
-func everyInstruction(t *testing.T, p *tracee, h *Host, deed int) (all []instruction, states int) {
+// everyInstruction inspects what a kill at any instruction of a deed leaves. It returns them
+// all, and which of them change the table: those were decided on before.
+func everyInstruction(t *testing.T, p *tracee, h *Host, deed int) (all []instruction, changes []int) {
 	d := deeds[deed]
 	before := d.prepare(h)
 	snapshot := newSnapshot(t, h)
+	snapshot.take(h)
 	p.begin(deed)
 	p.every(func(i instruction) {
 		all = append(all, i)
 		if !snapshot.take(h) {
 			return
 		}
-		states++
+		changes = append(changes, len(all)-2)
 		if err := inspect(snapshot.host, before, d.most, d.forgets); err != nil {
 			t.Errorf("%s: killed at %s: %v", d.name, where(i), err)
 		}
 	})
 	p.result()
-	return all, states
+	return all, changes
 }
 
 // snapshot is a copy of a table.

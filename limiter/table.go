@@ -19,7 +19,8 @@ import (
 //
 //  1. Who needs an entry for a key claims one, by swapping its tat for −now, his stamp.
 //     Nobody finds the key that had it any more, and nobody can charge it.
-//  2. He gives its other words values that they never had.
+//  2. He gives its other words the values of a new bucket: those that can be spent ones
+//     that they never had.
 //  3. He puts his key into tag, which counts up.
 //  4. He looks for his key in the other entries of the window. If one is live he withdraws.
 //     Of two that are changing hands for the same key the one nearer to the window's
@@ -154,7 +155,7 @@ func (t *table) claim(hash, key uint64, now int64) *entry {
 	if when > now {
 		t.forgotten.Add(1)
 		if pace := victim.pace.Load(); old > now && pace > 0 {
-			t.forgiven.Add(uint64((old - now) / pace))
+			t.forgiven.Add(uint64(ceilDiv(old-now, pace)))
 		}
 	}
 	return victim
@@ -181,7 +182,7 @@ func (t *table) reset(e *entry, stamp, pace int64) {
 	}
 	e.seen.Store(stamp)
 	e.demand.Store(0)
-	e.asked.Store(stamp)
+	e.asked.Store(0)
 	e.pace.Store(pace)
 }
 
