@@ -23,9 +23,9 @@ type entry struct {
 	leases [2]atomic.Uint64
 	// seen is when the source's bucket is full again, as far as is known here.
 	seen atomic.Int64
-	// demand is for package-internal use of leases: how much was used lately.
+	// demand is how much was wanted lately, see demand.
 	demand atomic.Uint64
-	// asked is until when nobody else need ask the source ahead.
+	// asked is when the source was heard of, and who asks it, see asked.
 	asked atomic.Int64
 	// pace is how long a token takes to fill, in nanoseconds: what is forgotten is
 	// counted by it, and nothing decided.

@@ -22,5 +22,5 @@ type Stats struct {
 	Forgotten, Forgiven uint64
 
 	Hosts int  // that share the source, as last seen; 1 without one
-	Away  bool // the source cannot be asked at present
+	Away  bool // the source cannot be asked at present, or takes too long to be waited for
 }

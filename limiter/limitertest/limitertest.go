@@ -92,7 +92,11 @@ func (s Suite) burst(t *testing.T) {
 				if c[0].Left > left || s.Slack == 0 && c[0].Left != left {
 					t.Fatalf("%d left after decision %d of %d", c[0].Left, i, burst)
 				}
-				if most := time.Duration(float64(long) * float64(i+1) / float64(burst) * 1.01); c[0].Full > most || s.Slack == 0 && c[0].Full < most/2 {
+				most := time.Duration(float64(long) * float64(i+1) / float64(burst) * 1.01)
+				if s.Slack > 0 {
+					most += long / 10 // leases that are on their way
+				}
+				if c[0].Full > most || s.Slack == 0 && c[0].Full < most/2 {
 					t.Fatalf("full after %v, not %v", c[0].Full, most)
 				}
 			}
@@ -231,7 +235,8 @@ func (s Suite) atOnce(t *testing.T) {
 	var working sync.WaitGroup
 	for _, l := range limiters {
 		working.Go(func() {
-			for time.Since(began) < lasts {
+			// Who asks a source may need longer, on a busy machine.
+			for time.Since(began) < lasts || admitted.Load() < burst && time.Since(began) < 10*time.Second {
 				if decide(l, Charge(p, "a", 1), Charge(all, "all", 1)).OK() {
 					admitted.Add(1)
 				}

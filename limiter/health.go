@@ -1,0 +1,143 @@
+package limiter
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	beatEvery  = 2 * time.Second        // while all is well
+	probeEvery = 100 * time.Millisecond // while it is not
+	probeSoon  = 20 * time.Millisecond  // after the last beat, when something has failed
+	beatWithin = 500 * time.Millisecond
+)
+
+// state is how the source does, as this process has it.
+type state int32
+
+const (
+	well state = iota
+	slow       // it answers, but too late to be waited for: it is asked in the background
+	away       // it fails, and is asked nothing but whether it is back
+)
+
+// health watches the source.
+type health struct {
+	now   atomic.Int32
+	alone atomic.Uint64 // decisions without it, since it went
+	poke  chan struct{}
+
+	log   *log.Logger
+	began time.Time
+	told  bool // that it is not well; only watch knows
+}
+
+func newHealth(l *log.Logger) *health {
+	h := &health{poke: make(chan struct{}, 1), log: l, began: time.Now()}
+	h.now.Store(int32(away)) // until it was heard of
+	return h
+}
+
+func (h *health) state() state { return state(h.now.Load()) }
+
+// worse makes it so, if it was better, and has it looked at.
+func (h *health) worse(s state) {
+	for old := h.now.Load(); old < int32(s); old = h.now.Load() {
+		if h.now.CompareAndSwap(old, int32(s)) {
+			select {
+			case h.poke <- struct{}{}:
+			default:
+			}
+			return
+		}
+	}
+}
+
+// beat asks the source whether it is there, and how many hosts are.
+func (s *Shared) beat(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, beatWithin)
+	defer cancel()
+	began := time.Now()
+	s.calls.Add(1)
+	hosts, err := s.source.Beat(ctx, s.hostmem.Host())
+	took := time.Since(began)
+	if err == nil && hosts < 1 {
+		err = fmt.Errorf("it says that there are %d hosts", hosts)
+	}
+	h := s.health
+	switch {
+	case err != nil && s.ctx.Err() != nil: // it was this process that ended it
+	case err != nil:
+		s.failures.Add(1)
+		h.now.Store(int32(away))
+		h.say("rate limits: the source cannot be asked, each policy decides as its fail says: %v", err)
+	case took > s.budget*3/4:
+		h.now.Store(int32(slow))
+		h.say("rate limits: the source takes %v to answer, and is not waited for: what no lease pays each policy decides as its fail says", took.Round(time.Millisecond))
+	default:
+		h.now.Store(int32(well))
+		alone := h.alone.Swap(0)
+		if h.told {
+			h.told = false
+			h.print("rate limits: the source is back; %d decisions were made without it", alone)
+		}
+	}
+	if err == nil {
+		s.hostmem.SetHosts(hosts)
+		s.answersIn(int64(took))
+	}
+}
+
+// say says once that it is not well. A source that connects in the background has a moment to do so.
+func (h *health) say(format string, args ...any) {
+	if !h.told && time.Since(h.began) > firstWait {
+		h.told = true
+		h.print(format, args...)
+	}
+}
+
+func (h *health) print(format string, args ...any) {
+	if h.log != nil {
+		h.log.Printf(format, args...)
+	}
+}
+
+// watch beats until ctx ends. It closes first when the source was heard of.
+func (s *Shared) watch(ctx context.Context, first chan<- struct{}) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		last := time.Now()
+		s.beat(ctx)
+		if first != nil && s.health.state() != away {
+			close(first)
+			first = nil
+		}
+		if s.health.state() != well {
+			every := probeEvery
+			if time.Since(s.health.began) < firstWait {
+				every = probeSoon
+			}
+			timer.Reset(max(every-time.Since(last), probeSoon))
+			continue
+		}
+		// Many that were started at once do not go on beating at once.
+		timer.Reset(beatEvery*3/4 + rand.N(beatEvery/2))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+			timer.Reset(0)
+		case <-s.health.poke:
+			timer.Reset(max(probeSoon-time.Since(last), 0))
+		}
+	}
+}
