@@ -190,6 +190,10 @@ func appendAccess(b []byte, ctx *fasthttp.RequestCtx, e *envelope, took time.Dur
 		}
 		b = append(b, ']')
 	}
+	if e.limitedBy != "" {
+		b = append(b, `,"limited_by":`...)
+		b = appendText(b, []byte(e.limitedBy), accessName)
+	}
 	if e.subject != "" {
 		b = append(b, `,"subject":`...)
 		b = appendText(b, []byte(e.subject), accessSubject)

@@ -38,6 +38,25 @@ func logged(t *testing.T, w *Worker, path string) (lines []map[string]any, text 
 	return lines, string(data)
 }
 
+// A line tells which rate limit has refused a request, and what of.
+func TestAccessLogOfRateLimits(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	w, _ := rateWorker(t, Config{AccessLog: path, RateLimits: []RateLimit{perMinute("tight", 1)}})
+	for range 2 {
+		w.ask("POST", "/graphql", asJSON, `{"query":"query Q { hello }"}`)
+	}
+	w.ask("POST", "/graphql", asJSON, `{"query`)
+	lines, text := logged(t, w, path)
+	if len(lines) != 3 || lines[0]["limited_by"] != nil {
+		t.Fatal(text)
+	}
+	for i, operation := range map[int]any{1: "Q", 2: ""} {
+		if l := lines[i]; l["limited_by"] != "tight" || l["status"] != 429.0 || fmt.Sprint(l["errors"]) != "[REQUEST_RATE_LIMITED]" || l["operation"] != operation {
+			t.Error(l)
+		}
+	}
+}
+
 func TestAccessLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	w := newTestWorker(t, Config{AccessLog: path, Identify: func(context.Context, Credentials) (Identity, error) {

@@ -18,7 +18,7 @@ type AuditStage string
 const (
 	AuditAttempt AuditStage = "attempt" // a mutation is about to run
 	AuditOutcome AuditStage = "outcome" // it has run
-	AuditRefused AuditStage = "refused" // nobody knows who asks, or they may not
+	AuditRefused AuditStage = "refused" // nobody knows who asks, or they may not, or not so often
 )
 
 // AuditEvent is something that Config.Audit is told. Nothing of it is a value of

@@ -99,7 +99,7 @@ func (w *Worker) executeBatch(ops []operation, caller *Caller) {
 					op.fail(NewError(CodeInternal, "internal error"))
 				}
 			}()
-			op.result = w.executeIn(ctx, op.plan, op.variables, caller)
+			op.result = w.executeIn(ctx, op.plan, op.input, caller)
 		})
 	}
 	running.Wait()

@@ -3,13 +3,17 @@ package worker
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"log"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/nekoctl/neko/hostmem"
+	"github.com/nekoctl/neko/limiter"
 	"github.com/valyala/fasthttp/fasthttputil"
 )
 
@@ -53,6 +57,11 @@ func BenchmarkPlan(b *testing.B) {
 // BenchmarkRequest is the way of a request on a kept connection, from the client's
 // write to its read, in memory.
 func BenchmarkRequest(b *testing.B) {
+	limits := map[string][]RateLimit{"": nil, "/limited": {
+		{Name: "identity", Limit: 1_000_000, Window: time.Second, Burst: 1_000_000_000},
+		{Name: "touch", Per: []string{"ip", "argument:name"}, Fields: []string{"Mutation.touch"}, Limit: 5, Window: time.Minute},
+		{Name: "touch-address", Per: []string{"ip"}, Fields: []string{"Mutation.touch"}, Limit: 30, Window: time.Minute},
+	}}
 	for _, bench := range []struct{ name, request string }{
 		{"livez", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"},
 		{"get", "GET /graphql?query={hello} HTTP/1.1\r\nHost: x\r\nApollo-Require-Preflight: yes\r\n\r\n"},
@@ -60,26 +69,57 @@ func BenchmarkRequest(b *testing.B) {
 		{"variables", postOf(`{"query":"query($n: ID!) { node(id: $n) { id ... on Actor { name } } }","variables":{"n":"x"}}`)},
 		{"list", postOf(`{"query":"{nodes { id ... on Actor { name friends(first: 20) { id name } } } }"}`)},
 	} {
-		b.Run(bench.name, func(b *testing.B) {
-			w := newTestWorker(b, Config{})
-			l := fasthttputil.NewInmemoryListener()
-			go w.Serve(l)
-			defer l.Close()
-			c, err := l.Dial()
-			if err != nil {
-				b.Fatal(err)
+		for _, with := range []string{"", "/limited"} {
+			if bench.name == "livez" && with != "" {
+				continue
 			}
-			defer c.Close()
-			r := bufio.NewReader(c)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := io.WriteString(c, bench.request); err != nil {
+			b.Run(bench.name+with, func(b *testing.B) {
+				config := Config{RateLimits: limits[with]}
+				if with != "" {
+					config.Limiter = newHostLimiter(b)
+				}
+				w := newTestWorker(b, config)
+				l := fasthttputil.NewInmemoryListener()
+				go w.Serve(l)
+				defer l.Close()
+				c, err := l.Dial()
+				if err != nil {
 					b.Fatal(err)
 				}
-				readAnswer(b, r)
-			}
-		})
+				defer c.Close()
+				r := bufio.NewReader(c)
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := io.WriteString(c, bench.request); err != nil {
+						b.Fatal(err)
+					}
+					readAnswer(b, r)
+				}
+			})
+		}
 	}
+}
+
+// newHostLimiter is one in memory of this process's own.
+func newHostLimiter(t testing.TB) limiter.Limiter {
+	t.Helper()
+	m, err := hostmem.Anonymous(1 << 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := limiter.NewHost(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
 }
 
 // readAnswer reads one, without an allocation: those that are counted are the

@@ -57,14 +57,7 @@ const forwardedFor = "X-Forwarded-For"
 // Forwarded (RFC 7239) is not read. A proxy that writes the one header passes the
 // other on as the client wrote it.
 func (p *proxies) client(peer net.Addr, h *fasthttp.RequestHeader) netip.Addr {
-	var sure netip.Addr
-	trusted := p.unix
-	if tcp, ok := peer.(*net.TCPAddr); ok {
-		sure = plainAddr(tcp.AddrPort().Addr())
-		trusted = p.trusts(sure)
-	} else if _, ok := peer.(*net.UnixAddr); !ok {
-		trusted = false // a listener of the program's own
-	}
+	sure, trusted := p.peer(peer)
 	if !trusted {
 		return sure
 	}
@@ -87,6 +80,19 @@ func (p *proxies) client(peer net.Addr, h *fasthttp.RequestHeader) netip.Addr {
 		}
 	}
 	return sure
+}
+
+// peer is the address of who has connected, not valid if there is none, and whether
+// that is a trusted proxy.
+func (p *proxies) peer(peer net.Addr) (addr netip.Addr, trusted bool) {
+	switch peer := peer.(type) {
+	case *net.TCPAddr:
+		addr = plainAddr(peer.AddrPort().Addr())
+		return addr, p.trusts(addr)
+	case *net.UnixAddr:
+		return addr, p.unix
+	}
+	return addr, false // a listener of the program's own
 }
 
 // forwardedAddr reads an entry of X-Forwarded-For: an address, which some proxies

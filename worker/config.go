@@ -7,6 +7,7 @@ import (
 	"time"
 
 	graphql "github.com/graph-gophers/graphql-go"
+	"github.com/nekoctl/neko/limiter"
 	"github.com/valyala/fasthttp"
 )
 
@@ -56,11 +57,26 @@ type Config struct {
 	// DefaultRole is what a root field without @requires needs. Default: the weakest
 	// role, which everybody has.
 	DefaultRole string
-	// Audit is told of every mutation before and after it runs, and of every operation
-	// that is refused for what its sender may. A mutation whose attempt it returns an
+	// Audit is told of every mutation before and after it runs, of every operation that
+	// is refused for what its sender may, and of every mutation that a rate limit refuses. A mutation whose attempt it returns an
 	// error for does not run, and is answered with [CodeUnavailable]. It must not keep
 	// the event. Nil: nobody is told.
 	Audit func(AuditEvent) error
+
+	// Limiter keeps count of who has asked how much, and RateLimits say how much that may
+	// be: all of them that apply to a request must let it pass, or it is answered with
+	// 429 and [CodeRateLimited], and counts in none. Without a Limiter there are no
+	// limits. Who made the Limiter closes it when [Run] has returned.
+	Limiter    limiter.Limiter
+	RateLimits []RateLimit
+	// RateLimitFile is a YAML file of them, in the place of RateLimits: docs/graphql.md
+	// has its form. It is looked at every half second, and what has changed is taken into
+	// use; what cannot be used leaves the rules as they are, and the log says why.
+	RateLimitFile string
+	// FoldArgument makes one of the texts that mean the same in an argument that a rate
+	// limit counts by: a name in any case, say. It must not be longer at work than it
+	// takes to read its text. Nil: each text counts by itself.
+	FoldArgument func(string) string
 
 	// ExecutionTimeout ends the context of an operation, and its answer is an
 	// error then, whether its resolvers return or not. Default: 10 s.

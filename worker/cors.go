@@ -21,7 +21,7 @@ type cors struct {
 
 const (
 	corsMaxAge  = "7200" // what browsers take at most
-	corsExposed = "X-Request-Id, Retry-After"
+	corsExposed = "X-Request-Id, Retry-After, RateLimit-Policy, RateLimit"
 )
 
 // corsHeaders are those that clients of GraphQL send.

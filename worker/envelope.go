@@ -21,7 +21,10 @@ type envelope struct {
 	codes   []Code // of the errors, each once
 	secret  bool   // the answer may hold a token
 	unread  bool   // the request's header could not be read
-	line    []byte // room for the access log
+	warming bool   // nobody has asked, see warmUp
+
+	limitedBy string // the rate limit that has refused it
+	line      []byte // room for the access log
 }
 
 type envelopeKey struct{}

@@ -43,6 +43,7 @@ const (
 	CodeNotTrusted          Code = "QUERY_NOT_IN_SAFELIST"         // see Config.TrustedOnly
 	CodeIDAndBody           Code = "CANNOT_SEND_PQ_ID_AND_BODY"    // a document is named and sent
 	CodeBatchTooLarge       Code = "BATCH_TOO_LARGE"               // see Config.MaxBatch
+	CodeRateLimited         Code = "REQUEST_RATE_LIMITED"          // see Config.RateLimits
 	CodeInternal            Code = "INTERNAL"                      // a fault of the program; the log knows more
 )
 

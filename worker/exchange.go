@@ -14,7 +14,8 @@ type exchange struct {
 	media      media
 	operations []operation // one, or those of a batch
 	batch      bool
-	refused    Code // why the HTTP request as a whole was refused, "" if it was not
+	refused    Code   // why the HTTP request was refused without regard to its operations, "" if it was not
+	over       *Error // why all that could run was refused: a rate limit
 
 	one [1]operation // room for the usual case
 }
@@ -25,6 +26,7 @@ type operation struct {
 	document documentHash // of the text, zero if that is not known
 	plan     *Plan        // nil if there is none
 	register string       // the text that is to be kept for other requests, by its hash
+	input    input        // what it runs with, if it may
 	result   result       // the answer; its errors before it runs are why it does not
 }
 

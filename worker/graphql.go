@@ -18,7 +18,11 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 	if bad == nil {
 		bad = w.makeRoom(ctx, x)
 	}
-	if bad != nil {
+	switch {
+	case x.over != nil:
+		refuseWith(ctx, bad.status, x.over)
+		return
+	case bad != nil:
 		x.refused = bad.code
 		refuse(ctx, bad)
 		return
@@ -35,16 +39,39 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 }
 
 // process is a request's way: what it asks for is read, found and planned, it is
-// decided whether who asks may have it, and only then anything runs. What is wrong
-// with one operation becomes its result; what is wrong with the HTTP request is
-// returned.
+// decided whether who asks may have it, and so much of it, and only then anything
+// runs. What is wrong with one operation becomes its result; what is wrong with the
+// HTTP request is returned.
 func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
+	caller, bad := w.judge(ctx, x)
+	if bad = w.rates.limit(ctx, x, caller, bad); bad != nil {
+		return bad
+	}
+	for i := range x.operations {
+		if op := &x.operations[i]; op.pending() && op.register != "" {
+			w.documents.put(op.document, op.register)
+			op.plan.named.Store(true)
+		}
+	}
+	if x.batch {
+		w.executeBatch(x.operations, caller)
+		return nil
+	}
+	if op := &x.operations[0]; op.pending() {
+		op.result = w.execute(op.plan, op.input, caller)
+	}
+	return nil
+}
+
+// judge finds out what is asked for and who asks, nil if nothing can run, and fails
+// the operations that cannot or may not.
+func (w *Worker) judge(ctx *fasthttp.RequestCtx, x *exchange) (*Caller, *badRequest) {
 	var ok bool
 	if x.media, ok = negotiate(accept(ctx)); !ok {
-		return &badRequest{fasthttp.StatusNotAcceptable, CodeNotAcceptable, "answers are application/graphql-response+json or application/json"}
+		return nil, &badRequest{fasthttp.StatusNotAcceptable, CodeNotAcceptable, "answers are application/graphql-response+json or application/json"}
 	}
 	if bad := w.decode(ctx, x); bad != nil {
-		return bad
+		return nil, bad
 	}
 	planned := false
 	for i := range x.operations {
@@ -55,7 +82,7 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 		planned = planned || op.pending()
 	}
 	if !planned {
-		return nil
+		return nil, nil
 	}
 	if x.batch {
 		w.boundBatch(x.operations)
@@ -67,7 +94,7 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 				w.auditRefused(op.plan, caller, bad.code)
 			}
 		}
-		return bad
+		return caller, bad
 	}
 	for i := range x.operations {
 		op := &x.operations[i]
@@ -79,19 +106,9 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 			op.fail(err)
 			continue
 		}
-		if op.register != "" {
-			w.documents.put(op.document, op.register)
-			op.plan.named.Store(true)
-		}
+		op.input = w.planner.input(op.plan, op.variables)
 	}
-	if x.batch {
-		w.executeBatch(x.operations, caller)
-		return nil
-	}
-	if op := &x.operations[0]; op.pending() {
-		op.result = w.execute(op.plan, op.variables, caller)
-	}
-	return nil
+	return caller, nil
 }
 
 // plan finds the document that op is about, and plans the operation in it.
@@ -154,30 +171,29 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 }
 
 // execute runs plan with the variables of a request, in a context that neither
-// the connection nor its buffers are part of.
-func (w *Worker) execute(plan *Plan, given map[string]any, caller *Caller) result {
+// the connection nor its buffers are part of. The caller gives up in.
+func (w *Worker) execute(plan *Plan, in input, caller *Caller) result {
 	ctx, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
 	defer cancel()
-	return w.executeIn(ctx, plan, given, caller)
+	return w.executeIn(ctx, plan, in, caller)
 }
 
 // executeIn is execute in a context that has its bounds. Mutations are put on
 // record.
-func (w *Worker) executeIn(ctx context.Context, plan *Plan, given map[string]any, caller *Caller) result {
+func (w *Worker) executeIn(ctx context.Context, plan *Plan, in input, caller *Caller) result {
 	return w.auditMutation(ctx, plan, caller, func(ctx context.Context) result {
-		return w.run(ctx, plan, given, caller)
+		return w.run(ctx, plan, in, caller)
 	})
 }
 
-func (w *Worker) run(ctx context.Context, plan *Plan, given map[string]any, caller *Caller) result {
-	values, states, err := w.planner.coerceAll(plan, given)
-	if err != nil {
+func (w *Worker) run(ctx context.Context, plan *Plan, in input, caller *Caller) result {
+	if in.err != nil {
+		return failed(in.err)
+	}
+	if err := w.planner.limits.checkCost(ctx, plan, in.values); err != nil {
 		return failed(err)
 	}
-	if err := w.planner.limits.checkCost(ctx, plan, values); err != nil {
-		return failed(err)
-	}
-	text, err := plan.text(states)
+	text, err := plan.text(in.states)
 	if err != nil {
 		return failed(err)
 	}
@@ -185,9 +201,9 @@ func (w *Worker) run(ctx context.Context, plan *Plan, given map[string]any, call
 	if w.config.Context != nil {
 		ctx = w.config.Context(ctx)
 	}
-	r := w.executor.execute(ctx, plan, text, values)
+	r := w.executor.execute(ctx, plan, text, in.values)
 	if plan.introspect && r.data != nil {
-		if r.data, err = w.planner.introspect(plan, values, r.data, maxIntrospectionFields); err != nil {
+		if r.data, err = w.planner.introspect(plan, in.values, r.data, maxIntrospectionFields); err != nil {
 			return failed(err)
 		}
 	}

@@ -83,6 +83,9 @@ func (w *Worker) serveReadyz(ctx *fasthttp.RequestCtx) {
 				list += fmt.Sprintf("[-] %s: %s\n", r.Name, r.Error)
 			}
 		}
+		if w.rates != nil {
+			list += w.rates.verbose()
+		}
 		if draining {
 			list += "[-] draining\n"
 		} else if stopping {
@@ -114,11 +117,35 @@ func (w *Worker) serveHealth(ctx *fasthttp.RequestCtx) {
 		Slot    *int          `json:"slot"` // null outside a supervisor
 		PID     int           `json:"pid"`
 		Checks  []checkResult `json:"checks"`
-	}{status, w.config.Name, w.config.Version, time.Since(w.started).Seconds(), nil, os.Getpid(), results}
+		Limiter *limiterState `json:"limiter,omitempty"`
+	}{status, w.config.Name, w.config.Version, time.Since(w.started).Seconds(), nil, os.Getpid(), results, w.rates.state()}
 	if slot, err := strconv.Atoi(os.Getenv("NEKO_SLOT")); err == nil {
 		health.Slot = &slot
 	}
 	writeJSON(ctx, fasthttp.StatusOK, health)
+}
+
+// limiterState is how it is with the rate limits. A worker whose limiter decides alone is
+// ready: it serves as well as any other could.
+type limiterState struct {
+	Away  bool `json:"away"` // what the hosts share cannot be asked
+	Hosts int  `json:"hosts"`
+	Rules int  `json:"rules"`
+}
+
+func (r *rates) state() *limiterState {
+	if r == nil {
+		return nil
+	}
+	s := r.limiter.Stats()
+	return &limiterState{s.Away, s.Hosts, len(r.current.Load().rules)}
+}
+
+func (r *rates) verbose() string {
+	if r.state().Away {
+		return "[+] rate limits: what the hosts share is away, and this one decides alone\n"
+	}
+	return "[+] rate limits ok\n"
 }
 
 func plainText(ctx *fasthttp.RequestCtx, status int, body string) {

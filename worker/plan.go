@@ -30,8 +30,9 @@ type Plan struct {
 	Fields []string
 
 	roots      []string // coordinates of the root fields
-	need       int      // the rank of the role that it needs
-	needy      string   // the field that needs it
+	asked      []askedField
+	need       int    // the rank of the role that it needs
+	needy      string // the field that needs it
 	variables  []variable
 	introspect bool // selects __schema or __type
 	cost       cost
@@ -265,7 +266,7 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		return nil, []*Error{e}
 	}
 	plan.cost = p.costs.operation(op)
-	plan.roots = rootFields(op)
+	plan.roots, plan.asked = rootFields(op), askedFields(op)
 	p.roles.demand(plan)
 	if list := plan.normalise(); len(list) > 0 {
 		return nil, validationErrors(list)
@@ -273,7 +274,8 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 	if plan.variables, e = p.declared(op); e != nil {
 		return nil, []*Error{e}
 	}
-	plan.size = 512 + treeRatio*len(document) + plan.cost.bytes()
+	kept := plan.cost.bytes() + askedBytes(plan.asked)
+	plan.size = 512 + treeRatio*len(document) + kept
 	plan.room = treeRatio * len(document) / 2
 	plan.maxSelections = p.limits.selections
 	if states, only := plan.onlyStates(); only {
@@ -283,7 +285,7 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 		}
 		plan.texts[string(states)] = text
 		if !plan.introspect {
-			plan.op, plan.fragments, plan.size = nil, nil, 512+textRatio*len(document)+plan.cost.bytes()
+			plan.op, plan.fragments, plan.size = nil, nil, 512+textRatio*len(document)+kept
 		}
 		plan.size += max(len(text)-len(document), 0) // see fragments.go
 	}

@@ -53,6 +53,10 @@ func isPersistedMiss(errs []*Error) bool {
 
 // refuse writes an error about the HTTP request itself.
 func refuse(ctx *fasthttp.RequestCtx, bad *badRequest) {
+	refuseWith(ctx, bad.status, NewError(bad.code, bad.reason))
+}
+
+func refuseWith(ctx *fasthttp.RequestCtx, status int, err *Error) {
 	media := typeJSON
 	if string(ctx.Path()) == graphqlPath {
 		media = typeGraphQL
@@ -60,7 +64,7 @@ func refuse(ctx *fasthttp.RequestCtx, bad *badRequest) {
 			media = m.failure
 		}
 	}
-	write(ctx, bad.status, media, failed(NewError(bad.code, bad.reason)))
+	write(ctx, status, media, failed(err))
 }
 
 // status is the HTTP status of a result.
@@ -86,6 +90,7 @@ var statuses = map[Code]int{
 	CodeNotPersisted:     fasthttp.StatusNotFound,
 	CodeNotInList:        fasthttp.StatusNotFound,
 	CodeMethodNotAllowed: fasthttp.StatusMethodNotAllowed,
+	CodeRateLimited:      fasthttp.StatusTooManyRequests,
 	CodeInternal:         fasthttp.StatusInternalServerError,
 	CodeUnavailable:      fasthttp.StatusServiceUnavailable,
 	CodeTimeout:          fasthttp.StatusGatewayTimeout,

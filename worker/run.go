@@ -55,6 +55,7 @@ func Run(ctx context.Context, config Config) error {
 		}
 		sockets = []socket{{"http", l}}
 	}
+	metrics := metricsFromEnv()
 	starting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go supervisor.keepWatchdog(starting)
@@ -68,6 +69,11 @@ func Run(ctx context.Context, config Config) error {
 		return err
 	}
 	defer w.Close()
+	if m, err := w.serveMetrics(metrics); err != nil { // it serves all the same
+		w.config.Log.Print("warning: ", err)
+	} else {
+		defer m.close()
+	}
 	served := make(chan error, len(sockets))
 	serve := func() {
 		for _, s := range sockets {

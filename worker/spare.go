@@ -39,6 +39,7 @@ func (w *Worker) warmUp() {
 	var ctx fasthttp.RequestCtx
 	ctx.Request.SetRequestURI(graphqlPath + "?query={__typename}")
 	ctx.Request.Header.SetContentType("application/json") // it is not forged
+	envelopeOf(&ctx).warming = true
 	w.handle(&ctx)
 }
 

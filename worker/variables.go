@@ -49,6 +49,18 @@ func (p *planner) fromDefault(v variable) (any, *Error) {
 	return value, nil
 }
 
+// input is what an operation gets for its variables, or why they are none for it.
+type input struct {
+	values map[string]any
+	states []varState
+	err    *Error
+}
+
+func (p *planner) input(plan *Plan, given map[string]any) (in input) {
+	in.values, in.states, in.err = p.coerceAll(plan, given)
+	return in
+}
+
 // coerceAll makes the variables of a request, as JSON with json.Number, into the
 // values that resolvers get, by the rules of the specification: a map that
 // shares nothing with the plan, and what was given for each in the order of

@@ -36,6 +36,7 @@ type Worker struct {
 	access   *accessLog
 	started  time.Time
 
+	rates     *rates            // nil: no limits
 	documents documents         // nil: no automatic persisted queries
 	trusted   *trustedDocuments // nil: no list
 
@@ -74,11 +75,17 @@ func New(config Config) (*Worker, error) {
 	if err := w.guard(); err != nil {
 		return nil, err
 	}
+	if w.rates, err = w.newRates(); err != nil {
+		return nil, err
+	}
 	w.base, w.cancel = context.WithCancel(context.Background())
 	go w.stopping.watch(w.base)
 	if w.cert != nil {
 		w.cert.complain(w.cert.validity(time.Now()))
 		go w.cert.watch(w.base)
+	}
+	if w.rates != nil && w.rates.file != nil {
+		go w.rates.watch(w.base)
 	}
 	if w.access != nil {
 		go w.access.run()

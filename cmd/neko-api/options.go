@@ -21,6 +21,7 @@ type options struct {
 	maxFields        *int
 	maxConnections   *int
 	limits           limits
+	rateLimits       rateLimits
 	csrfPrevention   *bool
 	csrfHeaders      *[]string
 	corsOrigins      *[]string
@@ -77,6 +78,7 @@ func newOptions() *options {
 		maxFields:        s.Int("max-fields", 250_000, "how many fields one answer may have, those of every object counted, and a description as ten; 250,000 take up to 300 MiB while they are put together"),
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
 		limits:           newLimits(s),
+		rateLimits:       newRateLimits(s),
 		csrfPrevention:   s.Bool("csrf-prevention", true, "serve what pages of other sites can make a browser send: GETs without a header of --csrf-headers"),
 		csrfHeaders:      s.List("csrf-headers", "NAME,...", "the headers of which a GET without a Content-Type needs one; if not given, x-apollo-operation-name and apollo-require-preflight"),
 		corsOrigins:      s.List("cors-origins", "URL,...", "the origins whose pages may read answers, like https://app.example.org, or * for all; if not given, none"),

@@ -33,6 +33,7 @@ func serve(o *options) error {
 	var st database
 	var who *auth.Service
 	var record *audit.Log
+	var counts counter
 	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
@@ -40,14 +41,20 @@ func serve(o *options) error {
 			if err = wantSecret(o); err != nil {
 				return err
 			}
-			if st, err = open(ctx, o, c.Log); err != nil {
+			if counts, err = o.rateLimits.connect(ctx, c.Log); err != nil {
 				return err
+			}
+			if st, err = open(ctx, o, c.Log); err != nil {
+				return errors.Join(err, counts.close())
 			}
 			if who, err = identify(ctx, o, st, c.Log); err == nil {
 				record, err = openAudit(o, os.Stdout)
 			}
+			if err == nil && *o.rateLimits.file != off {
+				err = counts.open(c.Log)
+			}
 			if err != nil {
-				return errors.Join(err, st.Close())
+				return errors.Join(err, counts.close(), st.Close())
 			}
 			c.Resolver = api.NewResolver(st).WithAuth(who)
 			c.Identify = who.Identify
@@ -55,6 +62,7 @@ func serve(o *options) error {
 			if record != nil {
 				c.Audit = record.Event
 			}
+			c.Limiter = counts.Limiter
 			c.Checks = []worker.Check{{Name: "store", Run: st.Ping}}
 			return nil
 		},
@@ -92,17 +100,21 @@ func serve(o *options) error {
 	if err := o.limits.apply(&config); err != nil {
 		return err
 	}
-	err := worker.Run(context.Background(), config)
-	if err == nil && st != nil { // else resolvers may still use it
-		if who != nil {
-			who.Close()
-		}
-		if record != nil {
-			err = record.Close()
-		}
-		err = errors.Join(err, st.Close())
+	if err := o.rateLimits.apply(&config); err != nil {
+		return err
 	}
-	return err
+	err := worker.Run(context.Background(), config)
+	if err != nil || st == nil { // requests may still use it
+		return err
+	}
+	err = counts.close()
+	if who != nil {
+		who.Close()
+	}
+	if record != nil {
+		err = errors.Join(err, record.Close())
+	}
+	return errors.Join(err, st.Close())
 }
 
 // defaultRole is what a root field needs that says nothing.

@@ -14,6 +14,7 @@ func TestLinksNothingOfTheAPI(t *testing.T) {
 		"github.com/nekoctl/neko/worker",
 		"github.com/nekoctl/neko/cache",
 		"github.com/nekoctl/neko/limiter",
+		"github.com/nekoctl/neko/hostmem",
 		"github.com/nekoctl/neko/breaker",
 		"github.com/valyala/fasthttp",
 		"github.com/graph-gophers/graphql-go",

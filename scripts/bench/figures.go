@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -79,7 +80,7 @@ func start(s *side, args func(port string) []string) (target, error) {
 }
 
 func bareApp(s *side, instances string) (target, error) {
-	t, err := startWorker(s, s.b.bare, instances)
+	t, err := startWorker(s, instances, s.b.bare)
 	return target{t.url + "graphql", []byte(`{"query":"{ hello }"}`)}, err
 }
 
@@ -91,13 +92,18 @@ func apiApp(s *side, instances string) (target, error) {
 			return target{}, fmt.Errorf("neko-api import: %w: %s", err, out)
 		}
 	}
-	t, err := startWorker(s, s.b.api(), instances)
+	// A rate that nobody here gets to: what limits cost is in the figure.
+	t, err := startWorker(s, instances, s.b.api(), "--rate-limit", "1000000/1s")
 	return target{t.url + "graphql", query}, err
 }
 
 // startWorker starts a program on package worker.
-func startWorker(s *side, program, instances string) (target, error) {
-	return startFile(s, fmt.Sprintf("command: [%q], instances: %s, wait_ready: true", program, instances))
+func startWorker(s *side, instances string, command ...string) (target, error) {
+	words, err := json.Marshal(command)
+	if err != nil {
+		return target{}, err
+	}
+	return startFile(s, fmt.Sprintf("command: %s, instances: %s, wait_ready: true", words, instances))
 }
 
 // startFile starts an app that takes its socket from neko, from a neko.yaml.

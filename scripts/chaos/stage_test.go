@@ -66,7 +66,8 @@ func native() []*app {
 	const keys = "listen: 127.0.0.1:0\nwait_ready: true\n"
 	heard := newLines()
 	return []*app{
-		{name: "neko-api", keys: "command: " + foreign + " " + nekoAPI + "\nlisten_pid: false\n" + keys, sockets: 1,
+		// Its clients are one address: a rate that they do not get to.
+		{name: "neko-api", keys: "command: " + foreign + " " + nekoAPI + " --rate-limit 1000000/1s\nlisten_pid: false\n" + keys, sockets: 1,
 			path: "graphql", body: query, check: checkActors},
 		{name: "foreign", keys: "command: " + foreign + "\n" + keys, sockets: 1,
 			body: "a question", check: func(r *load.Response) error { return heard.hear(r.Body) }, lines: heard},

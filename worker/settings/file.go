@@ -52,7 +52,7 @@ func (s *Set) loadFile(path string) error {
 		d := s.byKey(key.Value)
 		if d == nil {
 			e := fail(key, "see --help for what can be set", "unknown key %q", key.Value)
-			if near := nearest(s.inFile(), key.Value, (*setting).key); near != "" {
+			if near := Nearest(names(s.inFile(), (*setting).key), key.Value); near != "" {
 				e.hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			return e

@@ -33,7 +33,7 @@ func (s *Set) flags(args []string) (flags []flag, rest []string, err error) {
 		switch {
 		case d == nil:
 			e := &Error{message: fmt.Sprintf("unknown flag --%s", name), hint: "see --help"}
-			if near := nearest(s.list, name, func(d *setting) string { return d.name }); near != "" {
+			if near := Nearest(names(s.list, func(d *setting) string { return d.name }), name); near != "" {
 				e.hint = fmt.Sprintf("did you mean --%s?", near)
 			}
 			return nil, nil, e
@@ -78,15 +78,26 @@ func (s *Set) Help() string {
 	return b.String()
 }
 
-// nearest is the known name that resembles name most, "" if none does.
-func nearest(list []*setting, name string, of func(*setting) string) (near string) {
+// Nearest is the known name that resembles name most, "" if none does: for the hint
+// of an error.
+func Nearest(known []string, name string) (near string) {
+	if len(name) > 100 { // nobody's slip
+		return ""
+	}
 	best := max(2, len(name)/3) + 1
-	for _, d := range list {
-		if n := distance(name, of(d)); n < best {
-			near, best = of(d), n
+	for _, k := range known {
+		if n := distance(name, k); n < best {
+			near, best = k, n
 		}
 	}
 	return near
+}
+
+func names(list []*setting, of func(*setting) string) (all []string) {
+	for _, d := range list {
+		all = append(all, of(d))
+	}
+	return all
 }
 
 // distance is how many letters must be put in, taken out or replaced to make b

@@ -160,6 +160,12 @@ func parseSize(text string) (int, error) {
 	return 0, &valueError{fmt.Sprintf("%q is no size", text), "write it like 512KiB or 1MiB"}
 }
 
+// Parsed defines one that parse reads; an error of [BadValue] comes with a hint. Its
+// default is nil.
+func Parsed[T any](s *Set, name, shown, placeholder, help string, parse func(text string) (*T, error)) **T {
+	return define(s, name, (*T)(nil), shown, placeholder, help, parse)
+}
+
 // Alias makes the environment variable env, which other programs know too, give
 // the setting name as well. convert says what its text means to it; an error of
 // [BadValue] comes with a hint.
@@ -204,7 +210,7 @@ type valueError struct{ message, hint string }
 
 func (e *valueError) Error() string { return e.message }
 
-// BadValue is an error for what Alias converts: what is wrong, and what to do.
+// BadValue is an error for what Parsed and Alias read: what is wrong, and what to do.
 func BadValue(message, hint string) error { return &valueError{message, hint} }
 
 // at is err with the place of the value before it.

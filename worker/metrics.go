@@ -1,0 +1,196 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// metricsServer tells what the worker counts, as Prometheus reads it, on the socket
+// that the supervisor has offered: NEKO_METRICS_SOCKET of the worker contract.
+type metricsServer struct {
+	path   string
+	made   os.FileInfo
+	server *fasthttp.Server
+	done   chan struct{}
+}
+
+const (
+	metricsPath = "/metrics"
+	typeMetrics = "text/plain; version=0.0.4; charset=utf-8"
+	// metricsAtOnce is how many may ask at once; others are turned away.
+	metricsAtOnce = 8
+	metricsTime   = 5 * time.Second
+)
+
+// metricsFromEnv reads NEKO_METRICS_SOCKET and removes it from the environment: it is
+// for this process and not for programs that it starts.
+func metricsFromEnv() string {
+	path := os.Getenv("NEKO_METRICS_SOCKET")
+	_ = os.Unsetenv("NEKO_METRICS_SOCKET")
+	return path
+}
+
+// serveMetrics serves at path until close, nil if it is "". What has the name already, a
+// predecessor's socket, is replaced: it is there for who asks next, without a gap.
+func (w *Worker) serveMetrics(path string) (*metricsServer, error) {
+	if path == "" {
+		return nil, nil
+	}
+	if !filepath.IsAbs(path) {
+		return nil, fmt.Errorf("NEKO_METRICS_SOCKET is %q, not an absolute path", path)
+	}
+	own := fmt.Sprintf("%s.%d", path, os.Getpid())
+	l, err := listenPrivately(own)
+	if err != nil {
+		return nil, fmt.Errorf("NEKO_METRICS_SOCKET: %w", err)
+	}
+	m := &metricsServer{path: path, done: make(chan struct{})}
+	if err = os.Rename(own, path); err == nil {
+		m.made, err = os.Lstat(path)
+	}
+	if err != nil {
+		l.Close()
+		_ = os.Remove(own)
+		return nil, fmt.Errorf("NEKO_METRICS_SOCKET: %w", err)
+	}
+	m.server = &fasthttp.Server{
+		Handler: w.answerMetrics, Logger: serverLog{w.config.Log},
+		Concurrency: metricsAtOnce, ReadTimeout: metricsTime, WriteTimeout: metricsTime, IdleTimeout: metricsTime,
+		MaxRequestBodySize: 1, ReadBufferSize: 4 << 10, NoDefaultServerHeader: true, CloseOnShutdown: true,
+	}
+	go func() {
+		defer close(m.done)
+		_ = m.server.Serve(l) // until close
+	}()
+	return m, nil
+}
+
+// listenPrivately opens a unix socket that nobody but this user can connect to: its mode
+// is that of the descriptor when it is bound, so there is no moment at which it is another.
+func listenPrivately(path string) (*net.UnixListener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	address, done, err := shortAddress(path)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if e := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); e != nil {
+			return e
+		}
+		return err
+	}}
+	l, err := private.Listen(context.Background(), "unix", address)
+	if err != nil {
+		return nil, err
+	}
+	u := l.(*net.UnixListener)
+	u.SetUnlinkOnClose(false) // the name may be a successor's by then
+	return u, nil
+}
+
+// close ends the service, and takes the socket away if it is still this process's.
+func (m *metricsServer) close() {
+	if m == nil {
+		return
+	}
+	if info, err := os.Lstat(m.path); err == nil && os.SameFile(info, m.made) {
+		_ = os.Remove(m.path)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), metricsTime)
+	defer cancel()
+	_ = m.server.ShutdownWithContext(ctx) // who is being answered
+	<-m.done
+}
+
+func (w *Worker) answerMetrics(ctx *fasthttp.RequestCtx) {
+	if string(ctx.Path()) != metricsPath || !ctx.IsGet() && !ctx.IsHead() {
+		plainText(ctx, fasthttp.StatusNotFound, "nothing here but "+metricsPath+"\n")
+		return
+	}
+	ctx.Response.Header.SetContentType(typeMetrics)
+	ctx.SetBody(w.appendMetrics(nil))
+}
+
+// appendMetrics appends all that is counted, in the text format 0.0.4.
+func (w *Worker) appendMetrics(b []byte) []byte {
+	if w.rates != nil {
+		b = w.rates.appendMetrics(b)
+	}
+	return b
+}
+
+func (r *rates) appendMetrics(b []byte) []byte {
+	s := r.limiter.Stats()
+	var names []string
+	rules := r.current.Load().rules
+	for i := range rules { // those that have not counted anything yet, too
+		names = append(names, rules[i].policy.Name)
+	}
+	names = slices.AppendSeq(names, maps.Keys(s.Allowed))
+	names = slices.AppendSeq(names, maps.Keys(s.Denied))
+	slices.Sort(names)
+	names = slices.Compact(names)
+	for _, f := range []struct {
+		name, help string
+		of         map[string]uint64
+	}{
+		{"neko_limiter_allowed_total", "Charges that a rate limit has let pass.", s.Allowed},
+		{"neko_limiter_denied_total", "Requests that a rate limit has refused.", s.Denied},
+	} {
+		b = appendFamily(b, f.name, f.help, "counter")
+		for _, name := range names {
+			b = append(append(append(b, f.name...), `{policy="`...), name...)
+			b = append(strconv.AppendUint(append(b, `"} `...), f.of[name], 10), '\n')
+		}
+	}
+	for _, c := range []struct {
+		name, help string
+		value      uint64
+	}{
+		{"neko_limiter_remembered_total", "Refusals for which no source was asked, because an earlier answer still held.", s.Remembered},
+		{"neko_limiter_alone_total", "Decisions that were made without the source, as the policy has it.", s.Alone},
+		{"neko_limiter_source_calls_total", "Calls to the source that all hosts share.", s.Calls},
+		{"neko_limiter_source_failures_total", "Calls to the source that failed, or came too late for who waited.", s.Failures},
+		{"neko_limiter_leased_tokens_total", "Tokens that the source has given ahead.", s.Leased},
+		{"neko_limiter_expired_tokens_total", "Tokens given ahead that nobody has used in time.", s.Expired},
+		{"neko_limiter_returned_tokens_total", "Tokens given ahead that were given back.", s.Returned},
+		{"neko_limiter_forgotten_total", "Buckets that others took over before they were full again, as there was no room left.", s.Forgotten},
+		{"neko_limiter_forgiven_tokens_total", "Tokens that those buckets lacked.", s.Forgiven},
+	} {
+		b = appendFamily(b, c.name, c.help, "counter")
+		b = append(strconv.AppendUint(append(append(b, c.name...), ' '), c.value, 10), '\n')
+	}
+	away := 0
+	if s.Away {
+		away = 1
+	}
+	for _, g := range []struct {
+		name, help string
+		value      int
+	}{
+		{"neko_limiter_hosts", "Hosts that share the source, as last seen.", s.Hosts},
+		{"neko_limiter_away", "1 while the source cannot be asked.", away},
+	} {
+		b = appendFamily(b, g.name, g.help, "gauge")
+		b = append(strconv.AppendInt(append(append(b, g.name...), ' '), int64(g.value), 10), '\n')
+	}
+	return b
+}
+
+func appendFamily(b []byte, name, help, typ string) []byte {
+	return fmt.Appendf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, typ)
+}
