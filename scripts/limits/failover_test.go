@@ -75,6 +75,10 @@ func (s *stage) fail(master, replica *server) *failover {
 	return f
 }
 
+// afterFailover is within what time clients hear of a new master, from Sentinels or by asking a Cluster
+// again.
+const afterFailover = 3 * time.Second
+
 // judge says what of the bound a failover may cost: what the master granted and the replica
 // has not heard of, which is at most a bucket; and what it has cost.
 func (f *failover) judge(e *evidence, bucketsOf map[owner]bool) {
@@ -95,8 +99,12 @@ func (f *failover) judge(e *evidence, bucketsOf map[owner]bool) {
 			}
 		}
 	}
+	back := e.back(f.to)
 	e.Logf("another master after %v, and %v later all workers have asked it; %d decisions meanwhile that were not alone, %d of buckets of others; %v",
-		time.Duration(f.to-f.from).Round(time.Millisecond), e.back(f.to).Round(time.Millisecond), during, together, t)
+		time.Duration(f.to-f.from).Round(time.Millisecond), back.Round(time.Millisecond), during, together, t)
+	if back > afterFailover {
+		e.Errorf("not all workers have asked the new master within %v", afterFailover)
+	}
 	e.Logf("what a worker has said:\n%s", e.clients[0].printed.String())
 	e.bound(func(o owner) []taking {
 		if !bucketsOf[o] {
