@@ -14,6 +14,7 @@ const (
 	probeEvery = 100 * time.Millisecond // while it is not
 	probeSoon  = 20 * time.Millisecond  // after the last beat, when something has failed
 	beatWithin = 500 * time.Millisecond
+	hostsStay  = 10 * time.Second // for which a host counts, see Source
 )
 
 // state is how the source does, as this process has it.
@@ -34,10 +35,12 @@ type health struct {
 	log   *log.Logger
 	began time.Time
 	told  bool // that it is not well; only watch knows
+
+	allHosts time.Time // when no fewer hosts were counted than are known here; only watch knows
 }
 
 func newHealth(l *log.Logger) *health {
-	h := &health{poke: make(chan struct{}, 1), log: l, began: time.Now()}
+	h := &health{poke: make(chan struct{}, 1), log: l, began: time.Now(), allHosts: time.Now()}
 	h.now.Store(int32(away)) // until it was heard of
 	return h
 }
@@ -87,7 +90,7 @@ func (s *Shared) beat(ctx context.Context) {
 		}
 	}
 	if err == nil {
-		s.hostmem.SetHosts(hosts)
+		s.countHosts(hosts, began)
 		s.answersIn(int64(took))
 	}
 }
@@ -104,6 +107,18 @@ func (h *health) print(format string, args ...any) {
 	if h.log != nil {
 		h.log.Printf(format, args...)
 	}
+}
+
+// countHosts takes over how many hosts there are. That they are fewer is believed only when it
+// has been so for as long as a host counts after its last beat: a source that has
+// forgotten all, because it was flushed or restarted, hears of the others at their next beats,
+// and until then each host would take the whole of a limit for its part.
+func (s *Shared) countHosts(hosts int, now time.Time) {
+	if hosts < s.hostmem.Hosts() && now.Sub(s.health.allHosts) < hostsStay {
+		return
+	}
+	s.health.allHosts = now
+	s.hostmem.SetHosts(hosts)
 }
 
 // watch beats until ctx ends. It closes first when the source was heard of.

@@ -105,6 +105,7 @@ func TestWhatIsLeftIsTold(t *testing.T) {
 	bubble(t, 1, 2, func(t *testing.T, f *fleet) {
 		p := policy(t, "p", 1000, time.Minute, 1000)
 		for i := range 300 {
+			synctest.Wait() // a lease that is on its way is not seen
 			charges := []Charge{charge(p, "k", 1)}
 			if d := f.workers[0][i%2].Decide(context.Background(), charges); !d.OK() || charges[0].Left != int64(999-i) {
 				t.Fatalf("after %d: %+v, %d left", i+1, d, charges[0].Left)
