@@ -16,6 +16,7 @@ type bank struct {
 	delay   time.Duration // half of it on the way there, half on the way back
 	refuses error         // what it answers to everything
 	silent  bool          // it answers nothing
+	broken  func(ID) bool // of what keys it cannot be asked; the zero one is that of beats
 	buckets map[bankKey]int64
 	beats   map[string]time.Time
 
@@ -38,6 +39,12 @@ func (b *bank) set(f func(*bank)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f(b)
+}
+
+func (b *bank) isBroken(id ID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.broken != nil && b.broken(id)
 }
 
 // call does f as if it were somewhere else.
@@ -80,6 +87,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 func (b *bank) Grant(ctx context.Context, p *Policy, id ID, need, want int64) (g Grant, err error) {
 	b.set(func(b *bank) { b.grants++ })
+	if b.isBroken(id) {
+		return g, errGone
+	}
 	err = b.call(ctx, func(now int64) {
 		k, r := bankKey{p.Name, id}, p.central
 		n := min(want, r.left(b.buckets[k], now))
@@ -107,6 +117,9 @@ func (b *bank) Return(ctx context.Context, unspent []Unspent) error {
 }
 
 func (b *bank) Beat(ctx context.Context, host string) (hosts int, err error) {
+	if b.isBroken(ID{}) {
+		return 0, errGone
+	}
 	err = b.call(ctx, func(int64) {
 		b.beats[host] = time.Now()
 		for _, at := range b.beats {

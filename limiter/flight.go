@@ -191,7 +191,7 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 	if err != nil {
 		s.failures.Add(1)
 		if s.ctx.Err() == nil {
-			s.health.worse(away)
+			s.health.failed(err, s.now())
 		}
 		for _, w := range batch {
 			w.settle(answered{err: err})
@@ -200,6 +200,7 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 		return
 	}
 	now := s.now()
+	s.health.heard.Store(now)
 	s.answersIn(now - sent)
 	s.leased.Add(uint64(g.Tokens))
 	left := f.p.central.left(g.Full, g.At)

@@ -215,7 +215,7 @@ func (s *Shared) returnAll(ctx context.Context, list []Unspent) error {
 		s.failures.Add(1)
 		s.expired.Add(sum)
 		if s.ctx.Err() == nil {
-			s.health.worse(away)
+			s.health.failed(err, s.now())
 		}
 		return err
 	}

@@ -26,15 +26,20 @@ const (
 	away       // it fails, and is asked nothing but whether it is back
 )
 
-// health watches the source.
+// health watches the source. A part of it may fail, as a node of a cluster: that is a matter
+// of those keys whose calls fail, as long as others are answered.
 type health struct {
 	now   atomic.Int32
-	alone atomic.Uint64 // decisions without it, since it went
+	heard atomic.Int64          // when a grant was answered last, on the table's clock
+	tried atomic.Int64          // when one was asked for last although the source is away
+	fault atomic.Pointer[fault] // the first since the last beat
+	alone atomic.Uint64         // decisions without it, since it went
 	poke  chan struct{}
 
 	log   *log.Logger
 	began time.Time
-	told  bool // that it is not well; only watch knows
+	told  bool  // that it is not well; only watch knows
+	last  int64 // when the last beat ended; only watch knows
 
 	allHosts time.Time // when no fewer hosts were counted than are known here; only watch knows
 }
@@ -47,14 +52,40 @@ func newHealth(l *log.Logger) *health {
 
 func (h *health) state() state { return state(h.now.Load()) }
 
+// mayAsk says whether the source can be asked by somebody who does not wait for it. While
+// it is away one in probeEvery can: its key may be at a part that is there.
+func (h *health) mayAsk(now int64) bool {
+	if h.state() != away {
+		return true
+	}
+	last := h.tried.Load()
+	return now-last > int64(probeEvery) && h.tried.CompareAndSwap(last, now)
+}
+
+// fault is a call about a key that has failed.
+type fault struct {
+	err error
+	at  int64
+}
+
+// failed notes that a call about a key has failed, and has the source looked at.
+func (h *health) failed(err error, now int64) {
+	h.fault.CompareAndSwap(nil, &fault{err, now})
+	h.look()
+}
+
+func (h *health) look() {
+	select {
+	case h.poke <- struct{}{}:
+	default:
+	}
+}
+
 // worse makes it so, if it was better, and has it looked at.
 func (h *health) worse(s state) {
 	for old := h.now.Load(); old < int32(s); old = h.now.Load() {
 		if h.now.CompareAndSwap(old, int32(s)) {
-			select {
-			case h.poke <- struct{}{}:
-			default:
-			}
+			h.look()
 			return
 		}
 	}
@@ -72,8 +103,18 @@ func (s *Shared) beat(ctx context.Context) {
 		err = fmt.Errorf("it says that there are %d hosts", hosts)
 	}
 	h := s.health
+	failed, heard := h.fault.Swap(nil), h.heard.Load()
+	inPart := failed != nil && heard > failed.at || err != nil && h.state() == away && heard >= h.last
+	h.last = s.now()
 	switch {
 	case err != nil && s.ctx.Err() != nil: // it was this process that ended it
+	case inPart:
+		if err == nil {
+			err = failed.err
+		}
+		h.now.Store(int32(well))
+		h.say("rate limits: some buckets of the source cannot be asked for, and of these each policy decides as its fail says: %v", err)
+		return
 	case err != nil:
 		s.failures.Add(1)
 		h.now.Store(int32(away))

@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -34,5 +35,40 @@ func TestFewerHostsAreNotBelievedAtOnce(t *testing.T) {
 		if s.countHosts(step.counts, began.Add(step.after)); m.Hosts() != step.known {
 			t.Errorf("%v: %d hosts are counted, and %d known", step.after, step.counts, m.Hosts())
 		}
+	}
+}
+
+// A node of a cluster is gone, that of the beats or another: only whose bucket is there has
+// its policy decide.
+func TestAPartOfTheSourceIsGone(t *testing.T) {
+	for _, beats := range []bool{true, false} {
+		t.Run(fmt.Sprintf("beats %v", beats), func(t *testing.T) {
+			bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+				s, p := f.workers[0][0], failing(t, "p", 1000, time.Second, 10, FailOpen)
+				f.bank.set(func(b *bank) {
+					b.broken = func(id ID) bool { return id == ID{} && !beats || id != ID{} && id[0]%3 == 0 }
+				})
+				wrong := 0
+				for i := range 3000 { // 3 s
+					time.Sleep(time.Millisecond)
+					key := fmt.Sprint(i % 30)
+					d := decide(s, charge(p, key, 1))
+					if d.Alone != (idOf([]byte(key))[0]%3 == 0) {
+						wrong++
+						if i > 1000 {
+							t.Fatalf("decision %d: alone is %v", i, d.Alone)
+						}
+					}
+				}
+				t.Logf("%d decisions until that was known", wrong)
+				f.bank.set(func(b *bank) { b.broken = nil })
+				time.Sleep(time.Second)
+				for i := range 30 {
+					if decide(s, charge(p, fmt.Sprint(i), 1)).Alone {
+						t.Errorf("key %d is still on its own", i)
+					}
+				}
+			})
+		})
 	}
 }

@@ -124,7 +124,7 @@ func (s *Shared) refill(k flightKey, c *Charge, left, now int64) {
 		return
 	}
 	size := s.size(k, n, now)
-	if left > s.low(k, size, now) || left >= size || s.health.state() == away || s.waits(k, n, now) > 0 {
+	if left > s.low(k, size, now) || left >= size || s.waits(k, n, now) > 0 || !s.health.mayAsk(now) {
 		return
 	}
 	if claim := k.e.claim(k.tag, now); claim != 0 && !s.join(k, idOf(c.Key), nil, claim) {
@@ -334,7 +334,9 @@ func (s *Shared) payBySource(ctx context.Context, charges []Charge, steps []step
 		case !ok:
 			if ctx.Err() == nil {
 				s.failures.Add(1)
-				s.health.worse(slow)
+				if s.health.heard.Load() < began {
+					s.health.worse(slow)
+				}
 			}
 		case a.err != nil: // health has heard of it
 		case a.paid != unpaid:
@@ -374,7 +376,7 @@ const lookEvery = 200 * time.Microsecond
 // chargeLater has the source charged for what has passed without it, if it can be asked: it comes to
 // know all, and so does this host.
 func (s *Shared) chargeLater(c *Charge, st *step) {
-	if st.w != nil && st.w.state.CompareAndSwap(gone, passed) || s.health.state() == away {
+	if st.w != nil && st.w.state.CompareAndSwap(gone, passed) || !s.health.mayAsk(s.now()) {
 		return
 	}
 	w := &waiter{n: c.cost()}
@@ -386,7 +388,7 @@ func (s *Shared) chargeLater(c *Charge, st *step) {
 
 // askLater has the source asked for leases for a key of which there are none, if it can be.
 func (s *Shared) askLater(c *Charge, st *step, now int64) {
-	if st.p.lease == 0 || s.health.state() == away || st.w != nil {
+	if st.p.lease == 0 || st.w != nil || !s.health.mayAsk(now) {
 		return
 	}
 	if st.claim == 0 {
