@@ -199,3 +199,29 @@ func TestAClockThatIsSetBack(t *testing.T) {
 		t.Fatalf("when it has caught up: %+v", g)
 	}
 }
+
+// Two hosts have different rules of one name, as while a change is rolled out: what the one
+// refuses makes nothing free for the other, and a debt is what it is for both.
+func TestTwoRulesOfOneName(t *testing.T) {
+	t.Parallel()
+	s := calm(t, redistest.Start(t).URL())
+	s.grant = clocked(t, grantText)
+	wide, narrow := policy(t, "p", 10, 10*time.Second, 10), policy(t, "p", 10, 10*time.Second, 2)
+	now := int64(farAhead)
+	setClock(t, s, now)
+	if g := grant(t, s, wide, id(1), 1, 10); g.Tokens != 10 {
+		t.Fatalf("a full bucket: %+v", g)
+	}
+	for range 3 {
+		if g := grant(t, s, narrow, id(1), 1, 1); g.Tokens != 0 {
+			t.Fatalf("the narrow rule: %+v", g)
+		}
+		if g := grant(t, s, wide, id(1), 1, 1); g.Tokens != 0 {
+			t.Fatalf("the wide rule, after the narrow one has refused: %+v", g)
+		}
+	}
+	setClock(t, s, now+9_000_000)
+	if g := grant(t, s, narrow, id(1), 1, 2); g.Tokens != 1 {
+		t.Fatalf("the narrow rule, when the debt is nearly over: %+v", g)
+	}
+}

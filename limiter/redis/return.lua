@@ -7,8 +7,9 @@ local span, tokens, depth = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[
 local n, at, ttl = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local stored = tonumber(redis.call('GET', KEYS[1])) or 0
-local tat = math.min(math.max(stored, now), now + depth)
+local stored, deep = string.match(redis.call('GET', KEYS[1]) or '0 0', '^(%d+) (%d+)$') -- see grant.lua
+stored, deep = tonumber(stored) or 0, math.max(tonumber(deep) or 0, depth)
+local tat = math.min(math.max(stored, now), now + deep)
 
 local age = now - at
 if stored <= now or age < 0 or age > ttl then
@@ -19,5 +20,5 @@ if tat <= now then
   redis.call('DEL', KEYS[1])
   return now
 end
-redis.call('SET', KEYS[1], string.format('%.0f', tat), 'PXAT', string.format('%.0f', math.ceil(tat / 1000)))
+redis.call('SET', KEYS[1], string.format('%.0f %.0f', tat, deep), 'PXAT', string.format('%.0f', math.ceil(tat / 1000)))
 return tat

@@ -255,7 +255,7 @@ func TestScriptsAreLoadedAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	s := calm(t, server.URL())
-	p := policy(t, "p", 1000, time.Hour, 0)
+	p := policy(t, "p", 1000, limiter.MaxWindow, 0)
 	g := grant(t, s, p, id(1), 1, 1)
 	for _, command := range [][]string{{"SCRIPT", "FLUSH"}, {"FLUSHALL"}, {"SCRIPT", "FLUSH"}} {
 		server.Do(t, command...)

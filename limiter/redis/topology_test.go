@@ -18,7 +18,7 @@ func TestACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	s := connected(t, cluster[0].URL()) // one node is enough to find the others
-	p := policy(t, "p", 1000, time.Hour, 0)
+	p := policy(t, "p", 1000, limiter.MaxWindow, 0)
 	const ids = 100
 
 	eventually(t, func() error {
@@ -142,7 +142,7 @@ func TestASlotThatMovesIsFollowed(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
 	s := calm(t, cluster.URL())
-	p := policy(t, "p", 1000, time.Hour, 0)
+	p := policy(t, "p", 1000, limiter.MaxWindow, 0)
 	grant(t, s, p, id(1), 10, 10)
 	key := s.key(p, id(1))
 	slot := fmt.Sprint(number(must(cluster[0].Do(t, "CLUSTER", "KEYSLOT", key).AsInt64())))
