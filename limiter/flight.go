@@ -192,7 +192,9 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 		s.failures.Add(1)
 		if s.ctx.Err() == nil {
 			s.health.failed(err, s.now())
+			s.health.faulty.add(f.flightKey, s.now())
 		}
+		f.e.unclaim(claim) // or who comes next would wait for this
 		for _, w := range batch {
 			w.settle(answered{err: err})
 			w.hear()
@@ -200,7 +202,7 @@ func (s *Shared) ask(f *flight, batch []*waiter, claim uint32) {
 		return
 	}
 	now := s.now()
-	s.health.heard.Store(now)
+	s.health.answered(f.flightKey, now)
 	s.answersIn(now - sent)
 	s.leased.Add(uint64(g.Tokens))
 	left := f.p.central.left(g.Full, g.At)

@@ -29,17 +29,19 @@ const (
 // health watches the source. A part of it may fail, as a node of a cluster: that is a matter
 // of those keys whose calls fail, as long as others are answered.
 type health struct {
-	now   atomic.Int32
-	heard atomic.Int64          // when a grant was answered last, on the table's clock
-	tried atomic.Int64          // when one was asked for last although the source is away
-	fault atomic.Pointer[fault] // the first since the last beat
-	alone atomic.Uint64         // decisions without it, since it went
-	poke  chan struct{}
+	now    atomic.Int32
+	heard  atomic.Int64          // when a grant was answered last, on the table's clock
+	tried  atomic.Int64          // when one was asked for last although the source is away
+	fault  atomic.Pointer[fault] // the first since the last beat
+	faulty faulty
+	alone  atomic.Uint64 // decisions without it, since it went
+	poke   chan struct{}
 
-	log   *log.Logger
-	began time.Time
-	told  bool  // that it is not well; only watch knows
-	last  int64 // when the last beat ended; only watch knows
+	log    *log.Logger
+	began  time.Time
+	told   bool  // that it is not well; only watch knows
+	last   int64 // when the last beat ended; only watch knows
+	inPart bool  // it was only a part of it that failed then; only watch knows
 
 	allHosts time.Time // when no fewer hosts were counted than are known here; only watch knows
 }
@@ -52,9 +54,21 @@ func newHealth(l *log.Logger) *health {
 
 func (h *health) state() state { return state(h.now.Load()) }
 
-// mayAsk says whether the source can be asked by somebody who does not wait for it. While
-// it is away one in probeEvery can: its key may be at a part that is there.
-func (h *health) mayAsk(now int64) bool {
+// stateFor is how the source does for a key: away for a while after a call about it has
+// failed.
+func (h *health) stateFor(k flightKey, now int64) state {
+	if h.faulty.isThere(k, now) {
+		return away
+	}
+	return h.state()
+}
+
+// mayAsk says whether the source can be asked about a key by somebody who does not wait for it.
+// While it is away one in probeEvery can: the key may be at a part that is there.
+func (h *health) mayAsk(k flightKey, now int64) bool {
+	if h.faulty.isThere(k, now) {
+		return false
+	}
 	if h.state() != away {
 		return true
 	}
@@ -68,10 +82,16 @@ type fault struct {
 	at  int64
 }
 
-// failed notes that a call about a key has failed, and has the source looked at.
+// failed notes that a call has failed, and has the source looked at.
 func (h *health) failed(err error, now int64) {
 	h.fault.CompareAndSwap(nil, &fault{err, now})
 	h.look()
+}
+
+// answered notes that a call about a key was answered.
+func (h *health) answered(k flightKey, now int64) {
+	h.heard.Store(now)
+	h.faulty.remove(k)
 }
 
 func (h *health) look() {
@@ -104,11 +124,11 @@ func (s *Shared) beat(ctx context.Context) {
 	}
 	h := s.health
 	failed, heard := h.fault.Swap(nil), h.heard.Load()
-	inPart := failed != nil && heard > failed.at || err != nil && h.state() == away && heard >= h.last
+	h.inPart = failed != nil && heard > failed.at || err != nil && (h.inPart || h.state() == away) && heard > h.last
 	h.last = s.now()
 	switch {
 	case err != nil && s.ctx.Err() != nil: // it was this process that ended it
-	case inPart:
+	case h.inPart:
 		if err == nil {
 			err = failed.err
 		}

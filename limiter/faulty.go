@@ -1,0 +1,48 @@
+package limiter
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// faulty are keys a call about which has failed lately.
+type faulty struct {
+	some  atomic.Bool
+	mu    sync.Mutex
+	since map[flightKey]int64
+}
+
+const (
+	faultyFor = 2 * int64(probeEvery)
+	maxFaulty = 4096 // of more some are asked for before it is time
+)
+
+func (f *faulty) isThere(k flightKey, now int64) bool {
+	if !f.some.Load() {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	since, ok := f.since[k]
+	return ok && now-since < faultyFor
+}
+
+func (f *faulty) add(k flightKey, now int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.since == nil || len(f.since) == maxFaulty {
+		f.since = map[flightKey]int64{}
+	}
+	f.since[k] = now
+	f.some.Store(true)
+}
+
+func (f *faulty) remove(k flightKey) {
+	if !f.some.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.since, k)
+	f.some.Store(len(f.since) > 0)
+}
