@@ -210,6 +210,23 @@ func TestOneBucketCanBeChargedTwiceAtOnce(t *testing.T) {
 	})
 }
 
+// Nobody is in his own way.
+func TestOneBucketCanBeChargedTwiceWhereItWasEmpty(t *testing.T) {
+	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+		s, p := f.workers[0][0], policy(t, "p", 100, time.Second, 100)
+		for range 300 { // it is empty, and known to be wanted
+			time.Sleep(5 * time.Millisecond)
+			decide(s, charge(p, "k", 1))
+		}
+		for n := 0; n < 20; n++ {
+			time.Sleep(1100 * time.Millisecond) // full, and nothing is believed any more
+			if d := decide(s, charge(p, "k", 40), charge(p, "k", 40)); !d.OK() {
+				t.Fatalf("%d: %+v", n, d)
+			}
+		}
+	})
+}
+
 func TestWhatABucketNeverHoldsIsRefusedForEver(t *testing.T) {
 	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
 		p := policy(t, "p", 10, time.Second, 10)
