@@ -99,7 +99,7 @@ func (s *stage) redisKey(o owner) string {
 func (s *stage) empty(o owner) {
 	s.Helper()
 	const script = `local t = redis.call('TIME')
-redis.call('SET', KEYS[1], string.format('%.0f', t[1] * 1000000 + t[2] + ARGV[1]))`
+redis.call('SET', KEYS[1], string.format('%.0f %.0f', t[1] * 1000000 + t[2] + ARGV[1], ARGV[1]))`
 	p := s.terms.Policies[o.policy]
 	s.emptied[o] = monotonic()
 	s.servers[0].cli("EVAL", script, "1", s.redisKey(o), strconv.FormatInt(p.units(p.Burst)/p.Limit/1000, 10))
@@ -108,8 +108,8 @@ redis.call('SET', KEYS[1], string.format('%.0f', t[1] * 1000000 + t[2] + ARGV[1]
 // lacks is how many tokens are missing in a bucket, now, and when that was.
 func (s *stage) lacks(o owner) (tokens float64, at int64) {
 	s.Helper()
-	const script = `local k, t = redis.call('GET', KEYS[1]), redis.call('TIME')
-return math.max((k or 0) - (t[1] * 1000000 + t[2]), 0)`
+	const script = `local full, t = string.match(redis.call('GET', KEYS[1]) or '0', '^%d+'), redis.call('TIME')
+return math.max(full - (t[1] * 1000000 + t[2]), 0)`
 	at = monotonic()
 	micros, err := strconv.ParseInt(s.servers[0].cli("--raw", "EVAL", script, "1", s.redisKey(o)), 10, 64)
 	must(s.T, err)
