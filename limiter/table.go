@@ -142,9 +142,8 @@ func (t *table) claim(hash, key uint64, now int64) *entry {
 		default:
 			continue
 		}
-		if at <= now {
-			at = 0 // the first of those is as good as any
-		}
+		// Of those in which nothing is lost the one that was used longest ago: of a key
+		// that is in use it is known how much it wants.
 		if at < when {
 			victim, old, when = e, tat, at
 		}
