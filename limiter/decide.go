@@ -43,7 +43,7 @@ func (s *Shared) decide(ctx context.Context, charges []Charge, now int64) Decisi
 	}
 	for i := range steps {
 		if e := steps[i].e; e != nil {
-			e.want(charges[i].cost(), now)
+			e.want(min(charges[i].cost(), maxDemand), now)
 		}
 	}
 	if !refused.OK() {
@@ -123,7 +123,7 @@ func (s *Shared) look(charges []Charge, steps []step, i int, now int64) time.Dur
 	if wait > 0 && asked(st.e.asked.Load()).believed(now) {
 		return s.retryAfter(wait)
 	}
-	if s.health.stateFor(st.flightKey, now) != well || wait == 0 && !s.atEdge(st.flightKey, n, now) {
+	if !s.health.isWell(st.flightKey, now) || wait == 0 && !s.atEdge(st.flightKey, n, now) {
 		return 0
 	}
 	// One asks again, and the others take it that there is nothing for them until he knows.
@@ -145,8 +145,8 @@ func (s *Shared) retryAfter(wait int64) time.Duration {
 // pay has the source asked for what no lease has paid, and where it cannot be, or does
 // not answer in time, goes by the Fail of the policies.
 func (s *Shared) pay(ctx context.Context, charges []Charge, steps []step, began int64) Decision {
-	if s.health.state() == well {
-		if refused := s.payBySource(ctx, charges, steps, began); !refused.OK() {
+	if s.askAll(charges, steps, began) {
+		if refused := s.payBySource(ctx, steps, began); !refused.OK() {
 			s.undo(charges, steps, began)
 			return refused
 		}
@@ -180,21 +180,26 @@ func (s *Shared) pay(ctx context.Context, charges []Charge, steps []step, began 
 	return d
 }
 
-// payBySource asks for all that is unpaid at once, and waits. What it was not answered it leaves
-// unpaid.
-func (s *Shared) payBySource(ctx context.Context, charges []Charge, steps []step, began int64) Decision {
-	within, cancel := context.WithTimeout(ctx, s.budget-time.Duration(s.now()-began))
-	defer cancel()
+// askAll has the source asked for all that is unpaid, as far as that can be, at once. It is false if that is
+// for nothing.
+func (s *Shared) askAll(charges []Charge, steps []step, now int64) (some bool) {
 	for i := range steps {
 		st := &steps[i]
-		if st.paid != unpaid || s.health.stateFor(st.flightKey, began) != well {
+		if st.paid != unpaid || !s.health.mayAwait(st.flightKey, now) {
 			continue
 		}
 		w := &waiter{n: charges[i].cost(), heard: make(chan struct{})}
 		if s.join(st.flightKey, idOf(charges[i].Key), w, st.claim) {
-			st.w, st.claim = w, 0
+			st.w, st.claim, some = w, 0, true
 		}
 	}
+	return some
+}
+
+// payBySource waits for what the source was asked. What it was not answered it leaves unpaid.
+func (s *Shared) payBySource(ctx context.Context, steps []step, began int64) Decision {
+	within, cancel := context.WithTimeout(ctx, s.budget-time.Duration(s.now()-began))
+	defer cancel()
 	refused := Decision{Refused: -1}
 	for i := range steps {
 		st := &steps[i]

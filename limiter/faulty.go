@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 )
@@ -44,5 +45,16 @@ func (f *faulty) remove(k flightKey) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.since, k)
+	f.some.Store(len(f.since) > 0)
+}
+
+// forget forgets those about which nobody has asked again since it was time.
+func (f *faulty) forget(now int64) {
+	if !f.some.Load() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.DeleteFunc(f.since, func(_ flightKey, since int64) bool { return now-since >= faultyFor })
 	f.some.Store(len(f.since) > 0)
 }

@@ -15,6 +15,7 @@ const (
 	probeSoon  = 20 * time.Millisecond  // after the last beat, when something has failed
 	beatWithin = 500 * time.Millisecond
 	hostsStay  = 10 * time.Second // for which a host counts, see Source
+	partFor    = 10 * time.Second // for which none must have failed before all parts are said to be back
 )
 
 // state is how the source does, as this process has it.
@@ -37,11 +38,12 @@ type health struct {
 	alone  atomic.Uint64 // decisions without it, since it went
 	poke   chan struct{}
 
-	log    *log.Logger
-	began  time.Time
-	told   bool  // that it is not well; only watch knows
-	last   int64 // when the last beat ended; only watch knows
-	inPart bool  // it was only a part of it that failed then; only watch knows
+	log       *log.Logger
+	began     time.Time
+	told      bool  // that it is not well; only watch knows
+	last      int64 // when the last beat ended; only watch knows
+	lastFault int64 // when a call was last found to have failed, and the beat had not; only watch knows
+	inPart    bool  // it was only a part of it that failed by then; only watch knows
 
 	allHosts time.Time // when no fewer hosts were counted than are known here; only watch knows
 }
@@ -54,22 +56,24 @@ func newHealth(l *log.Logger) *health {
 
 func (h *health) state() state { return state(h.now.Load()) }
 
-// stateFor is how the source does for a key: away for a while after a call about it has
+// isWell says whether the source is, for a key: it is not for a while after a call about it has
 // failed.
-func (h *health) stateFor(k flightKey, now int64) state {
-	if h.faulty.isThere(k, now) {
-		return away
-	}
-	return h.state()
+func (h *health) isWell(k flightKey, now int64) bool {
+	return h.state() == well && !h.faulty.isThere(k, now)
 }
 
 // mayAsk says whether the source can be asked about a key by somebody who does not wait for it.
-// While it is away one in probeEvery can: the key may be at a part that is there.
 func (h *health) mayAsk(k flightKey, now int64) bool {
-	if h.faulty.isThere(k, now) {
+	return h.state() != away && !h.faulty.isThere(k, now)
+}
+
+// mayAwait says whether the source can be asked about a key by somebody who waits for it. While
+// it is away one in probeEvery can: the key may be at a part that is there.
+func (h *health) mayAwait(k flightKey, now int64) bool {
+	if h.state() == slow || h.faulty.isThere(k, now) {
 		return false
 	}
-	if h.state() != away {
+	if h.state() == well {
 		return true
 	}
 	last := h.tried.Load()
@@ -123,37 +127,54 @@ func (s *Shared) beat(ctx context.Context) {
 		err = fmt.Errorf("it says that there are %d hosts", hosts)
 	}
 	h := s.health
-	failed, heard := h.fault.Swap(nil), h.heard.Load()
-	h.inPart = failed != nil && heard > failed.at || err != nil && (h.inPart || h.state() == away) && heard > h.last
+	failed, heard, last := h.fault.Swap(nil), h.heard.Load(), h.last
 	h.last = s.now()
+	others := failed != nil && heard > failed.at // are answered
+	switch {
+	case err != nil:
+		h.inPart = others || (h.inPart || h.state() == away) && heard > last
+	case failed != nil && h.state() != away:
+		h.inPart = h.inPart || others || h.lastFault > 0 && h.last-h.lastFault < int64(beatEvery)
+		h.lastFault = h.last
+	case h.last-h.lastFault > int64(partFor):
+		h.inPart = false
+	}
 	switch {
 	case err != nil && s.ctx.Err() != nil: // it was this process that ended it
-	case h.inPart:
-		if err == nil {
-			err = failed.err
-		}
+		return
+	case err != nil && h.inPart:
 		h.now.Store(int32(well))
-		h.say("rate limits: some buckets of the source cannot be asked for, and of these each policy decides as its fail says: %v", err)
+		h.sayInPart(err)
 		return
 	case err != nil:
 		s.failures.Add(1)
 		h.now.Store(int32(away))
 		h.say("rate limits: the source cannot be asked, each policy decides as its fail says: %v", err)
+		return
 	case took > s.budget*3/4:
 		h.now.Store(int32(slow))
 		h.say("rate limits: the source takes %v to answer, and is not waited for: what no lease pays each policy decides as its fail says", took.Round(time.Millisecond))
 	default:
 		h.now.Store(int32(well))
+		if h.inPart {
+			if failed != nil {
+				h.sayInPart(failed.err)
+			}
+			break
+		}
+		h.faulty.forget(h.last)
 		alone := h.alone.Swap(0)
 		if h.told {
 			h.told = false
 			h.print("rate limits: the source is back; %d decisions were made without it", alone)
 		}
 	}
-	if err == nil {
-		s.countHosts(hosts, began)
-		s.answersIn(int64(took))
-	}
+	s.countHosts(hosts, began)
+	s.answersIn(int64(took))
+}
+
+func (h *health) sayInPart(err error) {
+	h.say("rate limits: some buckets of the source cannot be asked for, and of these each policy decides as its fail says: %v", err)
 }
 
 // say says once that it is not well. A source that connects in the background has a moment to do so.
@@ -213,7 +234,11 @@ func (s *Shared) watch(ctx context.Context, first chan<- struct{}) {
 		case <-timer.C:
 			timer.Reset(0)
 		case <-s.health.poke:
-			timer.Reset(max(probeSoon-time.Since(last), 0))
+			every := probeSoon
+			if s.health.inPart { // it is known, and goes on
+				every = probeEvery
+			}
+			timer.Reset(max(every-time.Since(last), 0))
 		}
 	}
 }

@@ -2,6 +2,7 @@ package limiter
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,36 +40,62 @@ func TestFewerHostsAreNotBelievedAtOnce(t *testing.T) {
 }
 
 // A node of a cluster is gone, that of the beats or another: only whose bucket is there has
-// its policy decide.
+// its policy decide. The log tells of it once, and of its end.
 func TestAPartOfTheSourceIsGone(t *testing.T) {
 	for _, beats := range []bool{true, false} {
-		t.Run(fmt.Sprintf("beats %v", beats), func(t *testing.T) {
-			bubble(t, 1, 1, func(t *testing.T, f *fleet) {
-				s, p := f.workers[0][0], failing(t, "p", 1000, time.Second, 10, FailOpen)
-				f.bank.set(func(b *bank) {
-					b.broken = func(id ID) bool { return id == ID{} && !beats || id != ID{} && id[0]%3 == 0 }
-				})
-				wrong := 0
-				for i := range 3000 { // 3 s
-					time.Sleep(time.Millisecond)
-					key := fmt.Sprint(i % 30)
-					d := decide(s, charge(p, key, 1))
-					if d.Alone != (idOf([]byte(key))[0]%3 == 0) {
-						wrong++
-						if i > 1000 {
-							t.Fatalf("decision %d: alone is %v", i, d.Alone)
+		for _, fail := range []Fail{FailOpen, FailClosed} {
+			t.Run(fmt.Sprintf("beats %v, fail %v", beats, fail), func(t *testing.T) {
+				bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+					time.Sleep(3 * time.Second) // it has been well
+					s, p := f.workers[0][0], failing(t, "p", 1000, time.Second, 10, fail)
+					f.bank.set(func(b *bank) {
+						b.broken = func(id ID) bool { return id == ID{} && !beats || id != ID{} && id[0]%3 == 0 }
+						b.beats["another"] = time.Now()
+					})
+					wrong := 0
+					for i := range 3000 { // 3 s
+						time.Sleep(time.Millisecond)
+						key := fmt.Sprint(i % 30)
+						d := decide(s, charge(p, key, 1))
+						if d.Alone != (idOf([]byte(key))[0]%3 == 0) {
+							wrong++
+							if i > 1000 {
+								t.Fatalf("decision %d: alone is %v", i, d.Alone)
+							}
 						}
 					}
-				}
-				t.Logf("%d decisions until that was known", wrong)
-				f.bank.set(func(b *bank) { b.broken = nil })
-				time.Sleep(time.Second)
-				for i := range 30 {
-					if decide(s, charge(p, fmt.Sprint(i), 1)).Alone {
-						t.Errorf("key %d is still on its own", i)
+					t.Logf("%d decisions until that was known", wrong)
+					if hosts := s.Stats().Hosts; beats && hosts != 2 {
+						t.Errorf("%d hosts are known", hosts)
 					}
-				}
+					// Clients come seldom, and every other is of the part that is gone.
+					for i, gone := 0, false; i < 30; i++ {
+						key := fmt.Sprint(i)
+						if gone != (idOf([]byte(key))[0]%3 == 0) {
+							continue
+						}
+						time.Sleep(3 * time.Second)
+						if d := decide(s, charge(p, key, 1)); d.Alone != gone {
+							t.Errorf("one in three seconds: alone is %v", d.Alone)
+						}
+						gone = !gone
+					}
+					if text := f.log.String(); strings.Count(text, "\n") != 1 {
+						t.Errorf("the log says\n%s", text)
+					}
+					f.bank.set(func(b *bank) { b.broken = nil })
+					time.Sleep(2 * beatEvery)
+					for i := range 30 {
+						if decide(s, charge(p, fmt.Sprint(i), 1)).Alone {
+							t.Errorf("key %d is still on its own", i)
+						}
+					}
+					time.Sleep(partFor + 2*beatEvery)
+					if text := f.log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "is back") {
+						t.Errorf("the log says\n%s", text)
+					}
+				})
 			})
-		})
+		}
 	}
 }
