@@ -11,6 +11,9 @@ const (
 	// maxFlights is how many keys are asked for at once, also by those that nobody waits
 	// for any more. Beyond it Fail decides: a flood of new keys makes no flood of goroutines.
 	maxFlights = 192
+	// maxNew are those of them that begin for somebody who has no lease. The others are for those who
+	// have, and need more: new keys, as many as may come, take nothing from who lives by leases.
+	maxNew = maxFlights * 3 / 4
 	// flightTime is how long an answer is of use.
 	flightTime = LeaseTTL
 )
@@ -81,7 +84,11 @@ func (s *Shared) join(key flightKey, id ID, w *waiter, claim uint32) bool {
 	defer all.mu.Unlock()
 	f := all.of[key]
 	if f == nil {
-		if all.closed || len(all.of) >= maxFlights {
+		most := maxFlights
+		if w != nil {
+			most = maxNew
+		}
+		if all.closed || len(all.of) >= most {
 			return false
 		}
 		f = &flight{flightKey: key, id: id}

@@ -666,10 +666,41 @@ func TestAFloodOfNewKeysIsNoFloodOfGoroutines(t *testing.T) {
 			t.Errorf("%d calls at once", f.bank.calls())
 		}
 		wg.Wait()
-		if n := alone.Load(); n < clients-maxFlights-10 {
+		if n := alone.Load(); n < clients-maxFlights-10 || n > clients-maxNew {
 			t.Errorf("%d of %d were decided alone", n, clients)
 		}
 	})
+}
+
+// New keys, without end, on a source that is not fast.
+func TestAFloodOfNewKeysTakesNothingFromLeases(t *testing.T) {
+	for _, fail := range []Fail{FailOpen, FailLocal, FailClosed} {
+		bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+			s := f.workers[0][0]
+			hot, p := failing(t, "hot", 5000, time.Second, 50_000, FailClosed), failing(t, "p", 100, time.Minute, 100, fail)
+			f.bank.set(func(b *bank) { b.delay = 10 * time.Millisecond })
+			for range 2000 { // 2 s
+				time.Sleep(time.Millisecond)
+				decide(s, charge(hot, "k", 1))
+			}
+			var wg sync.WaitGroup
+			refused := 0
+			for i := range 1000 { // 1 s
+				time.Sleep(time.Millisecond)
+				for j := range 100 {
+					wg.Go(func() { decide(s, charge(p, fmt.Sprint(i, "-", j), 1)) })
+				}
+				synctest.Wait()
+				if !decide(s, charge(hot, "k", 1)).OK() {
+					refused++
+				}
+			}
+			wg.Wait()
+			if refused > 0 {
+				t.Errorf("%v: of 1000 requests of who lives by leases %d were refused", fail, refused)
+			}
+		})
+	}
 }
 
 // Tokens are good from the moment before they were asked for, however late they come.
