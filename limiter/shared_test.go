@@ -672,6 +672,23 @@ func TestAFloodOfNewKeysIsNoFloodOfGoroutines(t *testing.T) {
 	})
 }
 
+// Who pays more than a lease has at most is asked for each time: no lease is of use to him.
+func TestNoLeaseIsTakenForWhoseCostItCannotPay(t *testing.T) {
+	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+		f.bank.set(func(b *bank) { b.delay = time.Millisecond })
+		s, p := f.workers[0][0], policy(t, "p", 1000, time.Second, 1000) // leases of 50
+		for range 300 {
+			time.Sleep(100 * time.Millisecond)
+			if !decide(s, charge(p, "k", 60)).OK() {
+				t.Fatal("refused")
+			}
+		}
+		if st := s.Stats(); st.Leased != 300*60 {
+			t.Errorf("%d tokens were taken for 300 requests of 60", st.Leased)
+		}
+	})
+}
+
 // New keys, without end, on a source that is not fast.
 func TestAFloodOfNewKeysTakesNothingFromLeases(t *testing.T) {
 	for _, fail := range []Fail{FailOpen, FailLocal, FailClosed} {

@@ -58,7 +58,7 @@ func (d demand) expected(now int64) float64 {
 // square roots of the number of decisions below what is expected: so what is there is used in
 // time in 49 of 50 cases, even if clients come by chance.
 func (s *Shared) size(k flightKey, n, now int64) int64 {
-	if k.p.lease == 0 {
+	if n > k.p.maxLease() {
 		return 0
 	}
 	cost := float64(n)
