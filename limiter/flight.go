@@ -257,8 +257,7 @@ func (s *Shared) deal(f *flight, batch []*waiter, g Grant, left, sent int64) (re
 		case g.Tokens == 0 && w.n <= left && w.n < batch[0].n:
 			again = append(again, w)
 		default:
-			_, wait := f.p.central.take(g.Full, g.At, w.n)
-			w.settle(answered{wait: max(wait, 1) * micro})
+			w.settle(answered{wait: max(f.p.central.wait(g.Full-g.At, w.n), 1) * micro})
 		}
 	}
 	if len(again) > 0 {

@@ -81,7 +81,7 @@ func (e *entry) unclaim(claim uint32) {
 // somebody else has heard of it since, who knows which answer is the newer: what more is
 // taken by one of them has been taken.
 func (e *entry) learn(tag uint64, p *Policy, g Grant, empty bool, sent, now int64) {
-	full := sent + min(max(g.Full-g.At, 0), p.central.depth)*micro
+	full := sent + min(max(g.Full-g.At, 0), maxDepth.Microseconds())*micro
 	var seen int64
 	for {
 		if seen = e.seen.Load(); asked(e.asked.Load()).age(now) <= now-sent+milli {
@@ -129,16 +129,15 @@ func (e *entry) credit(tag uint64, p *Policy, n int64) {
 const micro = 1000
 
 // fullIn is in what time the source's bucket is full, in its unit, as far as is known here.
-func (e *entry) fullIn(p *Policy, now int64) int64 {
-	return min(ceilDiv(max(e.seen.Load()-now, 0), micro), p.central.depth)
+func (e *entry) fullIn(now int64) int64 {
+	return ceilDiv(max(e.seen.Load()-now, 0), micro)
 }
 
 // waits is how long no n tokens can be there, or so few would be that it is not worth
 // asking, as far as is known; 0 if the source is to be asked. The other hosts are taken to want
 // as much.
 func (s *Shared) waits(k flightKey, n, now int64) int64 {
-	_, wait := k.p.central.take(k.e.fullIn(k.p, now), 0, n)
-	wait *= micro
+	wait := k.p.central.wait(k.e.fullIn(now), n) * micro
 	told := asked(k.e.asked.Load())
 	if !told.empty() || k.p.lease == 0 {
 		return wait
@@ -157,5 +156,5 @@ func (s *Shared) atEdge(k flightKey, n, now int64) bool {
 	if k.p.lease == 0 || !asked(k.e.asked.Load()).empty() {
 		return false
 	}
-	return k.p.central.left(k.e.fullIn(k.p, now), 0) < 2*s.size(k, n, now)*s.hosts()
+	return k.p.central.left(k.e.fullIn(now), 0) < 2*s.size(k, n, now)*s.hosts()
 }

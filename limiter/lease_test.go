@@ -166,7 +166,7 @@ func TestWhatTheSourceHasSaidIsNotBelievedForLong(t *testing.T) {
 			t.Errorf("%v later it is believed: %v", c.later, got)
 		}
 	}
-	if got := e.fullIn(p, now); got != p.central.depth {
+	if got := e.fullIn(now); got != p.central.depth {
 		t.Errorf("full in %d µs", got)
 	}
 	claim := e.claim(testTag, now)

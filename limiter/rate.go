@@ -51,6 +51,10 @@ func (r rate) take(tat, now, n int64) (after, wait int64) {
 	return after, 0
 }
 
+// wait is in what time there are n tokens, no more than a bucket holds, if it is full in a time: also one that
+// is longer than it takes to fill, as after a rule of the same name for which it was longer.
+func (r rate) wait(full, n int64) int64 { return max(full+r.time(n)-r.depth, 0) }
+
 // left is how many tokens there are.
 func (r rate) left(tat, now int64) int64 { return r.count(now + r.depth - r.at(tat, now)) }
 

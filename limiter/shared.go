@@ -134,7 +134,7 @@ func (s *Shared) refill(k flightKey, c *Charge, left, now int64) {
 
 // show says in c what is left, as far as is known here.
 func (k flightKey) show(c *Charge, live, now int64) {
-	r, full := &k.p.central, k.e.fullIn(k.p, now)
+	r, full := &k.p.central, k.e.fullIn(now)
 	c.Left = min(r.left(full, 0)+live, k.p.Burst)
 	c.Full = time.Duration(max(full-r.time(live), 0) * micro)
 }

@@ -100,3 +100,56 @@ func TestHostsShareABucketOfRedis(t *testing.T) {
 	}
 	t.Logf("%d decisions, %d admitted, %d calls, %d granted", decisions, len(passed), sum.Calls, sum.Leased)
 }
+
+// A rule is made wider, and a client is at the limit of the old one: it waits for that, is told for how
+// long, and Redis is not asked again and again. So it is with the buckets of one host.
+func TestAClientAtTheLimitOfTheRuleBefore(t *testing.T) {
+	old, err := limiter.NewPolicy("p", 10, time.Second, 1000, limiter.FailClosed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wider, err := limiter.NewPolicy("p", 1000, time.Second, 1000, limiter.FailClosed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := hostmem.Anonymous(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	source, err := redis.New(context.Background(), redistest.Start(t).URL(), redis.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := limiter.NewShared(m, source, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shared.Close(t.Context())
+	host, err := limiter.NewHost(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, l := range map[string]limiter.Limiter{"shared": shared, "host": host} {
+		key := []byte(name)
+		for {
+			if d := l.Decide(t.Context(), []limiter.Charge{{Policy: old, Key: key, Cost: 1000}}); d.OK() {
+				break
+			} else if !d.Alone {
+				t.Fatalf("%s: %+v", name, d)
+			}
+			time.Sleep(10 * time.Millisecond) // Redis has just been started
+		}
+		calls, began := l.Stats().Calls, time.Now()
+		for time.Since(began) < 200*time.Millisecond {
+			time.Sleep(2 * time.Millisecond)
+			d := l.Decide(t.Context(), []limiter.Charge{{Policy: wider, Key: key, Cost: 1}})
+			if d.OK() || d.RetryAfter < 90*time.Second || d.RetryAfter > 100*time.Second {
+				t.Fatalf("%s: %+v", name, d)
+			}
+		}
+		if calls = l.Stats().Calls - calls; calls > 5 {
+			t.Errorf("%s: %d calls", name, calls)
+		}
+	}
+}
