@@ -16,6 +16,7 @@ const (
 	beatWithin = 500 * time.Millisecond
 	hostsStay  = 10 * time.Second // for which a host counts, see Source
 	partFor    = 10 * time.Second // for which none must have failed before all parts are said to be back
+	quiet      = 10 * time.Second // from when it was said that it is not well until that is said again
 )
 
 // state is how the source does, as this process has it.
@@ -35,15 +36,16 @@ type health struct {
 	tried  atomic.Int64          // when one was asked for last although the source is away
 	fault  atomic.Pointer[fault] // the first since the last beat
 	faulty faulty
-	alone  atomic.Uint64 // decisions without it, since it went
+	alone  atomic.Uint64 // decisions without it, since it was said to be back
 	poke   chan struct{}
 
 	log       *log.Logger
 	began     time.Time
-	told      bool  // that it is not well; only watch knows
-	last      int64 // when the last beat ended; only watch knows
-	lastFault int64 // when a call was last found to have failed, and the beat had not; only watch knows
-	inPart    bool  // it was only a part of it that failed by then; only watch knows
+	said      time.Time // when that it is not well was said last; only watch knows
+	told      bool      // that it is not well; only watch knows
+	last      int64     // when the last beat ended; only watch knows
+	lastFault int64     // when a call was last found to have failed, and the beat had not; only watch knows
+	inPart    bool      // it was only a part of it that failed by then; only watch knows
 
 	allHosts time.Time // when no fewer hosts were counted than are known here; only watch knows
 }
@@ -163,10 +165,9 @@ func (s *Shared) beat(ctx context.Context) {
 			break
 		}
 		h.faulty.forget(h.last)
-		alone := h.alone.Swap(0)
 		if h.told {
 			h.told = false
-			h.print("rate limits: the source is back; %d decisions were made without it", alone)
+			h.print("rate limits: the source is back; %d decisions were made without it", h.alone.Swap(0))
 		}
 	}
 	s.countHosts(hosts, began)
@@ -177,10 +178,11 @@ func (h *health) sayInPart(err error) {
 	h.say("rate limits: some buckets of the source cannot be asked for, and of these each policy decides as its fail says: %v", err)
 }
 
-// say says once that it is not well. A source that connects in the background has a moment to do so.
+// say says once that it is not well, and not again and again on a machine that is now too busy to hear of it in
+// time, and now is not. A source that connects in the background has a moment to do so.
 func (h *health) say(format string, args ...any) {
-	if !h.told && time.Since(h.began) > firstWait {
-		h.told = true
+	if !h.told && time.Since(h.began) > firstWait && time.Since(h.said) > quiet {
+		h.told, h.said = true, time.Now()
 		h.print(format, args...)
 	}
 }

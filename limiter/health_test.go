@@ -99,3 +99,22 @@ func TestAPartOfTheSourceIsGone(t *testing.T) {
 		}
 	}
 }
+
+// A machine that is too busy now and then takes no harm by what it logs of that.
+func TestTheLogIsNotFilledByASourceThatIsNowSlowAndNowNot(t *testing.T) {
+	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+		time.Sleep(time.Second)
+		s, p := f.workers[0][0], failing(t, "p", 10, time.Second, 10, FailOpen)
+		for i := range 60_000 { // 60 s
+			time.Sleep(time.Millisecond)
+			f.bank.set(func(b *bank) { b.delay = time.Duration(1+i/300%2*50) * time.Millisecond })
+			if i%10 == 0 {
+				go decide(s, charge(p, fmt.Sprint(i%1000), 1))
+			}
+		}
+		time.Sleep(time.Second)
+		if lines := strings.Count(f.log.String(), "\n"); lines < 2 || lines > 14 {
+			t.Errorf("in a minute the log says\n%s", f.log.String())
+		}
+	})
+}
