@@ -18,9 +18,14 @@ type outage struct {
 
 	mu    sync.Mutex
 	since time.Time
+	last  time.Time // when a call failed last
 	said  time.Time // when the log was told last
 	told  bool      // that it is on
 }
+
+// calmFor is for how long no call must have failed before it is said that Redis answers again: as long as one
+// node of a Cluster is away, the others answer all the time.
+const calmFor = time.Second
 
 // quiet is for how long no more is said after something has been: half of a Cluster may be away.
 const quiet = 10 * time.Second
@@ -31,8 +36,11 @@ func (o *outage) ended() {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if time.Since(o.last) < calmFor {
+		return
+	}
 	if o.told && o.log != nil {
-		o.log.Printf("rate limits: Redis answers again, after %v", time.Since(o.since).Round(time.Millisecond))
+		o.log.Printf("rate limits: Redis answers again, after %v", o.last.Sub(o.since).Round(time.Millisecond))
 	}
 	o.on.Store(false)
 	o.told = false
@@ -45,6 +53,7 @@ func (o *outage) failed(err error) {
 	if !o.on.Swap(true) {
 		o.since = now
 	}
+	o.last = now
 	if o.log == nil || !o.said.IsZero() && now.Sub(o.said) < quiet {
 		return
 	}
