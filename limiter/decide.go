@@ -211,8 +211,8 @@ func (s *Shared) payBySource(ctx context.Context, steps []step, began int64) Dec
 		case !ok:
 			if ctx.Err() == nil {
 				s.failures.Add(1)
-				if s.health.heard.Load() < began {
-					s.health.worse(slow)
+				if now := s.now(); s.health.heard.Load() < began {
+					s.health.silent(now)
 				}
 			}
 		case a.err != nil: // health has heard of it

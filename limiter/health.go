@@ -12,6 +12,7 @@ import (
 const (
 	beatEvery  = 2 * time.Second        // while all is well
 	probeEvery = 100 * time.Millisecond // while it is not
+	silentFor  = time.Second            // while it is not, and lets wait who asks
 	probeSoon  = 20 * time.Millisecond  // after the last beat, when something has failed
 	beatWithin = 500 * time.Millisecond
 	hostsStay  = 10 * time.Second // for which a host counts, see Source
@@ -33,7 +34,7 @@ const (
 type health struct {
 	now    atomic.Int32
 	heard  atomic.Int64          // when a grant was answered last, on the table's clock
-	tried  atomic.Int64          // when one was asked for last although the source is away
+	tried  atomic.Int64          // when one was waited for last although the source is away; if in vain, later
 	fault  atomic.Pointer[fault] // the first since the last beat
 	faulty faulty
 	alone  atomic.Uint64 // decisions without it, since it was said to be back
@@ -70,7 +71,7 @@ func (h *health) mayAsk(k flightKey, now int64) bool {
 }
 
 // mayAwait says whether the source can be asked about a key by somebody who waits for it. While
-// it is away one in probeEvery can: the key may be at a part that is there.
+// it is away one in probeEvery can, or in silentFor if it is silent: the key may be at a part that is there.
 func (h *health) mayAwait(k flightKey, now int64) bool {
 	if h.state() == slow || h.faulty.isThere(k, now) {
 		return false
@@ -80,6 +81,12 @@ func (h *health) mayAwait(k flightKey, now int64) bool {
 	}
 	last := h.tried.Load()
 	return now-last > int64(probeEvery) && h.tried.CompareAndSwap(last, now)
+}
+
+// silent notes that somebody has waited in vain, and nobody was answered meanwhile.
+func (h *health) silent(now int64) {
+	h.tried.Store(now + int64(silentFor-probeEvery))
+	h.worse(slow)
 }
 
 // fault is a call about a key that has failed.

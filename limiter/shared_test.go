@@ -357,7 +357,18 @@ func TestASilentSourceIsWaitedForOnce(t *testing.T) {
 		if took := time.Since(began); took != Budget {
 			t.Errorf("the others were decided after %v", took)
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(time.Second)
+		waited := 0
+		for i := range 5000 { // 5 s
+			time.Sleep(time.Millisecond)
+			began := time.Now()
+			if decide(s, charge(p, fmt.Sprint(i), 1)); time.Since(began) > 0 {
+				waited++
+			}
+		}
+		if waited > 5 {
+			t.Errorf("in five seconds %d waited for it", waited)
+		}
 		f.bank.set(func(b *bank) { b.silent = false })
 		time.Sleep(time.Second)
 		if d := decide(s, charge(p, "k", 1)); d.Alone {
