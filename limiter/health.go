@@ -222,15 +222,15 @@ func (s *Shared) watch(ctx context.Context, first chan<- struct{}) {
 			return
 		case <-timer.C:
 		}
-		last := time.Now()
+		last, before := time.Now(), s.health.state()
 		s.beat(ctx)
-		if first != nil && s.health.state() != away {
+		if first != nil && s.health.state() == well {
 			close(first)
 			first = nil
 		}
 		if s.health.state() != well {
 			every := probeEvery
-			if time.Since(s.health.began) < firstWait {
+			if time.Since(s.health.began) < firstWait || before == well { // it may have been for a moment
 				every = probeSoon
 			}
 			timer.Reset(max(every-time.Since(last), probeSoon))

@@ -118,3 +118,27 @@ func TestTheLogIsNotFilledByASourceThatIsNowSlowAndNowNot(t *testing.T) {
 		}
 	})
 }
+
+// A machine that was busy for a moment, as when a worker starts, has no more decided alone than must be.
+func TestOneLateAnswerIsNoSlowSource(t *testing.T) {
+	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+		late := func(d time.Duration) { f.bank.set(func(b *bank) { b.delay = d }) }
+		late(18 * time.Millisecond)
+		time.AfterFunc(10*time.Millisecond, func() { late(0) })
+		s := f.newWorker(t, 0)
+		f.workers[0] = append(f.workers[0], s)
+		p := failing(t, "p", 10, time.Second, 10, FailClosed)
+		if d := decide(s, charge(p, "k", 1)); !d.OK() {
+			t.Errorf("at the start: %+v", d)
+		}
+		late(18 * time.Millisecond)
+		for !s.Stats().Away {
+			time.Sleep(time.Millisecond)
+		}
+		late(0)
+		time.Sleep(probeSoon + time.Millisecond)
+		if d := decide(s, charge(p, "k", 1)); !d.OK() {
+			t.Errorf("after one late beat: %+v", d)
+		}
+	})
+}
