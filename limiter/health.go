@@ -15,6 +15,10 @@ const (
 	probeSoon  = 20 * time.Millisecond  // after the last beat, when something has failed
 	beatWithin = 500 * time.Millisecond
 	hostsStay  = 10 * time.Second // for which a host counts, see Source
+
+	// The log is not flooded by a source that comes and goes: when it is back nothing is said
+	// for so long, and a part of it is said to be back when nothing has failed for so long.
+	quiet = 10 * time.Second
 )
 
 // state is how the source does, as this process has it.
@@ -23,7 +27,7 @@ type state int32
 const (
 	well state = iota
 	slow       // it answers, but too late to be waited for: it is asked in the background
-	away       // it fails, and is asked nothing but whether it is back
+	away       // it fails: it is asked whether it is back, and seldom about keys, see mayAsk
 )
 
 // health watches the source. A part of it may fail, as a node of a cluster: that is a matter
@@ -37,13 +41,17 @@ type health struct {
 	alone  atomic.Uint64 // decisions without it, since it went
 	poke   chan struct{}
 
-	log    *log.Logger
-	began  time.Time
-	told   bool  // that it is not well; only watch knows
-	last   int64 // when the last beat ended; only watch knows
-	inPart bool  // it was only a part of it that failed then; only watch knows
+	log   *log.Logger
+	began time.Time
 
-	allHosts time.Time // when no fewer hosts were counted than are known here; only watch knows
+	// Only watch knows:
+	told     bool      // it has said that it is not well
+	toldPart bool      // and that it is a part of it
+	last     int64     // when the last beat ended
+	inPart   bool      // it was only a part of it that failed then
+	partAt   time.Time // when that was so last
+	backAt   time.Time // when it was said to be back
+	allHosts time.Time // when no fewer hosts were counted than are known here
 }
 
 func newHealth(l *log.Logger) *health {
@@ -122,46 +130,59 @@ func (s *Shared) beat(ctx context.Context) {
 	if err == nil && hosts < 1 {
 		err = fmt.Errorf("it says that there are %d hosts", hosts)
 	}
+	if err != nil && s.ctx.Err() == nil { // else it was this process that ended it
+		s.failures.Add(1)
+	}
+	if err == nil {
+		s.countHosts(hosts, began)
+		s.answersIn(int64(took))
+	}
 	h := s.health
 	failed, heard := h.fault.Swap(nil), h.heard.Load()
 	h.inPart = failed != nil && heard > failed.at || err != nil && (h.inPart || h.state() == away) && heard > h.last
 	h.last = s.now()
 	switch {
-	case err != nil && s.ctx.Err() != nil: // it was this process that ended it
+	case err != nil && s.ctx.Err() != nil:
 	case h.inPart:
 		if err == nil {
 			err = failed.err
 		}
 		h.now.Store(int32(well))
-		h.say("rate limits: some buckets of the source cannot be asked for, and of these each policy decides as its fail says: %v", err)
-		return
+		h.partAt = began
+		if h.say("rate limits: some buckets of the source cannot be asked for, and of these each policy decides as its fail says: %v", err) {
+			h.toldPart = true
+		}
 	case err != nil:
-		s.failures.Add(1)
 		h.now.Store(int32(away))
+		if h.toldPart {
+			h.told, h.toldPart = false, false
+		}
 		h.say("rate limits: the source cannot be asked, each policy decides as its fail says: %v", err)
 	case took > s.budget*3/4:
 		h.now.Store(int32(slow))
 		h.say("rate limits: the source takes %v to answer, and is not waited for: what no lease pays each policy decides as its fail says", took.Round(time.Millisecond))
 	default:
 		h.now.Store(int32(well))
-		alone := h.alone.Swap(0)
-		if h.told {
-			h.told = false
-			h.print("rate limits: the source is back; %d decisions were made without it", alone)
+		switch {
+		case !h.told:
+			h.alone.Store(0)
+		case h.toldPart && began.Sub(h.partAt) < quiet: // a key that fails is asked for now and then
+		default:
+			h.told, h.toldPart, h.backAt = false, false, began
+			h.print("rate limits: the source is back; %d decisions were made without it", h.alone.Swap(0))
 		}
-	}
-	if err == nil {
-		s.countHosts(hosts, began)
-		s.answersIn(int64(took))
 	}
 }
 
-// say says once that it is not well. A source that connects in the background has a moment to do so.
-func (h *health) say(format string, args ...any) {
-	if !h.told && time.Since(h.began) > firstWait {
-		h.told = true
-		h.print(format, args...)
+// say says once that it is not well, and whether it has. A source that connects in the background has
+// a moment to do so.
+func (h *health) say(format string, args ...any) bool {
+	if h.told || time.Since(h.began) <= firstWait || time.Since(h.backAt) < quiet {
+		return false
 	}
+	h.told = true
+	h.print(format, args...)
+	return true
 }
 
 func (h *health) print(format string, args ...any) {
