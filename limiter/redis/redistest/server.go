@@ -96,9 +96,6 @@ func (s *Server) URL() string {
 	return "redis://" + s.Addr()
 }
 
-// Pid is that of the process.
-func (s *Server) Pid() int { return s.cmd.Process.Pid }
-
 // run returns when the server accepts connections.
 func (s *Server) run() error {
 	s.out = &output{ready: make(chan struct{})}
@@ -132,9 +129,6 @@ func (s *Server) run() error {
 	return fmt.Errorf("redis-server does not start:\n%s", s.out.text())
 }
 
-// Log is what it has printed since its start.
-func (s *Server) Log() string { return s.out.text() }
-
 // Kill ends it at once.
 func (s *Server) Kill() {
 	if s.cmd == nil || s.cmd.Process == nil {
@@ -160,7 +154,7 @@ func (s *Server) Stop(t testing.TB) {
 		t.Fatal(err)
 	}
 	for {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.Pid()))
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)
 		}
