@@ -112,9 +112,6 @@ func (h *header) checksum() uint64 {
 	return sum
 }
 
-// Shared says whether other processes may have the same memory.
-func (m *Mapping) Shared() bool { return m.file != nil }
-
 // Host is a name that nobody else has: 32 hexadecimal digits, made with the file.
 func (m *Mapping) Host() string { return hex.EncodeToString(m.header().host[:]) }
 

@@ -62,7 +62,7 @@ func TestAllWhoOpenAFolderHaveTheSameMemory(t *testing.T) {
 	dir := t.TempDir()
 	a := mustOpen(t, dir, 100)
 	b := mustOpen(t, dir, 0)
-	if !a.Shared() || a.Host() != b.Host() || a.Seed() != b.Seed() || a.Seed() == [2]uint64{} {
+	if a.file == nil || a.Host() != b.Host() || a.Seed() != b.Seed() || a.Seed() == [2]uint64{} {
 		t.Fatalf("%v %v, %v %v", a.Host(), a.Seed(), b.Host(), b.Seed())
 	}
 	if len(a.Buckets()) != 128*BucketSize || len(b.Buckets()) != len(a.Buckets()) {
@@ -101,8 +101,8 @@ func TestAnonymousMemoryIsOfOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer mustClose(t, b)
-	if a.Shared() || len(a.Buckets()) != DefaultBuckets*BucketSize || a.Host() == b.Host() || a.Seed() == b.Seed() {
-		t.Errorf("shared: %v, %d bytes", a.Shared(), len(a.Buckets()))
+	if a.file != nil || len(a.Buckets()) != DefaultBuckets*BucketSize || a.Host() == b.Host() || a.Seed() == b.Seed() {
+		t.Errorf("shared: %v, %d bytes", a.file != nil, len(a.Buckets()))
 	}
 }
 

@@ -6,7 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// faulty are keys a call about which has failed lately.
+// faulty are keys that a call has failed for lately. For faultyFor nobody asks about them: they
+// may be at a part of the source that is away, and others are not to wait behind them.
 type faulty struct {
 	some  atomic.Bool
 	mu    sync.Mutex
@@ -15,7 +16,7 @@ type faulty struct {
 
 const (
 	faultyFor = 2 * int64(probeEvery)
-	maxFaulty = 4096 // of more some are asked for before it is time
+	maxFaulty = 4096 // when there would be more all are forgotten, and asked for before it is time
 )
 
 func (f *faulty) isThere(k flightKey, now int64) bool {

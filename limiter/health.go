@@ -16,8 +16,10 @@ const (
 	probeSoon  = 20 * time.Millisecond  // after the last beat, when something has failed
 	beatWithin = 500 * time.Millisecond
 	hostsStay  = 10 * time.Second // for which a host counts, see Source
-	partFor    = 10 * time.Second // for which none must have failed before all parts are said to be back
-	quiet      = 10 * time.Second // from when it was said that it is not well until that is said again
+
+	// The log is not flooded by a source that comes and goes: when it is back nothing is said
+	// for so long, and a part of it is said to be back when nothing has failed for so long.
+	quiet = 10 * time.Second
 )
 
 // state is how the source does, as this process has it.
@@ -26,7 +28,7 @@ type state int32
 const (
 	well state = iota
 	slow       // it answers, but too late to be waited for: it is asked in the background
-	away       // it fails, and is asked nothing but whether it is back
+	away       // it fails: it is asked whether it is back, and seldom about keys, see mayAwait
 )
 
 // health watches the source. A part of it may fail, as a node of a cluster: that is a matter
@@ -37,18 +39,20 @@ type health struct {
 	tried  atomic.Int64          // when one was waited for last although the source is away; if in vain, later
 	fault  atomic.Pointer[fault] // the first since the last beat
 	faulty faulty
-	alone  atomic.Uint64 // decisions without it, since it was said to be back
+	alone  atomic.Uint64 // decisions without it, since it went
 	poke   chan struct{}
 
-	log       *log.Logger
-	began     time.Time
-	said      time.Time // when that it is not well was said last; only watch knows
-	told      bool      // that it is not well; only watch knows
-	last      int64     // when the last beat ended; only watch knows
-	lastFault int64     // when a call was last found to have failed, and the beat had not; only watch knows
-	inPart    bool      // it was only a part of it that failed by then; only watch knows
+	log   *log.Logger
+	began time.Time
 
-	allHosts time.Time // when no fewer hosts were counted than are known here; only watch knows
+	// Only watch knows:
+	told     bool      // it has said that it is not well
+	toldPart bool      // and that it is a part of it
+	last     int64     // when the last beat ended
+	inPart   bool      // it was only a part of it that failed then
+	partAt   time.Time // when that was so last
+	backAt   time.Time // when it was said to be back
+	allHosts time.Time // when no fewer hosts were counted than are known here
 }
 
 func newHealth(l *log.Logger) *health {
@@ -135,63 +139,69 @@ func (s *Shared) beat(ctx context.Context) {
 	if err == nil && hosts < 1 {
 		err = fmt.Errorf("it says that there are %d hosts", hosts)
 	}
+	if err != nil && s.ctx.Err() == nil { // else it was this process that ended it
+		s.failures.Add(1)
+	}
+	if err == nil {
+		s.countHosts(hosts, began)
+		s.answersIn(int64(took))
+	}
 	h := s.health
 	failed, heard, last := h.fault.Swap(nil), h.heard.Load(), h.last
 	h.last = s.now()
 	others := failed != nil && heard > failed.at // are answered
-	switch {
-	case err != nil:
+	if err == nil {
+		h.inPart = others || failed != nil && h.toldPart
+	} else {
 		h.inPart = others || (h.inPart || h.state() == away) && heard > last
-	case failed != nil && h.state() != away:
-		h.inPart = h.inPart || others || h.lastFault > 0 && h.last-h.lastFault < int64(beatEvery)
-		h.lastFault = h.last
-	case h.last-h.lastFault > int64(partFor):
-		h.inPart = false
 	}
 	switch {
-	case err != nil && s.ctx.Err() != nil: // it was this process that ended it
-		return
+	case err != nil && s.ctx.Err() != nil:
 	case err != nil && h.inPart:
 		h.now.Store(int32(well))
-		h.sayInPart(err)
-		return
+		h.sayInPart(err, began)
 	case err != nil:
-		s.failures.Add(1)
 		h.now.Store(int32(away))
+		if h.toldPart {
+			h.told, h.toldPart = false, false
+		}
 		h.say("rate limits: the source cannot be asked, each policy decides as its fail says: %v", err)
-		return
 	case took > s.budget*3/4:
 		h.now.Store(int32(slow))
 		h.say("rate limits: the source takes %v to answer, and is not waited for: what no lease pays each policy decides as its fail says", took.Round(time.Millisecond))
+	case h.inPart:
+		h.now.Store(int32(well))
+		h.sayInPart(failed.err, began)
 	default:
 		h.now.Store(int32(well))
-		if h.inPart {
-			if failed != nil {
-				h.sayInPart(failed.err)
-			}
-			break
-		}
 		h.faulty.forget(h.last)
-		if h.told {
-			h.told = false
+		switch {
+		case !h.told:
+			h.alone.Store(0)
+		case h.toldPart && began.Sub(h.partAt) < quiet: // a key that fails is asked for now and then
+		default:
+			h.told, h.toldPart, h.backAt = false, false, began
 			h.print("rate limits: the source is back; %d decisions were made without it", h.alone.Swap(0))
 		}
 	}
-	s.countHosts(hosts, began)
-	s.answersIn(int64(took))
 }
 
-func (h *health) sayInPart(err error) {
-	h.say("rate limits: some buckets of the source cannot be asked for, and of these each policy decides as its fail says: %v", err)
-}
-
-// say says once that it is not well, and not again and again on a machine that is now too busy to hear of it in
-// time, and now is not. A source that connects in the background has a moment to do so.
-func (h *health) say(format string, args ...any) {
-	if !h.told && time.Since(h.began) > firstWait && time.Since(h.said) > quiet {
-		h.told, h.said = true, time.Now()
-		h.print(format, args...)
+func (h *health) sayInPart(err error, now time.Time) {
+	h.partAt = now
+	if h.say("rate limits: some buckets of the source cannot be asked for, and of these each policy decides as its fail says: %v", err) {
+		h.toldPart = true
 	}
+}
+
+// say says once that it is not well, and whether it has. A source that connects in the background has
+// a moment to do so.
+func (h *health) say(format string, args ...any) bool {
+	if h.told || time.Since(h.began) <= firstWait || time.Since(h.backAt) < quiet {
+		return false
+	}
+	h.told = true
+	h.print(format, args...)
+	return true
 }
 
 func (h *health) print(format string, args ...any) {

@@ -39,6 +39,52 @@ func TestFewerHostsAreNotBelievedAtOnce(t *testing.T) {
 	}
 }
 
+// While a part of the source is away the log says so once, and a host that comes is known to
+// the others: for what they decide by themselves it counts.
+func TestWhatIsKnownWhileAPartOfTheSourceIsGone(t *testing.T) {
+	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+		s, p := f.workers[0][0], failing(t, "p", 1000, time.Second, 10, FailLocal)
+		f.bank.set(func(b *bank) { b.broken = func(id ID) bool { return id != ID{} && id[0]%3 == 0 } })
+		for i := range 6000 { // 6 s
+			time.Sleep(time.Millisecond)
+			if i > 1000 && i%1000 == 0 {
+				if _, err := f.bank.Beat(t.Context(), "another"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			decide(s, charge(p, fmt.Sprint(i%30), 1))
+		}
+		if n := s.Stats().Hosts; n != 2 {
+			t.Errorf("%d hosts are known", n)
+		}
+		const gone, back = "some buckets of the source cannot be asked for", "the source is back"
+		if said := f.log.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, gone) {
+			t.Errorf("said:\n%s", said)
+		}
+		f.bank.set(func(b *bank) { b.broken = nil })
+		time.Sleep(3 * quiet)
+		if said := f.log.String(); strings.Count(said, "\n") != 2 || !strings.Contains(said, back) {
+			t.Errorf("said, when all of it was there again:\n%s", said)
+		}
+		f.bank.set(func(b *bank) { b.refuses = errGone })
+		time.Sleep(5 * time.Second)
+		f.bank.set(func(b *bank) { b.refuses = nil })
+		time.Sleep(time.Second) // and of all of it at once
+		if said := f.log.String(); strings.Count(said, "\n") != 4 || strings.Count(said, back) != 2 {
+			t.Errorf("said of all of it:\n%s", said)
+		}
+		for range 50 {
+			f.bank.set(func(b *bank) { b.delay = Budget })
+			time.Sleep(200 * time.Millisecond)
+			f.bank.set(func(b *bank) { b.delay = 0 })
+			time.Sleep(200 * time.Millisecond)
+		}
+		if said := f.log.String(); strings.Count(said, "\n") > 8 {
+			t.Errorf("said while it was slow now and then:\n%s", said)
+		}
+	})
+}
+
 // A node of a cluster is gone, that of the beats or another: only whose bucket is there has
 // its policy decide. The log tells of it once, and of its end.
 func TestAPartOfTheSourceIsGone(t *testing.T) {
@@ -90,7 +136,7 @@ func TestAPartOfTheSourceIsGone(t *testing.T) {
 							t.Errorf("key %d is still on its own", i)
 						}
 					}
-					time.Sleep(partFor + 2*beatEvery)
+					time.Sleep(quiet + 2*beatEvery)
 					if text := f.log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "is back") {
 						t.Errorf("the log says\n%s", text)
 					}

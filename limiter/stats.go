@@ -1,9 +1,9 @@
 package limiter
 
-// Stats are what a limiter of one process has counted since its start.
+// Stats are what a limiter of one process has counted since it was made.
 type Stats struct {
-	// By policy name: requests that were let pass or refused. A refusal counts for the
-	// policy that refused, and what it kept others from charging counts nowhere.
+	// By policy name: charges that were let pass, and decisions that were refused. A refusal
+	// counts for the policy that refused, and what it kept others from charging nowhere.
 	Allowed, Denied map[string]uint64
 	// Remembered are those of the refusals for which no source was asked, because an
 	// earlier answer still held.

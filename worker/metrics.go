@@ -183,7 +183,7 @@ func (r *rates) appendMetrics(b []byte) []byte {
 		value      int
 	}{
 		{"neko_limiter_hosts", "Hosts that share the source, as last seen.", s.Hosts},
-		{"neko_limiter_away", "1 while the source cannot be asked.", away},
+		{"neko_limiter_away", "1 while the source cannot be asked, or is not waited for.", away},
 	} {
 		b = appendFamily(b, g.name, g.help, "gauge")
 		b = append(strconv.AppendInt(append(append(b, g.name...), ' '), int64(g.value), 10), '\n')

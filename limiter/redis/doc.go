@@ -3,9 +3,10 @@
 //
 // # What is in Redis
 //
-// For each policy and client that is not idle one key, PREFIXlimit:POLICY:HASH, with a number:
-// when the bucket is full again. It expires then. PREFIXhosts is a sorted set of hashes of the hosts that have
-// been there in the last ten seconds. With the prefix neko: a key takes about 150 bytes. How
+// For each policy and client that is not idle one key, PREFIXlimit:POLICY:HASH, with two numbers:
+// when the bucket is full again, and the depth of who wrote that, both in microseconds (grant.lua says
+// why). It expires when the bucket is full. PREFIXhosts is a sorted set of hashes of the hosts that have
+// been there in the last ten seconds. With the prefix neko: a key takes about 200 bytes. How
 // many there are follows from how many clients come in the time in which what they take fills again: a
 // thousand clients a second, each of whom takes one token of a policy of 5 a minute, are 12,000 keys.
 //

@@ -19,11 +19,11 @@ if n < need then
   n = 0
 end
 tat = tat + math.ceil(n * span / tokens)
--- Also a refusal is written down if a clock was set back: or the bucket would stay
--- empty until it has caught up.
 if n > 0 then
   deep = depth
 end
+-- Also a refusal is written down if a clock was set back: or the bucket would stay
+-- empty until it has caught up.
 if n > 0 or stored > tat then
   redis.call('SET', KEYS[1], string.format('%.0f %.0f', tat, deep), 'PXAT', string.format('%.0f', math.ceil(tat / 1000)))
 end

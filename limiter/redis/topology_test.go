@@ -53,12 +53,9 @@ func TestACluster(t *testing.T) {
 	// One of them dies: what it has fails in time, what others have does not.
 	fast := policy(t, "fast", 1_000_000, time.Second, 0)
 	ask := func(i int) error {
-		ctx, cancel := context.WithTimeout(t.Context(), budget)
-		defer cancel()
-		began := time.Now()
-		_, err := s.Grant(ctx, fast, id(i), 1, 1)
-		if d := time.Since(began); d > bound {
-			t.Errorf("a call with %v took %v", budget, d)
+		_, late, err := grantInTime(s, fast, id(i))
+		if late > bound {
+			t.Errorf("a call with %v took %v more", budget, late)
 		}
 		return err
 	}
@@ -116,8 +113,8 @@ func TestACluster(t *testing.T) {
 			}
 		}
 		failed := 0
-		for _, i := range others {
-			if err := ask(i); err != nil {
+		for _, i := range others { // however long that takes on a busy machine
+			if _, err := s.Grant(within(t, patience), fast, id(i), 1, 1); err != nil {
 				failed++
 			}
 		}
@@ -204,7 +201,7 @@ func must[T any](v T, err error) T {
 type burn struct {
 	granted, failed atomic.Int64
 	last            atomic.Int64 // UnixNano
-	slow            atomic.Int64 // of calls that took longer than bound
+	slow            atomic.Int64 // calls that were later than bound
 	wg              sync.WaitGroup
 }
 
@@ -213,11 +210,8 @@ func startBurn(ctx context.Context, s *Source, p *limiter.Policy) *burn {
 	for range 4 {
 		b.wg.Go(func() {
 			for ctx.Err() == nil {
-				c, cancel := context.WithTimeout(context.Background(), budget)
-				began := time.Now()
-				g, err := s.Grant(c, p, id(1), 1, 1)
-				cancel()
-				if time.Since(began) > bound {
+				g, late, err := grantInTime(s, p, id(1))
+				if late > bound {
 					b.slow.Add(1)
 				}
 				if err != nil {
@@ -291,7 +285,7 @@ func failOver(t *testing.T, fail func(t *testing.T, g *redistest.Guarded), both 
 	cancel()
 	b.wg.Wait()
 	if n := b.slow.Load(); n > 0 {
-		t.Errorf("%d calls with %v took longer than %v", n, budget, bound)
+		t.Errorf("%d calls with %v took %v more", n, budget, bound)
 	}
 	// Each token has moved the time at which the bucket is full by the same.
 	span, _, _ := p.Central()

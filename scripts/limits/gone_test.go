@@ -131,11 +131,14 @@ func (f *fault) judge(e *evidence) {
 			e.Errorf("%s: %s has refused %d alone", f.name, p.Name, all.aloneRefused)
 		case p.Fail == "closed" && all.aloneAdmitted > 0:
 			e.Errorf("%s: %s has let %d pass alone", f.name, p.Name, all.aloneAdmitted)
-		case p.Fail == "local" && f.away && all.aloneTokens < e.share(p, f)/2:
+		case p.Fail == "local" && f.away && float64(all.aloneTokens) < float64(e.share(p, f))*(.5-e.busy(f.begun, f.ending)):
 			e.Errorf("%s: %s has let %d pass alone, and its part of the limit was %d", f.name, p.Name, all.aloneTokens, e.share(p, f))
 		}
-		// When it is known, and all leases have ended.
-		late := e.count(i, within(f.begun+int64(limiter.LeaseTTL+100*time.Millisecond), f.ending-int64(limiter.Budget)))
+		// When it is known, and all leases have ended. What a worker has heard late, because it
+		// could not run, it believes for longer.
+		const sure = 100 * time.Millisecond
+		later := within(f.begun+int64(limiter.LeaseTTL+sure), f.ending-int64(limiter.Budget))
+		late := e.count(i, func(r *request) bool { return later(r) && e.latest(r.host, f.from, r.Before) < sure })
 		switch {
 		case !f.away:
 		case p.Fail == "open" && late.refused > 0:

@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -49,8 +50,15 @@ func TestHotKeysHardlyAskRedisAndWhatIsLeftIsGivenBack(t *testing.T) {
 	}
 	perCall := float64(decisions) / float64(max(calls, 1))
 	t.Logf("%d decisions, %d calls of scripts, %.1f for one", decisions, calls, perCall)
-	if perCall < 20 {
-		t.Errorf("Redis is asked once for %.1f decisions, and not for 20", perCall)
+	if least := 20 * (1 - e.busy(from, to)); perCall < least {
+		t.Errorf("Redis is asked once for %.1f decisions, and not for %.1f", perCall, least)
+	}
+	// What a host comes too late to give back has ended.
+	var ended float64
+	for h := range e.hosts {
+		if e.latest(h, e.began, math.MaxInt64) > 100*time.Millisecond {
+			ended = float64(e.stats.Expired)
+		}
 	}
 
 	for i, p := range policies {
@@ -63,7 +71,7 @@ func TestHotKeysHardlyAskRedisAndWhatIsLeftIsGivenBack(t *testing.T) {
 		// What came back since a grant is not given back: at most the rate for a lease's
 		// time, for each of two leases a host.
 		perLease := p.tokens(p.grown(int64(limiter.LeaseTTL))) + 1
-		if p.Name == "seldom" && lacks > most+2*hostsOfStage*perLease {
+		if p.Name == "seldom" && lacks > most+2*hostsOfStage*perLease+ended {
 			t.Errorf("%.1f of %s were not used, and have not been given back", lacks-most, p.Name)
 		}
 		// A lease is taken before it is spent, and a full bucket begins to fill then.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -282,18 +283,36 @@ func (e *evidence) enough(all []fairness) {
 // where a machine had something else to do, what it was late with waits, compared with how
 // long they were. Processes that do not run let leases come to nothing, and answers of Redis's too late.
 func (e *evidence) tolerance() float64 {
-	var waited, late int64
-	for i := range e.canaries {
-		c := &e.canaries[i]
-		waited += c.After - c.Before
-		late += c.After - c.Before - int64(limiter.Budget)
-	}
-	const usual = .05 // of a wait of 20 ms
 	part := .05
 	if !isLong() {
 		part = .1
 	}
-	return part + max(float64(late)/float64(max(waited, 1))-usual, 0)
+	return part + e.busy(0, math.MaxInt64)
+}
+
+// busy is which part of a time processes could not run that wanted to, beyond what is usual: how
+// late waits were in it, compared with how long they took.
+func (e *evidence) busy(from, to int64) float64 {
+	var waited, late int64
+	for i := range e.canaries {
+		if c := &e.canaries[i]; c.Before < to && c.After > from {
+			waited += c.After - c.Before
+			late += c.After - c.Before - int64(limiter.Budget)
+		}
+	}
+	const usual = .05 // of a wait of 20 ms
+	return max(float64(late)/float64(max(waited, 1))-usual, 0)
+}
+
+// latest is by how much a wait in a process of a host was late at most, in some time.
+func (e *evidence) latest(host int, from, to int64) time.Duration {
+	var most int64
+	for i := range e.canaries {
+		if c := &e.canaries[i]; c.host == host && c.Before < to && c.After > from {
+			most = max(most, c.After-c.Before-int64(limiter.Budget))
+		}
+	}
+	return time.Duration(most)
 }
 
 // name is that of a stream.

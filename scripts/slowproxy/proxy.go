@@ -27,7 +27,6 @@ type Proxy struct {
 	delay    time.Duration
 	moving   chan struct{} // closed unless stalled
 	closed   bool
-	accepted int
 
 	stop chan struct{}
 	wg   sync.WaitGroup
@@ -115,9 +114,6 @@ func (p *Proxy) serve(client *net.TCPConn) {
 	if !p.add(client) {
 		return
 	}
-	p.mu.Lock()
-	p.accepted++
-	p.mu.Unlock()
 	defer p.forget(client)
 	c, err := net.DialTimeout("tcp", p.target, 5*time.Second)
 	if err != nil {
@@ -257,13 +253,6 @@ func (p *Proxy) Resume() error {
 		return p.listen()
 	}
 	return nil
-}
-
-// Accepted is how many connections have been accepted.
-func (p *Proxy) Accepted() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.accepted
 }
 
 // Close resets all connections, and returns when nothing of the proxy is left.

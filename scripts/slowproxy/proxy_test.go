@@ -159,9 +159,6 @@ func TestARefusingProxyKeepsItsPort(t *testing.T) {
 			t.Fatal(got, err)
 		}
 	}
-	if p.Accepted() != 3 {
-		t.Error(p.Accepted(), "accepted")
-	}
 }
 
 func TestAStalledProxyCloses(t *testing.T) {

@@ -16,11 +16,14 @@ func StartCluster(t testing.TB, config ...string) Cluster {
 	var c Cluster
 	ports := map[*Server]string{}
 	for range 3 {
-		port := freePort(t)
-		s := Start(t, append([]string{
-			"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-port " + port,
-			"cluster-node-timeout 1000", "cluster-require-full-coverage no",
-		}, config...)...)
+		var port string
+		s := startAnew(t, func() []string {
+			port = freePort(t)
+			return append([]string{
+				"cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-port " + port,
+				"cluster-node-timeout 1000", "cluster-require-full-coverage no",
+			}, config...)
+		})
 		c, ports[s] = append(c, s), port
 	}
 	const slots = 16384

@@ -7,11 +7,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,11 +42,17 @@ type Server struct {
 // Start starts a server without persistence. Each of config is a line of redis.conf.
 func Start(t testing.TB, config ...string) *Server {
 	t.Helper()
+	return startAnew(t, func() []string { return config })
+}
+
+// startAnew starts a server with a new configuration for each try: between the choice of a port
+// and its use another process may take it.
+func startAnew(t testing.TB, config func() []string) *Server {
+	t.Helper()
 	var err error
-	// Between the choice of a port and its use another process may take it.
 	for range attempts {
 		var s *Server
-		if s, err = start(t, freePort(t), nil, config...); err == nil {
+		if s, err = start(t, freePort(t), nil, config()...); err == nil {
 			return s
 		}
 	}
@@ -72,15 +80,21 @@ func start(t testing.TB, port string, args []string, config ...string) (*Server,
 	return s, s.run()
 }
 
+// freePort is one of those that Linux gives nobody who does not ask for them: a server that is
+// away for a while finds it free.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 {
+		port := strconv.Itoa(10_000 + rand.IntN(22_000))
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	t.Fatal(err)
+	return ""
 }
 
 func (s *Server) config() string { return filepath.Join(s.folder, "redis.conf") }
@@ -95,9 +109,6 @@ func (s *Server) URL() string {
 	}
 	return "redis://" + s.Addr()
 }
-
-// Pid is that of the process.
-func (s *Server) Pid() int { return s.cmd.Process.Pid }
 
 // run returns when the server accepts connections.
 func (s *Server) run() error {
@@ -132,9 +143,6 @@ func (s *Server) run() error {
 	return fmt.Errorf("redis-server does not start:\n%s", s.out.text())
 }
 
-// Log is what it has printed since its start.
-func (s *Server) Log() string { return s.out.text() }
-
 // Kill ends it at once.
 func (s *Server) Kill() {
 	if s.cmd == nil || s.cmd.Process == nil {
@@ -160,7 +168,7 @@ func (s *Server) Stop(t testing.TB) {
 		t.Fatal(err)
 	}
 	for {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.Pid()))
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,10 +25,12 @@ func StartTLS(t testing.TB) (s *Server, secureURL string) {
 	ca, caKey := certificate(t, filepath.Join(dir, "ca"), nil, nil)
 	certificate(t, filepath.Join(dir, "server"), ca, caKey)
 	certificate(t, filepath.Join(dir, "client"), ca, caKey)
-	port := freePort(t)
-	// The other port is for Do.
-	s = Start(t, "tls-port "+port, "tls-auth-clients yes", "tls-ca-cert-file "+dir+"/ca.pem",
-		"tls-cert-file "+dir+"/server.pem", "tls-key-file "+dir+"/server.key")
+	var port string // the other one is for Do
+	s = startAnew(t, func() []string {
+		port = freePort(t)
+		return []string{"tls-port " + port, "tls-auth-clients yes", "tls-ca-cert-file " + dir + "/ca.pem",
+			"tls-cert-file " + dir + "/server.pem", "tls-key-file " + dir + "/server.key"}
+	})
 	q := url.Values{"ca": {dir + "/ca.pem"}, "cert": {dir + "/client.pem"}, "key": {dir + "/client.key"}}
 	return s, "rediss://127.0.0.1:" + port + "?" + q.Encode()
 }
