@@ -464,6 +464,32 @@ func TestHeaderHasEachRateLimitOnce(t *testing.T) {
 	}
 }
 
+// The header says what a rule lets pass, in whole seconds, and its burst where that is another
+// number than the first that it says.
+func TestRateLimitsAreAdvertised(t *testing.T) {
+	for text, want := range map[string]string{
+		"{limit: 1000/1m}":                         `"a";q=1000;w=60`,
+		"{limit: 1000/1m, burst: 1000}":            `"a";q=1000;w=60`,
+		"{limit: 1000/1m, burst: 20}":              `"a";q=1000;w=60;neko-burst=20`,
+		"{limit: 1000/1m, count: cost}":            `"a";q=1000;qu="neko-cost";w=60`,
+		"{limit: 10/100ms}":                        `"a";q=100;w=1;neko-burst=10`, // windows are in whole seconds
+		"{limit: 10/100ms, burst: 100}":            `"a";q=100;w=1`,
+		"{limit: 3/1500ms}":                        `"a";q=4;w=2;neko-burst=3`,
+		"{limit: 604800000000/7d, burst: 5000}":    `"a";q=604800000000;w=604800;neko-burst=5000`,
+		"{limit: 657321017/1h}":                    `"a";q=657321017;w=3600`,
+		"{limit: 999999999999/30d, burst: 999999}": `"a";q=999999999999;w=2592000;neko-burst=999999`,
+	} {
+		limits, err := parseRateLimits("FILE", []byte("- "+strings.Replace(text, "{", "{name: a, ", 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := limits[0].compile(nil)
+		if err != nil || string(r.advertised) != want {
+			t.Errorf("%s: %s, %v, want %s", text, r.advertised, err, want)
+		}
+	}
+}
+
 // A request that would count in more buckets than there may be does not run.
 func TestTooManyBuckets(t *testing.T) {
 	w, f := rateWorker(t, Config{MaxBatch: 2_000, MaxBody: 8 << 20, RateLimits: []RateLimit{
