@@ -262,6 +262,8 @@ func TestKeysOfRateLimits(t *testing.T) {
 		{"one network of IPv6", []string{"ip"}, true, asked{"2001:db8::1", "", login, "null"}, asked{"2001:db8::ffff:1:2:3", "", login, "null"}},
 		{"two networks of IPv6", []string{"ip"}, false, asked{"2001:db8::1", "", login, "null"}, asked{"2001:db8:0:1::1", "", login, "null"}},
 		{"IPv4 in IPv6", []string{"ip"}, true, asked{"::ffff:192.0.2.1", "", login, "null"}, asked{"192.0.2.1", "", login, "null"}},
+		{"IPv4 behind a translator", []string{"ip"}, true, asked{"64:ff9b::192.0.2.1", "", login, "null"}, asked{"192.0.2.1", "", login, "null"}},
+		{"two of it", []string{"ip"}, false, asked{"64:ff9b::192.0.2.1", "", login, "null"}, asked{"64:ff9b::192.0.2.2", "", login, "null"}},
 		{"no address", []string{"ip"}, true, asked{"", "", login, "null"}, asked{"", "user:1", login, "null"}},
 		{"an identity anywhere", []string{"identity"}, true, asked{"192.0.2.1", "user:1", login, "null"}, asked{"192.0.2.2", "user:1", login, "null"}},
 		{"two identities", []string{"identity"}, false, asked{"192.0.2.1", "user:1", login, "null"}, asked{"192.0.2.1", "user:2", login, "null"}},
