@@ -12,7 +12,7 @@ const (
 	// A lease need not have more than is enough for so many decisions, or for such a part of
 	// LeaseTTL: little is lost when a client stops, and a call still is for many decisions.
 	enough     = 40
-	enoughPart = 16
+	enoughPart = 4
 	// At the edge of a limit nobody asks again before so many decisions, if they take from
 	// minPause to maxPause, unless there are enough tokens by then.
 	worthDecisions     = 28
