@@ -26,13 +26,22 @@ func (s *Source) dial(ctx context.Context, addr string, d *net.Dialer, t *tls.Co
 		return nil, errClosed
 	}
 	s.conns[c] = struct{}{}
-	return &conn{c, s}, nil
+	return &conn{Conn: c, source: s}, nil
 }
 
-// conn is forgotten when it is closed.
+// conn is forgotten when it is closed, and has a guard.
 type conn struct {
 	net.Conn
 	source *Source
+	guard  guard
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if bad := c.guard.check(p[:n]); bad != nil {
+		return 0, bad
+	}
+	return n, err
 }
 
 func (c *conn) Close() error {
