@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"sync/atomic"
 )
 
 // dial makes connections that Close can cut, whatever they wait for.
@@ -33,13 +34,26 @@ func (s *Source) dial(ctx context.Context, addr string, d *net.Dialer, t *tls.Co
 type conn struct {
 	net.Conn
 	source *Source
-	guard  guard
+	sent   guard // counts commands
+	asked  atomic.Int64
+	got    guard
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.sent.check(p); err != nil {
+		return 0, err
+	}
+	c.asked.Store(c.sent.values)
+	return c.Conn.Write(p)
 }
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if bad := c.guard.check(p[:n]); bad != nil {
+	if bad := c.got.check(p[:n]); bad != nil {
 		return 0, bad
+	}
+	if c.got.values > c.asked.Load() {
+		return 0, errNoRedis
 	}
 	return n, err
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // guard looks at what a server sends before the client does. That believes every length: one
-// that is negative, or larger than memory, would end the process, and a server that is none,
-// or a connection that others write to, is to be an outage and no more.
+// that is negative, or larger than memory, would end the process, as would an answer to
+// nothing. A server that is none, or a connection that others write to, is to be an outage and no more.
 //
 // It follows the protocol, RESP 2 and 3, as far as lengths go; what Redis does not send to
 // us (streams, attributes) it refuses.
@@ -18,6 +18,9 @@ type guard struct {
 	left  int    // bytes of it
 	text  []byte // of a length, so far
 	open  []int  // how many values are still to come of each list, from the outermost
+
+	push   bool  // what is being read answers no command
+	values int64 // that have ended, lists with all that is in them, without pushes
 }
 
 type guardState byte
@@ -45,6 +48,9 @@ func (g *guard) check(p []byte) error {
 		switch g.state {
 		case atType:
 			g.typ, g.left = p[0], 0
+			if len(g.open) == 0 {
+				g.push = g.typ == '>'
+			}
 			p = p[1:]
 			switch g.typ {
 			case '+', '-', ':', ',', '(':
@@ -127,5 +133,8 @@ func (g *guard) value() {
 			return
 		}
 		g.open = g.open[:last]
+	}
+	if !g.push {
+		g.values++
 	}
 }

@@ -58,9 +58,17 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// Pushes answer nothing, and what is in a list is no answer by itself.
+func TestGuardCountsAnswers(t *testing.T) {
+	var g guard
+	if err := g.check([]byte("+OK\r\n*2\r\n:1\r\n*1\r\n:2\r\n>2\r\n+message\r\n*1\r\n+x\r\n%1\r\n+a\r\n+b\r\n>0\r\n*0\r\n$-1\r\n*3\r\n:1\r\n")); err != nil || g.values != 5 {
+		t.Errorf("%d answers, %v", g.values, err)
+	}
+}
+
 // A server that is no Redis is an outage: the process goes on, and its log says what it is.
 func TestServerThatIsNoRedis(t *testing.T) {
-	for _, answer := range []string{"*-5\r\n", "$-7\r\n", "*1000000000\r\n", "%-1\r\n", strings.Repeat("*1\r\n", 1000)} {
+	for _, answer := range []string{"*-5\r\n", "$-7\r\n", "*1000000000\r\n", "%-1\r\n", strings.Repeat("*1\r\n", 1000), strings.Repeat("+OK\r\n", 50)} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
