@@ -1,7 +1,9 @@
 package redis
 
 import (
+	"bytes"
 	"errors"
+	"log"
 	"net"
 	"strings"
 	"sync"
@@ -94,7 +96,8 @@ func TestServerThatIsNoRedis(t *testing.T) {
 				})
 			}
 		})
-		s, err := New(t.Context(), "redis://"+l.Addr().String(), Options{})
+		var said bytes.Buffer
+		s, err := New(t.Context(), "redis://"+l.Addr().String(), Options{Log: log.New(&said, "", 0)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,6 +109,9 @@ func TestServerThatIsNoRedis(t *testing.T) {
 			t.Errorf("%.20q: %v", answer, last)
 		}
 		s.Close()
+		if want := "rate limits: Redis cannot be used: " + errNoRedis.Error() + "\nhint: is it a Redis, at that port? "; !strings.HasPrefix(said.String(), want) {
+			t.Errorf("%.20q: the log has %q", answer, said.String())
+		}
 		l.Close()
 		serving.Wait()
 	}
