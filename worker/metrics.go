@@ -50,6 +50,9 @@ func (w *Worker) serveMetrics(path string) (*metricsServer, error) {
 	if !filepath.IsAbs(path) {
 		return nil, fmt.Errorf("NEKO_METRICS_SOCKET is %q, not an absolute path", path)
 	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
+		return nil, fmt.Errorf("NEKO_METRICS_SOCKET: %s is there, and is no socket", path) // somebody's file
+	}
 	own := fmt.Sprintf("%s.%d", path, os.Getpid())
 	l, err := listenPrivately(own)
 	if err != nil {

@@ -108,6 +108,16 @@ func TestMetrics(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("%v, %v", left, err)
 	}
+	precious := filepath.Join(dir, "precious")
+	if err := os.WriteFile(precious, []byte("somebody's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.serveMetrics(precious); err == nil || !strings.Contains(err.Error(), "is no socket") {
+		t.Errorf("in the place of a file: %v", err)
+	}
+	if text, err := os.ReadFile(precious); err != nil || string(text) != "somebody's" {
+		t.Errorf("%q, %v", text, err)
+	}
 	if _, err := w.serveMetrics("metrics"); err == nil {
 		t.Error("a relative path is taken")
 	}

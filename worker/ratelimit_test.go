@@ -262,6 +262,8 @@ func TestKeysOfRateLimits(t *testing.T) {
 		{"one network of IPv6", []string{"ip"}, true, asked{"2001:db8::1", "", login, "null"}, asked{"2001:db8::ffff:1:2:3", "", login, "null"}},
 		{"two networks of IPv6", []string{"ip"}, false, asked{"2001:db8::1", "", login, "null"}, asked{"2001:db8:0:1::1", "", login, "null"}},
 		{"IPv4 in IPv6", []string{"ip"}, true, asked{"::ffff:192.0.2.1", "", login, "null"}, asked{"192.0.2.1", "", login, "null"}},
+		{"IPv4 behind a translator", []string{"ip"}, true, asked{"64:ff9b::192.0.2.1", "", login, "null"}, asked{"192.0.2.1", "", login, "null"}},
+		{"two of it", []string{"ip"}, false, asked{"64:ff9b::192.0.2.1", "", login, "null"}, asked{"64:ff9b::192.0.2.2", "", login, "null"}},
 		{"no address", []string{"ip"}, true, asked{"", "", login, "null"}, asked{"", "user:1", login, "null"}},
 		{"an identity anywhere", []string{"identity"}, true, asked{"192.0.2.1", "user:1", login, "null"}, asked{"192.0.2.2", "user:1", login, "null"}},
 		{"two identities", []string{"identity"}, false, asked{"192.0.2.1", "user:1", login, "null"}, asked{"192.0.2.1", "user:2", login, "null"}},
@@ -460,6 +462,32 @@ func TestHeaderHasEachRateLimitOnce(t *testing.T) {
 		policy, rate, _ := rateHeaders(w.ask("POST", "/graphql", asJSON, `{"query":"`+c.query+`"}`))
 		if policy != `"login";q=5;w=60` || rate != c.want {
 			t.Errorf("%s: %q, %q, want %q", c.query, policy, rate, c.want)
+		}
+	}
+}
+
+// The header says what a rule lets pass, in whole seconds, and its burst where that is another
+// number than the first that it says.
+func TestRateLimitsAreAdvertised(t *testing.T) {
+	for text, want := range map[string]string{
+		"{limit: 1000/1m}":                         `"a";q=1000;w=60`,
+		"{limit: 1000/1m, burst: 1000}":            `"a";q=1000;w=60`,
+		"{limit: 1000/1m, burst: 20}":              `"a";q=1000;w=60;neko-burst=20`,
+		"{limit: 1000/1m, count: cost}":            `"a";q=1000;qu="neko-cost";w=60`,
+		"{limit: 10/100ms}":                        `"a";q=100;w=1;neko-burst=10`, // windows are in whole seconds
+		"{limit: 10/100ms, burst: 100}":            `"a";q=100;w=1`,
+		"{limit: 3/1500ms}":                        `"a";q=4;w=2;neko-burst=3`,
+		"{limit: 604800000000/7d, burst: 5000}":    `"a";q=604800000000;w=604800;neko-burst=5000`,
+		"{limit: 657321017/1h}":                    `"a";q=657321017;w=3600`,
+		"{limit: 999999999999/30d, burst: 999999}": `"a";q=999999999999;w=2592000;neko-burst=999999`,
+	} {
+		limits, err := parseRateLimits("FILE", []byte("- "+strings.Replace(text, "{", "{name: a, ", 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := limits[0].compile(nil)
+		if err != nil || string(r.advertised) != want {
+			t.Errorf("%s: %s, %v, want %s", text, r.advertised, err, want)
 		}
 	}
 }

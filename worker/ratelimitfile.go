@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nekoctl/neko/limiter"
@@ -47,9 +48,13 @@ func (f *rateFile) read() ([]RateLimit, error) {
 }
 
 func (f *rateFile) load() ([]byte, error) {
-	file, err := os.Open(f.path)
+	// A pipe must not hold up whoever looks, until somebody writes to it.
+	file, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err == nil {
 		defer file.Close()
+		if info, err := file.Stat(); err == nil && info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket|fs.ModeDevice) != 0 {
+			return nil, &adviceError{fmt.Errorf("cannot read the rate limits in %s: it is no file", f.path), "name a YAML file with a list of rules: it is read again and again"}
+		}
 		var data []byte
 		if data, err = io.ReadAll(io.LimitReader(file, maxRateFile+1)); err == nil {
 			if len(data) > maxRateFile {
@@ -151,7 +156,7 @@ func parseRateLimits(path string, data []byte) ([]RateLimit, error) {
 	case err == io.EOF:
 		return nil, &adviceError{fmt.Errorf("%s is empty", path), form}
 	case err != nil:
-		return nil, &adviceError{fmt.Errorf("%s: %w", path, err), form}
+		return nil, &adviceError{noYAML(path, err), form}
 	}
 	p := ruleParser{path}
 	if err := documents.Decode(&second); err != io.EOF {
@@ -175,6 +180,15 @@ func parseRateLimits(path string, data []byte) ([]RateLimit, error) {
 	return limits, nil
 }
 
+// noYAML says where a file is none, in the form of all other mistakes.
+func noYAML(path string, err error) error {
+	var at *yaml.LoadError
+	if !errors.As(err, &at) || at.Mark.Line < 1 {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return fmt.Errorf("%s:%d:%d: %s", path, at.Mark.Line, max(at.Mark.Column, 1), at.Message)
+}
+
 type ruleParser struct{ path string }
 
 func (p ruleParser) at(n *yaml.Node) string {
@@ -185,12 +199,22 @@ func (p ruleParser) fail(n *yaml.Node, hint, format string, args ...any) error {
 	return &adviceError{errors.New(p.at(n) + fmt.Sprintf(format, args...)), hint}
 }
 
+// alias is for what stands for something else in the file. A list of rules is short, and
+// whoever reads one is to see what it says.
+func (p ruleParser) alias(n *yaml.Node) error {
+	return p.fail(n, "write out what it stands for", "aliases like *%s are not taken here", shorten(n.Value))
+}
+
 // ruleKeys are those of a rule, in the order in which they are explained.
 var ruleKeys = []string{"name", "per", "operations", "fields", "count", "limit", "burst", "fail"}
 
 func (p ruleParser) rule(n *yaml.Node) (*RateLimit, error) {
 	const form = "write it like {name: login, per: [ip], fields: [Mutation.login], limit: 5/1m}"
-	if n.Kind != yaml.MappingNode {
+	switch n.Kind {
+	case yaml.MappingNode:
+	case yaml.AliasNode:
+		return nil, p.alias(n)
+	default:
 		return nil, p.fail(n, form, "a rule must have keys and values")
 	}
 	l := &RateLimit{places: &places{rule: p.at(n)}}
@@ -199,7 +223,10 @@ func (p ruleParser) rule(n *yaml.Node) (*RateLimit, error) {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode || !slices.Contains(ruleKeys, key.Value) {
 			hint := didYouMean(ruleKeys, key.Value)
-			if hint == "" {
+			switch {
+			case key.Value == "<<":
+				hint = "write out what it merges: there are no aliases here"
+			case hint == "":
 				hint = "a rule has " + strings.Join(ruleKeys, ", ")
 			}
 			return nil, p.fail(key, hint, "unknown key %q", shorten(key.Value))
@@ -284,6 +311,9 @@ func (p ruleParser) set(l *RateLimit, key string, value *yaml.Node) (err error) 
 
 // text is the value of a key that has one, as it is written: 5 is no other than "5".
 func (p ruleParser) text(n *yaml.Node, key string) (string, error) {
+	if n.Kind == yaml.AliasNode {
+		return "", p.alias(n)
+	}
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
 		return "", p.fail(n, "see docs/graphql.md for the keys of a rule", "%s wants one value", key)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,10 +27,15 @@ func TestRateLimitFile(t *testing.T) {
 		{"# nothing", "FILE is empty"},
 		{"null", "FILE:1:1: it must be a list"},
 		{"name: a", "FILE:1:1: it must be a list"},
-		{"- [", "FILE: yaml: "},
+		{"- [", "FILE:2:1: did not find expected node content (write a list of rules"},
+		{"- name: a\n\tlimit: 5/min", "FILE:2:1: found a tab character"},
+		{"- {name: gr\xf6\xdfe}", "FILE: yaml: "}, // of which it is not known where
 		{"[]\n---\n[]", "FILE has more than one YAML document (take out the line ---)"},
 		{"- 1", "FILE:1:3: a rule must have keys and values"},
 		{"- {name: a, limt: 5/min}", `FILE:1:13: unknown key "limt" (did you mean "limit"?)`},
+		{"- &a {name: a, limit: 5/min}\n- *a", "FILE:2:3: aliases like *a are not taken here (write out what it stands for)"},
+		{"- {name: &a a, limit: 5/min}\n- {name: b, limit: *a}", "FILE:2:20: aliases like *a are not taken here"},
+		{"- &a {name: a, limit: 5/min}\n- {<<: *a, name: b}", `FILE:2:4: unknown key "<<" (write out what it merges`},
 		{"- {name: a, colour: red}", `FILE:1:13: unknown key "colour" (a rule has name, per,`},
 		{"- {name: a, limit: 5/min, name: b}", `FILE:1:27: "name" is already set in line 1 (keep one of them)`},
 		{"- {limit: 5/min}", "FILE:1:3: the rule has no name"},
@@ -203,6 +209,16 @@ func TestRateLimitFileIsReadAgain(t *testing.T) {
 	}
 	if got := ask(); got != `200 "identity";r=0;t=10` {
 		t.Errorf("%s: the old rules are in force", got)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	look() // and does not wait for whoever writes to it
+	if got := said(); !strings.HasPrefix(got, "warning: the rate limits stay as they were: cannot read the rate limits in FILE: it is no file (") {
+		t.Errorf("%q", got)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
 	}
 	f.now += time.Hour
 	write("[]")

@@ -251,7 +251,8 @@ func (t *tally) appendValue(tag countedBy, value string) {
 }
 
 // appendAddress appends the client's address, of IPv6 the network that one client is
-// given at least: who has one has all addresses in it.
+// given at least: who has one has all addresses in it. Behind a translator all who have
+// IPv4 are in one network of IPv6, and each is one by himself.
 func (t *tally) appendAddress() {
 	switch {
 	case t.ip.Is4():
@@ -259,11 +260,18 @@ func (t *tally) appendAddress() {
 		t.text = append(append(t.text, '4'), a[:]...)
 	case t.ip.Is6():
 		a := t.ip.As16()
+		if translated.Contains(t.ip) {
+			t.text = append(append(t.text, '4'), a[12:]...)
+			return
+		}
 		t.text = append(append(t.text, '6'), a[:8]...)
 	default:
 		t.text = append(t.text, '0')
 	}
 }
+
+// translated are addresses of IPv4 as they are in networks that have only IPv6: RFC 6052, 2.1.
+var translated = netip.MustParsePrefix("64:ff9b::/96")
 
 // in is the value that the path leads to in the arguments of a field, as text that is
 // the same however the value is written. False: there is none, or it is null.

@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -180,14 +181,15 @@ func advertise(p *limiter.Policy, cost bool) []byte {
 	seconds := wholeSeconds(p.Window)
 	b := append([]byte{'"'}, p.Name...)
 	b = append(b, `";q=`...)
-	quota := float64(p.Limit) * float64(time.Duration(seconds)*time.Second) / float64(p.Window)
-	b = strconv.AppendInt(b, int64(quota), 10)
+	hi, lo := bits.Mul64(uint64(p.Limit), uint64(time.Duration(seconds)*time.Second))
+	quota, _ := bits.Div64(hi, lo, uint64(p.Window)) // as many as MaxRate at most, for each second
+	b = strconv.AppendUint(b, quota, 10)
 	if cost {
 		b = append(b, `;qu="neko-cost"`...)
 	}
 	b = append(b, ";w="...)
 	b = strconv.AppendInt(b, seconds, 10)
-	if p.Burst != p.Limit {
+	if uint64(p.Burst) != quota { // also of a window that is rounded up
 		b = append(b, ";neko-burst="...)
 		b = strconv.AppendInt(b, p.Burst, 10)
 	}

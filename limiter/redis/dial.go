@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"sync/atomic"
 )
 
 // dial makes connections that Close can cut, whatever they wait for.
@@ -26,13 +27,35 @@ func (s *Source) dial(ctx context.Context, addr string, d *net.Dialer, t *tls.Co
 		return nil, errClosed
 	}
 	s.conns[c] = struct{}{}
-	return &conn{c, s}, nil
+	return &conn{Conn: c, source: s}, nil
 }
 
-// conn is forgotten when it is closed.
+// conn is forgotten when it is closed, and has a guard.
 type conn struct {
 	net.Conn
 	source *Source
+	sent   guard // counts commands
+	asked  atomic.Int64
+	got    guard
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.sent.check(p); err != nil {
+		return 0, err
+	}
+	c.asked.Store(c.sent.values)
+	return c.Conn.Write(p)
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if bad := c.got.check(p[:n]); bad != nil {
+		return 0, bad
+	}
+	if c.got.values > c.asked.Load() {
+		return 0, errNoRedis
+	}
+	return n, err
 }
 
 func (c *conn) Close() error {

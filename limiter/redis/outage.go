@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"errors"
 	"log"
 	"strings"
 	"sync"
@@ -68,6 +69,9 @@ const aclAdvice = "docs/limits.md says what its user must be allowed to do"
 
 // advice is what an operator can do about what Redis has answered.
 func advice(err error) string {
+	if errors.Is(err, errNoRedis) {
+		return "is it a Redis, at that port? One that wants TLS is rediss://"
+	}
 	if _, ok := rueidis.IsRedisErr(err); !ok {
 		return ""
 	}
