@@ -752,6 +752,24 @@ func TestALeaseEndsATTLAfterItWasAskedFor(t *testing.T) {
 	})
 }
 
+// A process that was stopped between an answer and its use finds tokens that nobody may
+// have any more: they were granted longer ago than the bound allows for.
+func TestAnAnswerThatIsReadTooLatePaysNothing(t *testing.T) {
+	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
+		s, p := f.workers[0][0], failing(t, "p", 60, time.Minute, 10, FailClosed)
+		e, tag := s.table.insert(p.keyHash(s.table.seed, []byte("k")), p.host.pace())
+		for late, want := range map[time.Duration]payment{-time.Nanosecond: bySource, 0: unpaid, time.Minute: unpaid} {
+			w := &waiter{n: 1, heard: make(chan struct{})}
+			w.settle(answered{paid: bySource, until: s.now() - int64(late)})
+			w.hear()
+			steps := []step{{flightKey: flightKey{seat{e, tag}, p}, w: w}}
+			if d := s.payBySource(t.Context(), steps, s.now()); !d.OK() || steps[0].paid != want {
+				t.Errorf("%v after its end: %+v, %v and not %v", late, d, steps[0].paid, want)
+			}
+		}
+	})
+}
+
 // The entry is another key's by the time that the source has answered.
 func TestAKeyThatIsForgottenMeanwhileLosesNothing(t *testing.T) {
 	bubble(t, 1, 1, func(t *testing.T, f *fleet) {
