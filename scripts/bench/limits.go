@@ -91,14 +91,9 @@ func limits() measurement {
 }
 
 func (b *bench) measureLimits(rows []*figure) {
-	fail := func(err error) {
-		for _, f := range rows {
-			f.Neko.add(0, err)
-		}
-	}
 	redis, err := startRedis(b)
 	if err != nil {
-		fail(err)
+		failAll(rows, err)
 		return
 	}
 	defer redis.end()

@@ -37,14 +37,9 @@ func limitedAnswers() measurement {
 		}
 	}
 	return measurement{"what limits cost neko-api", rows, func(b *bench) {
-		fail := func(err error) {
-			for _, f := range rows {
-				f.Neko.add(0, err)
-			}
-		}
 		redis, err := startRedis(b)
 		if err != nil {
-			fail(err)
+			failAll(rows, err)
 			return
 		}
 		defer redis.end()
@@ -56,7 +51,7 @@ func limitedAnswers() measurement {
 		} {
 			w, err := b.startLimited(args...)
 			if err != nil {
-				fail(err)
+				failAll(rows, err)
 				return
 			}
 			defer w.side.end()

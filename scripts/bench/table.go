@@ -177,3 +177,10 @@ func short(v float64) string {
 	}
 	return fmt.Sprintf("%.2f", v)
 }
+
+// failAll notes why none of rows could be measured.
+func failAll(rows []*figure, err error) {
+	for _, f := range rows {
+		f.Neko.add(0, err)
+	}
+}
