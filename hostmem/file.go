@@ -15,7 +15,7 @@ import (
 
 // version is that of the layout: it changes with anything that those who have the file
 // must agree on.
-const version = 1
+const version = 2
 
 // lockWithin is how long a worker that makes the file is waited for.
 const lockWithin = time.Second
@@ -105,7 +105,7 @@ func mapExisting(file *os.File, layout uint64) (*Mapping, error) {
 		return nil, errUnusable(fmt.Sprintf("it belongs to uid %d", owner))
 	case info.Mode().Perm()&0o077 != 0:
 		return nil, errUnusable(fmt.Sprintf("others may use it: its mode is %04o", info.Mode().Perm()))
-	case info.Size() < pageSize+MinBuckets*BucketSize || info.Size() > pageSize+MaxBuckets*BucketSize:
+	case info.Size() < atBuckets+MinBuckets*BucketSize || info.Size() > atBuckets+MaxBuckets*BucketSize:
 		return nil, errUnusable(fmt.Sprintf("it is damaged: it has %d bytes", info.Size()))
 	}
 	var h header
@@ -114,7 +114,7 @@ func mapExisting(file *os.File, layout uint64) (*Mapping, error) {
 	}
 	switch {
 	case h.magic != magic, h.layout != layout, h.size != uint64(info.Size()),
-		h.size != pageSize+h.buckets*BucketSize, h.buckets&(h.buckets-1) != 0, h.sum != h.checksum():
+		h.size != atBuckets+h.buckets*BucketSize, h.buckets&(h.buckets-1) != 0, h.sum != h.checksum():
 		return nil, errUnusable("it is damaged")
 	case h.epoch != presentEpoch():
 		return nil, errUnusable("its times are of another boot or another time namespace")

@@ -4,8 +4,10 @@
 // The version of the layout is in the file's name, so that two versions of a program can
 // run side by side during a reload. The file has a header and regions of fixed sizes:
 //
-//	0      header, a page: what does not change, and words of the host's
-//	4096   buckets of package limiter, [BucketSize] bytes each
+//	0        header, a page: what does not change, and words of the host's
+//	4096     words of package breaker, a page
+//	8192     generations of package cache, [Generations] words of 8 bytes
+//	139264   buckets of package limiter, [BucketSize] bytes each
 //
 // What is in a region is its owner's business: words that are whole by themselves and
 // change by compare-and-swap alone, as any process may be killed at any instruction.
@@ -31,8 +33,13 @@ const (
 	DefaultBuckets = 1 << 16
 	MinBuckets     = 1 << 3
 	MaxBuckets     = 1 << 24
+	// Generations is how many there are. Tags that come to the same one share it.
+	Generations = 1 << 14
 
-	pageSize = 4096
+	pageSize      = 4096
+	atBreakers    = pageSize
+	atGenerations = atBreakers + pageSize
+	atBuckets     = atGenerations + Generations*8
 )
 
 // Mapping is the shared memory, as this process sees it.
@@ -84,7 +91,7 @@ func sizeFor(buckets *int) (int, error) {
 		return 0, fmt.Errorf("%d buckets are not from %d to %d", *buckets, MinBuckets, MaxBuckets)
 	}
 	*buckets = 1 << bits.Len(uint(*buckets-1))
-	return pageSize + *buckets*BucketSize, nil
+	return atBuckets + *buckets*BucketSize, nil
 }
 
 // begin writes the header.
@@ -120,7 +127,15 @@ func (m *Mapping) Host() string { return hex.EncodeToString(m.header().host[:]) 
 func (m *Mapping) Seed() [2]uint64 { return m.header().seed }
 
 // Buckets is the region of package limiter. How large it is, its maker has said.
-func (m *Mapping) Buckets() []byte { return m.memory[pageSize:] }
+func (m *Mapping) Buckets() []byte { return m.memory[atBuckets:] }
+
+// Generations are the region of package cache: all zero at first.
+func (m *Mapping) Generations() *[Generations]atomic.Uint64 {
+	return (*[Generations]atomic.Uint64)(unsafe.Pointer(&m.memory[atGenerations]))
+}
+
+// Breakers are the region of package breaker, a page, all zero at first.
+func (m *Mapping) Breakers() []byte { return m.memory[atBreakers:atGenerations:atGenerations] }
 
 // Hosts is how many hosts SetHosts was last told of, by any worker of this host; 1 if it
 // never was.

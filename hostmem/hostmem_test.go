@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const name = "host-v1.shm"
+const name = "host-v2.shm"
 
 // The test binary is also another process that opens the file.
 func TestMain(m *testing.M) {
@@ -128,7 +128,7 @@ func TestTwoVersionsOfTheLayoutAreTwoFiles(t *testing.T) {
 		t.Errorf("hosts %s, %s, and again %s", old.Host(), next.Host(), again.Host())
 	}
 	// Under a name that is not its own it is damaged.
-	if err := os.Rename(filepath.Join(dir, "host-v2.shm"), filepath.Join(dir, name)); err != nil {
+	if err := os.Rename(filepath.Join(dir, "host-v3.shm"), filepath.Join(dir, name)); err != nil {
 		t.Fatal(err)
 	}
 	if m, err := Open(dir, 8); err == nil {
@@ -168,7 +168,7 @@ var useless = []struct {
 	make       func(t *testing.T, path string)
 }{
 	{"empty", "it has 0 bytes", func(t *testing.T, path string) { write(t, path, nil) }},
-	{"truncated", "damaged", func(t *testing.T, path string) { truncate(t, path, pageSize+100) }},
+	{"truncated", "damaged", func(t *testing.T, path string) { truncate(t, path, atBuckets+100) }},
 	{"longer", "damaged", func(t *testing.T, path string) { truncate(t, path, 1<<20) }},
 	{"huge", "bytes", func(t *testing.T, path string) { truncate(t, path, 1<<40) }},
 	{"not ours", "damaged", func(t *testing.T, path string) { write(t, path, bytes.Repeat([]byte("x"), 8192)) }},
@@ -464,7 +464,7 @@ func TestAMakerIsNotWaitedForForEver(t *testing.T) {
 func TestAFullFileSystemIsAnErrorAndNoCrash(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=192k"); err != nil {
 		t.Skipf("no tmpfs can be mounted here: %v", err)
 	}
 	defer func() {
@@ -478,7 +478,7 @@ func TestAFullFileSystemIsAnErrorAndNoCrash(t *testing.T) {
 		t.Fatal("opened")
 	}
 	var hint *Error
-	if !errors.Is(err, unix.ENOSPC) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "260 KiB") {
+	if !errors.Is(err, unix.ENOSPC) || !errors.As(err, &hint) || !strings.Contains(hint.Hint(), "392 KiB") {
 		t.Errorf("%v", err)
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {

@@ -223,7 +223,7 @@ func TestAStaleRunFolderIsEmptied(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"stopping", "host-v1.shm"} {
+	for _, name := range []string{"stopping", "host-v2.shm"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
