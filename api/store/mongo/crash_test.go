@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -215,8 +216,15 @@ func TestImportDiesAnywhere(t *testing.T) {
 		mustLoad(t, open(t, url, Options{}), before...)
 		m := &mortal{n: n}
 		dying := open(t, url, Options{batch: 3, before: m.write})
-		_, err := load(t.Context(), dying, store.ImportOptions{}, after...)
+		log, err := dying.Invalidated(t.Context(), -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = load(t.Context(), dying, store.ImportOptions{}, after...)
 		if err == nil {
+			if in, err := dying.Invalidated(t.Context(), log.Last); err != nil || len(in.Tags) < 10 || slices.Contains(in.Tags, store.Everything) {
+				t.Errorf("an import that went well has logged %v, %v", in.Tags, err)
+			}
 			if n < 20 {
 				t.Errorf("only %d writes: %q", n, m.writes)
 			}
@@ -230,7 +238,8 @@ func TestImportDiesAnywhere(t *testing.T) {
 		}
 		at := fmt.Sprintf("dead before write %d, %s", n, m.writes[n-1])
 		var partial *store.PartialError
-		if some := dump(t, dying) != was; some && !errors.As(err, &partial) {
+		some := dump(t, dying) != was
+		if some && !errors.As(err, &partial) {
 			t.Errorf("%s: something is written, and the error does not say so: %v", at, err)
 		}
 		whole(t, dying, at)
@@ -241,9 +250,33 @@ func TestImportDiesAnywhere(t *testing.T) {
 			}
 		}
 		next := open(t, url, Options{lease: 20 * time.Millisecond})
+		noted := some && m.writes[n-1] == "lease" // all was done but to say that it is over
+		if some && n%2 == 0 && !noted { // a worker sees that it has died; else the next import does
+			toldAll(t, next, log.Last, at)
+		}
 		mustLoad(t, next, after...)
 		if got := dump(t, next); got != want {
 			t.Errorf("%s: after a rerun\n%s", at, diff(got, want))
+		}
+		if in, err := next.Invalidated(t.Context(), log.Last); some && (err != nil || len(in.Tags) < 10 && noted || !slices.Contains(in.Tags, store.Everything) && !noted) {
+			t.Errorf("%s: after a rerun there is logged %v, %v", at, in.Tags, err)
+		}
+	}
+}
+
+// toldAll waits until the log says that everything may have changed.
+func toldAll(t *testing.T, s *Store, after int64, what string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		in, err := s.Invalidated(t.Context(), after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(in.Tags, store.Everything) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: nobody has seen that it died: %v", what, in.Tags)
 		}
 	}
 }

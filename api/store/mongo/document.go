@@ -15,7 +15,7 @@ const (
 	relationsName = "relations" // and one for each relationship, also those that wait for an end
 	claimsName    = "claims"    // the patterns of which an indicator is just being made
 	importsName   = "imports"   // the last imports: who may write just now, and what came of it
-	metaName      = "meta"      // the schema's version
+	metaName      = "meta"      // the schema's version, and the log of changes
 
 	usersName       = "users" // see accounts.go
 	sessionsName    = "sessions"

@@ -101,8 +101,16 @@ func (im *importer) Commit(ctx context.Context) (out store.Merged, err error) {
 		}
 	}
 	m := &merge{s: s, im: im, lease: l}
-	if err := m.run(ctx); err != nil {
-		if !errors.Is(err, errLost) {
+	err = m.run(ctx)
+	m.lost = errors.Is(err, errLost)
+	// In any case, and before anybody else may write: who keeps answers must know.
+	noted := func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		return m.note(ctx)
+	}()
+	if err != nil {
+		if !m.lost {
 			_ = finish(false) // else others wait for a while; what matters is err
 		}
 		if m.wrote {
@@ -110,7 +118,7 @@ func (im *importer) Commit(ctx context.Context) (out store.Merged, err error) {
 		}
 		return store.Merged{}, err
 	}
-	if err := finish(im.opts.OnlyIfEmpty); err != nil {
+	if err := errors.Join(noted, finish(im.opts.OnlyIfEmpty)); err != nil {
 		// All is there, but it is not on record that this is over.
 		return store.Merged{}, &store.PartialError{Err: s.translate(ctx, err)}
 	}

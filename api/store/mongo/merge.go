@@ -34,6 +34,9 @@ type merge struct {
 	lease *lease
 	sum   store.Merged
 	wrote bool
+	lost  bool // another import has the lease
+
+	changed store.Changes
 }
 
 func (m *merge) run(ctx context.Context) error {
@@ -83,6 +86,11 @@ const tries = 5
 // put writes new documents and newer versions. again: another writer was there
 // first, and the batch is to be looked at once more.
 func (m *merge) put(ctx context.Context, what string, c *driver.Collection, inserts []any, updates []driver.WriteModel) (again bool, err error) {
+	if !m.wrote && len(inserts)+len(updates) > 0 {
+		if err := m.begin(ctx); err != nil {
+			return false, err
+		}
+	}
 	if len(inserts) > 0 {
 		if err := m.s.write("insert " + what); err != nil {
 			return false, err
@@ -153,6 +161,12 @@ func (m *merge) addRelations(ctx context.Context, some []*relation) error {
 					gone = store.Gone(was.Gone)
 				}
 				m.count(newer, was != nil, gone, store.Gone(r.Gone))
+			}
+			if newer && store.Gone(r.Gone) == store.Alive {
+				m.changed.Relation(store.KindOf(r.Source), store.KindOf(r.Target))
+			}
+			if newer && was != nil && store.Gone(was.Gone) == store.Alive {
+				m.changed.Relation(store.KindOf(was.Source), store.KindOf(was.Target))
 			}
 			switch {
 			case was == nil:
@@ -323,7 +337,7 @@ func (m *merge) addObjects(ctx context.Context, some []*spooled) error {
 		if err := find(ctx, m.s.first.objects, in(fID, ids), func(d *object) error {
 			old[d.ID] = d
 			return nil
-		}, options.Find().SetProjection(bson.D{{Key: string(fGone), Value: 1}, {Key: string(fModified), Value: 1}, {Key: string(fHash), Value: 1}})); err != nil {
+		}, options.Find().SetProjection(bson.D{{Key: string(fGone), Value: 1}, {Key: string(fModified), Value: 1}, {Key: string(fHash), Value: 1}, {Key: string(fAttackID), Value: 1}})); err != nil {
 			return err
 		}
 		var fresh []*spooled
@@ -340,6 +354,12 @@ func (m *merge) addObjects(ctx context.Context, some []*spooled) error {
 			}
 			if newer {
 				fresh = append(fresh, o)
+				switch {
+				case was != nil && store.Gone(was.V.Gone) == store.Alive:
+					m.changed.Object(store.Kind(o.Kind), o.ID, o.V.AttackID, was.V.AttackID)
+				case store.Gone(o.V.Gone) == store.Alive:
+					m.changed.Object(store.Kind(o.Kind), o.ID, o.V.AttackID)
+				}
 				if o.V.Kind != "" {
 					sources = append(sources, o.ID)
 				}
@@ -524,7 +544,7 @@ func (m *merge) inTactics(ctx context.Context) error {
 
 // seen brings the dates of all actors up to date.
 func (m *merge) seen(ctx context.Context) error {
-	return m.each(ctx, store.KindThreatActor, bson.D{{Key: string(fFirst), Value: 1}, {Key: string(fLast), Value: 1}, {Key: "v.own_first", Value: 1}, {Key: "v.own_last", Value: 1}},
+	return m.each(ctx, store.KindThreatActor, bson.D{{Key: string(fFirst), Value: 1}, {Key: string(fLast), Value: 1}, {Key: "v.own_first", Value: 1}, {Key: "v.own_last", Value: 1}, {Key: string(fAttackID), Value: 1}},
 		func(ctx context.Context, some []*object) error {
 			actors := map[string]*version{}
 			for _, d := range some {
@@ -536,6 +556,7 @@ func (m *merge) seen(ctx context.Context) error {
 			var updates []driver.WriteModel
 			for _, d := range some {
 				if a := actors[d.ID]; a.First != d.V.First || a.Last != d.V.Last {
+					m.changed.Object(store.KindThreatActor, d.ID, d.V.AttackID)
 					updates = append(updates, driver.NewUpdateOneModel().SetFilter(bson.D(is(fID, d.ID))).
 						SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: string(fFirst), Value: a.First}, {Key: string(fLast), Value: a.Last}}}}))
 				}

@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,6 +75,15 @@ type Store struct {
 	accounts           accounts
 
 	closed atomic.Bool
+
+	silent silent
+}
+
+// silent is the import of which no sign of life was seen since then, see changelog.go.
+type silent struct {
+	sync.Mutex
+	n, beat int64
+	since   time.Time
 }
 
 // primary are the collections as writers see them.

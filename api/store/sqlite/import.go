@@ -33,7 +33,7 @@ CREATE TABLE stage.object (
 CREATE TABLE stage.label (n INTEGER, field TEXT, value TEXT);
 CREATE TABLE stage.words (n INTEGER PRIMARY KEY, words TEXT);
 CREATE TABLE stage.edge (n INTEGER PRIMARY KEY, id TEXT UNIQUE, type, src, dst, gone, created, modified, hash, doc);
-CREATE TABLE stage.newobject (n INTEGER PRIMARY KEY, pk INTEGER, was TEXT, now TEXT);
+CREATE TABLE stage.newobject (n INTEGER PRIMARY KEY, pk INTEGER, was TEXT, now TEXT, wasattack TEXT);
 CREATE TABLE stage.newedge (n INTEGER PRIMARY KEY, was TEXT, wassrc INTEGER, wasdst INTEGER);
 CREATE TABLE stage.ends (type TEXT, src INTEGER, dst INTEGER);
 `
@@ -197,7 +197,7 @@ const newerThan = "(s.modified, s.gone <> '', s.hash) > (o.modified, o.gone <> '
 // merge copies from the stage what is new or newer. It runs within the
 // transaction; every statement handles all objects at once.
 func (im *importer) merge(ctx context.Context, m *store.Merged) error {
-	var staged, fresh, changed, edges, freshEdges, changedEdges, removedEdges int
+	var staged, fresh, newer, edges, freshEdges, newerEdges, removedEdges int
 	set := strings.Builder{}
 	for f := range strings.SplitSeq(objectFields, ",") {
 		if f = strings.TrimSpace(f); f != "id" && f != "local" {
@@ -209,8 +209,8 @@ func (im *importer) merge(ctx context.Context, m *store.Merged) error {
 	}
 	for _, text := range []string{
 		// Which staged objects count.
-		`INSERT INTO stage.newobject (n, pk, was, now)
-		 SELECT s.n, o.pk, coalesce(o.gone, 'missing'), s.gone FROM stage.object s LEFT JOIN main.object o ON o.id = s.id
+		`INSERT INTO stage.newobject (n, pk, was, now, wasattack)
+		 SELECT s.n, o.pk, coalesce(o.gone, 'missing'), s.gone, coalesce(o.attack_id, '') FROM stage.object s LEFT JOIN main.object o ON o.id = s.id
 		 WHERE o.pk IS NULL OR o.gone = 'missing' OR ` + newerThan,
 		`INSERT INTO main.object (` + objectFields + `)
 		 SELECT ` + objectFields + ` FROM stage.newobject JOIN stage.object USING (n) WHERE true
@@ -249,28 +249,33 @@ func (im *importer) merge(ctx context.Context, m *store.Merged) error {
 			return fmt.Errorf("%w, in %.60s", err, text)
 		}
 	}
-	if err := im.derive(ctx); err != nil {
+	var changed store.Changes
+	if err := im.derive(ctx, &changed); err != nil {
+		return err
+	}
+	if err := im.note(ctx, &changed); err != nil {
 		return err
 	}
 	if err := im.scan(ctx, `SELECT (SELECT count(*) FROM stage.object WHERE gone = ''),
 		count(*) FILTER (WHERE now = '' AND was <> ''), count(*) FILTER (WHERE now = '' AND was = ''), count(*) FILTER (WHERE now <> '' AND was = '')
-		FROM stage.newobject`, &staged, &fresh, &changed, &m.Removed); err != nil {
+		FROM stage.newobject`, &staged, &fresh, &newer, &m.Removed); err != nil {
 		return err
 	}
 	if err := im.scan(ctx, `SELECT (SELECT count(*) FROM stage.edge WHERE gone = ''),
 		count(*) FILTER (WHERE s.gone = '' AND was <> ''), count(*) FILTER (WHERE s.gone = '' AND was = ''), count(*) FILTER (WHERE s.gone <> '' AND was = '')
-		FROM stage.newedge w JOIN stage.edge s USING (n)`, &edges, &freshEdges, &changedEdges, &removedEdges); err != nil {
+		FROM stage.newedge w JOIN stage.edge s USING (n)`, &edges, &freshEdges, &newerEdges, &removedEdges); err != nil {
 		return err
 	}
-	m.Added, m.Updated, m.Removed = fresh+freshEdges, changed+changedEdges, m.Removed+removedEdges
+	m.Added, m.Updated, m.Removed = fresh+freshEdges, newer+newerEdges, m.Removed+removedEdges
 	m.Unchanged = staged + edges - m.Added - m.Updated
 	return im.scan(ctx, `SELECT count(*) FROM stage.edge s JOIN main.edge e ON e.id = s.id JOIN main.object a ON a.pk = e.src JOIN main.object b ON b.pk = e.dst
 		WHERE e.gone = '' AND (a.gone = 'missing' OR b.gone = 'missing')`, &m.Dangling)
 }
 
 // derive brings up to date what follows from several objects: which techniques
-// are in which tactics, and when actors were seen.
-func (im *importer) derive(ctx context.Context) error {
+// are in which tactics, and when actors were seen. Actors are all that it changes by that
+// alone: techniques change their tactics when they or those have changed.
+func (im *importer) derive(ctx context.Context, changed *store.Changes) error {
 	for _, text := range []string{
 		`DELETE FROM main.edge WHERE type = 'in-tactic'`,
 		`INSERT INTO main.edge (id, type, src, dst, shown)
@@ -278,22 +283,72 @@ func (im *importer) derive(ctx context.Context) error {
 		 FROM main.object c CROSS JOIN main.label a ON a.obj = c.pk AND a.field = 'phase'
 		 CROSS JOIN main.label b ON b.field = 'phase' AND b.value = a.value CROSS JOIN main.object t ON t.pk = b.obj
 		 WHERE c.gone = '' AND c.kind = 'tactic' AND t.gone = '' AND t.kind = 'technique'`,
-		`WITH seen AS MATERIALIZED (
-			SELECT a.pk AS pk,
-				coalesce(min(nullif(a.own_first, 0)), 9223372036854775807) AS first, max(a.own_last) AS last,
-				coalesce(min(nullif(c.first_seen, 0)), 9223372036854775807) AS cfirst, coalesce(max(c.last_seen), 0) AS clast
-			FROM main.object a LEFT JOIN main.edge e ON e.type = 'attributed-to' AND e.dst = a.pk AND e.shown = 1
-			LEFT JOIN main.object c ON c.pk = e.src AND c.gone = '' AND c.kind = 'campaign'
-			WHERE a.gone = '' AND a.kind = 'threat-actor' GROUP BY a.pk)
-		 UPDATE main.object SET
-			first_seen = coalesce(nullif(min(seen.first, seen.cfirst), 9223372036854775807), 0),
-			last_seen = max(seen.last, seen.clast)
-		 FROM seen WHERE seen.pk = object.pk AND (first_seen, last_seen) <>
-			(coalesce(nullif(min(seen.first, seen.cfirst), 9223372036854775807), 0), max(seen.last, seen.clast))`,
 	} {
 		if err := im.exec(ctx, text); err != nil {
 			return fmt.Errorf("%w, in %.60s", err, text)
 		}
+	}
+	return im.each(ctx, `WITH seen AS MATERIALIZED (
+		SELECT a.pk AS pk,
+			coalesce(min(nullif(a.own_first, 0)), 9223372036854775807) AS first, max(a.own_last) AS last,
+			coalesce(min(nullif(c.first_seen, 0)), 9223372036854775807) AS cfirst, coalesce(max(c.last_seen), 0) AS clast
+		FROM main.object a LEFT JOIN main.edge e ON e.type = 'attributed-to' AND e.dst = a.pk AND e.shown = 1
+		LEFT JOIN main.object c ON c.pk = e.src AND c.gone = '' AND c.kind = 'campaign'
+		WHERE a.gone = '' AND a.kind = 'threat-actor' GROUP BY a.pk)
+	 UPDATE main.object SET
+		first_seen = coalesce(nullif(min(seen.first, seen.cfirst), 9223372036854775807), 0),
+		last_seen = max(seen.last, seen.clast)
+	 FROM seen WHERE seen.pk = object.pk AND (first_seen, last_seen) <>
+		(coalesce(nullif(min(seen.first, seen.cfirst), 9223372036854775807), 0), max(seen.last, seen.clast))
+		RETURNING id, attack_id`, func(rows *sql.Rows) error {
+		var id, attack string
+		err := rows.Scan(&id, &attack)
+		changed.Object(store.KindThreatActor, id, attack)
+		return err
+	})
+}
+
+// note puts what changes of what is served into the log, in the same transaction.
+func (im *importer) note(ctx context.Context, changed *store.Changes) error {
+	err := im.each(ctx, `SELECT o.kind, o.id, o.attack_id, w.wasattack FROM stage.newobject w JOIN main.object o USING (pk)
+		WHERE w.was = '' OR w.now = ''`, func(rows *sql.Rows) error {
+		var kind, id, attack, before string
+		err := rows.Scan(&kind, &id, &attack, &before)
+		changed.Object(store.Kind(kind), id, attack, before)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// The ends that relationships have, and that they had.
+	if err := im.each(ctx, `SELECT DISTINCT substr(a.id, 1, 1 + instr(a.id, '--')), substr(b.id, 1, 1 + instr(b.id, '--')) FROM (
+			SELECT e.src, e.dst FROM stage.newedge w JOIN stage.edge s USING (n) JOIN main.edge e ON e.id = s.id WHERE w.was = '' OR s.gone = ''
+			UNION SELECT wassrc, wasdst FROM stage.newedge WHERE was = '') c
+		JOIN main.object a ON a.pk = c.src JOIN main.object b ON b.pk = c.dst`, func(rows *sql.Rows) error {
+		var source, target string
+		err := rows.Scan(&source, &target)
+		changed.Relation(store.KindOf(source), store.KindOf(target)) // their types
+		return err
+	}); err != nil {
+		return err
+	}
+	if tags := changed.Tags(); len(tags) > 0 {
+		return note(ctx, im.conn, tags)
+	}
+	return nil
+}
+
+func (im *importer) each(ctx context.Context, text string, f func(*sql.Rows) error) error {
+	rows, err := im.conn.QueryContext(ctx, text)
+	if err == nil {
+		defer rows.Close()
+		for err == nil && rows.Next() {
+			err = f(rows)
+		}
+		err = errors.Join(err, rows.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("%w, in %.60s", err, text)
 	}
 	return nil
 }

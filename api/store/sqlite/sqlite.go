@@ -51,6 +51,9 @@ type Store struct {
 	mu      sync.Mutex
 	stmts   map[string]*sql.Stmt
 	renewed time.Time // when stmts was begun anew
+
+	watch   sync.Mutex
+	watched watched
 }
 
 var _ store.Store = (*Store)(nil)
@@ -172,6 +175,9 @@ func (s *Store) Close() error {
 	}
 	s.stmts = nil
 	s.mu.Unlock()
+	s.watch.Lock()
+	s.forgetWatcher()
+	s.watch.Unlock()
 	var err error
 	if s.rd != nil {
 		err = s.rd.Close()

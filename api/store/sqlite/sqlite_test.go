@@ -181,7 +181,7 @@ func TestOpenErrors(t *testing.T) {
 		{filepath.Join(dir, "no", "such", "neko.db"), "no such file or directory", "make the folder"},
 		{dir, "is a directory", "name a file in that folder"},
 		{"/dev/null", "no regular file", "name another file"},
-		{newer, "schema version 99, this program knows up to 2", "a newer neko-api has used this store"},
+		{newer, "schema version 99, this program knows up to 3", "a newer neko-api has used this store"},
 	} {
 		before, _ := os.ReadFile(c.path)
 		_, err := Open(t.Context(), c.path, Options{})

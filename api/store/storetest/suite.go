@@ -54,6 +54,9 @@ func RunWith(t *testing.T, opts Options, open func(t *testing.T) store.Store) {
 		{"Sightings", testSightings},
 		{"LocalSurvives", testLocal},
 		{"Concurrent", opts.testConcurrent},
+		{"Changelog", testChangelog},
+		{"ImportsAreLogged", testImportsAreLogged},
+		{"Changes", opts.testChanges},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}

@@ -1,0 +1,105 @@
+package mongo
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/api/store/mongo/mongotest"
+)
+
+// Of many who write the log at once, on whatever hosts, nobody's entry is lost.
+func TestChangelogOfMany(t *testing.T) {
+	url := mongotest.URL(t)
+	const writers, each = 4, 5
+	var all sync.WaitGroup
+	want := []string{}
+	for w := range writers {
+		st := open(t, url, Options{})
+		for i := range each {
+			want = append(want, fmt.Sprintf("T:%d-%d", w, i))
+		}
+		all.Go(func() {
+			for i := range each {
+				if err := st.Invalidate(t.Context(), fmt.Sprintf("T:%d-%d", w, i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	in, err := open(t, url, Options{}).Invalidated(t.Context(), 0)
+	if err != nil || !slices.Equal(in.Tags, want) || in.Last != writers*each {
+		t.Errorf("%v, %v, want %v", in, err, want)
+	}
+}
+
+// What is confirmed never goes back, and never beyond what there is.
+func TestChangelogIsConfirmed(t *testing.T) {
+	st := open(t, mongotest.URL(t), Options{})
+	for _, tag := range []string{"A", "B", "C"} {
+		if err := st.Invalidate(t.Context(), tag); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ confirm, want int64 }{{0, 0}, {2, 2}, {1, 2}, {4, 2}, {3, 3}} {
+		if err := st.Confirm(t.Context(), c.confirm); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := st.Confirmed(t.Context()); err != nil || got != c.want {
+			t.Errorf("after Confirm(%d): %d, %v, want %d", c.confirm, got, err, c.want)
+		}
+	}
+	if in, err := st.Invalidated(t.Context(), 1); err != nil || in.Last != 3 || !slices.Equal(in.Tags, []string{"B", "C"}) {
+		t.Errorf("%v, %v", in, err)
+	}
+}
+
+// An import that nobody sees to the end is no import that writes: a worker that lives on
+// makes nothing of one that is only slow.
+func TestAnImportThatIsUnderWayIsNoDeadOne(t *testing.T) {
+	url := mongotest.URL(t)
+	follower := open(t, url, Options{})
+	mustLoad(t, follower, before...)
+	log, err := follower.Invalidated(t.Context(), -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	looked := 0
+	writer := open(t, url, Options{batch: 3, before: func(what string) error {
+		if in, err := follower.Invalidated(t.Context(), log.Last); err != nil || len(in.Tags) > 0 {
+			t.Errorf("before %s: %v, %v", what, in.Tags, err)
+		} else {
+			looked++
+		}
+		return nil
+	}})
+	im, err := writer.BeginImport(t.Context(), store.ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range after {
+		if err := im.Add(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := false
+	writer.opts.before = func(old func(string) error) func(string) error {
+		return func(what string) error {
+			// The last thing that it writes is that it is over: the entry is there by then.
+			if what == "lease" && looked > 5 {
+				ended = true
+				return nil
+			}
+			return old(what)
+		}
+	}(writer.opts.before)
+	if _, err := im.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if in, err := follower.Invalidated(t.Context(), log.Last); err != nil || len(in.Tags) == 0 || slices.Contains(in.Tags, store.Everything) || !ended {
+		t.Errorf("after it: %v, %v", in.Tags, err)
+	}
+}
