@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -36,6 +37,9 @@ type Changelog interface {
 type Invalidated struct {
 	Tags []string // each once; Everything alone if entries are missing
 	Last int64    // the position of the last entry, 0 if there never was one
+	// Version is another number after each change of the store by whomever, also by those who
+	// make no entries; 0 if that cannot be told.
+	Version int64
 }
 
 // Everything is the tag of all answers.
@@ -82,9 +86,6 @@ var typeNames = map[Kind]string{
 	KindSighting:    "Sighting",
 }
 
-// Any object may be shown as one of these, too.
-var interfaces = [...]string{"Node", "AttackObject"}
-
 // filteredBy are the kinds whose lists can be narrowed by an object of a kind: another such
 // object, or another id of one, and there is another list, though nothing in it has changed.
 var filteredBy = map[Kind][]Kind{
@@ -104,20 +105,22 @@ const MaxChanged = 500
 // Changes collects what an import changes of what is served.
 type Changes struct {
 	all   bool
-	ids   map[string]map[string]bool // by kind's type name: the ids by which its objects are asked for
-	n     int                        // objects
-	kinds map[Kind]bool              // of those
-	lists map[Kind]bool              // kinds of which some list is another one
+	ids   map[string]bool // tags
+	n     int             // objects
+	kinds map[Kind]bool   // of those
+	whole map[Kind]bool   // kinds of which nothing is named
+	lists map[Kind]bool   // kinds of which some list is another one
 }
 
 // Object adds an object: one that appears, goes, or is another now. Keys are all ids under
 // which it can or could be asked for; empty ones do not count.
 func (c *Changes) Object(k Kind, keys ...string) {
-	if k.TypeName() == "" {
+	name := k.TypeName()
+	if name == "" {
 		return
 	}
 	if c.kinds == nil {
-		c.kinds, c.ids = map[Kind]bool{}, map[string]map[string]bool{}
+		c.kinds, c.whole, c.ids = map[Kind]bool{}, map[Kind]bool{}, map[string]bool{}
 	}
 	c.kinds[k] = true
 	c.list(k)
@@ -125,19 +128,29 @@ func (c *Changes) Object(k Kind, keys ...string) {
 		c.list(other)
 	}
 	if c.n++; c.n > MaxChanged {
-		c.ids = nil
+		clear(c.ids)
 		return
 	}
-	of := c.ids[k.TypeName()]
-	if of == nil {
-		of = map[string]bool{}
-		c.ids[k.TypeName()] = of
-	}
 	for _, key := range keys {
-		if key != "" {
-			of[key] = true
+		if !plain(key) {
+			c.whole[k] = true
+		} else if key != "" {
+			c.ids[name+":"+key], c.ids["Node:"+key] = true, true // node(id:) finds any
 		}
 	}
+}
+
+// plain tells of an id whether it is a part of a tag as it is. Whatever ids others have are
+// written otherwise there.
+func plain(id string) bool {
+	for i := range len(id) {
+		switch c := id[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '.', c == '_':
+		default:
+			return false
+		}
+	}
+	return len(id) <= 128
 }
 
 // Relation adds a relation between objects of these kinds: it changes what is shown with
@@ -165,32 +178,16 @@ func (c *Changes) Tags() []string {
 	if c.all {
 		return []string{Everything}
 	}
-	if len(c.lists) == 0 {
-		return nil
-	}
-	var tags []string
-	whole := c.n > MaxChanged
+	tags := slices.Collect(maps.Keys(c.ids))
 	for k := range c.lists {
-		if whole && c.kinds[k] {
-			tags = append(tags, k.TypeName())
+		if c.whole[k] || c.n > MaxChanged && c.kinds[k] {
+			tags = append(tags, k.TypeName()) // which whatever shows one has, by whatever id
 		} else {
 			tags = append(tags, k.TypeName()+":list")
 		}
 	}
-	for _, name := range interfaces {
-		if whole {
-			tags = append(tags, name)
-		} else {
-			tags = append(tags, name+":list")
-		}
-	}
-	for name, ids := range c.ids {
-		for id := range ids {
-			tags = append(tags, name+":"+id, "Node:"+id) // node(id:) takes any
-		}
-	}
-	slices.SortFunc(tags, strings.Compare)
-	return slices.Compact(tags)
+	slices.Sort(tags)
+	return tags
 }
 
 // KindOf is the kind of what has a STIX id; "" for what is not served.

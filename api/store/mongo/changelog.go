@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
@@ -25,6 +26,7 @@ const changelogID = "changelog"
 // knows how far it has come.
 type changelog struct {
 	ID        string  `bson:"_id"`
+	Store     string  `bson:"store"` // a name that no other database has
 	Revision  int64   `bson:"revision"`
 	Last      int64   `bson:"last"`
 	Confirmed int64   `bson:"confirmed"`
@@ -80,6 +82,7 @@ func (s *Store) changeLog(ctx context.Context, f func(*changelog) bool) error {
 		}
 		store.CountQuery(ctx)
 		if d.Revision++; d.Revision == 1 {
+			d.Store = rand.Text()
 			if _, err = s.first.meta.InsertOne(ctx, d); err == nil {
 				return nil
 			}
@@ -168,6 +171,22 @@ func (s *Store) dead(ctx context.Context, n int64) (bool, error) {
 		w.n, w.beat, w.since = n, l.Beat, time.Now()
 	}
 	return time.Since(s.silent.since) >= s.opts.lease, nil
+}
+
+// Identity is a name that no other database has, made when it is asked for first: what is
+// kept elsewhere of two databases is told apart by it.
+func (s *Store) Identity(ctx context.Context) (name string, err error) {
+	ctx, done := s.call(ctx, &err)
+	defer done()
+	for {
+		d, err := s.changelog(ctx, options.FindOne().SetProjection(bson.D{{Key: "store", Value: 1}}))
+		if d.Store != "" || err != nil {
+			return d.Store, err
+		}
+		if err := s.changeLog(ctx, func(d *changelog) bool { return d.Store == "" }); err != nil {
+			return "", err
+		}
+	}
 }
 
 // Confirmed is the position up to which all entries have reached whatever hosts share, so

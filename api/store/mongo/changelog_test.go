@@ -103,3 +103,27 @@ func TestAnImportThatIsUnderWayIsNoDeadOne(t *testing.T) {
 		t.Errorf("after it: %v, %v", in.Tags, err)
 	}
 }
+
+// Whoever asks first, all know a database by one name, and no two by the same.
+func TestIdentity(t *testing.T) {
+	url := mongotest.URL(t)
+	names := map[string]int{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for i := range 4 {
+		st := open(t, []string{url, mongotest.URL(t)}[i/3], Options{})
+		all.Go(func() {
+			name, err := st.Identity(t.Context())
+			if err != nil || len(name) < 20 {
+				t.Errorf("%q, %v", name, err)
+			}
+			mu.Lock()
+			names[name]++
+			mu.Unlock()
+		})
+	}
+	all.Wait()
+	if len(names) != 2 {
+		t.Errorf("the names of two databases: %v", names)
+	}
+}

@@ -251,7 +251,7 @@ func TestImportDiesAnywhere(t *testing.T) {
 		}
 		next := open(t, url, Options{lease: 20 * time.Millisecond})
 		noted := some && m.writes[n-1] == "lease" // all was done but to say that it is over
-		if some && n%2 == 0 && !noted { // a worker sees that it has died; else the next import does
+		if some && n%2 == 0 && !noted {           // a worker sees that it has died; else the next import does
 			toldAll(t, next, log.Last, at)
 		}
 		mustLoad(t, next, after...)

@@ -60,8 +60,9 @@ func (s *Store) Invalidated(ctx context.Context, after int64) (in store.Invalida
 	if err := conn.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); err != nil {
 		return in, err
 	}
+	version += s.watched.opened << 32 // each connection counts for itself
 	if after >= 0 && s.watched.valid && s.watched.version == version && s.watched.last == after {
-		return store.Invalidated{Last: after}, nil
+		return store.Invalidated{Last: after, Version: version}, nil
 	}
 	// One statement sees one moment. What is written after data_version was read is not
 	// lost: it has another one.
@@ -92,7 +93,9 @@ func (s *Store) Invalidated(ctx context.Context, after int64) (in store.Invalida
 		return in, err
 	}
 	s.watched.valid, s.watched.version, s.watched.last = true, version, last
-	return store.Entries(after, first, last, entries), nil
+	in = store.Entries(after, first, last, entries)
+	in.Version = version
+	return in, nil
 }
 
 // watcher is the connection on which data_version is asked for: it tells of changes by all
@@ -113,6 +116,7 @@ func (s *Store) watcher(ctx context.Context) (*sql.Conn, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	s.watched.db, s.watched.conn, s.watched.valid = db, conn, false
+	s.watched.opened++
 	return conn, nil
 }
 
@@ -128,6 +132,7 @@ func (s *Store) forgetWatcher() {
 type watched struct {
 	db      *sql.DB
 	conn    *sql.Conn
+	opened  int64 // how often
 	valid   bool
 	version int64
 	last    int64
