@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// Changelog is what a store remembers of changes that no worker has made: of imports and
-// purges. Workers that keep answers follow it, and give up those that show what has changed.
+// Changelog is what a store remembers of changes: of imports and purges, which no worker has
+// made, and of all, if the store is for one host alone. Workers that keep answers follow it,
+// and give up those that show what has changed.
 //
 // An entry is made of tags, the names under which answers are kept:
 //
@@ -37,9 +38,6 @@ type Changelog interface {
 type Invalidated struct {
 	Tags []string // each once; Everything alone if entries are missing
 	Last int64    // the position of the last entry, 0 if there never was one
-	// Version is another number after each change of the store by whomever, also by those who
-	// make no entries; 0 if that cannot be told.
-	Version int64
 }
 
 // Everything is the tag of all answers.
@@ -68,7 +66,7 @@ func Entries(after, first, last int64, entries [][]string) Invalidated {
 // LogLength is how many entries a log keeps, and LogTags how many tags they may have
 // together; but the last one is always there.
 const (
-	LogLength = 100
+	LogLength = 256
 	LogTags   = 10_000
 )
 

@@ -16,7 +16,7 @@ var _ store.Changelog = (*Store)(nil)
 func (s *Store) Invalidate(ctx context.Context, tags ...string) (err error) {
 	defer s.translate(ctx, &err)
 	if len(tags) == 0 {
-		return nil
+		return nil // and wait for nobody
 	}
 	return s.transact(ctx, func(tx *sql.Tx) error { return note(ctx, tx, tags) })
 }
@@ -25,19 +25,26 @@ func (s *Store) Invalidate(ctx context.Context, tags ...string) (err error) {
 func note(ctx context.Context, tx interface {
 	ExecContext(context.Context, string, ...any) (sql.Result, error)
 }, tags []string) error {
+	if len(tags) == 0 {
+		return nil
+	}
 	text, err := json.Marshal(tags)
 	if err != nil {
 		return err
 	}
 	store.CountQuery(ctx)
-	if _, err := tx.ExecContext(ctx, "INSERT INTO main.changelog (tags) VALUES (?)", string(text)); err != nil {
+	res, err := tx.ExecContext(ctx, `INSERT INTO main.changelog (before, tags)
+		SELECT coalesce((SELECT before + json_array_length(tags) FROM main.changelog ORDER BY n DESC LIMIT 1), 0), ?`, string(text))
+	if err != nil {
+		return err
+	}
+	n, err := res.LastInsertId()
+	if err != nil {
 		return err
 	}
 	store.CountQuery(ctx)
-	_, err = tx.ExecContext(ctx, `DELETE FROM main.changelog WHERE n <= (
-		SELECT max(n) FILTER (WHERE place > ? OR place > 1 AND before > ?) FROM (
-			SELECT n, row_number() OVER latest AS place, sum(json_array_length(tags)) OVER latest AS before
-			FROM main.changelog WINDOW latest AS (ORDER BY n DESC)))`, store.LogLength, store.LogTags)
+	_, err = tx.ExecContext(ctx, `DELETE FROM main.changelog WHERE n <= ?1 - ?2 OR
+		n < ?1 AND before < (SELECT before FROM main.changelog WHERE n = ?1) + ?3 - ?4`, n, store.LogLength, len(tags), store.LogTags)
 	return err
 }
 
@@ -60,9 +67,8 @@ func (s *Store) Invalidated(ctx context.Context, after int64) (in store.Invalida
 	if err := conn.QueryRowContext(ctx, "PRAGMA data_version").Scan(&version); err != nil {
 		return in, err
 	}
-	version += s.watched.opened << 32 // each connection counts for itself
 	if after >= 0 && s.watched.valid && s.watched.version == version && s.watched.last == after {
-		return store.Invalidated{Last: after, Version: version}, nil
+		return store.Invalidated{Last: after}, nil
 	}
 	// One statement sees one moment. What is written after data_version was read is not
 	// lost: it has another one.
@@ -93,9 +99,7 @@ func (s *Store) Invalidated(ctx context.Context, after int64) (in store.Invalida
 		return in, err
 	}
 	s.watched.valid, s.watched.version, s.watched.last = true, version, last
-	in = store.Entries(after, first, last, entries)
-	in.Version = version
-	return in, nil
+	return store.Entries(after, first, last, entries), nil
 }
 
 // watcher is the connection on which data_version is asked for: it tells of changes by all
@@ -116,7 +120,6 @@ func (s *Store) watcher(ctx context.Context) (*sql.Conn, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	s.watched.db, s.watched.conn, s.watched.valid = db, conn, false
-	s.watched.opened++
 	return conn, nil
 }
 
@@ -132,7 +135,6 @@ func (s *Store) forgetWatcher() {
 type watched struct {
 	db      *sql.DB
 	conn    *sql.Conn
-	opened  int64 // how often
 	valid   bool
 	version int64
 	last    int64

@@ -332,10 +332,7 @@ func (im *importer) note(ctx context.Context, changed *store.Changes) error {
 	}); err != nil {
 		return err
 	}
-	if tags := changed.Tags(); len(tags) > 0 {
-		return note(ctx, im.conn, tags)
-	}
-	return nil
+	return note(ctx, im.conn, changed.Tags())
 }
 
 func (im *importer) each(ctx context.Context, text string, f func(*sql.Rows) error) error {

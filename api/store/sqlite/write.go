@@ -45,9 +45,11 @@ func (s *Store) CreateIndicator(ctx context.Context, in store.NewIndicator) (_ *
 		if err != nil {
 			return err
 		}
+		var changed store.Changes
+		changed.Object(o.Kind, o.ID)
 		done := map[int64]bool{}
 		for _, key := range in.Indicates {
-			target, err := resolve(ctx, tx, key)
+			target, kind, err := resolve(ctx, tx, key)
 			if err != nil {
 				return err
 			}
@@ -55,11 +57,12 @@ func (s *Store) CreateIndicator(ctx context.Context, in store.NewIndicator) (_ *
 				continue
 			}
 			done[target] = true
+			changed.Relation(o.Kind, kind)
 			if err := join(ctx, tx, store.NewID("relationship"), store.Indicates, pk, target, o); err != nil {
 				return err
 			}
 		}
-		return nil
+		return note(ctx, tx, changed.Tags())
 	})
 	if err != nil {
 		return nil, err
@@ -73,13 +76,23 @@ func (s *Store) RetireIndicator(ctx context.Context, key string) (_ *store.Objec
 	var out *store.Object
 	err = s.transact(ctx, func(tx *sql.Tx) error {
 		store.CountQuery(ctx)
-		if _, err := tx.ExecContext(ctx, `UPDATE object SET retired = ? WHERE id = ? AND gone = '' AND kind = 'indicator' AND retired = 0`,
-			s.now().UnixMicro(), key); err != nil {
+		res, err := tx.ExecContext(ctx, `UPDATE object SET retired = ? WHERE id = ? AND gone = '' AND kind = 'indicator' AND retired = 0`,
+			s.now().UnixMicro(), key)
+		if err != nil {
 			return err
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n > 0 {
+			var changed store.Changes
+			changed.Object(store.KindIndicator, key)
+			if err := note(ctx, tx, changed.Tags()); err != nil {
+				return err
+			}
 		}
 		var r row
 		store.CountQuery(ctx)
-		err := tx.QueryRowContext(ctx, "SELECT "+objectColumns+" FROM object o WHERE o.id = ? AND o.gone = '' AND o.kind = 'indicator'", key).Scan(r.dest()...)
+		err = tx.QueryRowContext(ctx, "SELECT "+objectColumns+" FROM object o WHERE o.id = ? AND o.gone = '' AND o.kind = 'indicator'", key).Scan(r.dest()...)
 		if errors.Is(err, sql.ErrNoRows) {
 			return &store.NotFoundError{Kind: store.KindIndicator, Key: key}
 		}
@@ -99,7 +112,7 @@ func (s *Store) ReportSighting(ctx context.Context, in store.NewSighting) (_ *st
 		return nil, err
 	}
 	err = s.transact(ctx, func(tx *sql.Tx) error {
-		target, err := resolve(ctx, tx, in.Of, store.KindIndicator, store.KindTechnique, store.KindSoftware, store.KindCampaign, store.KindThreatActor)
+		target, kind, err := resolve(ctx, tx, in.Of, store.KindIndicator, store.KindTechnique, store.KindSoftware, store.KindCampaign, store.KindThreatActor)
 		if err != nil {
 			return err
 		}
@@ -107,7 +120,13 @@ func (s *Store) ReportSighting(ctx context.Context, in store.NewSighting) (_ *st
 		if err != nil {
 			return err
 		}
-		return join(ctx, tx, o.ID, store.SightingOf, pk, target, o)
+		if err := join(ctx, tx, o.ID, store.SightingOf, pk, target, o); err != nil {
+			return err
+		}
+		var changed store.Changes
+		changed.Object(o.Kind, o.ID)
+		changed.Relation(o.Kind, kind)
+		return note(ctx, tx, changed.Tags())
 	})
 	if err != nil {
 		return nil, err
@@ -116,9 +135,9 @@ func (s *Store) ReportSighting(ctx context.Context, in store.NewSighting) (_ *st
 }
 
 // resolve finds what a STIX or ATT&CK id means, of these kinds if any are given.
-func resolve(ctx context.Context, tx *sql.Tx, key string, kinds ...store.Kind) (int64, error) {
+func resolve(ctx context.Context, tx *sql.Tx, key string, kinds ...store.Kind) (int64, store.Kind, error) {
 	var st statement
-	st.add("SELECT o.pk FROM object o WHERE o.gone = '' AND ", kindIs("o", store.KindAny))
+	st.add("SELECT o.pk, o.kind FROM object o WHERE o.gone = '' AND ", kindIs("o", store.KindAny))
 	if id, ok := store.AttackKey(key); ok {
 		st.add(" AND o.attack_id = ", st.arg(id))
 	} else {
@@ -133,12 +152,13 @@ func resolve(ctx context.Context, tx *sql.Tx, key string, kinds ...store.Kind) (
 	}
 	st.add(" ORDER BY o.modified DESC, o.id DESC LIMIT 1")
 	var pk int64
+	var kind string
 	store.CountQuery(ctx)
-	err := tx.QueryRowContext(ctx, st.String(), st.args...).Scan(&pk)
+	err := tx.QueryRowContext(ctx, st.String(), st.args...).Scan(&pk, &kind)
 	if errors.Is(err, sql.ErrNoRows) || key == "" {
-		return 0, &store.NotFoundError{Key: key}
+		return 0, "", &store.NotFoundError{Key: key}
 	}
-	return pk, err
+	return pk, store.Kind(kind), err
 }
 
 // objectInsert fills the columns that an import and a mutation write, in the
