@@ -172,6 +172,13 @@ func TestNoPasswordOnTheCommandLine(t *testing.T) {
 func startServer(t *testing.T, home string, args ...string) (url string, cmd *exec.Cmd, ended <-chan error) {
 	t.Helper()
 	cmd = command(t, home, args...)
+	url, ended = serving(t, cmd)
+	return url, cmd, ended
+}
+
+// serving starts a command that serves, and returns when it does.
+func serving(t *testing.T, cmd *exec.Cmd) (url string, ended <-chan error) {
+	t.Helper()
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +209,7 @@ func startServer(t *testing.T, home string, args ...string) (url string, cmd *ex
 	if url = <-serving; url == "" {
 		t.Fatal(<-done)
 	}
-	return url, cmd, done
+	return url, done
 }
 
 func post(t *testing.T, url, token, query string) (status int, body string) {

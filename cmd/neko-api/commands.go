@@ -18,6 +18,7 @@ type subcommand struct {
 var commands = []subcommand{
 	{"serve", nil, nil, func(o *options, _ []string, _ streams) error { return serve(o) }},
 	{"import", []string{"FILE|-"}, nil, importBundle},
+	{"purge", []string{"TAG..."}, []string{"all", "json"}, purge},
 	{"migrate", nil, []string{"dry-run"}, migrate},
 	{"user add", []string{"NAME"}, []string{"role", "password-stdin"}, addUser},
 	{"user list", nil, []string{"json"}, listUsers},
@@ -53,7 +54,7 @@ func dispatch(o *options, words []string, s streams) error {
 			return usageError{fmt.Sprintf("--%s is not for %s", name, c.words), "see neko-api --help"}
 		}
 	}
-	if len(args) != len(c.args) {
+	if !c.takesAny() && len(args) != len(c.args) {
 		return c.wrongArgs(args)
 	}
 	return c.run(o, args, s)
@@ -78,6 +79,11 @@ func group(word string) (list []subcommand) {
 	return list
 }
 
+// takesAny says that it takes any number of arguments, and looks at them itself.
+func (c *subcommand) takesAny() bool {
+	return len(c.args) > 0 && strings.HasSuffix(c.args[len(c.args)-1], "...")
+}
+
 func (c *subcommand) wrongArgs(args []string) error {
 	hint := strings.Join(append([]string{"neko-api", c.words}, c.args...), " ")
 	switch {
@@ -96,6 +102,7 @@ const usage = `neko-api serves threat intelligence over GraphQL.
 Usage:
   neko-api [serve] [--listen ADDR] [--store STORE] [...]
   neko-api import FILE|-        load a STIX 2.0 or 2.1 bundle, plain or .gz
+  neko-api purge TAG...         have all workers forget answers that they keep: neko-api purge --help
   neko-api migrate [--dry-run]  bring the store to the schema of this version
   neko-api user …               who can log in: neko-api user --help
   neko-api key …                credentials of programs: neko-api key --help
@@ -121,8 +128,8 @@ Under nekoctl, systemd or another supervisor it serves on the sockets that it
 inherits (LISTEN_FDS), and --listen does not count. See docs/worker-contract.md.
 `
 
-// groupUsage is the help of commands with two words.
-var groupUsage = map[string]string{"user": userUsage, "key": keyUsage, "signing-key": signingKeyUsage}
+// groupUsage is the help of commands with two words, and of those that have much to say.
+var groupUsage = map[string]string{"purge": purgeUsage, "user": userUsage, "key": keyUsage, "signing-key": signingKeyUsage}
 
 // help prints how to use neko-api, or the commands of the group that args ask about.
 func help(s streams, o *options, args []string) int {

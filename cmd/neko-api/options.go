@@ -22,6 +22,7 @@ type options struct {
 	maxConnections   *int
 	limits           limits
 	rateLimits       rateLimits
+	answers          answers
 	csrfPrevention   *bool
 	csrfHeaders      *[]string
 	corsOrigins      *[]string
@@ -62,6 +63,7 @@ type options struct {
 	json          bool
 	now           bool
 	dryRun        bool
+	all           bool
 }
 
 func newOptions() *options {
@@ -79,6 +81,7 @@ func newOptions() *options {
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
 		limits:           newLimits(s),
 		rateLimits:       newRateLimits(s),
+		answers:          newAnswers(s),
 		csrfPrevention:   s.Bool("csrf-prevention", true, "serve what pages of other sites can make a browser send: GETs without a header of --csrf-headers"),
 		csrfHeaders:      s.List("csrf-headers", "NAME,...", "the headers of which a GET without a Content-Type needs one; if not given, x-apollo-operation-name and apollo-require-preflight"),
 		corsOrigins:      s.List("cors-origins", "URL,...", "the origins whose pages may read answers, like https://app.example.org, or * for all; if not given, none"),
@@ -127,6 +130,7 @@ func newOptions() *options {
 	s.Option("json", "", flag(&o.json))
 	s.Option("now", "", flag(&o.now))
 	s.Option("dry-run", "", flag(&o.dryRun))
+	s.Option("all", "", flag(&o.all))
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return "", settings.BadValue(fmt.Sprintf("%q is no port", port), "write a number from 1 to 65535")

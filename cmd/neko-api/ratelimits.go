@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -52,9 +51,9 @@ func newRateLimits(s *settings.Set) rateLimits {
 			}
 			return &rate{limit, window}, nil
 		}),
-		redis:       s.String("redis", "", "URL", "the Redis in which all hosts count together, see docs/limits.md: redis://HOST:PORT; if not given, each host counts for itself"),
+		redis:       s.String("redis", "", "URL", "the Redis in which all hosts count together and share answers, see docs/limits.md and docs/caching.md: redis://HOST:PORT; if not given, each host is by itself"),
 		redisFile:   s.String("redis-file", "", "FILE", "a file that has what --redis would have: for a URL with a password, which nobody is to see in a list of processes"),
-		redisPrefix: s.String("redis-prefix", "neko:", "TEXT", "what its keys begin with: another for each installation that counts by itself"),
+		redisPrefix: s.String("redis-prefix", "neko:", "TEXT", "what its keys begin with: another for each installation that is by itself"),
 	}
 }
 
@@ -129,24 +128,20 @@ func (r rateLimits) redisURL() (string, error) {
 
 // open opens it: buckets in memory that the workers of the app share, or this process
 // alone, filled by time or from Redis.
-func (c *counter) open(logger *log.Logger) error {
-	m, err := hostMemory(logger)
-	if err != nil {
-		return fmt.Errorf("cannot keep count of requests: %w", err)
-	}
-	// The mapping is not closed: it ends with the process, and what a last request still
-	// wants of it is there.
+func (c *counter) open(memory *hostmem.Mapping, logger *log.Logger) error {
 	if c.source != nil {
-		shared, e := limiter.NewShared(m, c.source, logger)
-		c.Limiter, err = shared, e
-	} else {
-		host, e := limiter.NewHost(m)
-		c.Limiter, err = host, e
+		shared, err := limiter.NewShared(memory, c.source, logger)
+		if err != nil {
+			return err // and no typed nil
+		}
+		c.Limiter = shared
+		return nil
 	}
+	host, err := limiter.NewHost(memory)
 	if err != nil {
-		c.Limiter = nil // and no typed one
-		return errors.Join(err, m.Close())
+		return err
 	}
+	c.Limiter = host
 	return nil
 }
 
@@ -165,22 +160,3 @@ func (c *counter) close() error {
 
 // goodbye is longer than tokens are good.
 const goodbye = time.Second
-
-// hostMemory is what the workers of the app share. If that cannot be had each of them
-// counts for itself: more than the rules say is let pass then, and the log says so.
-func hostMemory(logger *log.Logger) (*hostmem.Mapping, error) {
-	dir := os.Getenv("NEKO_RUN_DIR")
-	if !filepath.IsAbs(dir) {
-		return hostmem.Anonymous(0)
-	}
-	m, err := hostmem.Open(dir, 0)
-	if err == nil {
-		return m, nil
-	}
-	logger.Printf("warning: this worker counts requests for itself alone, and lets its part of what the rate limits say pass again: %v", err)
-	var advice interface{ Hint() string }
-	if errors.As(err, &advice) {
-		logger.Printf("hint: %s", advice.Hint())
-	}
-	return hostmem.Anonymous(0)
-}

@@ -14,6 +14,7 @@ import (
 	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/sample"
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -34,6 +35,7 @@ func serve(o *options) error {
 	var who *auth.Service
 	var record *audit.Log
 	var counts counter
+	var answers answerCache
 	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
@@ -50,11 +52,20 @@ func serve(o *options) error {
 			if who, err = identify(ctx, o, st, c.Log); err == nil {
 				record, err = openAudit(o, os.Stdout)
 			}
+			// Not closed: it ends with the process, and what a last request still wants of
+			// it is there.
+			var memory *hostmem.Mapping
+			if err == nil {
+				memory, err = hostMemory(c.Log)
+			}
 			if err == nil && *o.rateLimits.file != off {
-				err = counts.open(c.Log)
+				err = counts.open(memory, c.Log)
+			}
+			if err == nil && !o.answers.off() {
+				answers, err = o.openAnswers(ctx, st, memory, c.Log)
 			}
 			if err != nil {
-				return errors.Join(err, counts.close(), st.Close())
+				return errors.Join(err, answers.close(), counts.close(), st.Close())
 			}
 			c.Resolver = api.NewResolver(st).WithAuth(who)
 			c.Identify = who.Identify
@@ -63,6 +74,7 @@ func serve(o *options) error {
 				c.Audit = record.Event
 			}
 			c.Limiter = counts.Limiter
+			c.Cache = answers.Cache
 			c.Checks = []worker.Check{{Name: "store", Run: st.Ping}}
 			return nil
 		},
@@ -103,11 +115,12 @@ func serve(o *options) error {
 	if err := o.rateLimits.apply(&config); err != nil {
 		return err
 	}
+	o.answers.apply(&config)
 	err := worker.Run(context.Background(), config)
 	if err != nil || st == nil { // requests may still use it
 		return err
 	}
-	err = counts.close()
+	err = errors.Join(answers.close(), counts.close())
 	if who != nil {
 		who.Close()
 	}

@@ -17,10 +17,11 @@ import (
 	"github.com/nekoctl/neko/supervisor/home"
 )
 
-// database is a store with the users and keys beside its content.
+// database is a store with the users and keys beside its content, and what has changed it.
 type database interface {
 	store.Store
 	store.Accounts
+	store.Changelog
 }
 
 // openStore opens the store that the settings name, and makes it if it is not

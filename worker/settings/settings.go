@@ -130,7 +130,7 @@ func (s *Set) Duration(name string, def time.Duration, help string) *time.Durati
 
 // Size defines one that is a number of bytes, like 512KiB or 1MiB.
 func (s *Set) Size(name string, def int, help string) *int {
-	return define(s, name, def, formatSize(def), "SIZE", help, parseSize)
+	return define(s, name, def, formatSize(def), "SIZE", help, ParseSize)
 }
 
 var units = []struct {
@@ -147,7 +147,8 @@ func formatSize(n int) string {
 	return strconv.Itoa(n)
 }
 
-func parseSize(text string) (int, error) {
+// ParseSize reads what a setting of Size reads.
+func ParseSize(text string) (int, error) {
 	for _, u := range units {
 		if number, ok := strings.CutSuffix(text, u.name); ok {
 			n, err := strconv.Atoi(strings.TrimSpace(number))

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/hostmem"
+	"github.com/nekoctl/neko/worker"
+	"github.com/nekoctl/neko/worker/settings"
+)
+
+// answers are the settings of the response cache.
+type answers struct {
+	size         **int
+	staleIfError **time.Duration
+	negative     **time.Duration
+}
+
+func newAnswers(s *settings.Set) answers {
+	return answers{
+		size: settings.Parsed(s, "cache", "64MiB", "SIZE|off", "how much memory each worker has for answers that are sent again, see docs/caching.md; off for none", func(text string) (*int, error) {
+			if text == off {
+				return new(int), nil
+			}
+			n, err := settings.ParseSize(text)
+			if err == nil && n < cache.MinBytes {
+				err = settings.BadValue(fmt.Sprintf("%q is too little", text), "write 1MiB or more, or off")
+			}
+			return &n, err
+		}),
+		staleIfError: span(s, "cache-stale-if-error", "24h", "how long an answer that is out of date is still sent, with a warning, if the store is away"),
+		negative:     span(s, "cache-negative", "10s", "how long it is remembered that there is no object with an id"),
+	}
+}
+
+// span is a setting that is a time span or off, which is 0.
+func span(s *settings.Set, name, shown, help string) **time.Duration {
+	return settings.Parsed(s, name, shown, "TIME|off", help+"; off for not at all", func(text string) (*time.Duration, error) {
+		if text == off {
+			return new(time.Duration), nil
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || d < time.Second || d > cache.MaxLife {
+			return nil, settings.BadValue(fmt.Sprintf("%q is no time span from 1s to 24h", text), "write it like 10s or 1h30m, or off")
+		}
+		return &d, nil
+	})
+}
+
+// orNever is what a setting says, where less than 0 is not at all, and 0 what is usual.
+func orNever(d *time.Duration) time.Duration {
+	switch {
+	case d == nil:
+		return 0
+	case *d == 0:
+		return -1
+	}
+	return *d
+}
+
+func (a answers) off() bool { return *a.size != nil && **a.size == 0 }
+
+// apply puts the settings into c.
+func (a answers) apply(c *worker.Config) { c.CacheStaleIfError = orNever(*a.staleIfError) }
+
+// answerCache is the response cache with what tells it of changes from outside.
+type answerCache struct {
+	*cache.Cache // nil: there is none
+	stop         context.CancelFunc
+	stopped      chan struct{}
+}
+
+// openAnswers opens it. Hosts share answers if they have one store, which is a server, and a Redis.
+func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.Mapping, logger *log.Logger) (c answerCache, err error) {
+	options := cache.Options{Memory: memory, NegativeMaxAge: orNever(*o.answers.negative), Log: logger}
+	if *o.answers.size != nil {
+		options.Bytes = int64(**o.answers.size)
+	}
+	f := &follower{log: st, every: followFile, logger: logger}
+	if server, ok := st.(confirmer); ok {
+		f.every = followServer
+		if options.Shared, err = o.connectAnswers(ctx, server, logger); options.Shared != nil {
+			f.shared = server
+		}
+	}
+	if err == nil {
+		err = f.begin(ctx)
+	}
+	if err == nil {
+		c.Cache, err = cache.New(options)
+	}
+	if err != nil {
+		if options.Shared != nil {
+			options.Shared.Close()
+		}
+		return answerCache{}, fmt.Errorf("cannot keep answers: %w", err)
+	}
+	f.cache = c.Cache
+	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
+	c.stopped = make(chan struct{})
+	go func() {
+		defer close(c.stopped)
+		f.run(ctx)
+	}()
+	return c, nil
+}
+
+// close ends it. What other hosts do not know of yet they are told in the time that there is.
+func (c *answerCache) close() error {
+	if c.Cache == nil {
+		return nil
+	}
+	c.stop()
+	<-c.stopped
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	return c.Close(ctx)
+}
+
+// follower tells a cache what imports and purges change, which other processes do. It reads
+// the log of the store, again and again.
+type follower struct {
+	log    store.Changelog
+	shared confirmer // nil: there is nothing that hosts share
+	cache  *cache.Cache
+	every  time.Duration
+	at     int64 // position in the log
+	logger *log.Logger
+}
+
+// confirmer is a store whose hosts may share answers, and that remembers which entries of its
+// log these know of.
+type confirmer interface {
+	Identity(ctx context.Context) (string, error)
+	Confirmed(ctx context.Context) (int64, error)
+	Confirm(ctx context.Context, position int64) error
+}
+
+const (
+	// followFile is how often it is looked whether a SQLite file has changed: that takes some
+	// microseconds.
+	followFile = 250 * time.Millisecond
+	// followServer is the same for a server.
+	followServer = time.Second
+	// followWithin is how long it is waited for.
+	followWithin = 3 * time.Second
+)
+
+// begin begins where the log ends, as a cache does that has nothing. But what hosts share may
+// have answers from before an entry that they were not told of.
+func (f *follower) begin(ctx context.Context) (err error) {
+	if f.shared != nil {
+		f.at, err = f.shared.Confirmed(ctx)
+		return err
+	}
+	in, err := f.log.Invalidated(ctx, -1)
+	f.at = in.Last
+	return err
+}
+
+func (f *follower) run(ctx context.Context) {
+	tick := time.NewTicker(f.every)
+	defer tick.Stop()
+	said := false
+	for {
+		err := f.look(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			said = false
+		case !said && !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded):
+			// That the store is away others say; nothing is missed then.
+			said = true
+			f.logger.Printf("warning: imports and purges are not seen, and answers from before them may be sent: %v", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look reads what is new in the log, and invalidates it.
+func (f *follower) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, followWithin)
+	defer cancel()
+	in, err := f.log.Invalidated(ctx, f.at)
+	if err != nil {
+		return err
+	}
+	tags := in.Tags
+	if f.shared != nil && len(tags) > 0 && !f.cache.Stats().SharedAway {
+		// Whoever has made the entries may have told all hosts, and so this one.
+		confirmed, err := f.shared.Confirmed(ctx)
+		if err != nil {
+			return err
+		}
+		if confirmed >= in.Last {
+			tags = nil
+		}
+	}
+	if len(tags) > 0 {
+		err := f.cache.Invalidate(ctx, tags...)
+		if err == nil && f.shared != nil {
+			err = f.shared.Confirm(ctx, in.Last)
+		}
+		if err != nil && !errors.Is(err, cache.ErrLater) {
+			return err
+		}
+	}
+	f.at = in.Last
+	return nil
+}
+
+// hostMemory is what the workers of the app share. If that cannot be had each of them is alone, and the
+// log says what comes of that.
+func hostMemory(logger *log.Logger) (*hostmem.Mapping, error) {
+	dir := os.Getenv("NEKO_RUN_DIR")
+	if !filepath.IsAbs(dir) {
+		return hostmem.Anonymous(0)
+	}
+	m, err := hostmem.Open(dir, 0)
+	if err == nil {
+		return m, nil
+	}
+	logger.Printf("warning: this worker shares nothing with the others of this host: it counts requests for itself alone, and lets its part of what the rate limits say pass again; and what they change it sees later: %v", err)
+	var advice interface{ Hint() string }
+	if errors.As(err, &advice) {
+		logger.Printf("hint: %s", advice.Hint())
+	}
+	return hostmem.Anonymous(0)
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nekoctl/neko/api/store/mongo/mongotest"
+	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/scripts/slowproxy"
+)
+
+// stage is a store and a Redis, each behind a network that can be bad, and workers of one
+// host that use them: real processes, all of them.
+type stage struct {
+	*testing.T
+	home, runDir string
+	args         []string
+
+	mongo    *mongotest.Server
+	mongoWay *slowproxy.Proxy
+	redis    *redistest.Server
+	redisWay *slowproxy.Proxy
+
+	workers []*member
+}
+
+// member is a worker of the stage.
+type member struct {
+	url, metrics string
+	cmd          *exec.Cmd
+	ended        <-chan error
+}
+
+// outageBundle is little, so that a slow server has it at once: 40 actors, and what is enough for relations.
+func outageBundle(t *testing.T) string {
+	t.Helper()
+	var objects []string
+	for i := range 40 {
+		objects = append(objects, fmt.Sprintf(`{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-%012d","name":"actor %d","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z",
+			"external_references":[{"source_name":"mitre-attack","external_id":"G%04d"}]}`, i, i, 9000+i))
+	}
+	path := filepath.Join(t.TempDir(), "bundle.json")
+	text := `{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000001","objects":[` + strings.Join(objects, ",") + `]}`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// newStage has no workers yet. Store is "mongodb" or the path of a SQLite file.
+func newStage(t *testing.T, store string, withRedis bool) *stage {
+	t.Helper()
+	s := &stage{T: t, home: t.TempDir(), runDir: t.TempDir()}
+	if err := os.Chmod(s.runDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if store == "mongodb" {
+		s.mongo = mongotest.Start(t)
+		s.mongoWay = s.way(s.mongo.Address())
+		store = "mongodb://" + s.mongoWay.Addr() + "/neko"
+		s.args = sharedSecret(t)
+	}
+	s.args = append(s.args, "--store", store, "--load-sample=false", "--rate-limit", "1000000/1m")
+	if withRedis {
+		s.redis = redistest.Start(t)
+		s.redisWay = s.way(s.redis.Addr())
+		s.args = append(s.args, "--redis", "redis://"+s.redisWay.Addr())
+	}
+	s.run("import", outageBundle(t))
+	return s
+}
+
+func (s *stage) way(to string) *slowproxy.Proxy {
+	s.Helper()
+	p, err := slowproxy.New(to)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(p.Close)
+	return p
+}
+
+// run runs a command of neko-api to its end, with the settings of the stage.
+func (s *stage) run(args ...string) string {
+	s.Helper()
+	cmd := command(s.T, s.home, append(args, s.args...)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.Fatalf("neko-api %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// start adds a worker.
+func (s *stage) start(args ...string) *member {
+	s.Helper()
+	w := &member{metrics: filepath.Join(s.TempDir(), "metrics")}
+	cmd := command(s.T, s.home, append(args, s.args...)...)
+	cmd.Env = append(cmd.Env, "NEKO_RUN_DIR="+s.runDir, "NEKO_METRICS_SOCKET="+w.metrics, "NEKO_INSTANCES=2", "GORACE=atexit_sleep_ms=10")
+	w.cmd = cmd
+	w.url, w.ended = serving(s.T, cmd)
+	s.workers = append(s.workers, w)
+	return w
+}
+
+// outcome is what came of a request.
+type outcome struct {
+	status int
+	code   string // of the first error, "" if there is none
+	warned bool   // it says that it is out of date
+	age    int    // -1: it does not say
+	took   time.Duration
+	err    error // no answer
+	header http.Header
+	body   string
+}
+
+func (o outcome) String() string {
+	if o.err != nil {
+		return fmt.Sprintf("no answer after %v: %v", o.took.Round(time.Millisecond), o.err)
+	}
+	return fmt.Sprintf("%d %s (Age %d, %v) %.300s", o.status, o.kind(), o.age, o.took.Round(time.Millisecond), o.body)
+}
+
+// kind is fresh, stale, or the code of an error.
+func (o outcome) kind() string {
+	switch {
+	case o.err != nil:
+		return "no answer"
+	case o.code != "":
+		return o.code
+	case o.warned:
+		return "stale"
+	}
+	return "fresh"
+}
+
+// hangs is longer than anything may take.
+const hangs = 15 * time.Second
+
+var outageClient = &http.Client{Timeout: hangs, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}
+
+// ask asks a worker, as a client does that neither tries again nor has credentials.
+func (w *member) ask(ctx context.Context, query string) (o outcome) {
+	began := time.Now()
+	defer func() { o.took = time.Since(began) }()
+	o.age = -1
+	data, err := json.Marshal(map[string]string{"query": query})
+	if err != nil {
+		return outcome{err: err}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url+"/graphql", bytes.NewReader(data))
+	if err != nil {
+		return outcome{err: err}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := outageClient.Do(req)
+	if err != nil {
+		return outcome{err: err, age: -1}
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return outcome{err: err, age: -1}
+	}
+	o.status, o.header, o.body = resp.StatusCode, resp.Header, string(text)
+	if age := resp.Header.Get("Age"); age != "" {
+		if o.age, err = strconv.Atoi(age); err != nil {
+			return outcome{err: fmt.Errorf("Age: %w", err)}
+		}
+	}
+	var answer struct {
+		Data       json.RawMessage
+		Errors     []struct{ Extensions struct{ Code string } }
+		Extensions struct{ Warnings []json.RawMessage }
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return outcome{err: fmt.Errorf("%w: %.200s", err, text)}
+	}
+	o.warned = len(answer.Extensions.Warnings) > 0
+	if len(answer.Errors) > 0 {
+		if o.code = answer.Errors[0].Extensions.Code; o.code == "" {
+			o.code = "no code"
+		}
+	} else if len(answer.Data) == 0 || string(answer.Data) == "null" {
+		o.code = "no data"
+	}
+	return o
+}
+
+// get is the body and the status of a path of the worker.
+func (w *member) get(t *testing.T, path string) (int, string) {
+	t.Helper()
+	resp, err := oneByOne.Get(w.url + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(text)
+}
+
+// metric is the sum of what a worker counts under a name.
+func (w *member) metric(t *testing.T, name string) (sum float64) {
+	t.Helper()
+	for line := range strings.Lines(readMetrics(t, w.metrics)) {
+		if strings.HasPrefix(line, name+" ") || strings.HasPrefix(line, name+"{") {
+			fields := strings.Fields(line)
+			n, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			sum += n
+		}
+	}
+	return sum
+}
+
+// held are the descriptors and the goroutines of a worker.
+func (w *member) held(t *testing.T) (descriptors, goroutines int) {
+	t.Helper()
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", w.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list), int(w.metric(t, "go_goroutines"))
+}
+
+// tally counts outcomes by their kind.
+type tally struct {
+	sync.Mutex
+	n     map[string]int
+	worst time.Duration
+	some  map[string]outcome // one of each
+}
+
+func (y *tally) add(o outcome) {
+	y.Lock()
+	defer y.Unlock()
+	if y.n == nil {
+		y.n, y.some = map[string]int{}, map[string]outcome{}
+	}
+	y.n[o.kind()]++
+	y.some[o.kind()] = o
+	y.worst = max(y.worst, o.took)
+}
+
+// wait waits until what is wanted is so.
+func wait(t *testing.T, what string, patience time.Duration, so func() bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for !so() {
+		if time.Since(began) > patience {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return time.Since(began)
+}
+
+func actorQuery(i int) string { return fmt.Sprintf(`{threatActor(id: "G%d") {name}}`, 9000+i) }
+
+var _ = syscall.SIGSTOP
