@@ -147,7 +147,7 @@ func (c *Conn) connect() {
 			c.client.Store(&client)
 			return
 		}
-		err = c.scrub(err)
+		err = untracked(c.scrub(err))
 		c.lately.Store(&err)
 		if c.ctx.Err() == nil {
 			c.outage.failed(err)
@@ -263,5 +263,12 @@ func (c *Conn) close() {
 	}
 	for range MaxCalls { // when all places can be had, nothing is under way
 		c.calls <- struct{}{}
+	}
+}
+
+// Suffered tells the log of an error that a call has not failed by.
+func (c *Conn) Suffered(err error) {
+	if c.ctx.Err() == nil {
+		c.outage.failed(c.scrub(err))
 	}
 }

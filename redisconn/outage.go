@@ -69,14 +69,19 @@ func (o *Options) Advice(err error) string {
 	if errors.Is(err, ErrNoRedis) {
 		return "is it a Redis, at that port? One that wants TLS is rediss://"
 	}
-	if _, ok := rueidis.IsRedisErr(err); !ok {
+	text := err.Error()
+	if u := (*untrackedError)(nil); errors.As(err, &u) {
+		if text = u.why; !strings.HasPrefix(text, "NOPERM") {
+			return "it must be Redis 6.2 or later, and all that is between must pass on RESP3 and CLIENT TRACKING"
+		}
+	} else if _, ok := rueidis.IsRedisErr(err); !ok {
 		return ""
 	}
-	word, _, _ := strings.Cut(err.Error(), " ")
+	word, _, _ := strings.Cut(text, " ")
 	switch {
 	case word == "OOM":
 		return "its maxmemory is used up, and its maxmemory-policy lets nothing go: " + o.Full
-	case word == "NOPERM" || strings.HasPrefix(err.Error(), "The user executing the script can't"):
+	case word == "NOPERM" || strings.HasPrefix(text, "The user executing the script can't"):
 		return o.Page + " says what its user must be allowed to do"
 	case word == "WRONGPASS" || word == "NOAUTH":
 		return "user and password stand in the URL of Redis, special characters as %XX"

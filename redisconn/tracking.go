@@ -1,6 +1,11 @@
 package redisconn
 
-import "github.com/redis/rueidis"
+import (
+	"errors"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
 
 // Tracking is Redis's client-side caching in its broadcasting mode (CLIENT TRACKING ON BCAST PREFIX): each
 // connection is told of every key with the prefix that is set, removed, has expired or was evicted, whoever
@@ -50,6 +55,23 @@ func (c *Conn) track() {
 			c.changed(nil)
 		}
 	}
+}
+
+// untrackedError is of a server that cannot be tracked, or does not allow it.
+type untrackedError struct{ why string }
+
+func (e *untrackedError) Error() string { return "it does not tell of changes: " + e.why }
+
+// untracked is err, or what is in it of tracking: rueidis advises its own options then.
+func untracked(err error) error {
+	if !errors.Is(err, rueidis.ErrNoCache) {
+		return err
+	}
+	why, _, ok := strings.Cut(err.Error(), ": [CLIENT ")
+	if !ok {
+		why = "it does not speak RESP3"
+	}
+	return &untrackedError{why}
 }
 
 func (c *Conn) changed(keys []string) {
