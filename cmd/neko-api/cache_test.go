@@ -1,0 +1,384 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nekoctl/neko/api"
+	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/api/store/mongo"
+	"github.com/nekoctl/neko/api/store/mongo/mongotest"
+	"github.com/nekoctl/neko/api/store/sqlite"
+	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/hostmem"
+	"github.com/nekoctl/neko/limiter/redis/redistest"
+)
+
+// What is typed, and all that is seen.
+func TestPurgeSession(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "api.db")
+	st, err := sqlite.Open(t.Context(), file, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+		tags []string // in the log, afterwards
+	}{
+		{"purge ThreatActor:G0034", 0, `purged ThreatActor:G0034: all workers of this store know within 250ms\n`, []string{"ThreatActor:G0034"}},
+		{"purge tactic THREATACTOR:g0034 ThreatActor:LIST,Technique:T1059.001 Tactic", 0, `purged Tactic, Technique:T1059.001, ThreatActor:g0034, ThreatActor:list: all .*\n`,
+			[]string{"Tactic", "Technique:T1059.001", "ThreatActor:g0034", "ThreatActor:list"}},
+		{"purge --all", 0, `purged everything: all .*\n`, []string{"*"}},
+		{"purge --json Node:G0034", 0, `\{"tags":\["Node:G0034"\],"redis":false\}\n`, []string{"Node:G0034"}},
+		{"purge Software:a/b Software:a%2Fc", 0, `purged Software:a%2Fb, Software:a%2Fc: all .*\n`, []string{"Software:a%2Fb", "Software:a%2Fc"}},
+		{"purge", 2, `error: purge wants tags\nhint: neko-api purge ThreatActor:G0034, or --all\n`, nil},
+		{"purge --all Tactic", 2, `error: both --all and tags are given\nhint: give one of them\n`, nil},
+		{"purge ThreatActr:G0034 Tactic", 2, `error: "ThreatActr:G0034": no answers are kept under the type "ThreatActr"\nhint: did you mean ThreatActor\?\n`, nil},
+		{"purge PageInfo", 2, `error: "PageInfo": no answers are kept under the type "PageInfo"\nhint: .*\n`, nil},
+		{"purge G0034", 2, `error: "G0034": no answers are kept under the type "G0034"\nhint: the types that have tags: ApiKey, Campaign, Indicator, Mitigation, Node, Sighting, Software, Tactic, Technique, ThreatActor, User\n`, nil},
+		{"purge Tactic:", 2, `error: "Tactic:" has no id\nhint: write Tactic for all of that type, or Tactic:ID\n`, nil},
+		{"import --all x", 2, `error: --all is not for import\nhint: .*\n`, nil},
+		{"purge --help", 0, `(?s)neko-api purge has all workers forget.*`, nil},
+		{"--cache 100", 2, `error: --cache: "100" is too little\nhint: write 1MiB or more, or off\n`, nil},
+		{"--cache none", 2, `error: --cache: "none" is no size\nhint: .*\n`, nil},
+		{"--cache-negative 0", 2, `error: --cache-negative: "0" is no time span from 1s to 24h\nhint: .*\n`, nil},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			before, err := st.Invalidated(t.Context(), -1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := command(t, filepath.Join(dir, "home"), append(strings.Fields(c.args), "--store", file)...)
+			out, _ := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !regexp.MustCompile("^"+c.want+"$").Match(out) {
+				t.Errorf("exit code %d\n%s\nwant %d\n%s", code, out, c.code, c.want)
+			}
+			in, err := st.Invalidated(t.Context(), before.Last)
+			if err != nil || !slices.Equal(in.Tags, c.tags) {
+				t.Errorf("the log has %v, %v, want %v", in.Tags, err, c.tags)
+			}
+		})
+	}
+	none := filepath.Join(dir, "none.db")
+	cmd := command(t, filepath.Join(dir, "home"), "purge", "Tactic", "--store", none)
+	out, _ := cmd.CombinedOutput()
+	if want := "error: there is no store " + none + "\nhint: name the one that the workers have: --store STORE\n"; string(out) != want || cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("%d %s", cmd.ProcessState.ExitCode(), out)
+	}
+	if _, err := os.Stat(none); err == nil {
+		t.Error("a store was made")
+	}
+}
+
+// kept is a worker's cache as neko-api opens it, and what asks it.
+type kept struct {
+	*testing.T
+	answerCache
+	said *lockedLog
+}
+
+type lockedLog struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
+func (l *lockedLog) Write(b []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	return l.Buffer.Write(b)
+}
+
+func (l *lockedLog) String() string {
+	l.Lock()
+	defer l.Unlock()
+	return l.Buffer.String()
+}
+
+func newKept(t *testing.T, st database, args ...string) *kept {
+	t.Helper()
+	o := newOptions()
+	if _, err := o.Load(args); err != nil {
+		t.Fatal(err)
+	}
+	m, err := hostmem.Anonymous(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &kept{T: t, said: &lockedLog{}}
+	if k.answerCache, err = o.openAnswers(t.Context(), st, m, log.New(k.said, "", 0)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(k.close(), m.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return k
+}
+
+// ask is the answer with these tags, made if there is none.
+func (k *kept) ask(tags ...string) cache.State {
+	k.Helper()
+	return k.askFor(strings.Join(tags, " "), tags...)
+}
+
+func (k *kept) askFor(name string, tags ...string) cache.State {
+	k.Helper()
+	key := sha256.Sum256([]byte(name))
+	served, err := k.Get(context.Background(), cache.Request{Key: cache.Key(key[:16]), Tags: tags, Policy: cache.Policy{MaxAge: time.Hour}}, func(context.Context) cache.Filled {
+		return cache.Filled{Body: []byte("x"), Keep: true}
+	})
+	if err != nil {
+		k.Fatal(err)
+	}
+	return served.State
+}
+
+// holds waits until the answer is kept.
+func (k *kept) holds(tags ...string) {
+	k.Helper()
+	wait(k.T, fmt.Sprint(tags, " is kept"), 10*time.Second, func() bool { return k.ask(tags...) == cache.Fresh })
+}
+
+// gone waits until the answer has to be made, once.
+func (k *kept) gone(tags ...string) {
+	k.Helper()
+	wait(k.T, fmt.Sprint(tags, " is invalidated"), 10*time.Second, func() bool { return k.ask(tags...) == cache.Made })
+}
+
+func importing(t *testing.T, st store.Store, id int, name string) {
+	t.Helper()
+	im, err := st.BeginImport(t.Context(), store.ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Abort()
+	if err := im.Add(t.Context(), store.Record{Object: &store.Object{ID: fmt.Sprintf("tool--00000000-0000-4000-8000-%012d", id), Kind: store.KindSoftware,
+		Type: "tool", AttackID: fmt.Sprintf("S%04d", id), Name: name, Modified: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := im.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever another process imports or purges, the caches of a store are told, and keep what
+// has nothing to do with it.
+func TestCachesFollowTheStore(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "api.db")
+	url := mongotest.URL(t)
+	for name, open := range map[string]func() (database, error){
+		"SQLite":  func() (database, error) { return sqlite.Open(t.Context(), file, sqlite.Options{}) },
+		"MongoDB": func() (database, error) { return mongo.Open(t.Context(), url, mongo.Options{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var stores [3]database
+			for i := range stores {
+				var err error
+				if stores[i], err = open(); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { stores[i].Close() })
+			}
+			other := stores[2]
+			importing(t, other, 1, "before anybody was there")
+			a, b := newKept(t, stores[0]), newKept(t, stores[1])
+			for _, k := range []*kept{a, b} {
+				k.holds("Software", "Software:S0001")
+				k.holds("Software", "Software:list")
+				k.holds("Tactic", "Tactic:list")
+			}
+			importing(t, other, 2, "another")
+			for _, k := range []*kept{a, b} {
+				k.gone("Software", "Software:list")
+				if k.ask("Software", "Software:S0001") != cache.Fresh || k.ask("Tactic", "Tactic:list") != cache.Fresh {
+					t.Error("an answer is gone that has not changed")
+				}
+			}
+			if err := other.Invalidate(t.Context(), "tactic"); err != nil {
+				t.Fatal(err)
+			}
+			for _, k := range []*kept{a, b} {
+				k.gone("Tactic", "Tactic:list")
+			}
+			if err := other.Invalidate(t.Context(), store.Everything); err != nil {
+				t.Fatal(err)
+			}
+			for _, k := range []*kept{a, b} {
+				k.gone("Software", "Software:S0001")
+			}
+		})
+	}
+}
+
+// Hosts that share answers in Redis are told by whoever purges or imports, with Redis's URL or
+// without it, also if no worker was there to hear it.
+func TestHostsShareAnswersInRedis(t *testing.T) {
+	server, url := redistest.Start(t), mongotest.URL(t)
+	open := func() database {
+		st, err := mongo.Open(t.Context(), url, mongo.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { st.Close() })
+		return st
+	}
+	with := []string{"--redis", server.URL()}
+	a, b := newKept(t, open(), with...), newKept(t, open(), with...)
+	wait(t, "both have found Redis", 10*time.Second, func() bool {
+		n := b.Stats().SharedHits
+		some := fmt.Sprint(time.Now())
+		a.askFor(some, "Tactic", "Tactic:list")
+		return b.askFor(some, "Tactic", "Tactic:list") == cache.Fresh && b.Stats().SharedHits > n
+	})
+	shared := func(tags ...string) {
+		t.Helper()
+		made := a.Stats().Fills + b.Stats().Fills
+		a.holds(tags...)
+		b.holds(tags...)
+		if n := a.Stats().Fills + b.Stats().Fills - made; n != 1 {
+			t.Errorf("%v was made %d times", tags, n)
+		}
+	}
+	shared("Tactic", "Tactic:list")
+	run := func(args ...string) {
+		t.Helper()
+		cmd := command(t, t.TempDir(), append(args, "--store", url)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		t.Logf("neko-api %s: %s", strings.Join(args, " "), out)
+	}
+	for _, args := range [][]string{{"purge", "Tactic", "--redis", server.URL()}, {"purge", "Tactic"}} {
+		run(args...)
+		// Either of them makes it anew, and both have that.
+		made := a.Stats().Fills + b.Stats().Fills
+		wait(t, "it is gone from both hosts", 10*time.Second, func() bool {
+			return a.ask("Tactic", "Tactic:list") == cache.Made || b.ask("Tactic", "Tactic:list") == cache.Made
+		})
+		a.holds("Tactic", "Tactic:list")
+		b.holds("Tactic", "Tactic:list")
+		if n := a.Stats().Fills + b.Stats().Fills - made; n == 0 {
+			t.Error("nothing was made")
+		}
+	}
+	// Nobody is there, and a purge does not know of Redis. What is in there is not taken by
+	// who comes then.
+	for _, k := range []*kept{a, b} {
+		if err := k.close(); err != nil {
+			t.Fatal(err)
+		}
+		k.answerCache = answerCache{}
+	}
+	run("purge", "--all")
+	c := newKept(t, open(), with...)
+	wait(t, "it is known what was missed", 10*time.Second, func() bool { return c.Stats().Invalidated > 0 && c.Stats().Waiting == 0 })
+	if state := c.ask("Tactic", "Tactic:list"); state != cache.Made {
+		t.Errorf("an answer from before a purge is served: state %d", state)
+	}
+	// And once is enough.
+	st := open()
+	var confirmed, last int64
+	wait(t, "it is on record that all know", 10*time.Second, func() bool {
+		var err error
+		if confirmed, err = st.(confirmer).Confirmed(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		in, err := st.Invalidated(t.Context(), -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = in.Last
+		return confirmed == last
+	})
+	d := newKept(t, open(), with...)
+	d.holds("Tactic", "Tactic:list")
+	if n := d.Stats().Invalidated; n > 0 {
+		t.Errorf("%d tags are invalidated by who comes when all is known", n)
+	}
+}
+
+// A purge says that Redis does not answer, and is good all the same.
+func TestPurgeWithoutRedis(t *testing.T) {
+	url := mongotest.URL(t)
+	st, err := mongo.Open(t.Context(), url, mongo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	cmd := command(t, t.TempDir(), "purge", "Tactic", "--store", url, "--redis", "redis://127.0.0.1:1")
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v: %s", err, said.String())
+	}
+	if out.String() != "purged Tactic: all workers of this store know within 1s\n" ||
+		!regexp.MustCompile(`(?s)warning: Redis could not be told: .*\nhint: nothing needs to be done: .*\n$`).Match(said.Bytes()) {
+		t.Errorf("%s%s", out.String(), said.String())
+	}
+	in, err := st.Invalidated(t.Context(), 0)
+	confirmed, e := st.Confirmed(t.Context())
+	if err != nil || e != nil || !slices.Equal(in.Tags, []string{"Tactic"}) || confirmed != 0 {
+		t.Errorf("%v %v %d %v", in, err, confirmed, e)
+	}
+}
+
+// What docs/caching.md says of the settings is what --help does.
+func TestCacheIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/caching.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	help := newOptions().Help()
+	for _, m := range regexp.MustCompile("--cache[a-z-]*").FindAllString(string(text), -1) {
+		if !strings.Contains(help, m+" ") {
+			t.Errorf("docs/caching.md has a setting that there is not: %s", m)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^ +--(cache[a-z-]*) `).FindAllStringSubmatch(help, -1) {
+		if !strings.Contains(string(text), "| `--"+m[1]+" ") {
+			t.Errorf("docs/caching.md does not tell of --%s", m[1])
+		}
+	}
+	types, err := taggedTypes(api.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range regexp.MustCompile(`(?m)^neko-api purge (.*?)(?: +#.*)?$`).FindAllStringSubmatch(string(text), -1) {
+		if line[1] == "--all" {
+			continue
+		}
+		if _, err := purgeTags(newOptions(), strings.Fields(line[1])); err != nil {
+			t.Errorf("docs/caching.md: neko-api purge %s: %v (%d types)", line[1], err, len(types))
+		}
+	}
+	for _, d := range []struct {
+		is   time.Duration
+		says string
+	}{{followFile, "0.25 s"}, {followServer, "1 s; with"}} {
+		if n := d.is.Seconds(); !strings.Contains(string(text), strings.TrimSuffix(fmt.Sprintf("%g s", n), "")) {
+			t.Errorf("docs/caching.md does not say %v (%s)", d.is, d.says)
+		}
+	}
+}
+
+var _ io.Writer = (*lockedLog)(nil)
