@@ -262,7 +262,7 @@ func (e *ear) heard(tag string) error {
 	if e.told[tag] > 0 || e.lost > 0 {
 		return nil
 	}
-	return fmt.Errorf("nothing was told of %q, but of %v", tag, e.told)
+	return fmt.Errorf("nothing was told of %q, but of %.500s", tag, fmt.Sprint(e.told))
 }
 
 // settle loads tags until nothing more is told of them: a store may tell also of what it has set
@@ -276,7 +276,7 @@ func (e *ear) settle(t testing.TB, s cache.Shared, tags ...string) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if len(e.told)+e.lost > 0 {
-			return fmt.Errorf("it is still told of %v", e.told)
+			return fmt.Errorf("it is still told of %.500s", fmt.Sprint(e.told))
 		}
 		return nil
 	})
