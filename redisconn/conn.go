@@ -54,7 +54,8 @@ type Options struct {
 	// one. Without it each tries, and waits for that as long as its context lets it.
 	AtOnce bool
 
-	// Track has Changed told of keys that begin with it: see tracking.go.
+	// Track has Changed told of keys that begin with it and that others have changed: see
+	// tracking.go.
 	Track   string
 	Changed func(keys []string)
 }
@@ -166,6 +167,9 @@ func Do[T any](ctx context.Context, c *Conn, f func(context.Context, rueidis.Cli
 	client := c.client.Load()
 	if client == nil || c.ctx.Err() != nil {
 		return none, c.Away()
+	}
+	if err := ctx.Err(); err != nil {
+		return none, err
 	}
 	tries := false
 	if c.o.AtOnce && c.live.Load() == 0 {

@@ -7,9 +7,9 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Tracking is Redis's client-side caching in its broadcasting mode (CLIENT TRACKING ON BCAST PREFIX): each
-// connection is told of every key with the prefix that is set, removed, has expired or was evicted, whoever
-// did it, this process included, and of FLUSHALL. What Changed can rely on, of Redis 6.2 to 7.0 (tracking.c) and of
+// Tracking is Redis's client-side caching in its broadcasting mode (CLIENT TRACKING ON BCAST PREFIX … NOLOOP):
+// each connection is told of every key with the prefix that is set or removed by any other, has expired or was
+// evicted, and of FLUSHALL. What Changed can rely on, of Redis 6.2 to 7.0 (tracking.c) and of
 // rueidis 1.0.79 (pipe.go):
 //
 //   - A connection is tracked before its first call is sent: CLIENT TRACKING goes out with HELLO, and if it
@@ -23,7 +23,10 @@ import (
 //   - Changed(nil) is called when a connection that was tracked has ended, whoever ended it and why, after all that came
 //     on it was passed on: also for one that the ping gave up. Between its end and that call another may have been made,
 //     and used: then Changed(nil) is of no need for what that one has answered, and harmless.
-//   - FLUSHALL and FLUSHDB are Changed(nil), as are a replica that is filled anew, and a server that starts
+//   - Nothing is told of what was done by way of the same connection. If others and it have changed a key in the
+//     same round of the event loop, who was the last counts: so whoever changes a key must do by himself, once he has the
+//     answer, what being told would have him do. What has expired or was evicted nobody has done.
+//   - FLUSHALL and FLUSHDB, by whomever, are Changed(nil), as are a replica that is filled anew, and a server that starts
 //     anew (its connections end).
 //   - A master that becomes a replica tells of what it is sent by its new master. A Sentinel ends the connections of
 //     one that it demotes.
@@ -41,7 +44,7 @@ func (c *Conn) track() {
 	}
 	c.opt.DisableCache = false
 	c.opt.CacheSizeEachConn = 1 // nothing is read by way of it
-	c.opt.ClientTrackingOptions = []string{"BCAST", "PREFIX", c.o.Track}
+	c.opt.ClientTrackingOptions = []string{"BCAST", "PREFIX", c.o.Track, "NOLOOP"}
 	c.opt.OnInvalidations = func(messages []rueidis.RedisMessage) {
 		var keys []string
 		for _, m := range messages {

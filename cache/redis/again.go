@@ -33,10 +33,22 @@ type invalidated struct {
 	at   time.Time
 }
 
-func (a *again) remember(names []string) {
+func (a *again) lossesSoFar() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.losses
+}
+
+// remember is for what was invalidated by calls that have begun after so many losses.
+func (a *again) remember(names []string, losses int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := time.Now()
+	defer func() {
+		if a.losses != losses {
+			a.oweAll()
+		}
+	}()
 	for _, name := range names {
 		a.recent = append(a.recent, invalidated{name, now})
 	}
@@ -58,14 +70,18 @@ func (a *again) trim(now time.Time) {
 func (a *again) owe() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.losses++
 	a.trim(time.Now())
+	a.oweAll()
+}
+
+func (a *again) oweAll() {
 	if len(a.recent) == 0 {
 		return
 	}
 	if a.owed == nil {
 		a.owed = map[string]struct{}{}
 	}
-	a.losses++
 	for _, i := range a.recent {
 		if len(a.owed) < maxRemembered {
 			a.owed[i.name] = struct{}{}
@@ -118,10 +134,10 @@ func (s *Store) repeat(ctx context.Context) {
 				break
 			}
 			short, cancel := context.WithTimeout(ctx, repeatTime)
-			err := s.invalidate(short, names)
+			done, _, err := s.invalidate(short, names)
 			cancel()
+			s.again.done(done, losses)
 			if err == nil {
-				s.again.done(names, losses)
 				continue
 			}
 			select {

@@ -10,11 +10,11 @@
 //     any more, rather than good again.
 //   - PREFIXcache:lock:KEY, who makes an answer.
 //
-// Names of tags are written as in a URL, small. Keys have no braces: a Cluster spreads them by all they are.
+// Names of tags are written as in a URL; package cache has made them small. Keys have no braces: a Cluster spreads them by all they are.
 //
 // # How a change is told
 //
-// Redis tells each connection of every tag that changes (package redisconn, tracking.go, has what that rests on). What
+// Redis tells each connection of every tag that another changes (package redisconn, tracking.go, has what that rests on). What
 // is told is passed on for tags that Load has returned, and only for these. So what Load has returned of a tag is
 // right until it is told otherwise, or lost. Load itself reads all from Redis, and has what was invalidated before: who
 // knows from elsewhere that something was, as processes of one host do, never gets what was there before.

@@ -276,8 +276,8 @@ func TestAConnectionThatAnOperatorEndsIsLost(t *testing.T) {
 // A server that comes back with what it had before an invalidation is told of that again.
 func TestWhatIsInvalidatedStaysSoWhateverRedisForgets(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	s, other := calm(t, server.URL(), Options{}), calm(t, server.URL(), Options{})
+	server, proxy, url := through(t)
+	s, other := calm(t, url, Options{}), calm(t, server.URL(), Options{})
 	tags := make([]string, 3*maxBatch)
 	for i := range tags {
 		tags[i] = fmt.Sprint("t:", i)
@@ -290,12 +290,14 @@ func TestWhatIsInvalidatedStaysSoWhateverRedisForgets(t *testing.T) {
 	if err := s.Invalidate(within(t, patience), tags); err != nil {
 		t.Fatal(err)
 	}
+	proxy.Refuse()
 	server.Restart(t)
 	set := []string{"MSET"}
 	for i, tag := range tags {
 		set = append(set, s.tagKey(tag), raw[i])
 	}
 	server.Do(t, set...)
+	resume(t, server, proxy)
 	eventually(t, func() error {
 		_, gens, err := other.Load(within(t, patience), key(1), tags)
 		if err != nil {
@@ -331,7 +333,7 @@ func TestOnlySoMuchIsRemembered(t *testing.T) {
 		t.Errorf("%q is owed", names)
 	}
 	for i := range maxRemembered + 500 {
-		a.remember([]string{fmt.Sprint(i)})
+		a.remember([]string{fmt.Sprint(i)}, a.losses)
 	}
 	a.owe()
 	a.owe()

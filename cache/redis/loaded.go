@@ -10,9 +10,14 @@ const maxLoaded = 1 << 16
 // there before.
 type loaded struct {
 	mu      sync.Mutex
-	tags    map[string]struct{}
+	tags    map[string]tag
 	changed func(name string)
 	lost    func()
+}
+
+type tag struct {
+	returned bool // by a Load, since something was told of it
+	readers  int  // calls of Load that are under way
 }
 
 func (l *loaded) watch(changed func(string), lost func()) {
@@ -22,33 +27,43 @@ func (l *loaded) watch(changed func(string), lost func()) {
 }
 
 // begin is before tags are read.
-func (l *loaded) begin(names []string) { l.add(names, false) }
-
-// end is after that. A tag that had to go meanwhile may have changed without a word.
-func (l *loaded) end(names []string) { l.add(names, true) }
-
-func (l *loaded) add(names []string, again bool) {
+func (l *loaded) begin(names []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.tags == nil {
-		l.tags = map[string]struct{}{}
-	}
 	for _, name := range names {
-		if _, ok := l.tags[name]; ok {
-			continue
-		}
-		if len(l.tags) >= maxLoaded {
-			for other := range l.tags { // any; who has it must ask again
-				delete(l.tags, other)
-				l.tell(other)
-				break
-			}
-		}
-		l.tags[name] = struct{}{}
-		if again {
+		t, _ := l.get(name)
+		t.readers++
+		l.tags[name] = t
+	}
+}
+
+// end is after that. A tag that had to go meanwhile may have changed without a word.
+func (l *loaded) end(names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range names {
+		t, ok := l.get(name)
+		if !ok {
 			l.tell(name)
 		}
+		t.returned, t.readers = true, max(t.readers-1, 0)
+		l.tags[name] = t
 	}
+}
+
+// get makes room for a tag that is not there.
+func (l *loaded) get(name string) (t tag, ok bool) {
+	if l.tags == nil {
+		l.tags = map[string]tag{}
+	}
+	if t, ok = l.tags[name]; !ok && len(l.tags) >= maxLoaded {
+		for other := range l.tags { // any; who has it must ask again
+			delete(l.tags, other)
+			l.tell(other)
+			break
+		}
+	}
+	return t, ok
 }
 
 func (l *loaded) tell(name string) {
@@ -57,12 +72,28 @@ func (l *loaded) tell(name string) {
 	}
 }
 
-// forget is for a tag that has changed.
-func (l *loaded) forget(name string) {
+// forget is for tags that have changed.
+func (l *loaded) forget(names ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.tags[name]; ok {
-		l.tell(name)
+	for _, name := range names {
+		if t, ok := l.tags[name]; ok {
+			t.returned = false
+			l.tags[name] = t
+			l.tell(name)
+		}
+	}
+}
+
+// given is for a tag that a Load of ours has given its generation. Redis does not tell us of what we do,
+// nor then of what somebody else has done to the tag just before: if there is anybody who may have had
+// it of that, he must know.
+func (l *loaded) given(name string) {
+	l.mu.Lock()
+	t := l.tags[name]
+	l.mu.Unlock()
+	if t.returned || t.readers > 1 {
+		l.forget(name)
 	}
 }
 

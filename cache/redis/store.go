@@ -117,25 +117,6 @@ func (s *Store) changed(keys []string) {
 	}
 }
 
-// folded is how tags are called whatever their case: with A to Z made small, as package cache does it.
-func folded(tags []string) []string {
-	names := make([]string, len(tags))
-	for i, tag := range tags {
-		names[i] = tag
-		if b := []byte(tag); slices.ContainsFunc(b, isLarge) {
-			for j, c := range b {
-				if isLarge(c) {
-					b[j] += 'a' - 'A'
-				}
-			}
-			names[i] = string(b)
-		}
-	}
-	return names
-}
-
-func isLarge(c byte) bool { return 'A' <= c && c <= 'Z' }
-
 // tagKey has nothing in it that a Cluster would choose a node by but the whole.
 func (s *Store) tagKey(tag string) string { return s.tags + url.QueryEscape(tag) }
 
@@ -165,7 +146,7 @@ func generation(text string) (cache.Generation, error) {
 // told that it is done. If only the answer cannot be read, because the node of a Cluster that has
 // it is away, there is none. Tags that nobody has asked for yet take a second round trip.
 func (s *Store) Load(ctx context.Context, key cache.Key, tags []string) (value []byte, gens []cache.Generation, err error) {
-	names := folded(tags)
+	names := slices.Clone(tags) // what is done with them may go on after this has returned
 	s.loaded.begin(names)
 	type found struct {
 		value []byte
@@ -217,7 +198,9 @@ func (s *Store) load(ctx context.Context, c rueidis.Client, key cache.Key, names
 	results = c.DoMulti(ctx, commands...)
 	for n, i := range absent {
 		text, err := results[2*n+1].ToString()
-		if set := results[2*n].Error(); rueidis.IsRedisNil(err) && set != nil {
+		if set := results[2*n].Error(); set == nil {
+			s.loaded.given(names[i])
+		} else if rueidis.IsRedisNil(err) {
 			err = set
 		}
 		if gens[i], err = s.read(names[i], text, err); err != nil {
@@ -258,53 +241,67 @@ func (s *Store) do(ctx context.Context, command func(rueidis.Client) rueidis.Com
 	return err
 }
 
-// Invalidate is of [cache.Shared]. After an error some may have been invalidated.
+// Invalidate is of [cache.Shared]. If it has done a part its error is a [*cache.Undone].
 func (s *Store) Invalidate(ctx context.Context, tags []string) error {
-	names := folded(tags)
-	s.again.remember(names)
-	return s.invalidate(ctx, names)
-}
-
-func (s *Store) invalidate(ctx context.Context, names []string) error {
-	var first error
-	for len(names) > 0 {
-		n := min(len(names), maxBatch)
-		if err := s.invalidateBatch(ctx, names[:n:n]); first == nil {
-			first = err
-		}
-		names = names[n:]
+	losses := s.again.lossesSoFar()
+	done, undone, err := s.invalidate(ctx, slices.Clone(tags))
+	s.again.remember(done, losses)
+	if len(undone) > 0 && len(done) > 0 {
+		return &cache.Undone{Tags: undone, Err: err}
 	}
-	return first
+	return err
 }
 
-func (s *Store) invalidateBatch(ctx context.Context, names []string) error {
-	_, err := redisconn.Do(ctx, s.conn, func(ctx context.Context, c rueidis.Client) (struct{}, error) {
-		commands := make([]rueidis.Completed, len(names))
-		for i, name := range names {
-			commands[i] = c.B().Set().Key(s.tagKey(name)).Value(newGeneration()).Px(tagTTL).Build()
-		}
-		var first error
-		var full []string
-		for i, r := range c.DoMulti(ctx, commands...) {
-			if err := r.Error(); err != nil && strings.HasPrefix(err.Error(), "OOM ") {
-				full = append(full, s.tagKey(names[i]))
-			} else if first == nil {
-				first = err
+func (s *Store) invalidate(ctx context.Context, names []string) (done, undone []string, err error) {
+	for batch := range slices.Chunk(names, maxBatch) {
+		ok, e := redisconn.Do(ctx, s.conn, func(ctx context.Context, c rueidis.Client) ([]bool, error) {
+			return s.invalidateBatch(ctx, c, batch)
+		})
+		for i, name := range batch {
+			if ok != nil && ok[i] {
+				done = append(done, name)
+			} else {
+				undone = append(undone, name)
 			}
 		}
-		// Who reads it next gives it another: that takes no memory now.
-		commands = commands[:0]
-		for _, key := range full {
-			commands = append(commands, c.B().Del().Key(key).Build())
+		if e != nil {
+			err = e
 		}
-		for _, r := range c.DoMulti(ctx, commands...) {
-			if err := r.Error(); first == nil {
-				first = err
-			}
+	}
+	return done, undone, err
+}
+
+// invalidateBatch says which were, and the first error of others.
+func (s *Store) invalidateBatch(ctx context.Context, c rueidis.Client, names []string) (ok []bool, err error) {
+	defer s.loaded.forget(names...)
+	ok = make([]bool, len(names))
+	commands := make([]rueidis.Completed, len(names))
+	for i, name := range names {
+		commands[i] = c.B().Set().Key(s.tagKey(name)).Value(newGeneration()).Px(tagTTL).Build()
+	}
+	var full []int
+	for i, r := range c.DoMulti(ctx, commands...) {
+		if e := r.Error(); e == nil {
+			ok[i] = true
+		} else if strings.HasPrefix(e.Error(), "OOM ") {
+			full = append(full, i)
+		} else if err == nil {
+			err = e
 		}
-		return struct{}{}, first
-	})
-	return err
+	}
+	// Who reads it next gives it another: that takes no memory now.
+	commands = commands[:0]
+	for _, i := range full {
+		commands = append(commands, c.B().Del().Key(s.tagKey(names[i])).Build())
+	}
+	for n, r := range c.DoMulti(ctx, commands...) {
+		if e := r.Error(); e == nil {
+			ok[full[n]] = true
+		} else if err == nil {
+			err = e
+		}
+	}
+	return ok, err
 }
 
 // Lock is of [cache.Shared].

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/cache/cachetest"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
 	"github.com/nekoctl/neko/redisconn"
 )
@@ -90,13 +92,15 @@ func (s *Store) try(t testing.TB) error {
 func TestOneServer(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	testShared(t, func(t *testing.T) cache.Shared { return calm(t, server.URL(), Options{}) })
+	conform(t, server.URL(), server)
+	more(t, func(t *testing.T) *Store { return calm(t, server.URL(), Options{}) })
 }
 
 func TestACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t)
-	testShared(t, func(t *testing.T) cache.Shared { return calm(t, cluster.URL(), Options{}) })
+	conform(t, cluster.URL(), cluster...)
+	more(t, func(t *testing.T) *Store { return calm(t, cluster.URL(), Options{}) })
 	for i, node := range cluster {
 		if n, _ := node.Do(t, "DBSIZE").AsInt64(); n < 100 {
 			t.Errorf("node %d has %d keys", i, n)
@@ -107,7 +111,8 @@ func TestACluster(t *testing.T) {
 func TestSentinels(t *testing.T) {
 	t.Parallel()
 	g := redistest.StartGuarded(t)
-	testShared(t, func(t *testing.T) cache.Shared { return calm(t, g.URL(), Options{}) })
+	conform(t, g.URL(), g.Master)
+	more(t, func(t *testing.T) *Store { return calm(t, g.URL(), Options{}) })
 }
 
 func TestThingsInRedisAreNamedAndGoByThemselves(t *testing.T) {
@@ -115,7 +120,7 @@ func TestThingsInRedisAreNamedAndGoByThemselves(t *testing.T) {
 	server := redistest.Start(t)
 	s := calm(t, server.URL(), Options{Prefix: "p:"})
 	server.Do(t, "FLUSHALL")
-	load(t, s, 1, "ThreatActor:{G0034} é")
+	load(t, s, 1, "threatactor:{g0034} é")
 	if err := s.Store(within(t, patience), key(1), []byte("x"), 365*24*time.Hour); err != nil {
 		t.Fatal(err)
 	}
@@ -416,4 +421,34 @@ func TestItClosesWhateverRedisDoes(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// conform runs the suite of what every store must keep to, on servers that a URL names.
+func conform(t *testing.T, at string, nodes ...*redistest.Server) {
+	cachetest.Suite{
+		Open: func(t *testing.T, n int) (all []cache.Shared) {
+			for range n {
+				all = append(all, calm(t, at, Options{}))
+			}
+			return all
+		},
+		Forget: func(t *testing.T, tags ...string) {
+			for _, key := range tags {
+				key = "neko:cache:tag:" + url.QueryEscape(key)
+				removed := int64(0)
+				for _, node := range nodes {
+					n, _ := node.Try("DEL", key).AsInt64() // MOVED by the others
+					removed += n
+				}
+				if removed != 1 {
+					t.Fatalf("%s was there %d times", key, removed)
+				}
+			}
+		},
+		Cut: func(t *testing.T) {
+			for _, node := range nodes {
+				node.Do(t, "CLIENT", "KILL", "TYPE", "normal")
+			}
+		},
+	}.Run(t)
 }
