@@ -71,7 +71,7 @@ func Do[T any](ctx context.Context, p *Policy, k Kind, f func(context.Context) (
 
 // mayRetry says whether a call that has failed is tried again.
 func (p *Policy) mayRetry(within context.Context, err error) bool {
-	return !errors.Is(err, p.timedOut) && !errors.Is(err, p.busy) &&
+	return !errors.Is(err, p.timedOut) && !errors.Is(err, p.busy) && p.isClosed() &&
 		leaves(within, p.telling+p.o.Backoff) && p.budget.take(&p.o, p.calls.Load())
 }
 

@@ -13,6 +13,7 @@ type meter struct {
 	counts circuitbreaker.CircuitBreaker[any]
 	last   atomic.Pointer[error] // what failed last
 	began  time.Time
+	day    time.Time // the time of day then
 }
 
 // maxDrift is how far the time of day may run away from the time that has passed. failsafe-go
@@ -22,6 +23,7 @@ const maxDrift = time.Second
 
 func (p *Policy) newMeter() *meter {
 	m := &meter{began: time.Now()}
+	m.day = m.began.Round(0)
 	m.counts = circuitbreaker.NewBuilder[any]().
 		WithFailureRateThreshold(p.o.FailureRate, uint(p.o.MinCalls), p.o.Window).
 		OnOpen(func(e circuitbreaker.StateChangedEvent) {
@@ -39,7 +41,7 @@ func (m *meter) succeeded() { m.counts.RecordSuccess() }
 
 func (m *meter) failed(p *Policy, err error) {
 	now := time.Now()
-	if drift := now.Round(0).Sub(m.began.Round(0)) - now.Sub(m.began); drift.Abs() > maxDrift {
+	if drift := now.Round(0).Sub(m.day) - now.Sub(m.began); drift.Abs() > maxDrift {
 		if fresh := p.newMeter(); p.meter.CompareAndSwap(m, fresh) {
 			m = fresh
 		}

@@ -145,10 +145,15 @@ type admission struct {
 // admit says whether a call may be made now. While the breaker is closed it costs a few
 // atomic loads.
 func (p *Policy) admit() (admission, *OpenError) {
-	if word(p.own.Load()).kind() == closed && (p.record == nil || p.record.word.Load() == p.seen.Load()) {
+	if p.isClosed() {
 		return admission{meter: p.meter.Load()}, nil
 	}
 	return p.admitOrNot()
+}
+
+// isClosed says whether it is, and has been since that was looked at last.
+func (p *Policy) isClosed() bool {
+	return word(p.own.Load()).kind() == closed && (p.record == nil || p.record.word.Load() == p.seen.Load())
 }
 
 func (p *Policy) admitOrNot() (admission, *OpenError) {
