@@ -336,7 +336,8 @@ func brief(err error) string {
 	return string(text)
 }
 
-// Close ends what a policy does beside its calls: nobody is told of changes any more.
+// Close ends what a policy does beside its calls: nobody is told of changes any more. When it has
+// returned, and all calls have ended, the Host's memory is not used any more.
 func (p *Policy) Close() { p.changes.close() }
 
 // budget is how many retries there may be: a bucket of RetryBurst tokens and a tenth of a call's each.

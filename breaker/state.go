@@ -101,6 +101,7 @@ type changes struct {
 	queue    []Change
 	telling  bool        // a goroutine does
 	timer    *time.Timer // looks again, while it is not closed
+	looking  sync.WaitGroup
 	closed   bool
 }
 
@@ -127,10 +128,10 @@ func (p *Policy) notice() {
 	c := &p.changes
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	status, from := p.Status(), c.told()
 	if c.closed {
 		return
 	}
+	status, from := p.Status(), c.told()
 	if status.State != from {
 		c.last.Store(int32(status.State))
 		if status.State == Open {
@@ -150,9 +151,16 @@ func (p *Policy) notice() {
 }
 
 func (p *Policy) look() {
-	p.changes.mu.Lock()
-	p.changes.timer = nil
-	p.changes.mu.Unlock()
+	c := &p.changes
+	c.mu.Lock()
+	c.timer = nil
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.looking.Add(1)
+	defer c.looking.Done()
+	c.mu.Unlock()
 	p.governing() // which takes over what others have done
 	p.notice()
 }
@@ -175,9 +183,10 @@ func (c *changes) tell() {
 
 func (c *changes) close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.closed = true
 	if c.timer != nil {
 		c.timer.Stop()
 	}
+	c.mu.Unlock()
+	c.looking.Wait()
 }
