@@ -23,6 +23,7 @@ type options struct {
 	limits           limits
 	rateLimits       rateLimits
 	answers          answers
+	breakers         breakers
 	csrfPrevention   *bool
 	csrfHeaders      *[]string
 	corsOrigins      *[]string
@@ -82,6 +83,7 @@ func newOptions() *options {
 		limits:           newLimits(s),
 		rateLimits:       newRateLimits(s),
 		answers:          newAnswers(s),
+		breakers:         newBreakers(s),
 		csrfPrevention:   s.Bool("csrf-prevention", true, "serve what pages of other sites can make a browser send: GETs without a header of --csrf-headers"),
 		csrfHeaders:      s.List("csrf-headers", "NAME,...", "the headers of which a GET without a Content-Type needs one; if not given, x-apollo-operation-name and apollo-require-preflight"),
 		corsOrigins:      s.List("cors-origins", "URL,...", "the origins whose pages may read answers, like https://app.example.org, or * for all; if not given, none"),

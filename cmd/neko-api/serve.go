@@ -14,7 +14,8 @@ import (
 	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/sample"
 	"github.com/nekoctl/neko/api/store"
-	"github.com/nekoctl/neko/hostmem"
+	"github.com/nekoctl/neko/api/store/guarded"
+	"github.com/nekoctl/neko/breaker"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -36,6 +37,7 @@ func serve(o *options) error {
 	var record *audit.Log
 	var counts counter
 	var answers answerCache
+	var watched []*breaker.Policy
 	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
@@ -49,14 +51,18 @@ func serve(o *options) error {
 			if st, err = open(ctx, o, c.Log); err != nil {
 				return errors.Join(err, counts.close())
 			}
-			if who, err = identify(ctx, o, st, c.Log); err == nil {
-				record, err = openAudit(o, os.Stdout)
-			}
 			// Not closed: it ends with the process, and what a last request still wants of
 			// it is there.
-			var memory *hostmem.Mapping
+			memory, err := hostMemory(c.Log)
+			var called *guarded.Store
 			if err == nil {
-				memory, err = hostMemory(c.Log)
+				called, watched, err = o.breakers.guard(st, memory, c.Log)
+			}
+			if err == nil {
+				who, err = identify(ctx, o, called, c.Log)
+			}
+			if err == nil {
+				record, err = openAudit(o, os.Stdout)
 			}
 			if err == nil && *o.rateLimits.file != off {
 				err = counts.open(memory, c.Log)
@@ -67,7 +73,7 @@ func serve(o *options) error {
 			if err != nil {
 				return errors.Join(err, answers.close(), counts.close(), st.Close())
 			}
-			c.Resolver = api.NewResolver(st).WithAuth(who)
+			c.Resolver = api.NewResolver(called).WithAuth(who)
 			c.Identify = who.Identify
 			c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
 			if record != nil {
@@ -126,6 +132,9 @@ func serve(o *options) error {
 	}
 	if record != nil {
 		err = errors.Join(err, record.Close())
+	}
+	for _, p := range watched {
+		p.Close()
 	}
 	return errors.Join(err, st.Close())
 }
