@@ -72,6 +72,7 @@ type cacheControl struct {
 
 	revalidate   time.Duration // by default; 0: a part of maxAge
 	staleIfError time.Duration
+	most         time.Duration // that any maxAge counts for
 }
 
 func newCacheControl(schema *ast.Schema, c Config) (*cacheControl, error) {
@@ -80,6 +81,10 @@ func newCacheControl(schema *ast.Schema, c Config) (*cacheControl, error) {
 		digest:       answersDigest(c),
 		revalidate:   c.CacheStaleWhileRevalidate,
 		staleIfError: c.CacheStaleIfError,
+		most:         cache.MaxLife,
+	}
+	if c.CacheMaxAge > 0 {
+		cc.most = min(cc.most, c.CacheMaxAge.Truncate(time.Second))
 	}
 	types, own := map[string]cacheHint{}, map[string]cacheHint{}
 	for _, def := range schema.Types {

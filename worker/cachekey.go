@@ -25,7 +25,7 @@ func answersDigest(c Config) [32]byte {
 	for _, s := range []string{c.Name, c.Version, c.Schema, c.DefaultRole} {
 		b = appendSized(b, s)
 	}
-	for _, n := range []int{c.MaxCost, c.MaxFields, int(c.CacheDefaultMaxAge), int(c.CacheStaleWhileRevalidate), int(c.CacheStaleIfError)} {
+	for _, n := range []int{c.MaxCost, c.MaxFields, int(c.CacheDefaultMaxAge), int(c.CacheMaxAge), int(c.CacheStaleWhileRevalidate), int(c.CacheStaleIfError)} {
 		b = binary.BigEndian.AppendUint64(b, uint64(n))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.FieldCosts)) {

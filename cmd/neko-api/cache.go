@@ -19,6 +19,7 @@ import (
 // answers are the settings of the response cache.
 type answers struct {
 	size         **int
+	maxAge       **time.Duration
 	staleIfError **time.Duration
 	negative     **time.Duration
 }
@@ -35,20 +36,25 @@ func newAnswers(s *settings.Set) answers {
 			}
 			return &n, err
 		}),
-		staleIfError: span(s, "cache-stale-if-error", "24h", "how long an answer that is out of date is still sent, with a warning, if the store is away"),
-		negative:     span(s, "cache-negative", "10s", "how long it is remembered that there is no object with an id"),
+		maxAge:       span(s, "cache-max-age", "24h", "the longest time for which an answer is as good as a new one, whatever the schema says: a bound for changes that nobody tells of", false),
+		staleIfError: span(s, "cache-stale-if-error", "24h", "how long an answer that is out of date is still sent, with a warning, if the store is away", true),
+		negative:     span(s, "cache-negative", "10s", "how long it is remembered that there is no object with an id", true),
 	}
 }
 
-// span is a setting that is a time span or off, which is 0.
-func span(s *settings.Set, name, shown, help string) **time.Duration {
-	return settings.Parsed(s, name, shown, "TIME|off", help+"; off for not at all", func(text string) (*time.Duration, error) {
-		if text == off {
+// span is a setting that is a time span or, if that may be, off, which is 0.
+func span(s *settings.Set, name, shown, help string, mayBeOff bool) **time.Duration {
+	placeholder, hint := "TIME", "write it like 10s or 1h30m"
+	if mayBeOff {
+		placeholder, hint, help = "TIME|off", hint+", or off", help+"; off for not at all"
+	}
+	return settings.Parsed(s, name, shown, placeholder, help, func(text string) (*time.Duration, error) {
+		if text == off && mayBeOff {
 			return new(time.Duration), nil
 		}
 		d, err := time.ParseDuration(text)
 		if err != nil || d < time.Second || d > cache.MaxLife {
-			return nil, settings.BadValue(fmt.Sprintf("%q is no time span from 1s to 24h", text), "write it like 10s or 1h30m, or off")
+			return nil, settings.BadValue(fmt.Sprintf("%q is no time span from 1s to 24h", text), hint)
 		}
 		return &d, nil
 	})
@@ -68,7 +74,12 @@ func orNever(d *time.Duration) time.Duration {
 func (a answers) off() bool { return *a.size != nil && **a.size == 0 }
 
 // apply puts the settings into c.
-func (a answers) apply(c *worker.Config) { c.CacheStaleIfError = orNever(*a.staleIfError) }
+func (a answers) apply(c *worker.Config) {
+	c.CacheStaleIfError = orNever(*a.staleIfError)
+	if *a.maxAge != nil {
+		c.CacheMaxAge = **a.maxAge
+	}
+}
 
 // answerCache is the response cache with what tells it of changes from outside.
 type answerCache struct {

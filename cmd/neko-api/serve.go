@@ -81,7 +81,10 @@ func serve(o *options) error {
 			}
 			c.Limiter = counts.Limiter
 			c.Cache = answers.Cache
-			c.Checks = []worker.Check{{Name: "store", Run: st.Ping}}
+			c.Checks = []worker.Check{{Name: "store", Run: st.Ping, OnlyToStart: *o.breakers.readyAlone}}
+			for _, p := range watched {
+				c.Dependencies = append(c.Dependencies, p)
+			}
 			return nil
 		},
 		Context:          api.OperationContext,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"flag"
 	"fmt"
 	"path/filepath"
 	"reflect"
@@ -285,7 +286,14 @@ func resume(t *testing.T, p *slowproxy.Proxy) {
 	}
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The stores' own tests draw as many cases as there are; here it is about whether all comes through.
+	flag.Parse()
+	if err := flag.Set("rapid.checks", "10"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // Secrets that a store has in its errors are no secret to who reads the state of a breaker; stores
 // take them out.
