@@ -252,11 +252,12 @@ func (cc *cacheControl) plan(p *planner, plan *Plan, document documentHash) *cac
 	if all.maxAge <= 0 {
 		return nil
 	}
+	maxAge := min(time.Duration(all.maxAge)*time.Second, cache.MaxLife)
 	cp := &cachePlan{
 		policy: cache.Policy{
-			MaxAge:               time.Duration(all.maxAge) * time.Second,
-			StaleWhileRevalidate: cc.stale(all),
-			StaleIfError:         max(cc.staleIfError, 0),
+			MaxAge:               maxAge,
+			StaleWhileRevalidate: min(cc.stale(all), cache.MaxLife-maxAge),
+			StaleIfError:         min(max(cc.staleIfError, 0), cache.MaxLife-maxAge).Truncate(time.Second),
 		},
 		private: all.private,
 		role:    plan.need > 0,
