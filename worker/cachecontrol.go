@@ -252,11 +252,12 @@ func (cc *cacheControl) plan(p *planner, plan *Plan, document documentHash) *cac
 	if all.maxAge <= 0 {
 		return nil
 	}
-	maxAge := min(time.Duration(all.maxAge)*time.Second, cache.MaxLife)
+	all.maxAge = min(all.maxAge, int(cc.most/time.Second))
+	maxAge := time.Duration(all.maxAge) * time.Second
 	cp := &cachePlan{
 		policy: cache.Policy{
 			MaxAge:               maxAge,
-			StaleWhileRevalidate: min(cc.stale(all), cache.MaxLife-maxAge),
+			StaleWhileRevalidate: min(cc.stale(all), cc.most, cache.MaxLife-maxAge),
 			StaleIfError:         min(max(cc.staleIfError, 0), cache.MaxLife-maxAge).Truncate(time.Second),
 		},
 		private: all.private,

@@ -98,7 +98,8 @@ type Config struct {
 	// objects, without one in the schema: Apollo's defaultMaxAge. Default: 0, so that what
 	// has one of them is not kept.
 	CacheDefaultMaxAge time.Duration
-	// CacheMaxAge is the longest maxAge that counts, whatever the schema says. Default: a day.
+	// CacheMaxAge is the longest maxAge, and staleWhileRevalidate, that counts, whatever the
+	// schema says. Default: a day.
 	CacheMaxAge time.Duration
 	// CacheStaleWhileRevalidate is for how long after its maxAge an answer is served while
 	// it is made anew, where the schema does not say. Default: a tenth of maxAge; negative:

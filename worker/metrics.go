@@ -133,7 +133,10 @@ func (w *Worker) appendMetrics(b []byte) []byte {
 	if w.rates != nil {
 		b = w.rates.appendMetrics(b)
 	}
-	return w.dependencies.appendMetrics(b)
+	if w.config.Cache != nil {
+		b = appendCacheMetrics(b, w.config.Cache.Stats())
+	}
+	return appendProcessMetrics(w.dependencies.appendMetrics(b))
 }
 
 func (r *rates) appendMetrics(b []byte) []byte {

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +103,26 @@ func (s *stage) run(args ...string) string {
 	return string(out)
 }
 
+// stdout is run, without what it says on standard error.
+func (s *stage) stdout(args ...string) string {
+	s.Helper()
+	cmd := command(s.T, s.home, append(args, s.args...)...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		s.Fatalf("neko-api %s: %v\n%s", strings.Join(args, " "), err, said.String())
+	}
+	return string(out)
+}
+
+func (s *stage) resume(p *slowproxy.Proxy) {
+	s.Helper()
+	if err := p.Resume(); err != nil {
+		s.Error(err)
+	}
+}
+
 // start adds a worker.
 func (s *stage) start(args ...string) *member {
 	s.Helper()
@@ -132,7 +151,7 @@ func (o outcome) String() string {
 	if o.err != nil {
 		return fmt.Sprintf("no answer after %v: %v", o.took.Round(time.Millisecond), o.err)
 	}
-	return fmt.Sprintf("%d %s (Age %d, %v) %.300s", o.status, o.kind(), o.age, o.took.Round(time.Millisecond), o.body)
+	return fmt.Sprintf("%d %s (Age %d, %v, %s) %.300s", o.status, o.kind(), o.age, o.took.Round(time.Millisecond), o.header.Get("Cache-Control"), o.body)
 }
 
 // kind is fresh, stale, or the code of an error.
@@ -154,7 +173,9 @@ const hangs = 15 * time.Second
 var outageClient = &http.Client{Timeout: hangs, Transport: &http.Transport{MaxIdleConnsPerHost: 128}}
 
 // ask asks a worker, as a client does that neither tries again nor has credentials.
-func (w *member) ask(ctx context.Context, query string) (o outcome) {
+func (w *member) ask(ctx context.Context, query string) outcome { return w.askAs(ctx, "", query) }
+
+func (w *member) askAs(ctx context.Context, token, query string) (o outcome) {
 	began := time.Now()
 	defer func() { o.took = time.Since(began) }()
 	o.age = -1
@@ -167,6 +188,9 @@ func (w *member) ask(ctx context.Context, query string) (o outcome) {
 		return outcome{err: err}
 	}
 	req.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
 	resp, err := outageClient.Do(req)
 	if err != nil {
 		return outcome{err: err, age: -1}
@@ -246,6 +270,7 @@ func (w *member) held(t *testing.T) (descriptors, goroutines int) {
 type tally struct {
 	sync.Mutex
 	n     map[string]int
+	took  []time.Duration
 	worst time.Duration
 	some  map[string]outcome // one of each
 }
@@ -258,6 +283,7 @@ func (y *tally) add(o outcome) {
 	}
 	y.n[o.kind()]++
 	y.some[o.kind()] = o
+	y.took = append(y.took, o.took)
 	y.worst = max(y.worst, o.took)
 }
 
@@ -275,5 +301,3 @@ func wait(t *testing.T, what string, patience time.Duration, so func() bool) tim
 }
 
 func actorQuery(i int) string { return fmt.Sprintf(`{threatActor(id: "G%d") {name}}`, 9000+i) }
-
-var _ = syscall.SIGSTOP
