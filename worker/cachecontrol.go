@@ -2,7 +2,6 @@ package worker
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -296,16 +295,4 @@ func (cp *cachePlan) bytes() int {
 		return 0
 	}
 	return 256 + len(cp.public) + len(cp.own) + cp.tagPlan.bytes()
-}
-
-// cacheable are the coordinates of a schema's root fields, in order, that can be part of
-// an answer that is kept.
-func (cc *cacheControl) cacheable(schema *ast.Schema) (fields []string) {
-	for _, f := range schema.Query.Fields {
-		if coordinate := schema.Query.Name + "." + f.Name; cc.fields[coordinate].maxAge > 0 {
-			fields = append(fields, coordinate)
-		}
-	}
-	slices.Sort(fields)
-	return fields
 }
