@@ -52,14 +52,6 @@ func (c *clientConn) sent() {
 	}
 }
 
-// Read reads what comes next, after all answers have been sent.
-func (c *clientConn) Read(b []byte) (int, error) {
-	if c.answers.Load() != nil {
-		c.sent()
-	}
-	return c.Conn.Read(b)
-}
-
 // makeRoom takes room for the answer to x, or says that there is none. What a
 // mutation has done is told in any case: who is not told does it again.
 func (w *Worker) makeRoom(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {

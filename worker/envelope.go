@@ -25,6 +25,7 @@ type envelope struct {
 
 	limitedBy string // the rate limit that has refused it
 	line      []byte // room for the access log
+	arrival   arrival
 }
 
 type envelopeKey struct{}
@@ -51,7 +52,7 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 		e.began = time.Now()
 	}
 	e.id = appendRequestID(e.id[:0], ctx.Request.Header.Peek(requestIDHeader))
-	e.ip = w.proxies.client(ctx.RemoteAddr(), &ctx.Request.Header)
+	e.ip = w.proxies.clientOf(ctx)
 
 	handler(ctx)
 
@@ -63,11 +64,14 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 		w.access.log(ctx, e)
 	}
 	ctx.RemoveUserValue(envelopeKey{})
+	w.bodies.done(&e.arrival)
 	e.reset()
 	envelopes.Put(e)
 }
 
-func (e *envelope) reset() { *e = envelope{id: e.id, codes: e.codes[:0], line: e.line} }
+func (e *envelope) reset() {
+	*e = envelope{id: e.id, codes: e.codes[:0], line: e.line, arrival: e.arrival}
+}
 
 // arrived notes that the body has been read to its end: how long a client takes to
 // send it makes no request a slow one.

@@ -130,7 +130,7 @@ func (w *Worker) Serve(l net.Listener) error {
 	w.accepting.Add(1)
 	w.mu.Unlock()
 	defer w.accepting.Done()
-	accepts := &clientListener{dl}
+	accepts := &clientListener{dl, &w.proxies}
 	if w.cert != nil {
 		return w.server.Serve(&tlsListener{accepts, w.cert.config()})
 	}
