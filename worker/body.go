@@ -122,6 +122,13 @@ func (b *bodies) fill(ctx *fasthttp.RequestCtx, a *arrival) *badRequest {
 	}
 }
 
+// decoded is done, but for a small body: what it is known by is still needed.
+func (b *bodies) decoded(a *arrival) {
+	if a.held > 0 || cap(a.body) > firstRead+1 {
+		b.done(a)
+	}
+}
+
 // done gives back what a has taken, when nothing looks at the body any more.
 func (b *bodies) done(a *arrival) {
 	if a.held > 0 {

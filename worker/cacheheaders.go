@@ -71,12 +71,8 @@ func (x *exchange) respondCached(ctx *fasthttp.RequestCtx) {
 	a, cp := op.result.cached, op.plan.caching
 	now := time.Now()
 	h := &ctx.Response.Header
-	begin(ctx, fasthttp.StatusOK, x.media.success)
-	if cp.whose {
-		h.AddBytesKV(nameVary, valueVaryWho)
-	}
-	h.SetCanonical(nameCache, cp.cacheControlValue(ctx))
-	h.SetCanonical(nameCacheTag, appendTags(nil, a.Tags))
+	beginCached(ctx, x.media.success, cp, cp.cacheControlValue(ctx))
+	h.SetCanonical(nameCacheTag, asBytes(a.TagLine()))
 	h.SetCanonical(nameAge, strconv.AppendInt(nil, int64(a.Age(now.UnixMilli())/time.Second), 10))
 	if op.result.stale { // as it is said in it how old it is, it has no ETag
 		ctx.Response.SetBodyRaw(op.result.cachedBody(now))
@@ -88,6 +84,16 @@ func (x *exchange) respondCached(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	ctx.Response.SetBodyRaw(a.Body)
+	envelopeOf(ctx).answer = a
+}
+
+// beginCached writes the header of an answer of the cache, as far as it is not this one's.
+func beginCached(ctx *fasthttp.RequestCtx, media string, cp *cachePlan, control []byte) {
+	begin(ctx, fasthttp.StatusOK, media)
+	if cp.whose {
+		ctx.Response.Header.AddBytesKV(nameVary, valueVaryWho)
+	}
+	ctx.Response.Header.SetCanonical(nameCache, control)
 }
 
 // notModified makes the answer in ctx, whose body would have this length, one without a
@@ -97,17 +103,6 @@ func notModified(ctx *fasthttp.RequestCtx, length int) {
 	if length >= minCompress { // as it would have had
 		ctx.Response.Header.Add(fasthttp.HeaderVary, fasthttp.HeaderAcceptEncoding)
 	}
-}
-
-// appendTags appends the value of Cache-Tag.
-func appendTags(b []byte, tags []string) []byte {
-	for i, t := range tags {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, t...)
-	}
-	return b
 }
 
 // appendWeak appends the weak form of an entity tag.

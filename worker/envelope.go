@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nekoctl/neko/cache"
 	"github.com/valyala/fasthttp"
 	"github.com/vektah/gqlparser/v2/ast"
 )
@@ -26,6 +27,11 @@ type envelope struct {
 	limitedBy string // the rate limit that has refused it
 	line      []byte // room for the access log
 	arrival   arrival
+
+	sight    sight         // see known.go
+	known    *known        // what it was, if it was answered by that
+	finished bool          // nothing is to be added to the answer
+	answer   *cache.Answer // whose body the answer has
 }
 
 type envelopeKey struct{}
@@ -56,9 +62,11 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 
 	handler(ctx)
 
-	w.secure(ctx, e)
-	if !w.config.NoCompression && !e.secret {
-		compress(ctx)
+	if !e.finished {
+		w.secure(ctx, e)
+		if !w.config.NoCompression && !e.secret {
+			compress(ctx, e.answer)
+		}
 	}
 	if w.access != nil {
 		w.access.log(ctx, e)

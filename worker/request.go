@@ -66,7 +66,7 @@ func (w *Worker) decode(ctx *fasthttp.RequestCtx, x *exchange) (bad *badRequest)
 	}
 	e := envelopeOf(ctx)
 	body, bad := w.bodies.read(ctx, &e.arrival)
-	defer w.bodies.done(&e.arrival)
+	defer w.bodies.decoded(&e.arrival)
 	if bad != nil {
 		return bad
 	}
