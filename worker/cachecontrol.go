@@ -2,7 +2,6 @@ package worker
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -247,11 +246,12 @@ func (cc *cacheControl) plan(p *planner, plan *Plan, document documentHash) *cac
 	if all.maxAge <= 0 {
 		return nil
 	}
+	maxAge := min(time.Duration(all.maxAge)*time.Second, cache.MaxLife)
 	cp := &cachePlan{
 		policy: cache.Policy{
-			MaxAge:               time.Duration(all.maxAge) * time.Second,
-			StaleWhileRevalidate: cc.stale(all),
-			StaleIfError:         max(cc.staleIfError, 0),
+			MaxAge:               maxAge,
+			StaleWhileRevalidate: min(cc.stale(all), cache.MaxLife-maxAge),
+			StaleIfError:         min(max(cc.staleIfError, 0), cache.MaxLife-maxAge).Truncate(time.Second),
 		},
 		private: all.private,
 		role:    plan.need > 0,
@@ -289,16 +289,4 @@ func (cp *cachePlan) bytes() int {
 		return 0
 	}
 	return 256 + len(cp.public) + len(cp.own) + cp.tagPlan.bytes()
-}
-
-// cacheable are the coordinates of a schema's root fields, in order, that can be part of
-// an answer that is kept.
-func (cc *cacheControl) cacheable(schema *ast.Schema) (fields []string) {
-	for _, f := range schema.Query.Fields {
-		if coordinate := schema.Query.Name + "." + f.Name; cc.fields[coordinate].maxAge > 0 {
-			fields = append(fields, coordinate)
-		}
-	}
-	slices.Sort(fields)
-	return fields
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -28,7 +29,11 @@ func (w *Worker) cacheRequest(plan *Plan, in *input, who *Identity) (r cache.Req
 	return r, true
 }
 
-// result of an operation, from the cache if it can be had there, else by execution. What
+// fillGrace is what who waits for an answer waits longer than it may be made: if it cannot be made
+// in time, there may be an older one.
+const fillGrace = 250 * time.Millisecond
+
+// resultOf is the result of an operation, from the cache if it can be had there, else by execution. What
 // who asks may have was decided before. ctx has the bounds of a batch, or of nothing. The
 // operation gives up its input.
 func (w *Worker) resultOf(ctx context.Context, op *operation, caller *Caller) result {
@@ -42,8 +47,12 @@ func (w *Worker) resultOf(ctx context.Context, op *operation, caller *Caller) re
 			return failed(err)
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, w.config.ExecutionTimeout+fillGrace)
+	defer cancel()
 	served, err := w.config.Cache.Get(ctx, request, w.fill(op.plan, op.input, caller, batch))
 	switch {
+	case errors.Is(err, cache.ErrClosed): // before anything was made
+		return w.execute(ctx, op.plan, op.input, caller)
 	case err != nil && ctx.Err() != nil:
 		return failed(interrupted(ctx))
 	case err != nil:

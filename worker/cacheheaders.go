@@ -28,30 +28,40 @@ var (
 // headers are the values of Cache-Control: for who shows no credentials, and for who
 // does. What depends on who asks is private for all.
 func (cp *cachePlan) headers() (public, own []byte) {
-	value := func(scope string, p cache.Policy) []byte {
-		b := strconv.AppendInt([]byte("max-age="), int64(p.MaxAge/time.Second), 10)
-		b = append(append(b, ", "...), scope...)
-		if s := int64(p.StaleWhileRevalidate / time.Second); s > 0 {
-			b = strconv.AppendInt(append(b, ", stale-while-revalidate="...), s, 10)
-		}
-		if s := int64(p.StaleIfError / time.Second); s > 0 {
-			b = strconv.AppendInt(append(b, ", stale-if-error="...), s, 10)
-		}
-		return b
-	}
-	own = value("private", cp.policy)
+	own = appendCacheControl(nil, cp.policy, "private")
 	if cp.whose {
 		return own, own
 	}
-	return value("public", cp.policy), own
+	return appendCacheControl(nil, cp.policy, "public"), own
 }
 
-// cacheControlValue is the value of Cache-Control for who sends the request in ctx.
-func (cp *cachePlan) cacheControlValue(ctx *fasthttp.RequestCtx) []byte {
-	if showsCredentials(&ctx.Request.Header) {
+// cacheControlValue is the value of Cache-Control for an answer: to who shows credentials,
+// or to who does not. It allocates nothing but for what has a policy of its own, as what
+// says that there is nothing has.
+func (cp *cachePlan) cacheControlValue(p cache.Policy, credentials bool) []byte {
+	switch {
+	case p != cp.policy:
+		scope := "public"
+		if credentials || cp.whose {
+			scope = "private"
+		}
+		return appendCacheControl(nil, p, scope)
+	case credentials:
 		return cp.own
 	}
 	return cp.public
+}
+
+func appendCacheControl(b []byte, p cache.Policy, scope string) []byte {
+	b = strconv.AppendInt(append(b, "max-age="...), int64(p.MaxAge/time.Second), 10)
+	b = append(append(b, ", "...), scope...)
+	if s := int64(p.StaleWhileRevalidate / time.Second); s > 0 {
+		b = strconv.AppendInt(append(b, ", stale-while-revalidate="...), s, 10)
+	}
+	if s := int64(p.StaleIfError / time.Second); s > 0 {
+		b = strconv.AppendInt(append(b, ", stale-if-error="...), s, 10)
+	}
+	return b
 }
 
 // showsCredentials says whether a request has any, good or not: what it is answered may be
@@ -71,8 +81,14 @@ func (x *exchange) respondCached(ctx *fasthttp.RequestCtx) {
 	a, cp := op.result.cached, op.plan.caching
 	now := time.Now()
 	h := &ctx.Response.Header
-	beginCached(ctx, x.media.success, cp, cp.cacheControlValue(ctx))
-	h.SetCanonical(nameCacheTag, asBytes(a.TagLine()))
+	policy := a.Policy
+	if op.result.stale { // it is so old that nobody else may serve it without asking
+		policy = cache.Policy{MaxAge: policy.MaxAge}
+	}
+	beginCached(ctx, x.media.success, cp, cp.cacheControlValue(policy, showsCredentials(&ctx.Request.Header)))
+	if line := a.TagLine(); line != "" {
+		h.SetBytesK(nameCacheTag, line)
+	}
 	h.SetCanonical(nameAge, strconv.AppendInt(nil, int64(a.Age(now.UnixMilli())/time.Second), 10))
 	if op.result.stale { // as it is said in it how old it is, it has no ETag
 		ctx.Response.SetBodyRaw(op.result.cachedBody(now))

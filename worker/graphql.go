@@ -59,9 +59,7 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 		return nil
 	}
 	if op := &x.operations[0]; op.pending() {
-		ctx, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
-		defer cancel()
-		op.result = w.resultOf(ctx, op, caller)
+		op.result = w.resultOf(w.base, op, caller)
 	}
 	return nil
 }
@@ -173,10 +171,12 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	return caller, &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "who you are cannot be found out at the moment"}
 }
 
-// execute runs plan with the variables of a request, in a context that has its bounds
-// and that neither the connection nor its buffers are part of. Mutations are put on
-// record, and invalidate what they change. The caller gives up in.
+// execute runs plan with the variables of a request, in a context that neither
+// the connection nor its buffers are part of. Mutations are put on record, and
+// invalidate what they change. The caller gives up in.
 func (w *Worker) execute(ctx context.Context, plan *Plan, in input, caller *Caller) result {
+	ctx, cancel := context.WithTimeout(ctx, w.config.ExecutionTimeout)
+	defer cancel()
 	return w.auditMutation(ctx, plan, caller, func(ctx context.Context) result {
 		return w.invalidating(ctx, plan, func(ctx context.Context) result {
 			return w.run(ctx, plan, in, caller)

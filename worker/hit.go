@@ -135,7 +135,17 @@ func (w *Worker) serveHit(ctx *fasthttp.RequestCtx) bool {
 	t.tell(h)
 	t.release()
 	h.SetCanonical(nameRequestID, e.id)
-	h.SetCanonical(nameCacheTag, asBytes(answer.TagLine()))
+	if line := answer.TagLine(); line != "" {
+		h.SetCanonical(nameCacheTag, asBytes(line))
+	}
+	if answer.Policy != k.policy { // it says that there is nothing
+		scope := "public"
+		if g.credentials || k.whose {
+			scope = "private"
+		}
+		e.line = appendCacheControl(e.line[:0], answer.Policy, scope)
+		h.SetCanonical(nameCache, e.line)
+	}
 	e.line = strconv.AppendInt(e.line[:0], int64(answer.Age(now)/time.Second), 10)
 	h.SetCanonical(nameAge, e.line)
 	e.line = appendWeak(e.line[:0], answer.ETag)

@@ -2,12 +2,15 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/nekoctl/neko/cache"
 )
 
 // Invalidate says that what these tags name has changed, or may have, in the mutation of
@@ -79,10 +82,8 @@ func (w *Worker) invalidate(tags []string) {
 	// Not that of the mutation, which may be over: what was changed was changed.
 	ctx, cancel := context.WithTimeout(context.Background(), invalidateTimeout)
 	defer cancel()
-	if err := w.config.Cache.Invalidate(ctx, tags...); err != nil {
-		now := time.Now().Unix()
-		if last := w.cacheComplained.Load(); now-last >= 10 && w.cacheComplained.CompareAndSwap(last, now) {
-			w.config.Log.Printf("error: a change is not known everywhere yet, and older answers may be served until it is: %v", err)
-		}
+	// All other errors are those of hosts that are told later. The cache says so in the log.
+	if err := w.config.Cache.Invalidate(ctx, tags...); errors.Is(err, cache.ErrClosed) {
+		w.config.Log.Printf("error: a change came after the end of the cache, and other workers may serve answers of before: %v", err)
 	}
 }

@@ -37,6 +37,8 @@ type known struct {
 
 	keys    []cache.Key // one for all, or one for each rank; nil: each identity has its own
 	private *cachePlan  // if keys is nil
+	policy  cache.Policy
+	whose   bool // as cachePlan has it
 	heads   [4]*fasthttp.ResponseHeader
 
 	bytes int
@@ -160,7 +162,7 @@ func (w *Worker) remember(ctx *fasthttp.RequestCtx, e *envelope, x *exchange) {
 	if op.plan == nil || op.plan.caching == nil || op.plan.Kind != ast.Query || op.register != "" || len(op.result.errors) > 0 {
 		return
 	}
-	text := e.arrival.body
+	cp, text := op.plan.caching, e.arrival.body
 	if op.get {
 		text = ctx.URI().QueryString()
 	}
@@ -168,13 +170,13 @@ func (w *Worker) remember(ctx *fasthttp.RequestCtx, e *envelope, x *exchange) {
 	if in.err != nil || len(text) > maxKnownText {
 		return
 	}
-	cp := op.plan.caching
 	k := &known{
 		hash: e.sight.hash, text: bytes.Clone(text), get: op.get,
 		plan: op.plan.brief(), input: in, cost: op.plan.Cost(in.values),
 		document:  op.document,
 		named:     op.query == "" && w.documents != nil && w.trusted.text(op.document) == "",
 		persisted: op.query == "",
+		policy:    cp.policy, whose: cp.whose,
 	}
 	ranks := 1
 	switch {

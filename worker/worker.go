@@ -51,7 +51,6 @@ type Worker struct {
 	accepting sync.WaitGroup
 
 	auditComplained atomic.Int64 // when, in Unix seconds
-	cacheComplained atomic.Int64
 }
 
 // New makes a worker that does not serve yet. It fails if the schema is none, or
