@@ -332,7 +332,7 @@ func (p *hitPair) same(t testing.TB) {
 	t.Helper()
 	var texts [2][]string
 	for i, w := range []*Worker{p.fast, p.whole} {
-		w.access.flush()
+		w.access.close()
 		data, err := os.ReadFile(p.logs[i])
 		if err != nil {
 			t.Fatal(err)
@@ -562,7 +562,7 @@ func TestHitAllocates(t *testing.T) {
 			if n := testing.AllocsPerRun(200, func() {
 				ctx.Response.Reset()
 				w.serveEnveloped(ctx, handler)
-			}); n > 0 {
+			}); n > 0 && (!underRace || n > 4) { // under the race detector pools lose some of what they have
 				t.Errorf("%v allocations", n)
 			}
 		})
