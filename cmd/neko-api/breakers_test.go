@@ -47,7 +47,7 @@ func TestTheStoreStandsStill(t *testing.T) {
 	server := mongotest.Start(t)
 	t.Setenv("NEKO_API_STORE", server.URL("neko"))
 	t.Setenv("NEKO_API_AUTH_SECRET_FILE", writeSecret(t, "shared "))
-	args := []string{"--store-timeout", "300ms", "--breaker-open-for", "500ms"}
+	args := []string{"--load-sample=false", "--store-timeout", "300ms", "--breaker-open-for", "500ms"}
 	lenient, _, _ := startServer(t, t.TempDir(), args...)
 	strict, _, _ := startServer(t, t.TempDir(), append(args, "--ready-without-store=false")...)
 	const query = `{ threatCounts { tactics } }`
@@ -108,7 +108,7 @@ func TestTheStoreStandsStill(t *testing.T) {
 // The limiter's Redis has a watch of its own, and its state is told with the others.
 func TestTheRedisOfTheLimitsIsADependency(t *testing.T) {
 	server := redistest.Start(t)
-	url, _, _ := startServer(t, t.TempDir(), "--redis", server.URL())
+	url, _, _ := startServer(t, t.TempDir(), "--load-sample=false", "--redis", server.URL())
 	says := func(want string) {
 		t.Helper()
 		eventually(t, want, func() bool {
