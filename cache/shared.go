@@ -20,11 +20,14 @@ type Shared interface {
 	// Both return at once.
 	Watch(changed func(tag string), lost func())
 	// Load is what was stored under key, nil if nothing is, and the generations of tags,
-	// in one round trip. A tag that has none is given one.
+	// in one round trip. A tag that has none is given one. Each generation is one that the tag had at
+	// a moment between the call and its return: not an older one, from a memory that has not heard yet of
+	// an Invalidate which had returned before the call, wherever that was.
 	Load(ctx context.Context, key Key, tags []string) (value []byte, gens []Generation, err error)
 	// Store keeps value for so long at most. It may be gone any time earlier.
 	Store(ctx context.Context, key Key, value []byte, ttl time.Duration) error
-	// Invalidate gives each tag a new generation, in O(tags). It may be tried again.
+	// Invalidate gives each tag a new generation, in O(tags). It may be tried again. If it could do
+	// a part its error may be, or wrap, an *Undone.
 	Invalidate(ctx context.Context, tags []string) error
 	// Lock says whether the caller is the one who makes the answer of key, until it
 	// unlocks or ttl is over.

@@ -16,6 +16,7 @@ func TestLinksNothingOfTheAPI(t *testing.T) {
 		"github.com/nekoctl/neko/limiter",
 		"github.com/nekoctl/neko/hostmem",
 		"github.com/nekoctl/neko/breaker",
+		"github.com/nekoctl/neko/redisconn",
 		"github.com/valyala/fasthttp",
 		"github.com/graph-gophers/graphql-go",
 		"github.com/vektah/gqlparser",

@@ -10,11 +10,16 @@ import (
 
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/redisconn"
 )
 
 // least is what the user of a source must be allowed to do, besides its keys.
 var least = []string{"+eval", "+evalsha", "+time", "+get", "+set", "+del",
 	"+zadd", "+zremrangebyscore", "+zremrangebyrank", "+zcard", "+pexpire"}
+
+const aclAdvice = "docs/limits.md says what its user must be allowed to do"
+
+func advice(err error) string { return (&redisconn.Options{Page: "docs/limits.md"}).Advice(err) }
 
 // all does everything that a source can do.
 func all(t *testing.T, s *Source) error {
@@ -51,12 +56,7 @@ func TestTheLeastThatAUserMustBeAllowedToDo(t *testing.T) {
 		allow(keys, commands)
 		s := open(t, "redis://limiter:p%25ss@"+server.Addr(), Options{})
 		defer s.Close()
-		eventually(t, func() error {
-			if s.client.Load() == nil {
-				return s.away()
-			}
-			return nil
-		})
+		eventually(t, s.conn.Away)
 		return all(t, s)
 	}
 	doc, err := os.ReadFile("doc.go")

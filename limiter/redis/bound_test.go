@@ -1,26 +1,29 @@
 package redis
 
 import (
+	"context"
 	"math/big"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/rueidis"
 	"pgregory.net/rapid"
 
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/redisconn"
 )
 
 // clocked is a script that takes its time from keys of the test's, and not from the
 // server's clock.
-func clocked(t *testing.T, text string) script {
+func clocked(t *testing.T, text string) redisconn.Script {
 	t.Helper()
 	const clock = "redis.call('TIME')"
 	if strings.Count(text, clock) != 1 {
 		t.Fatal("a script does not ask for the time once")
 	}
-	return newScript(strings.Replace(text, clock, "redis.call('MGET', 'seconds', 'micros')", 1))
+	return redisconn.NewScript(strings.Replace(text, clock, "redis.call('MGET', 'seconds', 'micros')", 1))
 }
 
 // farAhead is when clocks of tests begin, or keys would expire meanwhile.
@@ -28,9 +31,11 @@ const farAhead = 3_000_000_000_000_000 // µs: in 2065
 
 func setClock(t *testing.T, s *Source, now int64) {
 	t.Helper()
-	c := *s.client.Load()
-	set := c.B().Mset().KeyValue().KeyValue("seconds", number(now/1_000_000)).KeyValue("micros", number(now%1_000_000)).Build()
-	if err := c.Do(t.Context(), set).Error(); err != nil {
+	_, err := redisconn.Do(t.Context(), s.conn, func(ctx context.Context, c rueidis.Client) (string, error) {
+		set := c.B().Mset().KeyValue().KeyValue("seconds", number(now/1_000_000)).KeyValue("micros", number(now%1_000_000)).Build()
+		return c.Do(ctx, set).ToString()
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -43,5 +43,5 @@
 // # When Redis is away
 //
 // A call fails when its context ends, at the latest, and mostly at once. A connection on which nothing has come for
-// a second is given up. Redis is used again as soon as it answers: each call tries.
+// a second is given up (package redisconn). Redis is used again as soon as it answers: each call tries.
 package redis

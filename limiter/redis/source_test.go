@@ -14,6 +14,7 @@ import (
 
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/redisconn"
 )
 
 // TestMain looks that nothing is left of all sources. rueidis lets the connections of
@@ -63,12 +64,7 @@ func connected(t testing.TB, url string) *Source {
 // second.
 func calm(t testing.TB, url string) *Source {
 	t.Helper()
-	opt, err := parse(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	opt.ConnWriteTimeout, opt.Dialer.Timeout = patience, patience
-	s, err := newSource(context.Background(), opt, Options{})
+	s, err := newSource(context.Background(), url, Options{}, patience)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +335,7 @@ func TestNothingWorksAfterClose(t *testing.T) {
 	s.Close()
 	s.Close()
 	wg.Wait()
-	if _, err := s.Grant(t.Context(), p, id(1), 1, 1); err != errClosed {
+	if _, err := s.Grant(t.Context(), p, id(1), 1, 1); err != redisconn.ErrClosed {
 		t.Error(err)
 	}
 	eventually(t, func() error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/redisconn"
 )
 
 func TestACluster(t *testing.T) {
@@ -179,7 +180,7 @@ func TestSentinelsThatAreGoneStopNothing(t *testing.T) {
 		sentinel.Kill()
 	}
 	failed := 0
-	for began := time.Now(); time.Since(began) < 3*refreshEvery; time.Sleep(time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 3*redisconn.RefreshEvery; time.Sleep(time.Millisecond) {
 		if _, err := s.Grant(within(t, patience), p, id(1), 1, 1); err != nil {
 			failed++
 		}

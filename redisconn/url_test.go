@@ -1,4 +1,4 @@
-package redis
+package redisconn
 
 import (
 	"errors"
@@ -92,7 +92,7 @@ func TestWrongURLsAreExplainedWithoutTheirPasswords(t *testing.T) {
 		}
 	}
 	for _, prefix := range []string{"{a}", strings.Repeat("a", 65)} {
-		if _, err := New(t.Context(), "redis://h", Options{Prefix: prefix}); err == nil {
+		if _, err := Prefix(prefix); err == nil {
 			t.Errorf("the prefix %q is taken", prefix)
 		}
 	}

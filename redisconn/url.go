@@ -1,4 +1,4 @@
-package redis
+package redisconn
 
 import (
 	"crypto/tls"
@@ -113,12 +113,10 @@ func parse(text string) (rueidis.ClientOption, error) {
 	opt.PipelineMultiplex = -1 // one connection
 	opt.RingScaleEachConn = ringScale
 	opt.ReadBufferEachConn, opt.WriteBufferEachConn = buffer, buffer
-	opt.ConnWriteTimeout = answerTimeout
-	opt.Dialer.Timeout, opt.Dialer.KeepAlive = dialTimeout, pingEvery
 	opt.ClientName = "neko"
-	opt.Sentinel.Dialer, opt.Sentinel.TLSConfig, opt.Sentinel.ClientName = opt.Dialer, opt.TLSConfig, opt.ClientName
+	opt.Sentinel.TLSConfig, opt.Sentinel.ClientName = opt.TLSConfig, opt.ClientName
 	// That a master was deposed is said once: who has missed it must ask.
-	opt.Sentinel.TopologyRefreshInterval = refreshEvery
+	opt.Sentinel.TopologyRefreshInterval = RefreshEvery
 	return opt, nil
 }
 

@@ -1,8 +1,7 @@
-package redis
+package redisconn
 
 import (
 	"errors"
-	"log"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,7 +12,7 @@ import (
 
 // outage tells the log when Redis cannot be used, and when it can again.
 type outage struct {
-	log *log.Logger
+	Options
 
 	on atomic.Bool // as of the last call
 
@@ -40,8 +39,8 @@ func (o *outage) ended() {
 	if time.Since(o.last) < calmFor {
 		return
 	}
-	if o.told && o.log != nil {
-		o.log.Printf("rate limits: Redis answers again, after %v", o.last.Sub(o.since).Round(time.Millisecond))
+	if o.told && o.Log != nil {
+		o.Log.Printf("%s: Redis answers again, after %v", o.Who, o.last.Sub(o.since).Round(time.Millisecond))
 	}
 	o.on.Store(false)
 	o.told = false
@@ -55,32 +54,35 @@ func (o *outage) failed(err error) {
 		o.since = now
 	}
 	o.last = now
-	if o.log == nil || !o.said.IsZero() && now.Sub(o.said) < quiet {
+	if o.Log == nil || !o.said.IsZero() && now.Sub(o.said) < quiet {
 		return
 	}
 	o.said, o.told = now, true
-	o.log.Printf("rate limits: Redis cannot be used: %v", err)
-	if hint := advice(err); hint != "" {
-		o.log.Printf("hint: %s", hint)
+	o.Log.Printf("%s: Redis cannot be used: %v", o.Who, err)
+	if hint := o.Advice(err); hint != "" {
+		o.Log.Printf("hint: %s", hint)
 	}
 }
 
-const aclAdvice = "docs/limits.md says what its user must be allowed to do"
-
-// advice is what an operator can do about what Redis has answered.
-func advice(err error) string {
-	if errors.Is(err, errNoRedis) {
+// Advice is what an operator can do about what Redis has answered, "" if nothing is known.
+func (o *Options) Advice(err error) string {
+	if errors.Is(err, ErrNoRedis) {
 		return "is it a Redis, at that port? One that wants TLS is rediss://"
 	}
-	if _, ok := rueidis.IsRedisErr(err); !ok {
+	text := err.Error()
+	if u := (*untrackedError)(nil); errors.As(err, &u) {
+		if text = u.why; !strings.HasPrefix(text, "NOPERM") {
+			return "it must be Redis 6.2 or later, and all that is between must pass on RESP3 and CLIENT TRACKING"
+		}
+	} else if _, ok := rueidis.IsRedisErr(err); !ok {
 		return ""
 	}
-	word, _, _ := strings.Cut(err.Error(), " ")
+	word, _, _ := strings.Cut(text, " ")
 	switch {
 	case word == "OOM":
-		return "its maxmemory is used up, and its maxmemory-policy lets nothing go: more memory, or volatile-ttl, which drops the buckets that are full soonest"
-	case word == "NOPERM" || strings.HasPrefix(err.Error(), "The user executing the script can't"):
-		return aclAdvice
+		return "its maxmemory is used up, and its maxmemory-policy lets nothing go: " + o.Full
+	case word == "NOPERM" || strings.HasPrefix(text, "The user executing the script can't"):
+		return o.Page + " says what its user must be allowed to do"
 	case word == "WRONGPASS" || word == "NOAUTH":
 		return "user and password stand in the URL of Redis, special characters as %XX"
 	case word == "READONLY":

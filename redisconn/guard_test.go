@@ -1,4 +1,4 @@
-package redis
+package redisconn
 
 import (
 	"bytes"
@@ -97,22 +97,31 @@ func TestServerThatIsNoRedis(t *testing.T) {
 			}
 		})
 		var said bytes.Buffer
-		s, err := New(t.Context(), "redis://"+l.Addr().String(), Options{Log: log.New(&said, "", 0)})
+		s, err := New(t.Context(), "redis://"+l.Addr().String(), Options{Who: "rate limits", Log: log.New(&said, "", 0)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var last error
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && !errors.Is(last, errNoRedis); time.Sleep(time.Millisecond) {
-			_, last = s.Beat(t.Context(), "host")
+		for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && !errors.Is(last, ErrNoRedis); time.Sleep(time.Millisecond) {
+			last = ping(t.Context(), s)
 		}
-		if !errors.Is(last, errNoRedis) {
+		if !errors.Is(last, ErrNoRedis) {
 			t.Errorf("%.20q: %v", answer, last)
 		}
 		s.Close()
-		if want := "rate limits: Redis cannot be used: " + errNoRedis.Error() + "\nhint: is it a Redis, at that port? "; !strings.HasPrefix(said.String(), want) {
+		if want := "rate limits: Redis cannot be used: " + ErrNoRedis.Error() + "\nhint: is it a Redis, at that port? "; !strings.HasPrefix(said.String(), want) {
 			t.Errorf("%.20q: the log has %q", answer, said.String())
 		}
 		l.Close()
 		serving.Wait()
+	}
+}
+
+// Redis tells of keys that have changed between answers, and of a flush.
+func TestGuardLetsInvalidationsThrough(t *testing.T) {
+	var g guard
+	err := g.check([]byte("+OK\r\n>2\r\n$10\r\ninvalidate\r\n*2\r\n$3\r\nn:a\r\n$3\r\nn:b\r\n>2\r\n$10\r\ninvalidate\r\n_\r\n$1\r\nx\r\n"))
+	if err != nil || g.values != 2 {
+		t.Errorf("%d answers, %v", g.values, err)
 	}
 }

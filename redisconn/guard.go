@@ -1,4 +1,4 @@
-package redis
+package redisconn
 
 import (
 	"bytes"
@@ -32,15 +32,18 @@ const (
 	inBytes
 )
 
-// What answers to our calls may have at most; a list of a Cluster's nodes is the longest.
+// What answers to our calls may have at most, and what is told without a call: the longest lists are keys
+// that have changed in one round of a server's event loop. More of them end the connection, which
+// is what one that was flushed would do.
 const (
-	maxLine  = 64 << 10 // bytes
-	maxBulk  = 16 << 20 // bytes
-	maxList  = 64 << 10 // values
-	maxLists = 16       // in each other
+	maxLine  = 64 << 10  // bytes
+	maxBulk  = 16 << 20  // bytes
+	maxList  = 256 << 10 // values
+	maxLists = 16        // in each other
 )
 
-var errNoRedis = errors.New("what answers there sends what no Redis does")
+// ErrNoRedis is of a server that is none.
+var ErrNoRedis = errors.New("what answers there sends what no Redis does")
 
 // check follows p, the next bytes that have come.
 func (g *guard) check(p []byte) error {
@@ -62,7 +65,7 @@ func (g *guard) check(p []byte) error {
 			case '$', '!', '=', '*', '~', '>', '%':
 				g.state, g.text = inLength, g.text[:0]
 			default:
-				return errNoRedis
+				return ErrNoRedis
 			}
 		case inLine:
 			n := bytes.IndexByte(p, '\n')
@@ -70,7 +73,7 @@ func (g *guard) check(p []byte) error {
 				n = len(p)
 			}
 			if g.left -= n; g.left < 0 {
-				return errNoRedis
+				return ErrNoRedis
 			}
 			if p = p[n:]; len(p) > 0 {
 				p = p[1:]
@@ -81,7 +84,7 @@ func (g *guard) check(p []byte) error {
 			p = p[1:]
 			if g.text = append(g.text, c); c != '\n' {
 				if len(g.text) > len("-2147483648\r") {
-					return errNoRedis
+					return ErrNoRedis
 				}
 				continue
 			}
@@ -106,7 +109,7 @@ func (g *guard) length() error {
 	list := g.typ != '$' && g.typ != '!' && g.typ != '='
 	switch {
 	case !ok || err != nil, n < -1, n == -1 && g.typ == '%', n > maxBulk, list && n > maxList:
-		return errNoRedis
+		return ErrNoRedis
 	case n == -1: // null, as RESP 2 has it
 		g.value()
 	case !list:
@@ -118,7 +121,7 @@ func (g *guard) length() error {
 			n *= 2
 		}
 		if g.open = append(g.open, n); len(g.open) > maxLists {
-			return errNoRedis
+			return ErrNoRedis
 		}
 		g.state = atType
 	}

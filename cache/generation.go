@@ -1,0 +1,235 @@
+package cache
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/dchest/siphash"
+
+	"github.com/nekoctl/neko/hostmem"
+)
+
+// Everything is a tag that every answer has: who invalidates it, purges all.
+const Everything = "*"
+
+// generations are what tags have. A tag comes to one word by a secret hash, and two tags
+// that come to the same one share it: whoever invalidates one of them invalidates both.
+//
+// words belong to all workers of the host, and move when a worker invalidates. Each is, from
+// its highest bit down, 44 bits that count the moves, and 20 bits that tell for how long
+// somebody owes Shared an invalidation of that word: until it was told, its generations prove
+// nothing about the tags there. Who owes one says so again and again, so that nothing is
+// owed for ever by a process that was killed.
+//
+// cells belong to this process, and move when Shared tells that a tag has changed.
+type generations struct {
+	words *[hostmem.Generations]atomic.Uint64
+	cells *[hostmem.Generations]atomic.Uint64 // nil without a Shared
+	epoch atomic.Uint64                       // moves when Shared was lost
+	seed  [2]uint64
+	all   uint32 // the word of Everything
+}
+
+const (
+	owedBits = 20
+	owedMask = 1<<owedBits - 1
+	owedUnit = 256 // milliseconds: the bits come back to the same time after three days
+	// owedFor is for how long it is said that something is owed, and owedAgain how often.
+	owedFor   = 5 * time.Second
+	owedAgain = time.Second
+)
+
+// owedUntil is the time until when something is owed that is now; it is not 0.
+func owedUntil(now int64) uint64 {
+	return uint64((now+owedFor.Milliseconds())/owedUnit)&owedMask | 1
+}
+
+// owes says whether a word says so.
+func owes(word uint64, now int64) bool {
+	left := (word - uint64(now/owedUnit)) & owedMask
+	return word&owedMask != 0 && left > 0 && left <= uint64(owedFor.Milliseconds())/owedUnit+1
+}
+
+func newGenerations(m *hostmem.Mapping, shared bool) *generations {
+	g := &generations{}
+	if m != nil {
+		g.words, g.seed = m.Generations(), m.Seed()
+	} else {
+		g.words = new([hostmem.Generations]atomic.Uint64)
+		g.seed = [2]uint64{rand.Uint64(), rand.Uint64()}
+	}
+	if shared {
+		g.cells = new([hostmem.Generations]atomic.Uint64)
+	}
+	g.seed[0] ^= 0x6e656b6f63616368 // others use the seed, too
+	g.all = g.word(Everything)
+	return g
+}
+
+// word is where a tag has its generation.
+func (g *generations) word(tag string) uint32 {
+	var room [96]byte
+	return uint32(siphash.Hash(g.seed[0], g.seed[1], appendFolded(room[:0], tag)) % hostmem.Generations)
+}
+
+// appendFolded appends s with A to Z made small.
+func appendFolded(b []byte, s string) []byte {
+	for i := range len(s) {
+		c := s[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		b = append(b, c)
+	}
+	return b
+}
+
+// folded is how a tag is called in Shared.
+func folded(tag string) string {
+	for i := range len(tag) {
+		if 'A' <= tag[i] && tag[i] <= 'Z' {
+			return string(appendFolded(nil, tag))
+		}
+	}
+	return tag
+}
+
+// mark is what one tag had.
+type mark struct {
+	word uint32
+	host uint64 // of the host's word, what never comes back
+	cell uint64
+	gen  Generation // in Shared; 0 is unknown
+}
+
+// stamp is what all tags of an answer had before it was made: first Everything, then in
+// their order.
+type stamp struct {
+	marks []mark
+	epoch uint64
+	known bool // each mark has its gen
+	owed  bool // Shared does not have an invalidation yet that the host's words have
+}
+
+func (s *stamp) bytes() int64 { return int64(cap(s.marks)) * int64(unsafe.Sizeof(mark{})) }
+
+// stamp is what tags have now.
+func (g *generations) stamp(tags []string) stamp {
+	s := stamp{marks: slices.Grow([]mark(nil), len(tags)+1), epoch: g.epoch.Load()}
+	s.marks = append(s.marks, mark{word: g.all})
+	for _, tag := range tags {
+		s.marks = append(s.marks, mark{word: g.word(tag)})
+	}
+	g.renew(&s, time.Now().UnixMilli())
+	return s
+}
+
+// again is a stamp of the same tags as s, now.
+func (g *generations) again(s stamp) stamp {
+	n := stamp{marks: slices.Clone(s.marks), epoch: g.epoch.Load()}
+	g.renew(&n, time.Now().UnixMilli())
+	return n
+}
+
+func (g *generations) renew(s *stamp, now int64) {
+	for i := range s.marks {
+		m := &s.marks[i]
+		if g.cells != nil {
+			m.cell = g.cells[m.word].Load()
+		}
+		w := g.words[m.word].Load()
+		m.host, m.gen = w>>owedBits, 0
+		s.owed = s.owed || owes(w, now)
+	}
+}
+
+// standing is how much is known of an answer in memory.
+type standing uint8
+
+const (
+	gone        standing = iota // it was invalidated on this host
+	doubtful                    // it was invalidated, or something else in a cell of its tags
+	unconfirmed                 // nothing is known of what other hosts have invalidated
+	confirmed                   // it was not invalidated
+)
+
+// standing says how an answer with a stamp stands.
+func (g *generations) standing(s *stamp) standing {
+	is := confirmed
+	if g.cells == nil {
+		for i := range s.marks {
+			m := &s.marks[i]
+			if g.words[m.word].Load()>>owedBits != m.host {
+				return gone
+			}
+		}
+		return is
+	}
+	if !s.known || s.epoch != g.epoch.Load() {
+		is = unconfirmed
+	}
+	for i := range s.marks {
+		m := &s.marks[i]
+		if g.words[m.word].Load()>>owedBits != m.host {
+			return gone
+		}
+		if g.cells[m.word].Load() != m.cell {
+			is = doubtful
+		}
+	}
+	return is
+}
+
+// holds says whether nothing has moved since the stamp, as far as this process was told.
+func (g *generations) holds(s *stamp) bool { return g.standing(s) >= unconfirmed }
+
+// move invalidates the tags of a word for this host, without a Shared.
+func (g *generations) move(word uint32) {
+	g.words[word].Add(1 << owedBits)
+}
+
+// moveOwed does so if Shared is to be told, too. If nobody but the caller owes that it returns
+// what is to be given to paid; before is what it returned to the caller last, if he still owes that.
+func (g *generations) moveOwed(word uint32, before uint64) (debt uint64) {
+	w := &g.words[word]
+	for {
+		old, now := w.Load(), time.Now().UnixMilli()
+		debt = (old>>owedBits+1)<<owedBits | owedUntil(now)
+		if w.CompareAndSwap(old, debt) {
+			if owes(old, now) && old != before {
+				return 0
+			}
+			return debt
+		}
+	}
+}
+
+// stillOwed says again that something is owed.
+func (g *generations) stillOwed(word uint32) {
+	w := &g.words[word]
+	for {
+		old := w.Load()
+		if w.CompareAndSwap(old, old&^owedMask|owedUntil(time.Now().UnixMilli())) {
+			return
+		}
+	}
+}
+
+// paid says that Shared was told, if nobody else owes it anything: else what is said to be owed
+// is so for owedFor.
+func (g *generations) paid(word uint32, debt uint64) {
+	if debt != 0 {
+		g.words[word].CompareAndSwap(debt, debt&^owedMask)
+	}
+}
+
+// changed is told by Shared.
+func (g *generations) changed(tag string) { g.cells[g.word(tag)].Add(1) }
+
+// sameAs says whether two stamps of the same tags have the same generations in Shared.
+func (s *stamp) sameAs(t *stamp) bool {
+	return s.known && t.known && slices.EqualFunc(s.marks, t.marks, func(a, b mark) bool { return a.gen == b.gen })
+}

@@ -1,0 +1,211 @@
+package redisconn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/goleak"
+
+	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/scripts/slowproxy"
+)
+
+// TestMain looks that nothing is left of all connections. rueidis lets those of
+// nodes that have left a Cluster lie for five seconds.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil { // they mostly wait
+		panic(err)
+	}
+	code := m.Run()
+	var err error
+	for began := time.Now(); time.Since(began) < 10*time.Second; {
+		if err = goleak.Find(); err == nil {
+			os.Exit(code)
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+const patience = 20 * time.Second
+
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func open(t testing.TB, url string, o Options) *Conn {
+	t.Helper()
+	c, err := New(context.Background(), url, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// eventually returns after what time f has no error any more.
+func eventually(t testing.TB, f func() error) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for {
+		err := f()
+		if err == nil {
+			return time.Since(began)
+		}
+		if time.Since(began) > patience {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func do(ctx context.Context, c *Conn, command ...string) (string, error) {
+	return Do(ctx, c, func(ctx context.Context, r rueidis.Client) (string, error) {
+		text, err := r.Do(ctx, r.B().Arbitrary(command[0]).Keys(command[1:min(2, len(command))]...).Args(command[min(2, len(command)):]...).Build()).ToString()
+		if rueidis.IsRedisNil(err) {
+			err = nil
+		}
+		return text, err
+	})
+}
+
+func ping(ctx context.Context, c *Conn) error { _, err := do(ctx, c, "PING"); return err }
+
+// memo is a log.
+type memo struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (m *memo) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.buf.Write(p)
+}
+
+func (m *memo) text() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.buf.String()
+}
+
+// through is a server behind a bad network, and the URL of the network.
+func through(t *testing.T, config ...string) (*redistest.Server, *slowproxy.Proxy, string) {
+	t.Helper()
+	server := redistest.Start(t, config...)
+	proxy, err := slowproxy.New(server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(proxy.Close)
+	return server, proxy, "redis://" + proxy.Addr()
+}
+
+func TestTheLogTellsOfAnOutageOnceWhoeverElseAnswers(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	var said memo
+	c := open(t, server.URL(), Options{Who: "cache", Full: "let it go", Log: log.New(&said, "", 0)})
+	set := func() error { _, err := do(within(t, patience), c, "SET", "a", "b"); return err }
+	eventually(t, set)
+	server.Do(t, "CONFIG", "SET", "maxmemory", "1")
+	for range 50 {
+		if set() == nil {
+			t.Fatal("something was stored without memory")
+		}
+		if err := ping(within(t, patience), c); err != nil { // as would another node of a Cluster
+			t.Fatal(err)
+		}
+	}
+	server.Do(t, "CONFIG", "SET", "maxmemory", "0")
+	eventually(t, func() error {
+		if err := set(); err != nil || strings.Contains(said.text(), "again") {
+			return err
+		}
+		return errors.New("nothing is said of its end")
+	})
+	lines := strings.Split(said.text(), "\n")
+	if len(lines) != 4 || !strings.HasPrefix(lines[0], "cache: Redis cannot be used: OOM ") || !strings.HasSuffix(lines[1], " let it go") ||
+		!strings.HasPrefix(lines[1], "hint: its maxmemory ") || !strings.HasPrefix(lines[2], "cache: Redis answers again, after ") {
+		t.Errorf("said:\n%s", said.text())
+	}
+}
+
+// While there is no connection only one call waits for one, and it is used as soon as there is.
+func TestWithoutAConnectionCallsFailAtOnce(t *testing.T) {
+	t.Parallel()
+	_, proxy, url := through(t)
+	c := open(t, url, Options{AtOnce: true})
+	eventually(t, func() error { return ping(within(t, patience), c) })
+	for _, away := range []func(){proxy.Stall, proxy.Refuse, func() { proxy.Stall(); proxy.Cut() }} {
+		away()
+		eventually(t, func() error {
+			if n := c.live.Load(); n != 0 {
+				_ = ping(within(t, time.Millisecond), c)
+				return fmt.Errorf("%d connections", n)
+			}
+			return nil
+		})
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		atOnce := 0
+		for range 200 {
+			wg.Go(func() {
+				err := ping(within(t, 100*time.Millisecond), c)
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case err == nil:
+					t.Error("it has answered")
+				case errors.Is(err, errAway):
+					atOnce++
+				}
+			})
+		}
+		wg.Wait()
+		if atOnce == 0 {
+			t.Error("none of 200 calls failed at once")
+		}
+		if err := proxy.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		t.Log("back after", eventually(t, func() error { return ping(within(t, time.Second), c) }))
+	}
+}
+
+// What is live is counted right, through whatever happens to connections.
+func TestConnectionsAreCounted(t *testing.T) {
+	t.Parallel()
+	_, proxy, url := through(t)
+	c := open(t, url, Options{})
+	for range 50 {
+		eventually(t, func() error { return ping(within(t, time.Second), c) })
+		if n := c.live.Load(); n != 1 {
+			t.Fatalf("%d connections", n)
+		}
+		proxy.Cut()
+		eventually(t, func() error {
+			if n := c.live.Load(); n != 0 {
+				return fmt.Errorf("%d connections after a cut", n)
+			}
+			return nil
+		})
+	}
+	c.Close()
+	if n := len(c.conns); n != 0 {
+		t.Errorf("%d connections after Close", n)
+	}
+}
