@@ -33,6 +33,7 @@ type dependencies struct {
 	mu  sync.Mutex
 	all []*dependency
 
+	sending    sync.Mutex // one after the other
 	supervisor notifier
 	status     string // what the supervisor was told last, without what is away
 }
@@ -90,10 +91,15 @@ func (d *dependencies) changed(one *dependency, c breaker.Change) {
 	if one.toSay(c) {
 		d.w.config.Log.Print(describeChange(c))
 	}
+	supervisor := d.supervisor
 	d.mu.Unlock()
+	d.sending.Lock()
 	if serving, line := d.line(); serving {
-		d.w.tell(d.supervisor, line)
+		if err := supervisor.send(line); err != nil {
+			d.w.config.Log.Print("warning: ", err)
+		}
 	}
+	d.sending.Unlock()
 	if d.w.config.OnBreaker != nil {
 		d.w.config.OnBreaker(c)
 	}

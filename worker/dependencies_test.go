@@ -34,17 +34,17 @@ func bowl(t *testing.T, o breaker.Options) (p *breaker.Policy, call func(error) 
 	}
 }
 
-// known is a dependency that tells nobody of its changes.
-type known struct{ state atomic.Int32 }
+// toyThing is a dependency that tells nobody of its changes.
+type toyThing struct{ state atomic.Int32 }
 
-func (*known) Name() string { return "toy" }
+func (*toyThing) Name() string { return "toy" }
 
-func (k *known) Status() breaker.Status { return breaker.Status{State: breaker.State(k.state.Load())} }
+func (k *toyThing) Status() breaker.Status { return breaker.Status{State: breaker.State(k.state.Load())} }
 
 // A worker without what it can do without for a while is ready, and says how it is.
 func TestDependencies(t *testing.T) {
 	p, call := bowl(t, breaker.Options{MinCalls: 2, OpenFor: time.Hour})
-	toy := &known{}
+	toy := &toyThing{}
 	var broken atomic.Bool
 	w := newTestWorker(t, Config{
 		Dependencies: []Dependency{p, toy},
@@ -150,7 +150,7 @@ func TestChangesOfDependenciesAreTold(t *testing.T) {
 		return string(b[:n])
 	}
 	p, call := bowl(t, breaker.Options{MinCalls: 1, OpenFor: 20 * time.Millisecond})
-	toy := &known{}
+	toy := &toyThing{}
 	events := make(chan breaker.Change, 100)
 	var text bytes.Buffer
 	w := newTestWorker(t, Config{
@@ -202,7 +202,7 @@ func TestTheLogOfADependency(t *testing.T) {
 	one := &dependency{}
 	at, began := time.Now(), time.Now()
 	lines := 0
-	for time.Since(at) < 0 || at.Sub(began) < time.Minute {
+	for at.Sub(began) < time.Minute {
 		for _, to := range []breaker.State{breaker.Open, breaker.HalfOpen, breaker.Closed} {
 			at = at.Add(50 * time.Millisecond)
 			if one.toSay(breaker.Change{To: to, At: at}) {
@@ -230,7 +230,7 @@ func TestTheLogOfADependency(t *testing.T) {
 
 func TestMetricsOfDependencies(t *testing.T) {
 	p, call := bowl(t, breaker.Options{MinCalls: 3, OpenFor: time.Hour, Places: 1, MaxWait: time.Millisecond, Timeout: 50 * time.Millisecond})
-	w := newTestWorker(t, Config{Dependencies: []Dependency{p, &known{}}})
+	w := newTestWorker(t, Config{Dependencies: []Dependency{p, &toyThing{}}})
 	end := make(chan bool)
 	if _, err := breaker.Do(t.Context(), p, breaker.Once, func(context.Context) (int, error) { <-end; return 0, nil }); !errors.Is(err, breaker.ErrTimeout) {
 		t.Fatal(err)

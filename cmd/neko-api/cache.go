@@ -89,7 +89,7 @@ type answerCache struct {
 }
 
 // openAnswers opens it. Hosts share answers if they have one store, which is a server, and a Redis.
-func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.Mapping, logger *log.Logger) (c answerCache, err error) {
+func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.Mapping, guards *guards, logger *log.Logger) (c answerCache, err error) {
 	options := cache.Options{Memory: memory, NegativeMaxAge: orNever(*o.answers.negative), Log: logger}
 	if *o.answers.size != nil {
 		options.Bytes = int64(**o.answers.size)
@@ -99,6 +99,7 @@ func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.
 		f.every = followServer
 		if options.Shared, err = o.connectAnswers(ctx, server, logger); options.Shared != nil {
 			f.shared = server
+			options.Shared, err = guards.before(options.Shared, logger)
 		}
 	}
 	if err == nil {

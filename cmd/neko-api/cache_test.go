@@ -122,10 +122,16 @@ func newKept(t *testing.T, st database, args ...string) *kept {
 		t.Fatal(err)
 	}
 	k := &kept{T: t, said: &lockedLog{}}
-	if k.answerCache, err = o.openAnswers(t.Context(), st, m, log.New(k.said, "", 0)); err != nil {
+	logger := log.New(k.said, "", 0)
+	guards, err := o.breakers.open(m, st, logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.answerCache, err = o.openAnswers(t.Context(), st, m, &guards, logger); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		guards.close()
 		if err := errors.Join(k.close(), m.Close()); err != nil {
 			t.Error(err)
 		}

@@ -106,7 +106,7 @@ func TestOutages(t *testing.T) {
 
 func (o outage) happens(t *testing.T) {
 	s := newStage(t, o.store, true)
-	breaking := []string{"--breaker-open", openFor.String()}
+	breaking := []string{"--breaker-open-for", openFor.String()}
 	askers := 4
 	if o.slow {
 		breaking, askers = append(breaking, "--store-timeout", "1s"), 16 // it is enough to wait so long

@@ -14,8 +14,6 @@ import (
 	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/sample"
 	"github.com/nekoctl/neko/api/store"
-	"github.com/nekoctl/neko/api/store/guarded"
-	"github.com/nekoctl/neko/breaker"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -32,12 +30,15 @@ func serve(o *options) error {
 	if !*o.persistedQueries {
 		maxDocuments = -1
 	}
+	if err := o.breakers.check(); err != nil {
+		return err
+	}
 	var st database
 	var who *auth.Service
 	var record *audit.Log
 	var counts counter
+	var guards guards
 	var answers answerCache
-	var watched []*breaker.Policy
 	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
@@ -45,35 +46,32 @@ func serve(o *options) error {
 			if err = wantSecret(o); err != nil {
 				return err
 			}
+			memory, err := hostMemory(c.Log)
+			if err != nil {
+				return fmt.Errorf("cannot have memory to share: %w", err)
+			}
 			if counts, err = o.rateLimits.connect(ctx, c.Log); err != nil {
 				return err
 			}
 			if st, err = open(ctx, o, c.Log); err != nil {
 				return errors.Join(err, counts.close())
 			}
-			// Not closed: it ends with the process, and what a last request still wants of
-			// it is there.
-			memory, err := hostMemory(c.Log)
-			var called *guarded.Store
-			if err == nil {
-				called, watched, err = o.breakers.guard(st, memory, c.Log)
+			if guards, err = o.breakers.open(memory, st, c.Log); err != nil {
+				return errors.Join(err, counts.close(), st.Close())
 			}
-			if err == nil {
-				who, err = identify(ctx, o, called, c.Log)
-			}
-			if err == nil {
+			if who, err = identify(ctx, o, guards.store, c.Log); err == nil {
 				record, err = openAudit(o, os.Stdout)
 			}
 			if err == nil && *o.rateLimits.file != off {
 				err = counts.open(memory, c.Log)
 			}
 			if err == nil && !o.answers.off() {
-				answers, err = o.openAnswers(ctx, st, memory, c.Log)
+				answers, err = o.openAnswers(ctx, st, memory, &guards, c.Log)
 			}
 			if err != nil {
 				return errors.Join(err, answers.close(), counts.close(), st.Close())
 			}
-			c.Resolver = api.NewResolver(called).WithAuth(who)
+			c.Resolver = api.NewResolver(guards.store).WithAuth(who)
 			c.Identify, c.IdentifyKnown = who.Identify, who.IdentifyKnown
 			c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
 			if record != nil {
@@ -81,10 +79,8 @@ func serve(o *options) error {
 			}
 			c.Limiter = counts.Limiter
 			c.Cache = answers.Cache
-			c.Checks = []worker.Check{{Name: "store", Run: st.Ping, OnlyToStart: *o.breakers.readyAlone}}
-			for _, p := range watched {
-				c.Dependencies = append(c.Dependencies, p)
-			}
+			c.Dependencies = guards.dependencies(counts)
+			c.Checks = []worker.Check{{Name: "store", Run: guards.store.Ping, OnlyToStart: *o.breakers.readyWithoutStore}}
 			return nil
 		},
 		Context:          api.OperationContext,
@@ -130,14 +126,12 @@ func serve(o *options) error {
 		return err
 	}
 	err = errors.Join(answers.close(), counts.close())
+	guards.close()
 	if who != nil {
 		who.Close()
 	}
 	if record != nil {
 		err = errors.Join(err, record.Close())
-	}
-	for _, p := range watched {
-		p.Close()
 	}
 	return errors.Join(err, st.Close())
 }
