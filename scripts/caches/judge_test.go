@@ -53,7 +53,8 @@ type change struct {
 	later   bool  // not when it returned
 }
 
-type violation struct {
+// finding is a read that is worth a word.
+type finding struct {
 	at   int64
 	text string
 }
@@ -65,9 +66,10 @@ type verdict struct {
 	changes, later      int
 	late                int           // reads of connected hosts with what had changed elsewhere more than soon before
 	latest              time.Duration // of them
+	latestRead          finding
 	latestCut           time.Duration // the same of hosts that something was wrong with
 	own                 int           // reads that are older than a change on the same host
-	violations          []violation
+	violations          []finding
 	judgedCut, judgedOK int
 }
 
@@ -170,7 +172,9 @@ func (v *verdict) judge(l *life, r *record, changes []change, faults []fault) {
 		return
 	}
 	v.judgedOK++
-	v.latest = max(v.latest, others)
+	if others > v.latest {
+		v.latest, v.latestRead = others, v.describe(host, r, "changed elsewhere %v before", others)
+	}
 	if others > soon {
 		v.late++
 	}
@@ -181,10 +185,14 @@ func (v *verdict) judge(l *life, r *record, changes []change, faults []fault) {
 
 func (v *verdict) violate(host int, r *record, format string, args ...any) {
 	if len(v.violations) < 20 {
-		text := fmt.Sprintf(format, args...)
-		v.violations = append(v.violations, violation{r.Before, fmt.Sprintf("host %d read version %d of %d, %v old, as state %d (made by others: %d): %s",
-			host, r.Version, r.Object, time.Duration(r.Age)*time.Millisecond, r.State, r.Shared, text)})
+		v.violations = append(v.violations, v.describe(host, r, format, args...))
 	}
+}
+
+func (v *verdict) describe(host int, r *record, format string, args ...any) finding {
+	text := fmt.Sprintf(format, args...)
+	return finding{r.Before, fmt.Sprintf("host %d read version %d of %d, %v old, as state %d (made by others: %d): %s",
+		host, r.Version, r.Object, time.Duration(r.Age)*time.Millisecond, r.State, r.Shared, text)}
 }
 
 // String is a table.

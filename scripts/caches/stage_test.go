@@ -125,15 +125,24 @@ func (s *stage) verdict() verdict {
 // report says what was wrong, and what has happened about then.
 func (s *stage) report(v *verdict) {
 	s.Helper()
-	for _, x := range v.violations {
-		var around []string
-		for _, e := range s.diary {
-			if e.begin <= x.at && x.at <= e.end+int64(5*time.Second) {
-				around = append(around, fmt.Sprintf("%s from %v to %v before", e.name, time.Duration(x.at-e.begin).Round(time.Millisecond), time.Duration(x.at-e.end).Round(time.Millisecond)))
-			}
-		}
-		s.Errorf("%s\n\t%s", x.text, strings.Join(around, "\n\t"))
+	if v.latest > soon {
+		s.Log("the latest: ", s.around(v.latestRead))
 	}
+	for _, x := range v.violations {
+		s.Error(s.around(x))
+	}
+}
+
+// around has what was done shortly before, too.
+func (s *stage) around(x finding) string {
+	lines := []string{x.text}
+	for _, e := range s.diary {
+		if e.begin <= x.at && x.at <= e.end+int64(5*time.Second) {
+			lines = append(lines, fmt.Sprintf("%s from %v to %v before", e.name,
+				time.Duration(x.at-e.begin).Round(time.Millisecond), time.Duration(x.at-e.end).Round(time.Millisecond)))
+		}
+	}
+	return strings.Join(lines, "\n\t")
 }
 
 // during has something be wrong for d.
