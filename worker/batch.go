@@ -99,7 +99,7 @@ func (w *Worker) executeBatch(ops []operation, caller *Caller) {
 					op.fail(NewError(CodeInternal, "internal error"))
 				}
 			}()
-			op.result = w.executeIn(ctx, op.plan, op.input, caller)
+			op.result = w.resultOf(ctx, op, caller)
 		})
 	}
 	running.Wait()

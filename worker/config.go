@@ -7,6 +7,7 @@ import (
 	"time"
 
 	graphql "github.com/graph-gophers/graphql-go"
+	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/limiter"
 	"github.com/valyala/fasthttp"
 )
@@ -54,6 +55,11 @@ type Config struct {
 	// 503. Its context ends after ExecutionTimeout. Nil: nobody is known, and
 	// credentials count for nothing.
 	Identify func(ctx context.Context, c Credentials) (Identity, error)
+	// IdentifyKnown says what Identify would, if that is known without asking anybody and
+	// without an allocation; else false, and Identify is called. It must not keep what it
+	// is given, the values of the headers, and the Identity must not change. Nil: nothing
+	// is known.
+	IdentifyKnown func(authorization, apiKey []byte) (*Identity, bool)
 	// DefaultRole is what a root field without @requires needs. Default: the weakest
 	// role, which everybody has.
 	DefaultRole string
@@ -77,6 +83,24 @@ type Config struct {
 	// limit counts by: a name in any case, say. It must not be longer at work than it
 	// takes to read its text. Nil: each text counts by itself.
 	FoldArgument func(string) string
+
+	// Cache keeps answers, for as long as @cacheControl in the schema says, and until a
+	// mutation says by [Invalidate] that they are not true any more. Nil: nothing is kept,
+	// here or by anybody. Who made it closes it when [Run] has returned. The resolvers of
+	// what is not PRIVATE are run for nobody in particular: [CallerFrom] tells them a role
+	// if the operation needs one, and no more.
+	Cache *cache.Cache
+	// CacheDefaultMaxAge is the maxAge of fields of Query, and of fields that return
+	// objects, without one in the schema: Apollo's defaultMaxAge. Default: 0, so that what
+	// has one of them is not kept.
+	CacheDefaultMaxAge time.Duration
+	// CacheStaleWhileRevalidate is for how long after its maxAge an answer is served while
+	// it is made anew, where the schema does not say. Default: a tenth of maxAge; negative:
+	// none. Whole seconds, as all of these.
+	CacheStaleWhileRevalidate time.Duration
+	// CacheStaleIfError is for how long after its maxAge an answer is served if it cannot
+	// be made anew, with a warning. Default: 24 h; negative: none.
+	CacheStaleIfError time.Duration
 
 	// ExecutionTimeout ends the context of an operation, and its answer is an
 	// error then, whether its resolvers return or not. Default: 10 s.
@@ -209,6 +233,7 @@ const (
 func (c Config) withDefaults() Config {
 	set(&c.Name, "worker")
 	set(&c.Version, "unknown")
+	set(&c.CacheStaleIfError, 24*time.Hour)
 	set(&c.ExecutionTimeout, 10*time.Second)
 	set(&c.MaxBody, 1<<20)
 	set(&c.MaxFields, 250_000)

@@ -195,7 +195,7 @@ func (b both) plan(t fataler, r *reading, variables map[string]any) (answer stri
 	if b.worker == nil || plan.Kind == ast.Subscription {
 		return "", nil
 	}
-	result := b.worker.execute(plan, b.planner.input(plan, variables), &Caller{})
+	result := b.worker.execute(b.worker.base, plan, b.planner.input(plan, variables), &Caller{})
 	for _, e := range result.errors {
 		if code := e.Extensions()["code"]; code != CodeBadUserInput {
 			r.differences = append(r.differences, fmt.Sprintf("what is printed fails: %v: %s\n%s", code, e.Message, text))

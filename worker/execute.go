@@ -10,12 +10,16 @@ import (
 
 	graphql "github.com/graph-gophers/graphql-go"
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
+	"github.com/nekoctl/neko/cache"
 )
 
-// result is the outcome of an operation. Data is nil if it did not run.
+// result is the outcome of an operation. Data is nil if it did not run, or if the whole
+// answer was in the cache.
 type result struct {
 	data   json.RawMessage
 	errors []*Error
+	cached *cache.Answer
+	stale  bool // cached could not be made anew
 }
 
 func failed(errs ...*Error) result { return result{errors: errs} }

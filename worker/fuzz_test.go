@@ -48,7 +48,7 @@ func FuzzDocument(f *testing.F) {
 		for _, e := range w.executor.schema.ValidateWithVariables(text, values) {
 			t.Errorf("%s: %s\n%s", e.Rule, e.Message, text)
 		}
-		r := w.execute(plan, w.planner.input(plan, given), &Caller{})
+		r := w.execute(w.base, plan, w.planner.input(plan, given), &Caller{})
 		for _, e := range r.errors {
 			if code := e.Extensions()["code"]; code == CodeValidationFailed || code == CodeInternal {
 				t.Errorf("%v: %s\n%s", code, e.Message, text)
@@ -64,7 +64,7 @@ func FuzzDocument(f *testing.F) {
 		if errs != nil {
 			t.Fatalf("what is printed is refused: %s\n%s", errs[0].Message, text)
 		}
-		if second := w.execute(again, w.planner.input(again, given), &Caller{}); !bytes.Equal(second.data, r.data) {
+		if second := w.execute(w.base, again, w.planner.input(again, given), &Caller{}); !bytes.Equal(second.data, r.data) {
 			t.Errorf("%s\n%s\n%s", text, r.data, second.data)
 		}
 	})

@@ -33,8 +33,9 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		}
 	}
 	respond(ctx, x)
+	w.remember(ctx, envelopeOf(ctx), x)
 	for i := range x.operations { // the answer has its own copy, and may be long on its way
-		x.operations[i].result.data = nil
+		x.operations[i].result.data, x.operations[i].result.cached = nil, nil
 	}
 }
 
@@ -58,7 +59,7 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 		return nil
 	}
 	if op := &x.operations[0]; op.pending() {
-		op.result = w.execute(op.plan, op.input, caller)
+		op.result = w.resultOf(w.base, op, caller)
 	}
 	return nil
 }
@@ -171,18 +172,15 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 }
 
 // execute runs plan with the variables of a request, in a context that neither
-// the connection nor its buffers are part of. The caller gives up in.
-func (w *Worker) execute(plan *Plan, in input, caller *Caller) result {
-	ctx, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
+// the connection nor its buffers are part of. Mutations are put on record, and
+// invalidate what they change. The caller gives up in.
+func (w *Worker) execute(ctx context.Context, plan *Plan, in input, caller *Caller) result {
+	ctx, cancel := context.WithTimeout(ctx, w.config.ExecutionTimeout)
 	defer cancel()
-	return w.executeIn(ctx, plan, in, caller)
-}
-
-// executeIn is execute in a context that has its bounds. Mutations are put on
-// record.
-func (w *Worker) executeIn(ctx context.Context, plan *Plan, in input, caller *Caller) result {
 	return w.auditMutation(ctx, plan, caller, func(ctx context.Context) result {
-		return w.run(ctx, plan, in, caller)
+		return w.invalidating(ctx, plan, func(ctx context.Context) result {
+			return w.run(ctx, plan, in, caller)
+		})
 	})
 }
 

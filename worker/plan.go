@@ -36,7 +36,10 @@ type Plan struct {
 	variables  []variable
 	introspect bool // selects __schema or __type
 	cost       cost
-	size       int // about how many bytes it holds
+	caching    *cachePlan // nil: its answers are not kept
+	size       int        // about how many bytes it holds
+	length     int        // of the document
+	short      *Plan      // see brief
 
 	// The tree, as long as something may be made from it: other texts, introspection.
 	schema    *ast.Schema
@@ -70,6 +73,7 @@ type planner struct {
 	suggesting []core.Rule
 	roles      *roles
 	costs      *costs
+	caching    *cacheControl // nil: nothing is kept
 	limits     limits
 	// introspection is whether the schema may be asked for.
 	introspection      bool
@@ -95,12 +99,20 @@ func newPlanner(c Config) (*planner, error) {
 	if err != nil {
 		return nil, err
 	}
+	caching, err := newCacheControl(schema, c)
+	if err != nil {
+		return nil, err
+	}
+	if c.Cache == nil {
+		caching = nil
+	}
 	delete(schema.Directives, "defer") // gqlparser knows it, nothing here executes it
 	p := &planner{
 		schema:             schema,
 		rules:              silentRules(),
 		roles:              roles,
 		costs:              costs,
+		caching:            caching,
 		limits:             newLimits(c),
 		introspection:      !c.NoIntrospection,
 		introspectionBytes: introspectionBytes(c.Schema),
@@ -274,8 +286,10 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 	if plan.variables, e = p.declared(op); e != nil {
 		return nil, []*Error{e}
 	}
-	kept := plan.cost.bytes() + askedBytes(plan.asked)
+	plan.caching = p.caching.plan(p, plan, hashOf(document))
+	kept := plan.cost.bytes() + askedBytes(plan.asked) + plan.caching.bytes()
 	plan.size = 512 + treeRatio*len(document) + kept
+	plan.length = len(document)
 	plan.room = treeRatio * len(document) / 2
 	plan.maxSelections = p.limits.selections
 	if states, only := plan.onlyStates(); only {

@@ -26,7 +26,7 @@ func (w *Worker) answer(t testing.TB, query, operation, variables string) string
 	if errs != nil {
 		return show1(failed(errs...))
 	}
-	return show1(w.execute(plan, w.planner.input(plan, r.variables), &Caller{}))
+	return show1(w.execute(w.base, plan, w.planner.input(plan, r.variables), &Caller{}))
 }
 
 // show1 is a result in one line: the value of its only field if it is a string

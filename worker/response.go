@@ -3,6 +3,7 @@ package worker
 import (
 	"encoding/json"
 	"io"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -25,6 +26,10 @@ func respond(ctx *fasthttp.RequestCtx, x *exchange) {
 		return
 	}
 	r := x.operations[0].result
+	if r.cached != nil {
+		x.respondCached(ctx)
+		return
+	}
 	status, media := r.status(), x.media.success
 	switch {
 	case status == fasthttp.StatusOK:
@@ -70,6 +75,8 @@ func refuseWith(ctx *fasthttp.RequestCtx, status int, err *Error) {
 // status is the HTTP status of a result.
 func (r result) status() int {
 	switch {
+	case r.cached != nil:
+		return fasthttp.StatusOK
 	case r.data == nil:
 		return requestStatus(r.errors)
 	case len(r.errors) > 0:
@@ -126,8 +133,20 @@ func write(ctx *fasthttp.RequestCtx, status int, media string, r result) {
 	r.write(ctx.Response.BodyWriter())
 }
 
+// size is about how many bytes r is when it is written.
+func (r result) size() int {
+	if r.cached != nil {
+		return len(r.cached.Body)
+	}
+	return len(r.data)
+}
+
 // write writes r in the form of the specification.
 func (r result) write(out io.Writer) {
+	if r.cached != nil {
+		_, _ = out.Write(r.cachedBody(time.Now()))
+		return
+	}
 	sep := "{"
 	if len(r.errors) > 0 {
 		encoded, err := json.Marshal(r.errors)

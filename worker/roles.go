@@ -137,9 +137,12 @@ func rootFields(op *ast.OperationDefinition) (fields []string) {
 	return slices.Compact(fields)
 }
 
+// rank is the place of a role: the weakest's, if there is no such role.
+func (r *roles) rank(role string) int { return max(slices.Index(r.names, role), 0) }
+
 // authorize says why who may not ask for all of plan, nil if they may.
 func (r *roles) authorize(plan *Plan, who *Identity) *Error {
-	if rank := max(slices.Index(r.names, who.Role), 0); rank < plan.need {
+	if r.rank(who.Role) < plan.need {
 		if who.Subject == "" {
 			return NewError(CodeUnauthenticated, fmt.Sprintf("%s is for %s: say who you are", plan.needy, r.atLeast(plan.need)))
 		}

@@ -76,7 +76,7 @@ func (b both) misshapen(doc, operation string, given map[string]any) error {
 	if e != nil {
 		return e
 	}
-	r := b.worker.execute(plan, b.planner.input(plan, given), &Caller{})
+	r := b.worker.execute(b.worker.base, plan, b.planner.input(plan, given), &Caller{})
 	if len(r.errors) > 0 {
 		return r.errors[0]
 	}
