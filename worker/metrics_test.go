@@ -76,7 +76,7 @@ func TestMetrics(t *testing.T) {
 	families := scrape(t, path)
 	for name, f := range families {
 		counter := strings.HasSuffix(name, "_total")
-		if f.GetHelp() == "" || !strings.HasPrefix(name, "neko_") || counter != (f.GetType() == dto.MetricType_COUNTER) || len(f.Metric) == 0 {
+		if f.GetHelp() == "" || !strings.HasPrefix(name, "neko_") && !strings.HasPrefix(name, "go_") || counter != (f.GetType() == dto.MetricType_COUNTER) || len(f.Metric) == 0 {
 			t.Errorf("%v", f)
 		}
 	}
@@ -101,7 +101,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s of %q is %s, want %s", c.name, c.policy, got, c.want)
 		}
 	}
-	if len(families) != 13 {
+	if len(families) != 14 {
 		t.Errorf("%d families", len(families))
 	}
 	m.close()

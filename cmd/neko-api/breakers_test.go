@@ -47,7 +47,7 @@ func TestTheStoreStandsStill(t *testing.T) {
 	server := mongotest.Start(t)
 	t.Setenv("NEKO_API_STORE", server.URL("neko"))
 	t.Setenv("NEKO_API_AUTH_SECRET_FILE", writeSecret(t, "shared "))
-	args := []string{"--load-sample=false", "--store-timeout", "300ms", "--breaker-open-for", "500ms"}
+	args := []string{"--load-sample=false", "--cache", "off", "--store-timeout", "300ms", "--breaker-open-for", "500ms"}
 	lenient, _, _ := startServer(t, t.TempDir(), args...)
 	strict, _, _ := startServer(t, t.TempDir(), append(args, "--ready-without-store=false")...)
 	const query = `{ threatCounts { tactics } }`
