@@ -39,7 +39,9 @@ type toyThing struct{ state atomic.Int32 }
 
 func (*toyThing) Name() string { return "toy" }
 
-func (k *toyThing) Status() breaker.Status { return breaker.Status{State: breaker.State(k.state.Load())} }
+func (k *toyThing) Status() breaker.Status {
+	return breaker.Status{State: breaker.State(k.state.Load())}
+}
 
 // A worker without what it can do without for a while is ready, and says how it is.
 func TestDependencies(t *testing.T) {

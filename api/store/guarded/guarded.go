@@ -12,10 +12,11 @@ import (
 	"github.com/nekoctl/neko/breaker"
 )
 
-// Database is a store with the users and keys beside its content.
+// Database is a store with the users and keys beside its content, and the log of what has changed it.
 type Database interface {
 	store.Store
 	store.Accounts
+	store.Changelog
 }
 
 // Store is a [Database] that is called through two policies, one for what reads and one for
@@ -136,3 +137,13 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // Close implements [store.Store].
 func (s *Store) Close() error { return s.db.Close() }
+
+// Invalidate implements [store.Changelog].
+func (s *Store) Invalidate(ctx context.Context, tags ...string) error {
+	return s.do(ctx, func(ctx context.Context) error { return s.db.Invalidate(ctx, tags...) })
+}
+
+// Invalidated implements [store.Changelog], without a policy: who follows the log goes on asking.
+func (s *Store) Invalidated(ctx context.Context, after int64) (store.Invalidated, error) {
+	return s.db.Invalidated(ctx, after)
+}
