@@ -153,6 +153,8 @@ type Cache struct {
 	refreshing int
 
 	outbox outbox // of invalidations
+
+	pause func(at string) // for tests, else nil
 }
 
 // New makes a cache.

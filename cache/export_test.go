@@ -34,3 +34,6 @@ func Owed(c *Cache, tag string) bool {
 func Kill(c *Cache, tag string) {
 	c.gens.moveOwed(c.gens.word(tag), debt{})
 }
+
+// SetPause has f called at places on a flight's way.
+func SetPause(c *Cache, f func(at string)) { c.pause = f }

@@ -167,7 +167,9 @@ func (c *Cache) fly(f *flight) {
 		}
 	}()
 	s, store := w.run()
+	c.at("land")
 	land(s, nil)
+	c.at("landed")
 	if s.State == Stale && !f.anew {
 		if e := c.memory.find(w.key); e != nil {
 			c.refresh(e, &f.request, f.fill, time.Now().UnixMilli())
@@ -193,6 +195,7 @@ func (w *work) ctx() context.Context { return w.flight.context }
 
 // run makes the answer, and returns what is to be done when it was served.
 func (w *work) run() (s Served, store func()) {
+	w.at("begin")
 	w.stamp = *w.flight.stamp.Load()
 	e, others := w.look()
 	if w.over {
@@ -241,8 +244,19 @@ func (w *work) make() (Served, func()) {
 		e.alone.Store(now)
 	}
 	// This only spares what would not be served anyway.
-	if w.gens.standing(&e.stamp) == gone || !w.memory.put(e) {
+	if w.gens.standing(&e.stamp) == gone {
+		return s, nil
+	}
+	w.at("put")
+	if !w.memory.put(e) {
 		return s, nil
 	}
 	return s, w.storing(a)
+}
+
+// at is a place where a test can have everything stop.
+func (c *Cache) at(place string) {
+	if c.pause != nil {
+		c.pause(place)
+	}
 }

@@ -200,6 +200,7 @@ func (w *work) storing(a *Answer) func() {
 		if !w.gens.holds(&w.stamp) {
 			return // nobody would take it, and there may be a better one
 		}
+		w.at("store")
 		value := w.codec.encode(a, w.stamp.marks)
 		_ = w.link.call(context.WithoutCancel(w.Cache.ctx), afterTime, func(ctx context.Context) error {
 			return w.link.shared.Store(ctx, *w.key, value, a.Policy.life())
