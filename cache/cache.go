@@ -211,17 +211,21 @@ func (c *Cache) Close(ctx context.Context) error {
 	if again {
 		return nil
 	}
-	err := c.outbox.end(ctx)
 	c.cancel()
 	landed := make(chan struct{})
 	go func() {
 		c.wg.Wait()
 		close(landed)
 	}()
+	err := c.outbox.end(ctx)
 	select {
 	case <-landed:
-	case <-ctx.Done():
-		err = errors.Join(err, fmt.Errorf("cache: what is being made does not end: %w", context.Cause(ctx)))
+	default:
+		select {
+		case <-landed:
+		case <-ctx.Done():
+			err = errors.Join(err, fmt.Errorf("cache: what is being made does not end: %w", context.Cause(ctx)))
+		}
 	}
 	c.memory.clear()
 	if c.link != nil {
