@@ -37,3 +37,13 @@ func Kill(c *Cache, tag string) {
 
 // SetPause has f called at places on a flight's way.
 func SetPause(c *Cache, f func(at string)) { c.pause = f }
+
+// Record is what Shared has of an answer that was made at a time.
+func Record(r Request, body string, made int64, gens []Generation) []byte {
+	a := newAnswer(&r, []byte(body), made, r.Policy.bounded(), false)
+	var marks []mark
+	for _, g := range gens {
+		marks = append(marks, mark{gen: g})
+	}
+	return newCodec(1<<20).encode(a, marks)
+}

@@ -196,7 +196,7 @@ func (w *work) ctx() context.Context { return w.flight.context }
 // run makes the answer, and returns what is to be done when it was served.
 func (w *work) run() (s Served, store func()) {
 	w.at("begin")
-	w.stamp = *w.flight.stamp.Load()
+	w.stamp = w.flight.stamp.Load().clone()
 	e, others := w.look()
 	if w.over {
 		return Served{}, nil
@@ -209,11 +209,6 @@ func (w *work) run() (s Served, store func()) {
 	return w.make()
 }
 
-// mayHelp is helps, for what is left after Shared was asked, or could not be.
-func (w *work) mayHelp(e *entry, now int64, is standing) bool {
-	return (is == confirmed || !w.loaded) && helps(e, now, is)
-}
-
 // make has fill make the answer.
 func (w *work) make() (Served, func()) {
 	began := time.Now().UnixMilli()
@@ -224,7 +219,7 @@ func (w *work) make() (Served, func()) {
 		w.counts.failedFills.Add(1)
 		if e := w.memory.find(w.key); e != nil {
 			e.failed.Store(now)
-			if w.mayHelp(e, now, w.gens.standing(&e.stamp)) {
+			if helps(e, now, w.gens.standing(&e.stamp)) {
 				return Served{State: StaleOnError, Answer: e.answer}, nil
 			}
 		}

@@ -127,6 +127,13 @@ func (g *generations) stamp(tags []string) stamp {
 	return s
 }
 
+// clone is a copy that can be changed.
+func (s *stamp) clone() stamp {
+	n := *s
+	n.marks = slices.Clone(s.marks)
+	return n
+}
+
 // again is a stamp of the same tags as s, now.
 func (g *generations) again(s stamp) stamp {
 	n := stamp{marks: slices.Clone(s.marks), epoch: g.epoch.Load()}

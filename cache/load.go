@@ -51,8 +51,8 @@ func (w *work) look() (e *entry, others bool) {
 		// All that was read so far is forgotten, so who joins from now on may have come after
 		// what has moved meanwhile.
 		s := w.gens.again(w.stamp)
-		w.stamp = s
 		w.flight.stamp.Store(&s)
+		w.stamp = s.clone()
 	}
 }
 
@@ -162,7 +162,7 @@ func (w *work) good(e *entry) (State, bool) {
 	switch state := w.judge(e, now, is); {
 	case state == Fresh, state == Stale && !w.anew:
 		return state, true
-	case within(spare, e.failed.Load(), now) && w.mayHelp(e, now, is):
+	case within(spare, e.failed.Load(), now) && helps(e, now, is):
 		return StaleOnError, true
 	}
 	return Miss, false

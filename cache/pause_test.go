@@ -136,6 +136,8 @@ func TestNoFillIsServedThatAnInvalidationHasOvertaken(t *testing.T) {
 		},
 	}
 	orders := []string{
+		"all of it while the flight is held, and nobody asks",
+		"all of it while the flight is held, which has lost the connection",
 		"all of it while the flight is held",
 		"the commit while it is held, the rest after it",
 		"the commit while it is held, the rest at the same time",
@@ -185,6 +187,14 @@ func (s *scene) mutates(t *testing.T, mutator int, order string) {
 	}
 	s.data.Store(2)
 	switch order {
+	case "all of it while the flight is held, and nobody asks":
+		invalidates()
+		s.goOn()
+	case "all of it while the flight is held, which has lost the connection":
+		s.links[here].Cut()
+		s.links[here].Mend()
+		invalidates()
+		s.goOn()
 	case "all of it while the flight is held":
 		invalidates()
 		// Whoever asks now may have to wait for the flight that is held, and must not be told

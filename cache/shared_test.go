@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -549,4 +550,158 @@ func TestCloseSaysWhatIsLost(t *testing.T) {
 		time.AfterFunc(time.Second, link.Mend)
 		shut(t, c)
 	})
+}
+
+// What was invalidated is not served on error either, when Redis cannot be asked any more.
+func TestAHostForgetsNothingThatItWasTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHosts(t, 2, Options{})
+		get(t, h.all[1], request(1, "T"), says("one"))
+		synctest.Wait()
+		invalidate(t, h.all[0], "T")
+		h.links[1].Cut()
+		want(t, get(t, h.all[1], request(1, "T"), fails), Made, "an error")
+	})
+}
+
+// The debts of two workers of a host are told apart.
+func TestWhoPaysPaysForNobodyElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mapping, store := anonymous(t), cachetest.NewStore()
+		links := []*cachetest.Host{store.Open(), store.Open()}
+		a, b := open(t, Options{Shared: links[0], Memory: mapping}), open(t, Options{Shared: links[1], Memory: mapping})
+		links[0].Cut()
+		if err := a.Invalidate(context.Background(), "T"); !errors.Is(err, ErrLater) {
+			t.Fatal(err)
+		}
+		for range 20 {
+			invalidate(t, b, "T")
+			if !Owed(b, "T") {
+				t.Fatal("what one has paid the other still owes")
+			}
+			time.Sleep(OwedFor / 10)
+		}
+		links[0].Mend()
+		time.Sleep(MaxTellAgain + OwedFor + time.Second)
+		if Owed(b, "T") {
+			t.Error("all was paid")
+		}
+	})
+}
+
+// Who waits for another host begins anew when something has moved.
+func TestAnInvalidationWhileAnotherHostIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHosts(t, 1, Options{})
+		if ok, err := h.store.Open().Lock(context.Background(), key(1), "x", LockTime); !ok || err != nil {
+			t.Fatal(err)
+		}
+		var fills atomic.Int32
+		fill := func(context.Context) Filled {
+			fills.Add(1)
+			return Filled{Body: []byte("x"), Keep: true}
+		}
+		all := make(chan Served, 2)
+		ask := func() {
+			served, _ := herd(h.all[0], 1, request(1, "T"), fill)
+			all <- served[0]
+		}
+		go ask()
+		time.Sleep(time.Second)
+		invalidate(t, h.all[0], "T")
+		time.Sleep(200 * time.Millisecond)
+		go ask()
+		for range 2 {
+			want(t, <-all, Made, "x")
+		}
+		wantPeek(t, h.all[0], 1, Fresh)
+		if fills.Load() != 1 {
+			t.Errorf("made %d times", fills.Load())
+		}
+	})
+}
+
+// It does not wait for the lock of the flight that was overtaken.
+func TestWhoComesAfterAnInvalidationWaitsForNoFillFromBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHosts(t, 1, Options{})
+		go herd(h.all[0], 1, request(1, "T"), func(context.Context) Filled {
+			time.Sleep(time.Second)
+			return Filled{Body: []byte("old"), Keep: true}
+		})
+		synctest.Wait()
+		invalidate(t, h.all[0], "T")
+		began := time.Now()
+		want(t, get(t, h.all[0], request(1, "T"), says("new")), Made, "new")
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+		time.Sleep(2 * time.Second)
+		want(t, get(t, h.all[0], request(1, "T"), never(t)), Fresh, "new")
+	})
+}
+
+// Clocks of hosts differ: what another one says it has made tomorrow is of now.
+func TestAnAnswerOfAnotherTime(t *testing.T) {
+	for _, c := range []struct {
+		made  time.Duration // from now
+		after State
+		age   time.Duration
+	}{
+		{24 * time.Hour, Fresh, 0},
+		{-time.Second, Fresh, time.Second},
+		{-minute.MaxAge, Stale, minute.MaxAge},
+		{-minute.MaxAge - minute.StaleIfError + 1e6, Made, 0},
+		{-minute.MaxAge - minute.StaleIfError, Made, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := openHosts(t, 1, Options{})
+			r := request(1, "T")
+			_, gens, err := h.links[0].Load(context.Background(), r.Key, []string{Everything, "t"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			record := Record(r, "x", time.Now().Add(c.made).UnixMilli(), gens)
+			if err := h.links[0].Store(context.Background(), r.Key, record, 48*time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			s := get(t, h.all[0], r, func(context.Context) Filled { return Filled{Body: []byte("x")} })
+			if s.State != c.after || s.State != Made && s.Answer.Age(time.Now().UnixMilli()) != c.age {
+				t.Errorf("made in %v: %+v", c.made, s)
+			}
+			useless := c.made <= -minute.MaxAge-minute.StaleIfError
+			if s := h.all[0].Stats(); s.Entries == 0 != useless || s.SharedHits == 0 != useless {
+				t.Errorf("made in %v: %+v", c.made, s)
+			}
+		})
+	}
+}
+
+func TestWhatIsStoredIsCompressedIfItPays(t *testing.T) {
+	random := make([]byte, 5000)
+	for i := range random {
+		random[i] = byte(rand.Uint32())
+	}
+	for _, c := range []struct {
+		body  string
+		least int
+		most  int
+	}{
+		{strings.Repeat("x", 1000), 1000, 1100},
+		{strings.Repeat("x", 5000), 50, 150},
+		{string(random), 5000, 5100},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h := openHosts(t, 2, Options{})
+			get(t, h.all[0], request(1, "T"), says(c.body))
+			synctest.Wait()
+			h.store.Damage(key(1), func(b []byte) []byte {
+				if len(b) < c.least || len(b) > c.most {
+					t.Errorf("%d bytes of %d", len(b), len(c.body))
+				}
+				return b
+			})
+			want(t, get(t, h.all[1], request(1, "T"), never(t)), Fresh, c.body)
+		})
+	}
 }
