@@ -41,28 +41,39 @@ const (
 	another        // another host
 )
 
-func newScene(t *testing.T, place string) *scene {
+func newScene(t *testing.T, place string, mappings []*hostmem.Mapping) *scene {
+	for i := range mappings[0].Generations() {
+		mappings[0].Generations()[i].Store(0) // time begins again
+	}
 	s := &scene{hosts: &hosts{store: cachetest.NewStore()}, place: place, held: make(chan struct{})}
-	dir := t.TempDir()
 	for i := range 3 {
-		o := Options{Shared: s.store.Open()}
+		o := Options{Shared: s.store.Open(), Bytes: MinBytes}
 		if i != another {
-			m, err := hostmem.Open(dir, hostmem.MinBuckets)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := m.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			o.Memory = m
+			o.Memory = mappings[i]
 		}
 		s.links = append(s.links, o.Shared.(*cachetest.Host))
 		s.all = append(s.all, open(t, o))
 	}
 	s.data.Store(1)
 	return s
+}
+
+// twice maps the same file, as two workers do.
+func twice(t *testing.T) (all []*hostmem.Mapping) {
+	dir := t.TempDir()
+	for range 2 {
+		m, err := hostmem.Open(dir, hostmem.MinBuckets)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := m.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		all = append(all, m)
+	}
+	return all
 }
 
 // at holds a flight, once, at the place that was chosen.
@@ -145,13 +156,14 @@ func TestNoFillIsServedThatAnInvalidationHasOvertaken(t *testing.T) {
 	}
 	places := append([]string{"nowhere"}, places...)
 	hits := map[string]int{}
+	mappings := twice(t)
 	for name, before := range befores {
 		for _, place := range places {
 			for mutator := range 3 {
 				for _, order := range orders {
 					t.Run(fmt.Sprint(name, "/", place, "/", mutator, "/", order), func(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
-							s := newScene(t, place)
+							s := newScene(t, place, mappings)
 							before(t, s)
 							s.hold()
 							s.armed.Store(true)
