@@ -50,7 +50,7 @@ func owedUntil(now int64) uint64 {
 // owes says whether a word says so.
 func owes(word uint64, now int64) bool {
 	left := (word - uint64(now/owedUnit)) & owedMask
-	return word&owedMask != 0 && left > 0 && left <= uint64(owedFor.Milliseconds())/owedUnit+1
+	return word&owedMask != 0 && left > 0 && left <= uint64(owedFor.Milliseconds())/owedUnit+2
 }
 
 func newGenerations(m *hostmem.Mapping, shared bool) *generations {
