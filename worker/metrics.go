@@ -133,7 +133,7 @@ func (w *Worker) appendMetrics(b []byte) []byte {
 	if w.rates != nil {
 		b = w.rates.appendMetrics(b)
 	}
-	return b
+	return w.dependencies.appendMetrics(b)
 }
 
 func (r *rates) appendMetrics(b []byte) []byte {
