@@ -34,22 +34,20 @@ func bowl(t *testing.T, o breaker.Options) (p *breaker.Policy, call func(error) 
 	}
 }
 
-// toyThing is a dependency that tells nobody of its changes.
-type toyThing struct{ state atomic.Int32 }
+// toy is a dependency that tells nobody of its changes.
+type toy struct{ state atomic.Int32 }
 
-func (*toyThing) Name() string { return "toy" }
+func (*toy) Name() string { return "toy" }
 
-func (k *toyThing) Status() breaker.Status {
-	return breaker.Status{State: breaker.State(k.state.Load())}
-}
+func (k *toy) Status() breaker.Status { return breaker.Status{State: breaker.State(k.state.Load())} }
 
 // A worker without what it can do without for a while is ready, and says how it is.
 func TestDependencies(t *testing.T) {
 	p, call := bowl(t, breaker.Options{MinCalls: 2, OpenFor: time.Hour})
-	toy := &toyThing{}
+	other := &toy{}
 	var broken atomic.Bool
 	w := newTestWorker(t, Config{
-		Dependencies: []Dependency{p, toy},
+		Dependencies: []Dependency{p, other},
 		Checks: []Check{{Name: "store", OnlyToStart: true, Run: func(context.Context) error {
 			if broken.Load() {
 				return errAsleep
@@ -101,7 +99,7 @@ func TestDependencies(t *testing.T) {
 	broken.Store(false)
 
 	_, _ = call(errAsleep), call(errAsleep)
-	toy.state.Store(int32(breaker.HalfOpen))
+	other.state.Store(int32(breaker.HalfOpen))
 	body := string(w.ask("GET", "/readyz?verbose", "", "").Response.Body())
 	if !strings.HasPrefix(body, "[+] store ok\n[!] breaker bowl OPEN for ") || !strings.HasSuffix(body, ": 2 of 2 calls failed, the last: it sleeps\n[!] breaker toy HALF_OPEN\nok\n") {
 		t.Errorf("%s", body)
@@ -152,11 +150,11 @@ func TestChangesOfDependenciesAreTold(t *testing.T) {
 		return string(b[:n])
 	}
 	p, call := bowl(t, breaker.Options{MinCalls: 1, OpenFor: 20 * time.Millisecond})
-	toy := &toyThing{}
+	other := &toy{}
 	events := make(chan breaker.Change, 100)
 	var text bytes.Buffer
 	w := newTestWorker(t, Config{
-		Log: log.New(&text, "", 0), Dependencies: []Dependency{p, toy}, OnBreaker: func(c breaker.Change) { events <- c },
+		Log: log.New(&text, "", 0), Dependencies: []Dependency{p, other}, OnBreaker: func(c breaker.Change) { events <- c },
 	})
 	supervisor := notifier{address: path}
 	w.tell(supervisor, "READY=1", "STATUS=serving")
@@ -175,7 +173,7 @@ func TestChangesOfDependenciesAreTold(t *testing.T) {
 	if got := said(); got != "STATUS=serving" {
 		t.Error(got)
 	}
-	toy.state.Store(int32(breaker.Open)) // which is looked at every second
+	other.state.Store(int32(breaker.Open)) // which is looked at every second
 	if got := said(); got != "STATUS=serving; toy is OPEN" {
 		t.Error(got)
 	}
@@ -232,7 +230,7 @@ func TestTheLogOfADependency(t *testing.T) {
 
 func TestMetricsOfDependencies(t *testing.T) {
 	p, call := bowl(t, breaker.Options{MinCalls: 3, OpenFor: time.Hour, Places: 1, MaxWait: time.Millisecond, Timeout: 50 * time.Millisecond})
-	w := newTestWorker(t, Config{Dependencies: []Dependency{p, &toyThing{}}})
+	w := newTestWorker(t, Config{Dependencies: []Dependency{p, &toy{}}})
 	end := make(chan bool)
 	if _, err := breaker.Do(t.Context(), p, breaker.Once, func(context.Context) (int, error) { <-end; return 0, nil }); !errors.Is(err, breaker.ErrTimeout) {
 		t.Fatal(err)

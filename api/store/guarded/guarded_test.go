@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -240,6 +241,14 @@ func TestMongoGoes(t *testing.T) {
 	if err := count(); err != nil {
 		t.Fatal(err)
 	}
+	descriptors := func() int {
+		open, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(open)
+	}
+	before := descriptors()
 	for _, c := range []struct {
 		name       string
 		goes, back func()
@@ -281,6 +290,8 @@ func TestMongoGoes(t *testing.T) {
 			}
 		})
 	}
+	// As many connections as there were calls at once, on either side of the proxy, are kept.
+	until(t, "no descriptors left", func() bool { return descriptors() <= before+2*5 })
 }
 
 func resume(t *testing.T, p *slowproxy.Proxy) {
