@@ -256,16 +256,6 @@ func (w *member) metric(t *testing.T, name string) (sum float64) {
 	return sum
 }
 
-// held are the descriptors and the goroutines of a worker.
-func (w *member) held(t *testing.T) (descriptors, goroutines int) {
-	t.Helper()
-	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", w.cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(list), int(w.metric(t, "go_goroutines"))
-}
-
 // tally counts outcomes by their kind.
 type tally struct {
 	sync.Mutex
