@@ -82,10 +82,10 @@ func cached() measurement {
 	rows = append(rows, raw("Zipf over 10,000 queries, limits on", 0.75)...)
 	rows = append(rows,
 		&figure{Name: "cache: p99 at 10,000/s, Zipf over 10,000 queries", Unit: "ms", Goal: atMost(5), Beside: besideRaw, Note: "the same"},
-		&figure{Name: "cache: hit, two workers", Unit: "/s", Times: atLeast(5), Beside: besideMercurius},
-		&figure{Name: "cache: Zipf, two workers", Unit: "/s", Times: atLeast(5), Beside: besideMercurius},
-		&figure{Name: "cache: hit, two workers", Unit: "/s", Times: atLeast(8), Beside: besideApollo},
-		&figure{Name: "cache: Zipf, two workers", Unit: "/s", Times: atLeast(8), Beside: besideApollo})
+		&figure{Name: "cache: hit, two workers, and Mercurius", Unit: "/s", Times: atLeast(5), Beside: besideMercurius},
+		&figure{Name: "cache: Zipf, two workers, and Mercurius", Unit: "/s", Times: atLeast(5), Beside: besideMercurius},
+		&figure{Name: "cache: hit, two workers, and Apollo", Unit: "/s", Times: atLeast(8), Beside: besideApollo},
+		&figure{Name: "cache: Zipf, two workers, and Apollo", Unit: "/s", Times: atLeast(8), Beside: besideApollo})
 	return measurement{"cache", rows, func(b *bench) {
 		h := &hits{b: b}
 		defer h.end()
