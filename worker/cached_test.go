@@ -37,6 +37,7 @@ type notes struct {
 	resolved map[string]int
 	err      error
 	gate     chan struct{} // if there is one, resolvers wait at it
+	begun    chan string   // the fields of those that do
 	caller   *Caller
 	written  func(ctx context.Context) error // by a mutation, after it
 }
@@ -54,6 +55,7 @@ func (n *notes) resolve(ctx context.Context, field string, id string) (*note, er
 	err, gate := n.err, n.gate
 	n.mu.Unlock()
 	if gate != nil {
+		n.begun <- field
 		select {
 		case <-gate:
 		case <-ctx.Done():
@@ -133,7 +135,7 @@ func (n *notes) fail(err error) {
 // SUBJECT ROLE SCOPE…" is them.
 func newNotes(t testing.TB, c Config, o cache.Options) (*Worker, *notes) {
 	t.Helper()
-	n := &notes{texts: map[string]string{"a": "one", "b": "two", "d": "default"}, resolved: map[string]int{}}
+	n := &notes{texts: map[string]string{"a": "one", "b": "two", "d": "default"}, resolved: map[string]int{}, begun: make(chan string, 100)}
 	c.Schema, c.Resolver = cachingSchema, n
 	var err error
 	if c.Cache, err = cache.New(o); err != nil {
