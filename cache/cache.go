@@ -153,6 +153,8 @@ type Cache struct {
 	refreshing int
 
 	outbox outbox // of invalidations
+
+	pause func(at string) // for tests, else nil
 }
 
 // New makes a cache.
@@ -209,17 +211,21 @@ func (c *Cache) Close(ctx context.Context) error {
 	if again {
 		return nil
 	}
-	err := c.outbox.end(ctx)
 	c.cancel()
 	landed := make(chan struct{})
 	go func() {
 		c.wg.Wait()
 		close(landed)
 	}()
+	err := c.outbox.end(ctx)
 	select {
 	case <-landed:
-	case <-ctx.Done():
-		err = errors.Join(err, fmt.Errorf("cache: what is being made does not end: %w", context.Cause(ctx)))
+	default:
+		select {
+		case <-landed:
+		case <-ctx.Done():
+			err = errors.Join(err, fmt.Errorf("cache: what is being made does not end: %w", context.Cause(ctx)))
+		}
 	}
 	c.memory.clear()
 	if c.link != nil {

@@ -1,4 +1,4 @@
-package cache
+package cache_test
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	. "github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/hostmem"
 )
 
 // open makes a cache, and closes it at the end of the test.
@@ -99,7 +102,7 @@ func TestAnAnswersLife(t *testing.T) {
 		wantPeek(t, c, 1, Fresh)
 		s := get(t, c, r, never(t))
 		want(t, s, Fresh, "one")
-		if string(s.Answer.ETag) != string(newAnswer(&r, []byte("one"), 7, minute, false).ETag) || s.Answer.TagLine() != "T:1,T:list" {
+		if string(s.Answer.ETag) != string(ETagOf("one")) || s.Answer.TagLine() != "T:1,T:list" {
 			t.Errorf("%s, %s", s.Answer.ETag, s.Answer.TagLine())
 		}
 		time.Sleep(time.Minute)
@@ -112,11 +115,11 @@ func TestAnAnswersLife(t *testing.T) {
 		wantPeek(t, c, 1, Miss)
 		want(t, get(t, c, r, fails), StaleOnError, "two")
 		want(t, get(t, c, r, never(t)), StaleOnError, "two")
-		time.Sleep(spare)
+		time.Sleep(Spare)
 		want(t, get(t, c, r, fails), StaleOnError, "two")
 		time.Sleep(9*time.Minute - 2*time.Second)
 		want(t, get(t, c, r, fails), StaleOnError, "two")
-		time.Sleep(spare)
+		time.Sleep(Spare)
 		want(t, get(t, c, r, fails), Made, "an error")
 		want(t, get(t, c, r, says("three")), Made, "three")
 		want(t, get(t, c, r, never(t)), Fresh, "three")
@@ -162,7 +165,7 @@ func TestWhatIsNotKept(t *testing.T) {
 		get(t, c, Request{Key: key(9), Policy: p}, says("x"))
 		wantPeek(t, c, 9, Miss)
 	}
-	if s := c.Stats(); s.Entries != 0 || s.Bytes != uint64(c.memory.own()) {
+	if s := c.Stats(); s.Entries != 0 || s.Bytes != uint64(Own(c)) {
 		t.Errorf("%+v", s)
 	}
 }
@@ -324,10 +327,10 @@ func TestFewAreMadeAnewAtOnce(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * time.Second)
-		if most.Load() != maxRefreshes || made.Load() != maxRefreshes {
+		if most.Load() != MaxRefreshes || made.Load() != MaxRefreshes {
 			t.Errorf("%d at once, %d in all", most.Load(), made.Load())
 		}
-		if s := c.Stats(); s.Refreshes != maxRefreshes || s.SkippedRefreshes != 3*(n-maxRefreshes) || s.Stale != 3*n {
+		if s := c.Stats(); s.Refreshes != MaxRefreshes || s.SkippedRefreshes != 3*(n-MaxRefreshes) || s.Stale != 3*n {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -404,7 +407,21 @@ func TestCodings(t *testing.T) {
 		t.Fatal(err)
 	}
 	shut(t, c)
-	if c.memory.bytes != c.memory.own() {
-		t.Errorf("%d bytes are left", c.memory.bytes-c.memory.own())
+	if s := c.Stats(); s.Bytes != uint64(Own(c)) {
+		t.Errorf("%d bytes are left", s.Bytes-uint64(Own(c)))
 	}
+}
+
+func anonymous(t testing.TB) *hostmem.Mapping {
+	t.Helper()
+	m, err := hostmem.Anonymous(hostmem.MinBuckets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
 }

@@ -167,7 +167,9 @@ func (c *Cache) fly(f *flight) {
 		}
 	}()
 	s, store := w.run()
+	c.at("land")
 	land(s, nil)
+	c.at("landed")
 	if s.State == Stale && !f.anew {
 		if e := c.memory.find(w.key); e != nil {
 			c.refresh(e, &f.request, f.fill, time.Now().UnixMilli())
@@ -193,7 +195,8 @@ func (w *work) ctx() context.Context { return w.flight.context }
 
 // run makes the answer, and returns what is to be done when it was served.
 func (w *work) run() (s Served, store func()) {
-	w.stamp = *w.flight.stamp.Load()
+	w.at("begin")
+	w.stamp = w.flight.stamp.Load().clone()
 	e, others := w.look()
 	if w.over {
 		return Served{}, nil
@@ -206,11 +209,6 @@ func (w *work) run() (s Served, store func()) {
 	return w.make()
 }
 
-// mayHelp is helps, for what is left after Shared was asked, or could not be.
-func (w *work) mayHelp(e *entry, now int64, is standing) bool {
-	return (is == confirmed || !w.loaded) && helps(e, now, is)
-}
-
 // make has fill make the answer.
 func (w *work) make() (Served, func()) {
 	began := time.Now().UnixMilli()
@@ -221,7 +219,7 @@ func (w *work) make() (Served, func()) {
 		w.counts.failedFills.Add(1)
 		if e := w.memory.find(w.key); e != nil {
 			e.failed.Store(now)
-			if w.mayHelp(e, now, w.gens.standing(&e.stamp)) {
+			if helps(e, now, w.gens.standing(&e.stamp)) {
 				return Served{State: StaleOnError, Answer: e.answer}, nil
 			}
 		}
@@ -241,8 +239,19 @@ func (w *work) make() (Served, func()) {
 		e.alone.Store(now)
 	}
 	// This only spares what would not be served anyway.
-	if w.gens.standing(&e.stamp) == gone || !w.memory.put(e) {
+	if w.gens.standing(&e.stamp) == gone {
+		return s, nil
+	}
+	w.at("put")
+	if !w.memory.put(e) {
 		return s, nil
 	}
 	return s, w.storing(a)
+}
+
+// at is a place where a test can have everything stop.
+func (c *Cache) at(place string) {
+	if c.pause != nil {
+		c.pause(place)
+	}
 }

@@ -37,9 +37,9 @@ const (
 	owedBits = 20
 	owedMask = 1<<owedBits - 1
 	owedUnit = 256 // milliseconds: the bits come back to the same time after three days
-	// owedFor is for how long it is said that something is owed, and owedAgain how often.
-	owedFor   = 5 * time.Second
-	owedAgain = time.Second
+	// owedFor is for how long it is said that something is owed. It is said again before each
+	// attempt to pay it, so all of maxTellAgain and tellTime must fit into it.
+	owedFor = 5 * time.Second
 )
 
 // owedUntil is the time until when something is owed that is now; it is not 0.
@@ -50,7 +50,7 @@ func owedUntil(now int64) uint64 {
 // owes says whether a word says so.
 func owes(word uint64, now int64) bool {
 	left := (word - uint64(now/owedUnit)) & owedMask
-	return word&owedMask != 0 && left > 0 && left <= uint64(owedFor.Milliseconds())/owedUnit+1
+	return word&owedMask != 0 && left > 0 && left <= uint64(owedFor.Milliseconds())/owedUnit+2
 }
 
 func newGenerations(m *hostmem.Mapping, shared bool) *generations {
@@ -127,6 +127,13 @@ func (g *generations) stamp(tags []string) stamp {
 	return s
 }
 
+// clone is a copy that can be changed.
+func (s *stamp) clone() stamp {
+	n := *s
+	n.marks = slices.Clone(s.marks)
+	return n
+}
+
 // again is a stamp of the same tags as s, now.
 func (g *generations) again(s stamp) stamp {
 	n := stamp{marks: slices.Clone(s.marks), epoch: g.epoch.Load()}
@@ -191,38 +198,51 @@ func (g *generations) move(word uint32) {
 	g.words[word].Add(1 << owedBits)
 }
 
-// moveOwed does so if Shared is to be told, too. If nobody but the caller owes that it returns
-// what is to be given to paid; before is what it returned to the caller last, if he still owes that.
-func (g *generations) moveOwed(word uint32, before uint64) (debt uint64) {
+// debt is what a process has written to a word because it owes Shared an invalidation.
+type debt struct {
+	word   uint64 // the whole word; 0 if somebody has changed it since
+	others uint64 // until when others have owed one before
+}
+
+// moveOwed is move if Shared is to be told, too. before is what the caller owes there already.
+func (g *generations) moveOwed(word uint32, before debt) debt {
 	w := &g.words[word]
 	for {
 		old, now := w.Load(), time.Now().UnixMilli()
-		debt = (old>>owedBits+1)<<owedBits | owedUntil(now)
-		if w.CompareAndSwap(old, debt) {
-			if owes(old, now) && old != before {
-				return 0
-			}
-			return debt
+		d := debt{word: (old>>owedBits+1)<<owedBits | owedUntil(now)}
+		if old == before.word {
+			d.others = before.others
+		} else if owes(old, now) {
+			d.others = old & owedMask
+		}
+		if w.CompareAndSwap(old, d.word) {
+			return d
 		}
 	}
 }
 
 // stillOwed says again that something is owed.
-func (g *generations) stillOwed(word uint32) {
+func (g *generations) stillOwed(word uint32, d debt) debt {
 	w := &g.words[word]
 	for {
 		old := w.Load()
-		if w.CompareAndSwap(old, old&^owedMask|owedUntil(time.Now().UnixMilli())) {
-			return
+		n := old&^owedMask | owedUntil(time.Now().UnixMilli())
+		if !w.CompareAndSwap(old, n) {
+			continue
 		}
+		if old != d.word {
+			return debt{}
+		}
+		d.word = n
+		return d
 	}
 }
 
-// paid says that Shared was told, if nobody else owes it anything: else what is said to be owed
-// is so for owedFor.
-func (g *generations) paid(word uint32, debt uint64) {
-	if debt != 0 {
-		g.words[word].CompareAndSwap(debt, debt&^owedMask)
+// paid says that Shared was told. If others have changed the word since, what is said to be owed is so
+// for owedFor.
+func (g *generations) paid(word uint32, d debt) {
+	if d.word != 0 {
+		g.words[word].CompareAndSwap(d.word, d.word&^owedMask|d.others)
 	}
 }
 

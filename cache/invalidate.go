@@ -78,8 +78,8 @@ type outbox struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	mu      sync.Mutex
-	waiting map[string]uint64 // tags, with what is to be given to generations.paid
-	telling map[string]uint64 // those which Shared is being told now
+	waiting map[string]debt // tags
+	telling map[string]debt // those which Shared is being told of now
 	next    *telling
 	failing bool // what was tried last has failed
 	closing bool
@@ -93,7 +93,7 @@ type telling struct {
 
 func (o *outbox) begin(c *Cache) {
 	o.poke, o.ended = make(chan struct{}, 1), make(chan struct{})
-	o.waiting = map[string]uint64{}
+	o.waiting = map[string]debt{}
 	o.next = &telling{over: make(chan struct{})}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	go func() {
@@ -129,12 +129,7 @@ func (o *outbox) owe(g *generations, tag string) {
 	if !ok {
 		before = o.telling[tag]
 	}
-	debt := g.moveOwed(g.word(tag), before)
-	if _, ok := o.telling[tag]; ok {
-		// What is being told now may be told before this, and be over after it.
-		o.telling[tag] = 0
-	}
-	o.waiting[tag] = debt
+	o.waiting[tag] = g.moveOwed(g.word(tag), before)
 }
 
 // tell tells until the cache is closed.
@@ -178,8 +173,8 @@ func (o *outbox) tell(c *Cache) {
 // wait waits until it is tried again; meanwhile it goes on saying what is owed.
 func (o *outbox) wait(c *Cache, d time.Duration) bool {
 	o.mu.Lock()
-	for tag := range o.waiting {
-		c.gens.stillOwed(c.gens.word(tag))
+	for tag, d := range o.waiting {
+		o.waiting[tag] = c.gens.stillOwed(c.gens.word(tag), d)
 	}
 	o.mu.Unlock()
 	return sleep(o.ctx, d)
@@ -188,7 +183,7 @@ func (o *outbox) wait(c *Cache, d time.Duration) bool {
 func (o *outbox) tellOnce(c *Cache) (left int, err error) {
 	o.mu.Lock()
 	now := o.next
-	o.telling, o.waiting = o.waiting, map[string]uint64{}
+	o.telling, o.waiting = o.waiting, map[string]debt{}
 	o.next = &telling{over: make(chan struct{})}
 	tags := make([]string, 0, len(o.telling))
 	for tag := range o.telling {

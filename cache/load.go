@@ -51,8 +51,8 @@ func (w *work) look() (e *entry, others bool) {
 		// All that was read so far is forgotten, so who joins from now on may have come after
 		// what has moved meanwhile.
 		s := w.gens.again(w.stamp)
-		w.stamp = s
 		w.flight.stamp.Store(&s)
+		w.stamp = s.clone()
 	}
 }
 
@@ -162,7 +162,7 @@ func (w *work) good(e *entry) (State, bool) {
 	switch state := w.judge(e, now, is); {
 	case state == Fresh, state == Stale && !w.anew:
 		return state, true
-	case within(spare, e.failed.Load(), now) && w.mayHelp(e, now, is):
+	case within(spare, e.failed.Load(), now) && helps(e, now, is):
 		return StaleOnError, true
 	}
 	return Miss, false
@@ -200,6 +200,7 @@ func (w *work) storing(a *Answer) func() {
 		if !w.gens.holds(&w.stamp) {
 			return // nobody would take it, and there may be a better one
 		}
+		w.at("store")
 		value := w.codec.encode(a, w.stamp.marks)
 		_ = w.link.call(context.WithoutCancel(w.Cache.ctx), afterTime, func(ctx context.Context) error {
 			return w.link.shared.Store(ctx, *w.key, value, a.Policy.life())

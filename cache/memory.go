@@ -152,6 +152,7 @@ func (m *memory) restamp(e *entry, s stamp) *entry {
 	n.next.Store(e.next.Load())
 	m.before(e).Store(n)
 	e.bytes = 0
+	m.makeRoom(0)
 	return n
 }
 

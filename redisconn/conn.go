@@ -50,8 +50,8 @@ type Options struct {
 	// up if none comes within Answer. 0 is a default.
 	Ping, Answer time.Duration
 
-	// AtOnce has calls fail at once while there is no connection, but for one at a time that tries to make
-	// one. Without it each tries, and waits for that as long as its context lets it.
+	// AtOnce has calls fail at once while there is no connection and none could be made, but for one at a
+	// time that tries again. Without it each tries, and waits for that as long as its context lets it.
 	AtOnce bool
 
 	// Track has Changed told of keys that begin with it and that others have changed: see
@@ -69,7 +69,8 @@ type Conn struct {
 	client atomic.Pointer[rueidis.Client] // nil until it has connected
 	lately atomic.Pointer[error]          // why it has not
 	calls  chan struct{}                  // has one for each call under way
-	trying atomic.Bool                    // a call tries to make a connection, if AtOnce
+	vain   atomic.Bool                    // there is no connection, and none could be made
+	trying atomic.Bool                    // a call tries all the same, if AtOnce
 	outage outage
 
 	ctx    context.Context // until Close
@@ -172,7 +173,7 @@ func Do[T any](ctx context.Context, c *Conn, f func(context.Context, rueidis.Cli
 		return none, err
 	}
 	tries := false
-	if c.o.AtOnce && c.live.Load() == 0 {
+	if c.o.AtOnce && c.vain.Load() {
 		if tries = c.trying.CompareAndSwap(false, true); !tries {
 			return none, errAway
 		}

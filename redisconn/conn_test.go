@@ -153,9 +153,9 @@ func TestWithoutAConnectionCallsFailAtOnce(t *testing.T) {
 	for _, away := range []func(){proxy.Stall, proxy.Refuse, func() { proxy.Stall(); proxy.Cut() }} {
 		away()
 		eventually(t, func() error {
-			if n := c.live.Load(); n != 0 {
-				_ = ping(within(t, time.Millisecond), c)
-				return fmt.Errorf("%d connections", n)
+			_ = ping(within(t, time.Millisecond), c)
+			if !c.vain.Load() || c.live.Load() != 0 {
+				return fmt.Errorf("it hopes for one, and has %d", c.live.Load())
 			}
 			return nil
 		})
@@ -183,6 +183,32 @@ func TestWithoutAConnectionCallsFailAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Log("back after", eventually(t, func() error { return ping(within(t, time.Second), c) }))
+	}
+}
+
+// A connection that was lost is made again for all who want it: none fails because another waits, too.
+func TestAConnectionThatWasLostIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	c := open(t, server.URL(), Options{AtOnce: true, Answer: patience})
+	eventually(t, func() error { return ping(within(t, patience), c) })
+	for range 20 {
+		server.Do(t, "CLIENT", "KILL", "TYPE", "normal")
+		eventually(t, func() error {
+			if n := c.live.Load(); n != 0 {
+				return fmt.Errorf("%d connections", n)
+			}
+			return nil
+		})
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				if err := ping(within(t, patience), c); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
 	}
 }
 

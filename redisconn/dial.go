@@ -22,10 +22,11 @@ func (c *Conn) dial(ctx context.Context, addr string, d *net.Dialer, t *tls.Conf
 	} else {
 		n, err = d.DialContext(ctx, "tcp", addr)
 	}
+	sentinel := d.KeepAlive != c.opt.Dialer.KeepAlive
 	if err != nil {
+		c.inVain(sentinel)
 		return nil, err
 	}
-	sentinel := d.KeepAlive != c.opt.Dialer.KeepAlive
 	if !sentinel {
 		c.meet(addr)
 	}
@@ -74,18 +75,29 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	if c.got.values > 0 && !c.sentinel && c.state.CompareAndSwap(fresh, live) {
 		c.owner.live.Add(1)
+		c.owner.vain.Store(false)
 	}
 	return n, err
 }
 
 func (c *conn) Close() error {
-	if c.state.Swap(gone) == live {
+	switch c.state.Swap(gone) {
+	case live:
 		c.owner.live.Add(-1)
+	case fresh:
+		c.owner.inVain(c.sentinel)
 	}
 	c.owner.mu.Lock()
 	delete(c.owner.conns, c.Conn)
 	c.owner.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// inVain notes that a connection could not be made.
+func (c *Conn) inVain(sentinel bool) {
+	if !sentinel && c.live.Load() == 0 {
+		c.vain.Store(true)
+	}
 }
 
 func (c *Conn) cut() {

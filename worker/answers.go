@@ -52,14 +52,6 @@ func (c *clientConn) sent() {
 	}
 }
 
-// Read reads what comes next, after all answers have been sent.
-func (c *clientConn) Read(b []byte) (int, error) {
-	if c.answers.Load() != nil {
-		c.sent()
-	}
-	return c.Conn.Read(b)
-}
-
 // makeRoom takes room for the answer to x, or says that there is none. What a
 // mutation has done is told in any case: who is not told does it again.
 func (w *Worker) makeRoom(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
@@ -70,10 +62,14 @@ func (w *Worker) makeRoom(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 		must = must || op.result.data != nil && op.plan.Kind == ast.Mutation
 	}
 	if !w.answers.take(ctx, n, must) {
-		return &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "too many large answers are under way: ask again later"}
+		return noRoom()
 	}
 	if n > smallAnswer && (x.batch || x.operations[0].result.cached == nil) { // in one piece, and not in ever larger ones
 		ctx.Response.SwapBody(make([]byte, 0, n+n/64+4<<10))
 	}
 	return nil
+}
+
+func noRoom() *badRequest {
+	return &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "too many large answers are under way: ask again later"}
 }

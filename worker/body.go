@@ -61,45 +61,83 @@ func (b *bodies) announced(ctx *fasthttp.RequestCtx) bool {
 	return true
 }
 
-// read returns the body of a request, and done gives back what it holds. A body that
-// is refused is not read to its end: the connection is closed.
-func (b *bodies) read(ctx *fasthttp.RequestCtx) (body []byte, done func(), bad *badRequest) {
+// arrival is the body of one request, as far as it has been read. Its room is used
+// again for the next.
+type arrival struct {
+	body []byte
+	read bool        // to its end, or until it was refused
+	bad  *badRequest // why it was refused
+	held int64       // of bodies.room
+}
+
+// read returns the body of a request, which is good until done. What was read once is
+// there again. A body that is refused is not read to its end: the connection is closed.
+func (b *bodies) read(ctx *fasthttp.RequestCtx, a *arrival) ([]byte, *badRequest) {
+	if !a.read {
+		a.read = true
+		if a.bad = b.fill(ctx, a); a.bad != nil {
+			ctx.SetConnectionClose()
+		}
+	}
+	return a.body, a.bad
+}
+
+func (b *bodies) fill(ctx *fasthttp.RequestCtx, a *arrival) *badRequest {
 	if !ctx.Request.IsBodyStream() { // a body without a network
-		return ctx.PostBody(), func() {}, nil
+		a.body = append(a.body[:0], ctx.PostBody()...)
+		return nil
 	}
-	length, held := ctx.Request.Header.ContentLength(), int64(0)
-	done = func() { b.room.Add(held) }
-	refuse := func(bad *badRequest) ([]byte, func(), *badRequest) {
-		ctx.SetConnectionClose()
-		return nil, done, bad
-	}
+	length := ctx.Request.Header.ContentLength()
 	if length < 0 { // in chunks
 		length = 4 << 10
 	}
-	body = make([]byte, 0, min(length, firstRead)+1)
+	body := a.body[:0]
+	if room := min(length, firstRead) + 1; cap(body) < room {
+		body = make([]byte, 0, room)
+	}
 	for stream := ctx.RequestBodyStream(); ; {
 		n, err := stream.Read(body[len(body):cap(body)])
-		if body = body[:len(body)+n]; len(body) > b.max {
-			return refuse(b.tooLarge())
+		body = body[:len(body)+n]
+		a.body = body
+		if len(body) > b.max {
+			return b.tooLarge()
 		}
 		switch {
 		case err == io.EOF:
 			_ = ctx.Request.CloseBodyStream() // nothing is unread, see endUnread
-			return body, done, nil
+			return nil
 		case err != nil:
-			return refuse(unreadableBody(err))
+			return unreadableBody(err)
 		case len(body) < cap(body):
 			continue
 		}
 		if more := int64(2 * cap(body)); more > smallBody {
-			if b.room.Add(held-more) < 0 {
-				b.room.Add(more - held)
-				return refuse(&badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "too many large bodies are under way: send it again later"})
+			if b.room.Add(a.held-more) < 0 {
+				b.room.Add(more - a.held)
+				return &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "too many large bodies are under way: send it again later"}
 			}
-			held = more
+			a.held = more
 		}
 		body = append(make([]byte, 0, min(2*cap(body), b.max+1)), body...)
 	}
+}
+
+// decoded is done, but for a small body: what it is known by is still needed.
+func (b *bodies) decoded(a *arrival) {
+	if a.held > 0 || cap(a.body) > firstRead+1 {
+		b.done(a)
+	}
+}
+
+// done gives back what a has taken, when nothing looks at the body any more.
+func (b *bodies) done(a *arrival) {
+	if a.held > 0 {
+		b.room.Add(a.held)
+	}
+	if cap(a.body) > firstRead+1 {
+		a.body = nil
+	}
+	*a = arrival{body: a.body}
 }
 
 func (b *bodies) tooLarge() *badRequest {

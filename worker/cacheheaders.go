@@ -81,15 +81,11 @@ func (x *exchange) respondCached(ctx *fasthttp.RequestCtx) {
 	a, cp := op.result.cached, op.plan.caching
 	now := time.Now()
 	h := &ctx.Response.Header
-	begin(ctx, fasthttp.StatusOK, x.media.success)
-	if cp.whose {
-		h.AddBytesKV(nameVary, valueVaryWho)
-	}
 	policy := a.Policy
 	if op.result.stale { // it is so old that nobody else may serve it without asking
 		policy = cache.Policy{MaxAge: policy.MaxAge}
 	}
-	h.SetCanonical(nameCache, cp.cacheControlValue(policy, showsCredentials(&ctx.Request.Header)))
+	beginCached(ctx, x.media.success, cp, cp.cacheControlValue(policy, showsCredentials(&ctx.Request.Header)))
 	if line := a.TagLine(); line != "" {
 		h.SetBytesK(nameCacheTag, line)
 	}
@@ -104,6 +100,16 @@ func (x *exchange) respondCached(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	ctx.Response.SetBodyRaw(a.Body)
+	envelopeOf(ctx).answer = a
+}
+
+// beginCached writes the header of an answer of the cache, as far as it is not this one's.
+func beginCached(ctx *fasthttp.RequestCtx, media string, cp *cachePlan, control []byte) {
+	begin(ctx, fasthttp.StatusOK, media)
+	if cp.whose {
+		ctx.Response.Header.AddBytesKV(nameVary, valueVaryWho)
+	}
+	ctx.Response.Header.SetCanonical(nameCache, control)
 }
 
 // notModified makes the answer in ctx, whose body would have this length, one without a

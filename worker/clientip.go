@@ -58,6 +58,18 @@ const forwardedFor = "X-Forwarded-For"
 // other on as the client wrote it.
 func (p *proxies) client(peer net.Addr, h *fasthttp.RequestHeader) netip.Addr {
 	sure, trusted := p.peer(peer)
+	return p.asked(sure, trusted, h)
+}
+
+// clientOf is client for the request in ctx. Who has connected is known.
+func (p *proxies) clientOf(ctx *fasthttp.RequestCtx) netip.Addr {
+	if c := clientConnOf(ctx); c != nil {
+		return p.asked(c.peer, c.trusted, &ctx.Request.Header)
+	}
+	return p.client(ctx.RemoteAddr(), &ctx.Request.Header)
+}
+
+func (p *proxies) asked(sure netip.Addr, trusted bool, h *fasthttp.RequestHeader) netip.Addr {
 	if !trusted {
 		return sure
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/nekoctl/neko/cache"
 	"github.com/valyala/fasthttp"
 )
 
@@ -14,6 +15,7 @@ const minCompress = 1 << 10
 
 // coding is a content coding that answers can have.
 type coding struct {
+	place  int // in codings
 	name   []byte
 	append func(dst, src []byte) []byte
 }
@@ -29,12 +31,12 @@ type coding struct {
 //
 // fasthttp lets as many compress at once as there are processors, so that their
 // memory, about 10 MB each, is bounded; the others wait.
-var codings = [...]coding{
-	{[]byte("zstd"), func(dst, src []byte) []byte {
+var codings = [cache.Codings]coding{
+	{0, []byte("zstd"), func(dst, src []byte) []byte {
 		return fasthttp.AppendZstdBytesLevel(dst, src, fasthttp.CompressZstdBestSpeed)
 	}},
-	{[]byte("br"), func(dst, src []byte) []byte { return fasthttp.AppendBrotliBytesLevel(dst, src, 2) }},
-	{[]byte("gzip"), func(dst, src []byte) []byte { return fasthttp.AppendGzipBytesLevel(dst, src, 3) }},
+	{1, []byte("br"), func(dst, src []byte) []byte { return fasthttp.AppendBrotliBytesLevel(dst, src, 2) }},
+	{2, []byte("gzip"), func(dst, src []byte) []byte { return fasthttp.AppendGzipBytesLevel(dst, src, 3) }},
 }
 
 // compressible are the media types that are.
@@ -51,7 +53,9 @@ const maxKeptBuffer = 1 << 20
 // who can see it pass and has put something of his own beside it (BREACH). For all
 // else that needs a page that can make a browser ask with its user's credentials;
 // those are in headers here, never in cookies, and so only the user's own pages can.
-func compress(ctx *fasthttp.RequestCtx) {
+//
+// If the answer's body is one of the cache's, which answer is then, it is compressed once.
+func compress(ctx *fasthttp.RequestCtx, answer *cache.Answer) {
 	h := &ctx.Response.Header
 	if ctx.Response.IsBodyStream() || len(h.ContentEncoding()) > 0 {
 		return
@@ -71,6 +75,13 @@ func compress(ctx *fasthttp.RequestCtx) {
 	}
 	h.Add(fasthttp.HeaderVary, fasthttp.HeaderAcceptEncoding)
 	if best == nil {
+		return
+	}
+	if answer != nil && !must {
+		if coded := answer.Coded(best.place, best.append); coded != nil {
+			h.SetContentEncodingBytes(best.name)
+			ctx.Response.SetBodyRaw(coded)
+		}
 		return
 	}
 	buf := compressed.Get().(*[]byte)

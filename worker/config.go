@@ -55,6 +55,11 @@ type Config struct {
 	// 503. Its context ends after ExecutionTimeout. Nil: nobody is known, and
 	// credentials count for nothing.
 	Identify func(ctx context.Context, c Credentials) (Identity, error)
+	// IdentifyKnown says what Identify would, if that is known without asking anybody and
+	// without an allocation; else false, and Identify is called. It must not keep what it
+	// is given, the values of the headers, and the Identity must not change. Nil: nothing
+	// is known.
+	IdentifyKnown func(authorization, apiKey []byte) (*Identity, bool)
 	// DefaultRole is what a root field without @requires needs. Default: the weakest
 	// role, which everybody has.
 	DefaultRole string

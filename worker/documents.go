@@ -23,6 +23,9 @@ func parseHash(s string) (h documentHash, ok bool) {
 	return h, err == nil
 }
 
+// short is enough of it to tell documents apart in logs.
+func (h documentHash) short() string { return hex.EncodeToString(h[:8]) }
+
 func (h documentHash) String() string { return hex.EncodeToString(h[:]) }
 
 // documents keeps the texts that clients name by their hash, the most recently used

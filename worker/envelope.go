@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nekoctl/neko/cache"
 	"github.com/valyala/fasthttp"
 	"github.com/vektah/gqlparser/v2/ast"
 )
@@ -25,6 +26,12 @@ type envelope struct {
 
 	limitedBy string // the rate limit that has refused it
 	line      []byte // room for the access log
+	arrival   arrival
+
+	sight    sight         // see known.go
+	known    *known        // what it was, if it was answered by that
+	finished bool          // nothing is to be added to the answer
+	answer   *cache.Answer // whose body the answer has
 }
 
 type envelopeKey struct{}
@@ -51,23 +58,28 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 		e.began = time.Now()
 	}
 	e.id = appendRequestID(e.id[:0], ctx.Request.Header.Peek(requestIDHeader))
-	e.ip = w.proxies.client(ctx.RemoteAddr(), &ctx.Request.Header)
+	e.ip = w.proxies.clientOf(ctx)
 
 	handler(ctx)
 
-	w.secure(ctx, e)
-	if !w.config.NoCompression && !e.secret {
-		compress(ctx)
+	if !e.finished {
+		w.secure(ctx, e)
+		if !w.config.NoCompression && !e.secret {
+			compress(ctx, e.answer)
+		}
 	}
 	if w.access != nil {
 		w.access.log(ctx, e)
 	}
 	ctx.RemoveUserValue(envelopeKey{})
+	w.bodies.done(&e.arrival)
 	e.reset()
 	envelopes.Put(e)
 }
 
-func (e *envelope) reset() { *e = envelope{id: e.id, codes: e.codes[:0], line: e.line} }
+func (e *envelope) reset() {
+	*e = envelope{id: e.id, codes: e.codes[:0], line: e.line, arrival: e.arrival}
+}
 
 // arrived notes that the body has been read to its end: how long a client takes to
 // send it makes no request a slow one.

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"encoding/hex"
 	"slices"
 
 	"github.com/valyala/fasthttp"
@@ -51,6 +50,9 @@ type outcome struct {
 // outcomes are those of the request that ctx has held, in its order: one, those of
 // a batch, or none if it was not for /graphql. To be called when it is answered.
 func outcomes(ctx *fasthttp.RequestCtx) (list []outcome) {
+	if k := envelopeOf(ctx).known; k != nil {
+		return []outcome{{Kind: k.plan.Kind, Name: k.plan.Name, Document: k.document.short(), Persisted: k.persisted}}
+	}
 	x, _ := ctx.UserValue(exchangeKey{}).(*exchange)
 	if x == nil {
 		return nil
@@ -65,7 +67,7 @@ func outcomes(ctx *fasthttp.RequestCtx) (list []outcome) {
 			o.Kind, o.Name = op.plan.Kind, op.plan.Name
 		}
 		if op.document != (documentHash{}) {
-			o.Document = hex.EncodeToString(op.document[:8])
+			o.Document = op.document.short()
 		}
 		for _, e := range op.result.errors {
 			if code := e.publicCode(); !slices.Contains(o.Codes, code) {

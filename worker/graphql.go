@@ -33,6 +33,7 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 		}
 	}
 	respond(ctx, x)
+	w.remember(ctx, envelopeOf(ctx), x)
 	for i := range x.operations { // the answer has its own copy, and may be long on its way
 		x.operations[i].result.data, x.operations[i].result.cached = nil, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -18,32 +19,43 @@ const lingerTime = 5 * time.Second
 // arrives. Whoever closes a connection on which the other side is still sending, the
 // body of a request that was refused, resets it, and the reset overtakes the answer:
 // a proxy in front makes a 502 of what was a 413.
-type clientListener struct{ net.Listener }
+type clientListener struct {
+	net.Listener
+	proxies *proxies
+}
 
 func (l *clientListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &clientConn{Conn: c}, nil
+	conn := &clientConn{Conn: c}
+	conn.peer, conn.trusted = l.proxies.peer(c.RemoteAddr())
+	return conn, nil
 }
 
-// clientConn is a connection that knows whether its client is still sending, and what
-// is on its way to it.
+// clientConn is a connection that knows who its client is, whether that is still
+// sending, and what is on its way to it.
 type clientConn struct {
 	net.Conn
+	peer    netip.Addr
+	trusted bool // as a proxy
 	unread  atomic.Bool
 	answers atomic.Pointer[heldAnswer] // see answers.go
+	read    deadline
+	write   deadline
 }
 
 // clientConnOf is the connection that ctx came by, nil if there is none.
 func clientConnOf(ctx *fasthttp.RequestCtx) *clientConn {
-	conn := ctx.Conn()
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
+	switch conn := ctx.Conn().(type) {
+	case *clientConn:
+		return conn
+	case *tls.Conn:
+		c, _ := conn.NetConn().(*clientConn)
+		return c
 	}
-	c, _ := conn.(*clientConn)
-	return c
+	return nil
 }
 
 // Close ends the connection.
@@ -55,7 +67,7 @@ func (c *clientConn) closeWithin(limit time.Duration) error {
 	c.sent()
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if ok && c.unread.Swap(false) && half.CloseWrite() == nil {
-		_ = c.SetReadDeadline(time.Now().Add(limit))
+		_ = c.Conn.SetReadDeadline(time.Now().Add(limit))
 		_, _ = io.Copy(io.Discard, c.Conn)
 	}
 	return c.Conn.Close()

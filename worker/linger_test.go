@@ -61,7 +61,7 @@ func TestLingerEnds(t *testing.T) {
 	}
 	defer l.Close()
 	client := send(t, l.Addr().String(), "x")
-	accepted, err := (&clientListener{l}).Accept()
+	accepted, err := (&clientListener{l, &proxies{}}).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,8 @@ type Plan struct {
 	cost       cost
 	caching    *cachePlan // nil: its answers are not kept
 	size       int        // about how many bytes it holds
+	length     int        // of the document
+	short      *Plan      // see brief
 
 	// The tree, as long as something may be made from it: other texts, introspection.
 	schema    *ast.Schema
@@ -287,6 +289,7 @@ func (p *planner) make(document, name string) (*Plan, []*Error) {
 	plan.caching = p.caching.plan(p, plan, hashOf(document))
 	kept := plan.cost.bytes() + askedBytes(plan.asked) + plan.caching.bytes()
 	plan.size = 512 + treeRatio*len(document) + kept
+	plan.length = len(document)
 	plan.room = treeRatio * len(document) / 2
 	plan.maxSelections = p.limits.selections
 	if states, only := plan.onlyStates(); only {

@@ -242,7 +242,7 @@ func TestKeysOfRateLimits(t *testing.T) {
 		if ip != "" {
 			tally.ip = plainAddr(netip.MustParseAddr(ip))
 		}
-		tally.operation(rules, plan, in.values)
+		tally.operation(rules, plan, in.values, -1)
 		var keys []string
 		for _, c := range tally.charges() {
 			keys = append(keys, fmt.Sprintf("%q", c.Key))
@@ -584,7 +584,7 @@ func oneDecision(t testing.TB) (decide func()) {
 	ta, h := &tally{}, &fasthttp.ResponseHeader{}
 	return func() {
 		ta.fold, ta.maxCost, ta.ip = strings.ToLower, 1000, netip.AddrFrom4([4]byte{192, 0, 2, 1})
-		ta.operation(rules, plan, values)
+		ta.operation(rules, plan, values, -1)
 		if d := host.Decide(t.Context(), ta.charges()); !d.OK() || len(ta.list) != 2 {
 			t.Fatal(d, len(ta.list))
 		}

@@ -51,6 +51,9 @@ var tallies = sync.Pool{New: func() any { return new(tally) }}
 var tallySeed = maphash.MakeSeed()
 
 func (t *tally) release() {
+	if t == nil {
+		return
+	}
 	if cap(t.text) > maxKept || cap(t.list) > 4*fewCharges {
 		return
 	}
@@ -76,8 +79,8 @@ func (t *tally) anything(all *rateRules) {
 }
 
 // operation charges an operation that may run. One that will be refused for its cost
-// costs nothing but to be read.
-func (t *tally) operation(all *rateRules, plan *Plan, values map[string]any) {
+// costs nothing but to be read. A negative cost is not known yet.
+func (t *tally) operation(all *rateRules, plan *Plan, values map[string]any, cost int) {
 	t.op++
 	for i := range all.rules {
 		r := &all.rules[i]
@@ -86,7 +89,10 @@ func (t *tally) operation(all *rateRules, plan *Plan, values map[string]any) {
 		}
 		n, fields := int64(1), 0
 		if r.cost {
-			if cost := plan.Cost(values); cost <= t.maxCost {
+			if cost < 0 {
+				cost = plan.Cost(values)
+			}
+			if cost <= t.maxCost {
 				n = min(max(int64(cost), 1), limiter.MaxBurst+1)
 			}
 		}

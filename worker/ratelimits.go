@@ -69,9 +69,8 @@ func (r *rates) limit(ctx *fasthttp.RequestCtx, x *exchange, caller *Caller, bad
 	if len(rules.rules) == 0 || e.warming || bad != nil && bad.status >= fasthttp.StatusInternalServerError {
 		return bad
 	}
-	t := tallies.Get().(*tally)
+	t := r.tally(e)
 	defer t.release()
-	t.fold, t.maxCost, t.ip = r.worker.config.FoldArgument, r.worker.planner.limits.cost, e.ip
 	if caller != nil {
 		t.subject = caller.Identity.Subject
 	}
@@ -81,25 +80,51 @@ func (r *rates) limit(ctx *fasthttp.RequestCtx, x *exchange, caller *Caller, bad
 		for i := range x.operations {
 			switch op := &x.operations[i]; {
 			case op.pending() && op.input.err == nil:
-				t.operation(rules, op.plan, op.input.values)
+				t.operation(rules, op.plan, op.input.values, -1)
 			case op.plan == nil && len(op.result.errors) == 1 && op.result.errors[0].code == CodeNotPersisted:
 			default:
 				t.anything(rules)
 			}
 		}
 	}
-	if len(t.list) == 0 {
-		return bad
+	if d := r.decide(t); !d.OK() {
+		return r.refuse(ctx, x, caller, bad, t, d)
 	}
-	d := limiter.Decision{Refused: len(t.list), RetryAfter: limiter.Never}
-	if !t.full {
-		d = r.limiter.Decide(r.worker.base, t.charges())
+	t.tell(&ctx.Response.Header)
+	return bad
+}
+
+func (r *rates) tally(e *envelope) *tally {
+	t := tallies.Get().(*tally)
+	t.fold, t.maxCost, t.ip = r.worker.config.FoldArgument, r.worker.planner.limits.cost, e.ip
+	return t
+}
+
+// decide pays what was gathered, or says what refuses it.
+func (r *rates) decide(t *tally) limiter.Decision {
+	switch {
+	case len(t.list) == 0:
+		return limiter.Decision{Refused: -1}
+	case t.full:
+		return limiter.Decision{Refused: len(t.list), RetryAfter: limiter.Never}
 	}
-	if d.OK() {
-		t.tell(&ctx.Response.Header)
-		return bad
+	return r.limiter.Decide(r.worker.base, t.charges())
+}
+
+// charge is limit for a request that is known. The tally, which may be nil, is to be told
+// and released.
+func (r *rates) charge(e *envelope, k *known, who *Identity) (*tally, limiter.Decision) {
+	if r == nil {
+		return nil, limiter.Decision{Refused: -1}
 	}
-	return r.refuse(ctx, x, caller, bad, t, d)
+	rules := r.current.Load()
+	if len(rules.rules) == 0 {
+		return nil, limiter.Decision{Refused: -1}
+	}
+	t := r.tally(e)
+	t.subject = who.Subject
+	t.operation(rules, k.plan, k.input.values, k.cost)
+	return t, r.decide(t)
 }
 
 // refuse says why a request is too much.
@@ -198,6 +223,9 @@ func advertise(p *limiter.Policy, cost bool) []byte {
 
 // tell puts all rules that applied into the header of an answer.
 func (t *tally) tell(h *fasthttp.ResponseHeader) {
+	if t == nil || len(t.list) == 0 {
+		return
+	}
 	t.policies(h)
 	// Each name once: the bucket of it that has least.
 	var least [maxRateRules]int

@@ -64,12 +64,13 @@ func (w *Worker) decode(ctx *fasthttp.RequestCtx, x *exchange) (bad *badRequest)
 	if e := ctx.Request.Header.ContentEncoding(); len(e) > 0 && string(e) != "identity" {
 		return &badRequest{fasthttp.StatusUnsupportedMediaType, CodeUnsupportedMedia, "the body must not be compressed"}
 	}
-	body, done, bad := w.bodies.read(ctx)
-	defer done()
+	e := envelopeOf(ctx)
+	body, bad := w.bodies.read(ctx, &e.arrival)
+	defer w.bodies.decoded(&e.arrival)
 	if bad != nil {
 		return bad
 	}
-	envelopeOf(ctx).arrived()
+	e.arrived()
 	if tooManyValues(body) {
 		return &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, fmt.Sprintf("the body has more than %d values", maxInputValues)}
 	}

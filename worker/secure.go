@@ -30,8 +30,12 @@ var (
 // Cross-Origin-Resource-Policy stays same-origin where CORS is allowed: it is about
 // requests without CORS, an <img> or <script>, for which no answer here is meant.
 func (w *Worker) secure(ctx *fasthttp.RequestCtx, e *envelope) {
-	h := &ctx.Response.Header
-	h.SetCanonical(nameRequestID, e.id)
+	ctx.Response.Header.SetCanonical(nameRequestID, e.id)
+	w.guardHeaders(&ctx.Response.Header)
+}
+
+// guardHeaders adds those that are the same for all requests.
+func (w *Worker) guardHeaders(h *fasthttp.ResponseHeader) {
 	h.SetCanonical(nameNosniff, valueNosniff)
 	h.SetCanonical(nameReferrer, valueNoReferrer)
 	h.SetCanonical(nameResource, valueSameOrigin)

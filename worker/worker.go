@@ -40,6 +40,9 @@ type Worker struct {
 	documents documents         // nil: no automatic persisted queries
 	trusted   *trustedDocuments // nil: no list
 
+	known      *knownRequests // nil: no cache
+	negotiated negotiated
+
 	base   context.Context // of every execution; ends with Close
 	cancel context.CancelFunc
 
@@ -66,6 +69,9 @@ func New(config Config) (*Worker, error) {
 	w.executor, err = newExecutor(w.config)
 	if err := errors.Join(<-planned, err); err != nil {
 		return nil, err
+	}
+	if w.config.Cache != nil {
+		w.known = newKnownRequests()
 	}
 	w.bodies.init(w.config.MaxBody)
 	w.answers.room.Store(allAnswers)
@@ -130,7 +136,7 @@ func (w *Worker) Serve(l net.Listener) error {
 	w.accepting.Add(1)
 	w.mu.Unlock()
 	defer w.accepting.Done()
-	accepts := &clientListener{dl}
+	accepts := &clientListener{dl, &w.proxies}
 	if w.cert != nil {
 		return w.server.Serve(&tlsListener{accepts, w.cert.config()})
 	}
@@ -182,6 +188,9 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(NewError(CodeInternal, "internal error")))
 		}
 	}()
+	if w.serveHit(ctx) {
+		return
+	}
 	if w.bodies.announced(ctx) {
 		w.cors.allow(ctx) // a page is to learn why
 		refuse(ctx, w.bodies.tooLarge())

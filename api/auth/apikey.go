@@ -27,19 +27,19 @@ func keyText(id string, secret [32]byte) string {
 }
 
 // byKey finds out whose a key is.
-func (s *Service) byKey(ctx context.Context, text string) (worker.Identity, error) {
+func (s *Service) byKey(ctx context.Context, text string) (worker.Identity, basis, error) {
 	rest, ok := strings.CutPrefix(text, keyPrefix)
 	id, secret, cut := strings.Cut(rest, "_")
 	if !ok || !cut || len(id) != idLength || len(secret) != secretLength {
-		return worker.Identity{}, refused(badKey)
+		return nobody(refused(badKey))
 	}
 	raw, ok := decode(secret)
 	if !ok {
-		return worker.Identity{}, refused(badKey)
+		return nobody(refused(badKey))
 	}
 	key, err := s.keys.get(ctx, id)
 	if err != nil && !notFound(err) {
-		return worker.Identity{}, err
+		return nobody(err)
 	}
 	if err != nil {
 		key = &store.APIKey{} // whose digest nothing has
@@ -48,21 +48,21 @@ func (s *Service) byKey(ctx context.Context, text string) (worker.Identity, erro
 	same := subtle.ConstantTimeCompare(key.Digest[:], given[:]) == 1
 	now := s.options.Now()
 	if err != nil || !same || !key.Revoked.IsZero() || !key.Expires.IsZero() && !now.Before(key.Expires) {
-		return worker.Identity{}, refused(badKey)
+		return nobody(refused(badKey))
 	}
-	role := key.Role
+	role, b := key.Role, basis{expires: key.Expires, key: key}
 	if key.Owner != "" {
 		owner, err := s.users.get(ctx, key.Owner)
 		switch {
 		case notFound(err), err == nil && owner.Disabled:
-			return worker.Identity{}, refused(badKey)
+			return nobody(refused(badKey))
 		case err != nil:
-			return worker.Identity{}, err
+			return nobody(err)
 		}
-		role = weaker(role, owner.Role)
+		role, b.user = weaker(role, owner.Role), owner
 	}
 	s.touch(key, now)
-	return worker.Identity{Subject: KeySubject + id, Name: key.Name, Role: role, Scopes: key.Scopes}, nil
+	return worker.Identity{Subject: KeySubject + id, Name: key.Name, Role: role, Scopes: key.Scopes}, b, nil
 }
 
 // touchEvery is how coarse the time is at which a key was last used.

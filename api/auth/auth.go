@@ -23,6 +23,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log"
 	"slices"
 	"sync"
@@ -90,6 +91,7 @@ type Service struct {
 	tokens    tokenCache
 	users     *fresh[*store.User]
 	keys      *fresh[*store.APIKey]
+	known     known
 	macKey    []byte // of refresh tokens
 	nameKey   []byte // of names that nobody has, in the audit log
 
@@ -121,6 +123,7 @@ func New(ctx context.Context, accounts store.Accounts, o Options) (*Service, err
 		macKey:    derive(o.Secret, "refresh tokens"),
 		nameKey:   derive(o.Secret, "names in the audit log"),
 	}
+	s.known = known{seed: maphash.MakeSeed(), by: map[uint64]*knownCredentials{}}
 	s.users = newFresh(o.Now, accounts.User)
 	s.keys = newFresh(o.Now, accounts.APIKey)
 	var err error

@@ -34,11 +34,12 @@ func (c *clock) add(d time.Duration) { c.offset.Add(int64(d)) }
 // accounts are those of a store that can be away, and count what they are asked.
 type accounts struct {
 	store.Accounts
-	down  atomic.Bool
-	users atomic.Int64 // lookups
-	keys  atomic.Int64 // of signing keys
-	now   atomic.Int64 // of signing keys, under way
-	most  atomic.Int64 // of now
+	down    atomic.Bool
+	users   atomic.Int64 // lookups
+	keys    atomic.Int64 // of signing keys
+	apiKeys atomic.Int64
+	now     atomic.Int64 // of signing keys, under way
+	most    atomic.Int64 // of now
 }
 
 var errDown = errors.Join(store.ErrUnavailable, errors.New("the database is away"))
@@ -59,6 +60,7 @@ func (a *accounts) UserByName(ctx context.Context, name string) (*store.User, er
 }
 
 func (a *accounts) APIKey(ctx context.Context, id string) (*store.APIKey, error) {
+	a.apiKeys.Add(1)
 	if a.down.Load() {
 		return nil, errDown
 	}

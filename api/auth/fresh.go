@@ -93,6 +93,24 @@ func (f *fresh[V]) ask(ctx context.Context, id string, after time.Time, stale ti
 	return none, k.down
 }
 
+// known returns what get would, if it would neither ask the store nor wait.
+func (f *fresh[V]) known(id string, now time.Time) (v V, ok bool) {
+	f.mu.Lock()
+	k := f.by[id]
+	f.mu.Unlock()
+	if k == nil || !k.mu.TryLock() { // somebody is asking
+		return v, false
+	}
+	defer k.mu.Unlock()
+	switch {
+	case k.asked.After(now.Add(-freshFor)):
+	case now.Before(k.again) && !k.asked.IsZero() && now.Sub(k.asked) < maxStale: // it does not answer
+	default:
+		return v, false
+	}
+	return k.value, true
+}
+
 func (f *fresh[V]) fact(id string) *fact[V] {
 	f.mu.Lock()
 	defer f.mu.Unlock()

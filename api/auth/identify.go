@@ -25,16 +25,24 @@ func IdentityOf(u *store.User) worker.Identity {
 // expires, with the role that it names, and a key that was used a moment ago goes
 // on for some minutes.
 func (s *Service) Identify(ctx context.Context, c worker.Credentials) (worker.Identity, error) {
+	who, b, err := s.identify(ctx, c)
+	if err == nil {
+		s.known.put(c, who, b)
+	}
+	return who, err
+}
+
+func (s *Service) identify(ctx context.Context, c worker.Credentials) (worker.Identity, basis, error) {
 	if c.Authorization == "" {
 		return s.byKey(ctx, c.APIKey)
 	}
 	if c.APIKey != "" {
-		return worker.Identity{}, refused("send one of Authorization and X-API-Key, not both")
+		return nobody(refused("send one of Authorization and X-API-Key, not both"))
 	}
 	scheme, token, _ := strings.Cut(c.Authorization, " ")
 	token = strings.Trim(token, " ")
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return worker.Identity{}, refused("Authorization must be: Bearer, and an access token or an API key")
+		return nobody(refused("Authorization must be: Bearer, and an access token or an API key"))
 	}
 	if strings.HasPrefix(token, keyPrefix) {
 		return s.byKey(ctx, token)
@@ -42,10 +50,12 @@ func (s *Service) Identify(ctx context.Context, c worker.Credentials) (worker.Id
 	return s.byToken(ctx, token)
 }
 
-func (s *Service) byToken(ctx context.Context, token string) (worker.Identity, error) {
+func nobody(err error) (worker.Identity, basis, error) { return worker.Identity{}, basis{}, err }
+
+func (s *Service) byToken(ctx context.Context, token string) (worker.Identity, basis, error) {
 	v, err := s.verify(ctx, token)
 	if err != nil {
-		return worker.Identity{}, err
+		return nobody(err)
 	}
 	who := worker.Identity{Subject: UserSubject + v.user, Role: v.role}
 	user, err := s.users.get(ctx, v.user)
@@ -54,9 +64,9 @@ func (s *Service) byToken(ctx context.Context, token string) (worker.Identity, e
 	}
 	switch {
 	case notFound(err), err == nil && (user.Disabled || user.Epoch != v.epoch):
-		return worker.Identity{}, refused(isOver)
+		return nobody(refused(isOver))
 	case err == nil:
-		who = IdentityOf(user)
+		return IdentityOf(user), basis{expires: v.expires, signer: v.key, user: user}, nil
 	}
-	return who, nil
+	return who, basis{}, nil
 }

@@ -194,8 +194,12 @@ func (k *keyring) public(ctx context.Context, id string) (ed25519.PublicKey, err
 }
 
 func (k *keyring) choose(keys []*signingKey, id string) ed25519.PublicKey {
+	return choose(keys, id, k.now())
+}
+
+func choose(keys []*signingKey, id string, now time.Time) ed25519.PublicKey {
 	for _, key := range keys {
-		if key.ID == id && (key.ends.IsZero() || k.now().Before(key.ends)) {
+		if key.ID == id && (key.ends.IsZero() || now.Before(key.ends)) {
 			return key.public
 		}
 	}

@@ -37,6 +37,13 @@ func NewStore() *Store {
 	return &Store{values: map[cache.Key]value{}, gens: map[string]cache.Generation{}, locks: map[cache.Key]lock{}}
 }
 
+// Remove forgets a host that was closed.
+func (s *Store) Remove(h *Host) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hosts = slices.DeleteFunc(s.hosts, func(other *Host) bool { return other == h })
+}
+
 // Host is the connection of one host to a [Store].
 type Host struct {
 	store *Store

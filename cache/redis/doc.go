@@ -36,7 +36,8 @@
 // # When Redis is full
 //
 // Reading goes on, and so does Invalidate: what cannot be set is removed, which does the same. With a maxmemory
-// set a maxmemory-policy that lets answers go: allkeys-lru, or volatile-ttl, which takes answers before tags.
+// set a maxmemory-policy that lets answers go: allkeys-lru. An answer that was invalidated stays until
+// it is overwritten, its time is over, or it is evicted.
 //
 // # What its user must be allowed
 //

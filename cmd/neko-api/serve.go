@@ -57,7 +57,7 @@ func serve(o *options) error {
 				return errors.Join(err, counts.close(), st.Close())
 			}
 			c.Resolver = api.NewResolver(st).WithAuth(who)
-			c.Identify = who.Identify
+			c.Identify, c.IdentifyKnown = who.Identify, who.IdentifyKnown
 			c.Handlers = map[string]fasthttp.RequestHandler{"/.well-known/jwks.json": who.ServeJWKS}
 			if record != nil {
 				c.Audit = record.Event
