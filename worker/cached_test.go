@@ -250,3 +250,29 @@ func TestCachedErrors(t *testing.T) {
 		t.Errorf("%s", got.Response.Header.String())
 	}
 }
+
+// What is counted, and how it is with the cache, can be seen from outside.
+func TestCacheIsSeen(t *testing.T) {
+	w, _ := newNotes(t, Config{}, cache.Options{})
+	for range 3 {
+		w.query("", `{note(id: "a") {text}}`)
+	}
+	w.query("", `{note(id: "none") {text}}`)
+	w.query("", `mutation {write(id: "a", text: "new") {text}}`)
+	text := string(w.appendMetrics(nil))
+	for _, line := range []string{
+		`neko_cache_served_total{state="fresh"} 2`, `neko_cache_served_total{state="made"} 2`, `neko_cache_served_total{state="stale_on_error"} 0`,
+		"neko_cache_fills_total 2", "neko_cache_invalidated_tags_total 2", "neko_cache_entries 2", "neko_cache_shared_away 0",
+		"# TYPE neko_cache_bytes gauge", "# TYPE neko_cache_evictions_total counter",
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("%s is not in\n%s", line, text)
+		}
+	}
+	if got := string(w.ask("GET", "/readyz?verbose", "", "").Response.Body()); !strings.Contains(got, "[+] cache ok\n") {
+		t.Error(got)
+	}
+	if got := string(w.ask("GET", "/health", "", "").Response.Body()); !strings.Contains(got, `"cache":{"away":false,"entries":2,`) {
+		t.Error(got)
+	}
+}
