@@ -138,7 +138,7 @@ func (w *Worker) appendMetrics(b []byte) []byte {
 	if w.config.Cache != nil {
 		b = appendCacheMetrics(b, w.config.Cache.Stats())
 	}
-	return b
+	return w.dependencies.appendMetrics(b)
 }
 
 func appendCacheMetrics(b []byte, s cache.Stats) []byte {
