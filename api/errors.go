@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"time"
 
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 
@@ -90,10 +91,19 @@ func storeError(err error, prefix string) *Error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &Error{Code: Unavailable, Message: "the operation took too long and was given up", cause: err}
 	case errors.Is(err, store.ErrUnavailable):
-		return &Error{Code: Unavailable, Message: "the store does not answer at the moment", cause: err}
+		return &Error{Code: Unavailable, Message: "the store does not answer at the moment", RetryAfter: retryAfter(err), cause: err}
 	default:
 		return &Error{Code: Internal, Message: internalMessage, cause: err}
 	}
+}
+
+// retryAfter is in how many seconds the store is asked again, 0 if nobody knows.
+func retryAfter(err error) int {
+	var until interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &until) {
+		return 0
+	}
+	return int((until.RetryAfter() + time.Second - 1) / time.Second)
 }
 
 // schemaNames are the names that the schema has for fields which the store calls

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	graphql "github.com/graph-gophers/graphql-go"
 
@@ -23,6 +24,8 @@ func TestStoreErrorsHaveStableCodes(t *testing.T) {
 	}{
 		{errors.New(secret), `{"message":"internal error","extensions":{"code":"INTERNAL"}}`},
 		{fmt.Errorf("%s: %w", secret, store.ErrUnavailable), `{"message":"the store does not answer at the moment","extensions":{"code":"UNAVAILABLE"}}`},
+		{fmt.Errorf("%s: %w", secret, againIn(1200*time.Millisecond)), `{"message":"the store does not answer at the moment","extensions":{"code":"UNAVAILABLE","retryAfter":2}}`},
+		{fmt.Errorf("%s: %w", secret, againIn(0)), `{"message":"the store does not answer at the moment","extensions":{"code":"UNAVAILABLE"}}`},
 		{fmt.Errorf("%s: %w", secret, context.DeadlineExceeded), `{"message":"the operation took too long and was given up","extensions":{"code":"UNAVAILABLE"}}`},
 		{fmt.Errorf("%s: %w", secret, context.Canceled), `{"message":"the operation took too long and was given up","extensions":{"code":"UNAVAILABLE"}}`},
 		{fmt.Errorf("%s: %w", secret, store.ErrCursor), `{"message":"after is no cursor of this list: it must come from a page of the same list in the same order","extensions":{"code":"BAD_USER_INPUT","field":"after"}}`},
@@ -48,6 +51,13 @@ func TestStoreErrorsHaveStableCodes(t *testing.T) {
 		}
 	}
 }
+
+// againIn is a store that is known to be away.
+type againIn time.Duration
+
+func (againIn) Error() string               { return "it is away" }
+func (againIn) Is(target error) bool        { return target == store.ErrUnavailable }
+func (d againIn) RetryAfter() time.Duration { return time.Duration(d) }
 
 // An error in a relation is told at each place that misses it, and at no other.
 func TestErrorsOfSiblings(t *testing.T) {

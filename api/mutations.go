@@ -44,6 +44,7 @@ func (r *Resolver) ReportSighting(ctx context.Context, a reportSightingArgs) (*s
 		return nil, fields.err
 	}
 	obj, err := r.store.ReportSighting(ctx, n)
+	invalidate(ctx, "Sighting", obj)
 	if err != nil {
 		return nil, inputError(err, "of", "indicator, threat actor, technique, software or campaign")
 	}
@@ -92,6 +93,7 @@ func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (
 		n.Indicates = keys(*in.Indicates)
 	}
 	obj, err := r.store.CreateIndicator(ctx, n)
+	invalidate(ctx, "Indicator", obj)
 	if err != nil {
 		return nil, inputError(err, "indicates", "threat actor, campaign, software or technique")
 	}
@@ -102,11 +104,27 @@ func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (
 // RetireIndicator ends an indicator.
 func (r *Resolver) RetireIndicator(ctx context.Context, a idArg) (*indicatorPayload, error) {
 	obj, err := r.store.RetireIndicator(ctx, string(a.ID))
+	invalidate(ctx, "Indicator", obj, string(a.ID))
 	if err != nil {
 		return nil, storeError(err, "")
 	}
 	worker.AuditObject(ctx, obj.ID)
 	return &indicatorPayload{newIndicator(r.alone(obj))}, nil
+}
+
+// invalidate says that an object of a type was made or changed, or may have been: obj is
+// nil if the store has failed, which it may have done after the change. Ids are further
+// ones by which it is looked up. Every list and count of the type may be another now, and
+// nothing else shows it: no field of what a sighting or an indicator is about is made of it.
+func invalidate(ctx context.Context, typ string, obj *store.Object, ids ...string) {
+	if obj != nil {
+		ids = append(ids, obj.ID)
+	}
+	tags := []string{worker.CacheTag(typ, "list")}
+	for _, id := range ids {
+		tags = append(tags, worker.CacheTag(typ, id), worker.CacheTag("Node", id))
+	}
+	worker.Invalidate(ctx, tags...)
 }
 
 // inputError translates an error of the store where ref is the only field of

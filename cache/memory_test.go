@@ -126,6 +126,9 @@ func TestMemoryIsAMapThatForgets(t *testing.T) {
 				t.Fatal("it was not kept")
 			}
 		}
+		for range rapid.IntRange(0, 30).Draw(t, "before") {
+			put(t)
+		}
 		t.Repeat(map[string]func(*rapid.T){
 			"put": put, "put one": put, "put another": put, // most of the time it is full
 			"remove": func(t *rapid.T) {
@@ -162,6 +165,9 @@ func TestMemoryIsAMapThatForgets(t *testing.T) {
 					if model[e.key] != e || m.find(&e.key) != e || e.newer == nil && m.newest != e {
 						t.Fatal("it has what it must not have")
 					}
+				}
+				if m.hand != nil && m.hand.bytes == 0 {
+					t.Fatal("the hand is at what is gone")
 				}
 				if bytes != m.bytes || n != m.count || bytes > m.max {
 					t.Fatalf("%d bytes of %d, %d counted", bytes, n, m.bytes)

@@ -669,6 +669,11 @@ func TestAnAnswerOfAnotherTime(t *testing.T) {
 			if s.State != c.after || s.State != Made && s.Answer.Age(time.Now().UnixMilli()) != c.age {
 				t.Errorf("made in %v: %+v", c.made, s)
 			}
+			if c.made > 0 {
+				time.Sleep(minute.MaxAge)
+				wantPeek(t, h.all[0], 1, Stale)
+				return
+			}
 			useless := c.made <= -minute.MaxAge-minute.StaleIfError
 			if s := h.all[0].Stats(); s.Entries == 0 != useless || s.SharedHits == 0 != useless {
 				t.Errorf("made in %v: %+v", c.made, s)

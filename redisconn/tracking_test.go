@@ -33,6 +33,12 @@ func (w *witness) clear() {
 	w.told = nil
 }
 
+func (w *witness) all() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.told)
+}
+
 // heard is an error unless key was told.
 func (w *witness) heard(key string) error {
 	w.mu.Lock()
@@ -96,7 +102,7 @@ func TestEveryChangeIsTold(t *testing.T) {
 				}
 				return w.heard("t:a")
 			})
-			t.Logf("%s: %q", name, w.told)
+			t.Logf("%s: %q", name, w.all())
 		}
 	}
 	w.clear()
@@ -107,7 +113,7 @@ func TestEveryChangeIsTold(t *testing.T) {
 	server.Do(t, "SET", "t:last", "1")
 	w.await(t, "t:last")
 	if w.heard("t:own") == nil || w.heard("other") == nil || w.heard("*") == nil {
-		t.Errorf("told of %q", w.told)
+		t.Errorf("told of %q", w.all())
 	}
 }
 
@@ -290,11 +296,9 @@ func TestInAClusterWhoHasAKeyTells(t *testing.T) {
 		}
 	}
 
-	w.mu.Lock()
-	if n := len(slices.DeleteFunc(w.told, func(s string) bool { return s != "*" })); n != len(cluster) {
+	if n := len(slices.DeleteFunc(w.all(), func(s string) bool { return s != "*" })); n != len(cluster) {
 		t.Errorf("%d nodes were asked, and that all may be lost was told %d times", len(cluster), n)
 	}
-	w.mu.Unlock()
 
 	const key = "t:moves"
 	if _, err := do(within(t, patience), c, "SET", key, "1"); err != nil {

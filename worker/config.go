@@ -7,6 +7,7 @@ import (
 	"time"
 
 	graphql "github.com/graph-gophers/graphql-go"
+	"github.com/nekoctl/neko/breaker"
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/limiter"
 	"github.com/valyala/fasthttp"
@@ -41,6 +42,14 @@ type Config struct {
 	// Checks say whether this process can serve. It becomes ready when all of
 	// them pass for the first time, and /readyz runs them at each request.
 	Checks []Check
+
+	// Dependencies are what the worker calls and can be without for a while. What becomes of them
+	// is in the log, in /readyz?verbose, /health and the metrics, and in what a
+	// supervisor shows of the worker. None of them makes it unready.
+	Dependencies []Dependency
+	// OnBreaker is told of every change of their states, soon after, and of the changes of one
+	// dependency in their order. It must return soon. Nil: nobody is told.
+	OnBreaker func(breaker.Change)
 
 	// NoGraphiQL leaves a browser that asks for /graphql without GraphiQL.
 	NoGraphiQL bool
@@ -221,10 +230,15 @@ type Check struct {
 	// Run returns nil or the reason. Its ctx ends after two seconds, and it may
 	// be called from several goroutines at once.
 	Run func(ctx context.Context) error
+	// OnlyToStart is for what the worker can be without for a while: when the check has passed
+	// once, its failure leaves the worker ready, and "degraded" in /health. Its ctx ends
+	// after half a second then, as who probes seldom waits for longer than one.
+	OnlyToStart bool
 }
 
 const (
 	checkTimeout        = 2 * time.Second
+	degradedTimeout     = 500 * time.Millisecond // of a check that may fail
 	defaultDrainTimeout = 8 * time.Second
 	readTimeout         = 30 * time.Second // of one request, and of the first byte of a connection
 	writeTimeout        = 30 * time.Second

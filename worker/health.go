@@ -13,51 +13,67 @@ import (
 
 // checkResult is the outcome of one check.
 type checkResult struct {
-	Name  string `json:"name"`
-	OK    bool   `json:"ok"`
-	Error string `json:"error,omitempty"`
-	MS    int64  `json:"ms"`
+	Name     string `json:"name"`
+	OK       bool   `json:"ok"`
+	Degraded bool   `json:"degraded,omitempty"` // it has failed, and leaves the worker ready
+	Error    string `json:"error,omitempty"`
+	MS       int64  `json:"ms"`
 }
 
-// check runs the checks side by side and says whether all passed.
+// check runs the checks side by side and says whether the worker is ready: all have passed, but
+// for those that need to only once, and have.
 func (w *Worker) check(ctx context.Context) (results []checkResult, ok bool) {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	type outcome struct {
-		i   int
-		err error
-		ms  int64
-	}
-	done := make(chan outcome, len(w.config.Checks))
-	began := time.Now()
+	done := make(chan int, len(w.config.Checks))
 	results = make([]checkResult, len(w.config.Checks))
-	for i, c := range w.config.Checks {
-		results[i] = checkResult{Name: c.Name, Error: "no answer", MS: checkTimeout.Milliseconds()}
+	for i := range w.config.Checks {
 		go func() {
-			err := errors.New("panic")
-			defer func() {
-				if v := recover(); v != nil {
-					w.config.Log.Printf("error: panic in check %s: %v", c.Name, v)
-				}
-				done <- outcome{i, err, time.Since(began).Milliseconds()}
-			}()
-			err = c.Run(ctx)
+			results[i] = w.checkOne(ctx, i)
+			done <- i
 		}()
 	}
 	ok = true
 	for range results {
-		select {
-		case o := <-done:
-			r := &results[o.i]
-			r.OK, r.Error, r.MS = o.err == nil, "", o.ms
-			if o.err != nil {
-				r.Error, ok = o.err.Error(), false
-			}
-		case <-ctx.Done(): // a check that does not heed its context goes on by itself
-			return results, false
-		}
+		r := results[<-done]
+		ok = ok && (r.OK || r.Degraded)
 	}
 	return results, ok
+}
+
+// checkOne returns in time; a check that does not heed its context goes on by itself.
+func (w *Worker) checkOne(ctx context.Context, i int) checkResult {
+	c, passed := w.config.Checks[i], &w.passed[i]
+	mayFail := c.OnlyToStart && passed.Load()
+	wait := checkTimeout
+	if mayFail {
+		wait = degradedTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	began := time.Now()
+	done := make(chan error, 1)
+	go func() {
+		err := errors.New("panic")
+		defer func() {
+			if v := recover(); v != nil {
+				w.config.Log.Printf("error: panic in check %s: %v", c.Name, v)
+			}
+			done <- err
+		}()
+		err = c.Run(ctx)
+	}()
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		err = errors.New("no answer")
+	}
+	r := checkResult{Name: c.Name, OK: err == nil, MS: time.Since(began).Milliseconds()}
+	if err != nil {
+		r.Error, r.Degraded = err.Error(), mayFail
+	} else {
+		passed.Store(true)
+	}
+	return r
 }
 
 // serveLivez says that the process answers: 200.
@@ -65,8 +81,9 @@ func (w *Worker) serveLivez(ctx *fasthttp.RequestCtx) {
 	plainText(ctx, fasthttp.StatusOK, "ok\n")
 }
 
-// serveReadyz says whether new requests should come here: 200 if all checks pass
-// and the worker neither drains nor is about to, else 503. ?verbose lists the checks.
+// serveReadyz says whether new requests should come here: 200 if all checks pass that must
+// and the worker neither drains nor is about to, else 503. ?verbose lists the checks, and what
+// the worker can do without for a while.
 func (w *Worker) serveReadyz(ctx *fasthttp.RequestCtx) {
 	results, ok := w.check(w.base)
 	draining, stopping := w.drainer.draining.Load(), w.stopping.look()
@@ -77,15 +94,20 @@ func (w *Worker) serveReadyz(ctx *fasthttp.RequestCtx) {
 	if ctx.QueryArgs().Has("verbose") {
 		list := ""
 		for _, r := range results {
-			if r.OK {
+			switch {
+			case r.OK:
 				list += fmt.Sprintf("[+] %s ok\n", r.Name)
-			} else {
+			case r.Degraded:
+				list += fmt.Sprintf("[!] %s: %s; what is known is served\n", r.Name, r.Error)
+			default:
 				list += fmt.Sprintf("[-] %s: %s\n", r.Name, r.Error)
 			}
 		}
 		if w.rates != nil {
 			list += w.rates.verbose()
 		}
+		list += w.cacheVerbose()
+		list += w.dependencies.verbose()
 		if draining {
 			list += "[-] draining\n"
 		} else if stopping {
@@ -100,6 +122,10 @@ func (w *Worker) serveReadyz(ctx *fasthttp.RequestCtx) {
 // long as the process answers; status says how it is.
 func (w *Worker) serveHealth(ctx *fasthttp.RequestCtx) {
 	results, ok := w.check(w.base)
+	states, well := w.dependencies.states()
+	for _, r := range results {
+		well = well && r.OK
+	}
 	status := "ok"
 	switch {
 	case w.drainer.draining.Load():
@@ -108,17 +134,21 @@ func (w *Worker) serveHealth(ctx *fasthttp.RequestCtx) {
 		status = "stopping"
 	case !ok:
 		status = "unready"
+	case !well:
+		status = "degraded"
 	}
 	health := struct {
-		Status  string        `json:"status"`
-		Name    string        `json:"name"`
-		Version string        `json:"version"`
-		Uptime  float64       `json:"uptime_seconds"`
-		Slot    *int          `json:"slot"` // null outside a supervisor
-		PID     int           `json:"pid"`
-		Checks  []checkResult `json:"checks"`
-		Limiter *limiterState `json:"limiter,omitempty"`
-	}{status, w.config.Name, w.config.Version, time.Since(w.started).Seconds(), nil, os.Getpid(), results, w.rates.state()}
+		Status   string            `json:"status"`
+		Name     string            `json:"name"`
+		Version  string            `json:"version"`
+		Uptime   float64           `json:"uptime_seconds"`
+		Slot     *int              `json:"slot"` // null outside a supervisor
+		PID      int               `json:"pid"`
+		Checks   []checkResult     `json:"checks"`
+		Breakers []dependencyState `json:"breakers,omitempty"`
+		Limiter  *limiterState     `json:"limiter,omitempty"`
+		Cache    *cacheState       `json:"cache,omitempty"`
+	}{status, w.config.Name, w.config.Version, time.Since(w.started).Seconds(), nil, os.Getpid(), results, states, w.rates.state(), w.cacheState()}
 	if slot, err := strconv.Atoi(os.Getenv("NEKO_SLOT")); err == nil {
 		health.Slot = &slot
 	}
@@ -146,6 +176,33 @@ func (r *rates) verbose() string {
 		return "[+] rate limits: what the hosts share is away, and this one decides alone\n"
 	}
 	return "[+] rate limits ok\n"
+}
+
+// cacheState is how it is with the cache. A worker is ready without what the hosts share: it
+// serves what it has, and makes the rest.
+type cacheState struct {
+	Away    bool   `json:"away"` // what the hosts share cannot be asked
+	Entries uint64 `json:"entries"`
+	Bytes   uint64 `json:"bytes"`
+	Waiting uint64 `json:"waiting_tags"` // invalidated, and other hosts do not know yet
+}
+
+func (w *Worker) cacheState() *cacheState {
+	if w.config.Cache == nil {
+		return nil
+	}
+	s := w.config.Cache.Stats()
+	return &cacheState{s.SharedAway, s.Entries, s.Bytes, s.Waiting}
+}
+
+func (w *Worker) cacheVerbose() string {
+	switch s := w.cacheState(); {
+	case s == nil:
+		return ""
+	case s.Away:
+		return "[+] cache: what the hosts share is away, and this worker has its own memory\n"
+	}
+	return "[+] cache ok\n"
 }
 
 func plainText(ctx *fasthttp.RequestCtx, status int, body string) {

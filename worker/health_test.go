@@ -16,13 +16,13 @@ func TestHealth(t *testing.T) {
 	t.Setenv("NEKO_SLOT", "3")
 	var broken atomic.Bool
 	w := newTestWorker(t, Config{Name: "cat", Version: "9", Checks: []Check{
-		{"store", func(context.Context) error {
+		{Name: "store", Run: func(context.Context) error {
 			if broken.Load() {
 				return errors.New("it sleeps")
 			}
 			return nil
 		}},
-		{"bowl", func(context.Context) error { return nil }},
+		{Name: "bowl", Run: func(context.Context) error { return nil }},
 	}})
 	expect := func(target string, status int, want string) {
 		t.Helper()
@@ -143,7 +143,7 @@ func TestHealthMethods(t *testing.T) {
 
 // A check that panics fails, and the others are told.
 func TestCheckThatPanics(t *testing.T) {
-	w := newTestWorker(t, Config{Checks: []Check{{"bad", func(context.Context) error { panic("meow") }}}})
+	w := newTestWorker(t, Config{Checks: []Check{{Name: "bad", Run: func(context.Context) error { panic("meow") }}}})
 	if _, ok := w.check(t.Context()); ok {
 		t.Error("it passed")
 	}

@@ -192,6 +192,7 @@ func (w *Worker) drainOrStop(supervisor notifier, stop <-chan os.Signal) error {
 }
 
 func (w *Worker) tell(supervisor notifier, assignments ...string) {
+	w.dependencies.says(supervisor, assignments)
 	if err := supervisor.send(assignments...); err != nil {
 		w.config.Log.Print("warning: ", err)
 	}

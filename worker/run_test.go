@@ -26,7 +26,7 @@ func runAsWorker() {
 	config.MaxBatch, _ = strconv.Atoi(os.Getenv("WORKER_TEST_MAX_BATCH"))
 	config.MaxDocuments, _ = strconv.Atoi(os.Getenv("WORKER_TEST_MAX_DOCUMENTS"))
 	if path := os.Getenv("WORKER_TEST_WAIT_FOR"); path != "" {
-		config.Checks = []Check{{"file", func(context.Context) error {
+		config.Checks = []Check{{Name: "file", Run: func(context.Context) error {
 			_, err := os.Stat(path)
 			return err
 		}}}

@@ -50,6 +50,9 @@ type Worker struct {
 	listeners []*drainListener
 	accepting sync.WaitGroup
 
+	passed       []atomic.Bool // which of the checks have, ever
+	dependencies dependencies
+
 	auditComplained atomic.Int64 // when, in Unix seconds
 }
 
@@ -85,6 +88,8 @@ func New(config Config) (*Worker, error) {
 		return nil, err
 	}
 	w.base, w.cancel = context.WithCancel(context.Background())
+	w.passed = make([]atomic.Bool, len(w.config.Checks))
+	w.watchDependencies(w.base)
 	go w.stopping.watch(w.base)
 	if w.cert != nil {
 		w.cert.complain(w.cert.validity(time.Now()))

@@ -60,7 +60,7 @@ func more(t *testing.T, open func(t *testing.T) *Store) {
 	})
 
 	t.Run("what is believed is never older than what was told", func(t *testing.T) {
-		believe(t, open(t), open(t), 100)
+		believe(t, open(t), open(t), 40)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -519,10 +520,23 @@ func descriptors(t *testing.T) int {
 	return len(entries)
 }
 
+// cycles is how often a store is opened and closed, and cut; NEKO_TEST_CYCLES=1000 has it so often.
+func cycles(t *testing.T) int {
+	text := os.Getenv("NEKO_TEST_CYCLES")
+	if text == "" {
+		return 150
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // Not parallel: it counts what the process has.
-func TestNothingIsLeftOfAThousandStoresAndCuts(t *testing.T) {
+func TestNothingIsLeftOfManyStoresAndCuts(t *testing.T) {
 	server, proxy, url := through(t)
-	const cycles = 1000
+	n := cycles(t)
 	cycle := func(s *Store) error {
 		if err := s.try(t); err != nil {
 			return err
@@ -534,7 +548,7 @@ func TestNothingIsLeftOfAThousandStoresAndCuts(t *testing.T) {
 		return strings.Count(text, "name=neko ")
 	}
 	fds := descriptors(t)
-	for range cycles {
+	for range n {
 		s, err := New(context.Background(), server.URL(), Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -544,7 +558,7 @@ func TestNothingIsLeftOfAThousandStoresAndCuts(t *testing.T) {
 	}
 	s := open(t, url, Options{})
 	e := listen(s)
-	for range cycles {
+	for range n {
 		eventually(t, func() error { return cycle(s) })
 		e.clear()
 		proxy.Cut()

@@ -230,6 +230,31 @@ func TestWhatIsWatchedIsBounded(t *testing.T) {
 	}
 }
 
+// Who gives a tag a generation is told of nothing by that, unless somebody may have had another: Redis does not
+// tell us what was done just before we did something.
+func TestWhoeverMayHaveHadAnotherGenerationIsTold(t *testing.T) {
+	t.Parallel()
+	s := &Store{}
+	e := listen(s)
+	one := []string{"t"}
+	s.loaded.begin(one)
+	if s.loaded.given("t"); e.heard("t") == nil {
+		t.Error("told, though nobody can have had it")
+	}
+	s.loaded.begin(one) // a second call, which may have read another
+	if s.loaded.given("t"); e.heard("t") != nil {
+		t.Error("not told, though somebody reads it")
+	}
+	s.loaded.end(one)
+	s.loaded.end(one)
+	e.clear()
+	s.loaded.begin(one)
+	if s.loaded.given("t"); e.heard("t") != nil {
+		t.Error("not told, though somebody has it")
+	}
+	s.loaded.end(one)
+}
+
 func TestKeysThatSomethingElseUsesAreErrors(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

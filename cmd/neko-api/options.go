@@ -22,6 +22,7 @@ type options struct {
 	maxConnections   *int
 	limits           limits
 	rateLimits       rateLimits
+	breakers         breakers
 	csrfPrevention   *bool
 	csrfHeaders      *[]string
 	corsOrigins      *[]string
@@ -79,6 +80,7 @@ func newOptions() *options {
 		maxConnections:   s.Int("max-connections", 32<<10, "how many connections one worker has open at most"),
 		limits:           newLimits(s),
 		rateLimits:       newRateLimits(s),
+		breakers:         newBreakers(s),
 		csrfPrevention:   s.Bool("csrf-prevention", true, "serve what pages of other sites can make a browser send: GETs without a header of --csrf-headers"),
 		csrfHeaders:      s.List("csrf-headers", "NAME,...", "the headers of which a GET without a Content-Type needs one; if not given, x-apollo-operation-name and apollo-require-preflight"),
 		corsOrigins:      s.List("cors-origins", "URL,...", "the origins whose pages may read answers, like https://app.example.org, or * for all; if not given, none"),

@@ -129,13 +129,7 @@ func (r rateLimits) redisURL() (string, error) {
 
 // open opens it: buckets in memory that the workers of the app share, or this process
 // alone, filled by time or from Redis.
-func (c *counter) open(logger *log.Logger) error {
-	m, err := hostMemory(logger)
-	if err != nil {
-		return fmt.Errorf("cannot keep count of requests: %w", err)
-	}
-	// The mapping is not closed: it ends with the process, and what a last request still
-	// wants of it is there.
+func (c *counter) open(m *hostmem.Mapping, logger *log.Logger) (err error) {
 	if c.source != nil {
 		shared, e := limiter.NewShared(m, c.source, logger)
 		c.Limiter, err = shared, e
@@ -145,9 +139,8 @@ func (c *counter) open(logger *log.Logger) error {
 	}
 	if err != nil {
 		c.Limiter = nil // and no typed one
-		return errors.Join(err, m.Close())
 	}
-	return nil
+	return err
 }
 
 // close gives back what was taken ahead, in the time that there is at an end.
@@ -168,6 +161,9 @@ const goodbye = time.Second
 
 // hostMemory is what the workers of the app share. If that cannot be had each of them
 // counts for itself: more than the rules say is let pass then, and the log says so.
+//
+// The mapping is not closed: it ends with the process, and what a last request still
+// wants of it is there.
 func hostMemory(logger *log.Logger) (*hostmem.Mapping, error) {
 	dir := os.Getenv("NEKO_RUN_DIR")
 	if !filepath.IsAbs(dir) {

@@ -30,10 +30,14 @@ func serve(o *options) error {
 	if !*o.persistedQueries {
 		maxDocuments = -1
 	}
+	if err := o.breakers.check(); err != nil {
+		return err
+	}
 	var st database
 	var who *auth.Service
 	var record *audit.Log
 	var counts counter
+	var guards guards
 	config := worker.Config{
 		Name:    "neko-api",
 		Version: programVersion(),
@@ -41,17 +45,25 @@ func serve(o *options) error {
 			if err = wantSecret(o); err != nil {
 				return err
 			}
+			memory, err := hostMemory(c.Log)
+			if err != nil {
+				return fmt.Errorf("cannot have memory to share: %w", err)
+			}
 			if counts, err = o.rateLimits.connect(ctx, c.Log); err != nil {
 				return err
 			}
 			if st, err = open(ctx, o, c.Log); err != nil {
 				return errors.Join(err, counts.close())
 			}
+			if guards, err = o.breakers.open(memory, st, c.Log); err != nil {
+				return errors.Join(err, counts.close(), st.Close())
+			}
+			st = guards.store
 			if who, err = identify(ctx, o, st, c.Log); err == nil {
 				record, err = openAudit(o, os.Stdout)
 			}
 			if err == nil && *o.rateLimits.file != off {
-				err = counts.open(c.Log)
+				err = counts.open(memory, c.Log)
 			}
 			if err != nil {
 				return errors.Join(err, counts.close(), st.Close())
@@ -63,7 +75,8 @@ func serve(o *options) error {
 				c.Audit = record.Event
 			}
 			c.Limiter = counts.Limiter
-			c.Checks = []worker.Check{{Name: "store", Run: st.Ping}}
+			c.Dependencies = guards.dependencies(counts)
+			c.Checks = []worker.Check{{Name: "store", Run: st.Ping, OnlyToStart: *o.breakers.readyWithoutStore}}
 			return nil
 		},
 		Context:          api.OperationContext,
@@ -108,6 +121,7 @@ func serve(o *options) error {
 		return err
 	}
 	err = counts.close()
+	guards.close()
 	if who != nil {
 		who.Close()
 	}

@@ -13,7 +13,7 @@ func duration(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("NEKO_CACHES")
 	if text == "" {
-		return 4 * time.Second
+		return 3 * time.Second
 	}
 	d, err := time.ParseDuration(text)
 	must(t, err)

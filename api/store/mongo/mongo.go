@@ -62,6 +62,7 @@ type Store struct {
 	where  string // without credentials
 	secret *secrets
 	tls    bool
+	pool   int // connections at most; 0: any number
 	opts   Options
 	now    func() time.Time
 	client *driver.Client
@@ -117,6 +118,9 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		opts.client(t.client)
 	}
 	s := &Store{where: t.where, secret: t.secret, tls: t.client.TLSConfig != nil, opts: opts, now: opts.Now}
+	if t.client.MaxPoolSize != nil {
+		s.pool = int(*t.client.MaxPoolSize)
+	}
 	if s.client, err = driver.Connect(t.client); err != nil {
 		return nil, s.openError(ctx, err)
 	}
@@ -152,6 +156,10 @@ func (s *Store) Ping(ctx context.Context) (err error) {
 	}
 	return err
 }
+
+// Parallel is how many calls that read, and how many that change something, are served at a
+// time, since each has one connection; 0 if there may be any number. Others wait.
+func (s *Store) Parallel() (reads, changes int) { return s.pool, s.pool }
 
 // closeTimeout is how long calls in progress may go on when the store is closed.
 const closeTimeout = 5 * time.Second

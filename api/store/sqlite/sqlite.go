@@ -164,6 +164,10 @@ func (s *Store) Ping(ctx context.Context) (err error) {
 	return s.rd.QueryRowContext(ctx, "PRAGMA user_version").Scan(&v)
 }
 
+// Parallel is how many calls that read, and how many that change something, are served at a
+// time. Others wait.
+func (s *Store) Parallel() (reads, changes int) { return s.rd.Stats().MaxOpenConnections, 1 }
+
 // Close closes the store; calls in progress end first.
 func (s *Store) Close() error {
 	s.mu.Lock()
