@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/limiter"
+	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttputil"
 )
 
@@ -149,4 +151,62 @@ func postOf(body string) string {
 	req.Header.Set("Content-Type", "application/json")
 	_ = req.Write(&b)
 	return b.String()
+}
+
+// BenchmarkHit is what a hit of the response cache costs besides HTTP.
+func BenchmarkHit(b *testing.B) {
+	w := newHitWorker(b, func(c *Config) {
+		c.Limiter = newHostLimiter(b)
+		c.RateLimits = []RateLimit{{Name: "identity", Limit: 1_000_000, Window: time.Second, Burst: 1_000_000_000}}
+	})
+	variables := func(i int) string {
+		return `{"query":"query Q($id: ID!, $n: Int) { thing(id: $id) { name } things(first: $n) { name } }","variables":{"id":"` + strconv.Itoa(i) + `","n":3}}`
+	}
+	bench := func(name, headers string, queries ...string) {
+		b.Run(name, func(b *testing.B) {
+			head := strings.Split(headers, "\n")
+			var req fasthttp.Request
+			for _, query := range queries {
+				text := hitText("POST", query, head, "")
+				for range 3 {
+					w.askRaw(b, text)
+				}
+				if err := req.Read(bufio.NewReader(strings.NewReader(text))); err != nil {
+					b.Fatal(err)
+				}
+			}
+			ctx := new(fasthttp.RequestCtx)
+			ctx.Init(&req, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, nil)
+			bodies := make([][]byte, len(queries))
+			for i := range queries {
+				bodies[i] = []byte(queries[i])
+			}
+			hits, i := 0, 0
+			handler := func(ctx *fasthttp.RequestCtx) {
+				if w.serveHit(ctx) {
+					hits++
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				ctx.Request.SetBodyRaw(bodies[i*7919%len(bodies)]) // in no order
+				i++
+				ctx.Response.Reset()
+				w.serveEnveloped(ctx, handler)
+			}
+			if hits < i*9/10 {
+				b.Fatalf("%d hits of %d", hits, i)
+			}
+		})
+	}
+	bench("anonymous", asJSON, hitParts.queries[0])
+	bench("token", asJSON+"\nAuthorization: Bearer reader", hitParts.queries[0])
+	bench("role", asJSON+"\nAuthorization: Bearer reader", hitParts.queries[12])
+	bench("private", asJSON+"\nAuthorization: Bearer reader", hitParts.queries[13])
+	bench("compressed", asJSON+"\nAccept-Encoding: gzip, deflate, br", hitParts.queries[1])
+	var many []string
+	for i := range 10_000 {
+		many = append(many, variables(i))
+	}
+	bench("of 10,000", asJSON, many...)
 }

@@ -37,6 +37,7 @@ type notes struct {
 	resolved map[string]int
 	err      error
 	gate     chan struct{} // if there is one, resolvers wait at it
+	begun    chan string   // the fields of those that do
 	caller   *Caller
 	written  func(ctx context.Context) error // by a mutation, after it
 }
@@ -54,6 +55,7 @@ func (n *notes) resolve(ctx context.Context, field string, id string) (*note, er
 	err, gate := n.err, n.gate
 	n.mu.Unlock()
 	if gate != nil {
+		n.begun <- field
 		select {
 		case <-gate:
 		case <-ctx.Done():
@@ -133,7 +135,7 @@ func (n *notes) fail(err error) {
 // SUBJECT ROLE SCOPE…" is them.
 func newNotes(t testing.TB, c Config, o cache.Options) (*Worker, *notes) {
 	t.Helper()
-	n := &notes{texts: map[string]string{"a": "one", "b": "two", "d": "default"}, resolved: map[string]int{}}
+	n := &notes{texts: map[string]string{"a": "one", "b": "two", "d": "default"}, resolved: map[string]int{}, begun: make(chan string, 100)}
 	c.Schema, c.Resolver = cachingSchema, n
 	var err error
 	if c.Cache, err = cache.New(o); err != nil {
@@ -246,5 +248,31 @@ func TestCachedErrors(t *testing.T) {
 	n.fail(errors.New("boom"))
 	if got := w.query("", `{note(id: "b") {text}}`); got.Response.StatusCode() == 200 && head(got, "Cache-Control") != "no-store" {
 		t.Errorf("%s", got.Response.Header.String())
+	}
+}
+
+// What is counted, and how it is with the cache, can be seen from outside.
+func TestCacheIsSeen(t *testing.T) {
+	w, _ := newNotes(t, Config{}, cache.Options{})
+	for range 3 {
+		w.query("", `{note(id: "a") {text}}`)
+	}
+	w.query("", `{note(id: "none") {text}}`)
+	w.query("", `mutation {write(id: "a", text: "new") {text}}`)
+	text := string(w.appendMetrics(nil))
+	for _, line := range []string{
+		`neko_cache_served_total{state="fresh"} 2`, `neko_cache_served_total{state="made"} 2`, `neko_cache_served_total{state="stale_on_error"} 0`,
+		"neko_cache_fills_total 2", "neko_cache_invalidated_tags_total 2", "neko_cache_entries 2", "neko_cache_shared_away 0",
+		"# TYPE neko_cache_bytes gauge", "# TYPE neko_cache_evictions_total counter",
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("%s is not in\n%s", line, text)
+		}
+	}
+	if got := string(w.ask("GET", "/readyz?verbose", "", "").Response.Body()); !strings.Contains(got, "[+] cache ok\n") {
+		t.Error(got)
+	}
+	if got := string(w.ask("GET", "/health", "", "").Response.Body()); !strings.Contains(got, `"cache":{"away":false,"entries":2,`) {
+		t.Error(got)
 	}
 }

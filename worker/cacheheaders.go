@@ -19,7 +19,7 @@ import (
 // front of a worker and compresses makes them weak anyway.
 var (
 	nameAge      = []byte(fasthttp.HeaderAge)
-	nameETag     = []byte(fasthttp.HeaderETag)
+	nameETag     = []byte("Etag") // as fasthttp writes names
 	nameVary     = []byte(fasthttp.HeaderVary)
 	nameCacheTag = []byte("Cache-Tag")
 	valueVaryWho = []byte("Authorization, X-API-Key")
@@ -116,6 +116,8 @@ func beginCached(ctx *fasthttp.RequestCtx, media string, cp *cachePlan, control 
 // body.
 func notModified(ctx *fasthttp.RequestCtx, length int) {
 	ctx.SetStatusCode(fasthttp.StatusNotModified)
+	ctx.Response.Header.SetNoDefaultContentType(true)
+	ctx.Response.Header.SetContentType("")
 	if length >= minCompress { // as it would have had
 		ctx.Response.Header.Add(fasthttp.HeaderVary, fasthttp.HeaderAcceptEncoding)
 	}

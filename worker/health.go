@@ -106,6 +106,7 @@ func (w *Worker) serveReadyz(ctx *fasthttp.RequestCtx) {
 		if w.rates != nil {
 			list += w.rates.verbose()
 		}
+		list += w.cacheVerbose()
 		list += w.dependencies.verbose()
 		if draining {
 			list += "[-] draining\n"
@@ -146,7 +147,8 @@ func (w *Worker) serveHealth(ctx *fasthttp.RequestCtx) {
 		Checks   []checkResult     `json:"checks"`
 		Breakers []dependencyState `json:"breakers,omitempty"`
 		Limiter  *limiterState     `json:"limiter,omitempty"`
-	}{status, w.config.Name, w.config.Version, time.Since(w.started).Seconds(), nil, os.Getpid(), results, states, w.rates.state()}
+		Cache    *cacheState       `json:"cache,omitempty"`
+	}{status, w.config.Name, w.config.Version, time.Since(w.started).Seconds(), nil, os.Getpid(), results, states, w.rates.state(), w.cacheState()}
 	if slot, err := strconv.Atoi(os.Getenv("NEKO_SLOT")); err == nil {
 		health.Slot = &slot
 	}
@@ -174,6 +176,33 @@ func (r *rates) verbose() string {
 		return "[+] rate limits: what the hosts share is away, and this one decides alone\n"
 	}
 	return "[+] rate limits ok\n"
+}
+
+// cacheState is how it is with the cache. A worker is ready without what the hosts share: it
+// serves what it has, and makes the rest.
+type cacheState struct {
+	Away    bool   `json:"away"` // what the hosts share cannot be asked
+	Entries uint64 `json:"entries"`
+	Bytes   uint64 `json:"bytes"`
+	Waiting uint64 `json:"waiting_tags"` // invalidated, and other hosts do not know yet
+}
+
+func (w *Worker) cacheState() *cacheState {
+	if w.config.Cache == nil {
+		return nil
+	}
+	s := w.config.Cache.Stats()
+	return &cacheState{s.SharedAway, s.Entries, s.Bytes, s.Waiting}
+}
+
+func (w *Worker) cacheVerbose() string {
+	switch s := w.cacheState(); {
+	case s == nil:
+		return ""
+	case s.Away:
+		return "[+] cache: what the hosts share is away, and this worker has its own memory\n"
+	}
+	return "[+] cache ok\n"
 }
 
 func plainText(ctx *fasthttp.RequestCtx, status int, body string) {

@@ -8,12 +8,15 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"github.com/nekoctl/neko/cache"
 )
 
 // metricsServer tells what the worker counts, as Prometheus reads it, on the socket
@@ -139,6 +142,49 @@ func (w *Worker) appendMetrics(b []byte) []byte {
 	return appendProcessMetrics(w.dependencies.appendMetrics(b))
 }
 
+func appendCacheMetrics(b []byte, s cache.Stats) []byte {
+	b = appendFamily(b, "neko_cache_served_total", "Answers from the cache, or for it, by what they were.", "counter")
+	for _, c := range []struct {
+		state string
+		value uint64
+	}{
+		{"fresh", s.Fresh}, {"stale", s.Stale}, {"stale_on_error", s.StaleOnError}, {"made", s.Misses}, {"coalesced", s.Coalesced},
+	} {
+		b = append(append(append(b, `neko_cache_served_total{state="`...), c.state...), `"} `...)
+		b = append(strconv.AppendUint(b, c.value, 10), '\n')
+	}
+	away := uint64(0)
+	if s.SharedAway {
+		away = 1
+	}
+	for _, c := range []struct {
+		name, help, typ string
+		value           uint64
+	}{
+		{"neko_cache_negative_total", "Answers that were served and say that there is nothing.", "counter", s.Negative},
+		{"neko_cache_fills_total", "How often an answer was made.", "counter", s.Fills},
+		{"neko_cache_failed_fills_total", "How often one could not be, because what it is made from was away.", "counter", s.FailedFills},
+		{"neko_cache_panics_total", "How often a fault of the program ended the making of one.", "counter", s.Panics},
+		{"neko_cache_refreshes_total", "Answers that were made anew in the background.", "counter", s.Refreshes},
+		{"neko_cache_skipped_refreshes_total", "Answers that were not, because too many were.", "counter", s.SkippedRefreshes},
+		{"neko_cache_shared_hits_total", "Answers that were found where all hosts share them.", "counter", s.SharedHits},
+		{"neko_cache_shared_misses_total", "Answers that were not found there.", "counter", s.SharedMisses},
+		{"neko_cache_shared_errors_total", "Calls to what the hosts share that failed, or came too late.", "counter", s.SharedErrors},
+		{"neko_cache_waits_total", "How often another host was waited for that made the same answer.", "counter", s.Waits},
+		{"neko_cache_invalidated_tags_total", "Tags that were invalidated by this process.", "counter", s.Invalidated},
+		{"neko_cache_evictions_total", "Answers that others took the room of.", "counter", s.Evictions},
+		{"neko_cache_shared_away", "1 while what the hosts share cannot be asked.", "gauge", away},
+		{"neko_cache_waiting_tags", "Invalidated tags that other hosts have not been told of yet.", "gauge", s.Waiting},
+		{"neko_cache_entries", "Answers in the memory of this process.", "gauge", s.Entries},
+		{"neko_cache_bytes", "What they take there.", "gauge", s.Bytes},
+		{"neko_cache_max_bytes", "What they may take there.", "gauge", s.MaxBytes},
+	} {
+		b = appendFamily(b, c.name, c.help, c.typ)
+		b = append(strconv.AppendUint(append(append(b, c.name...), ' '), c.value, 10), '\n')
+	}
+	return b
+}
+
 func (r *rates) appendMetrics(b []byte) []byte {
 	s := r.limiter.Stats()
 	var names []string
@@ -195,6 +241,12 @@ func (r *rates) appendMetrics(b []byte) []byte {
 		b = append(strconv.AppendInt(append(append(b, g.name...), ' '), int64(g.value), 10), '\n')
 	}
 	return b
+}
+
+// appendProcessMetrics tells what the process holds, under the names that other programs of Go's have for it.
+func appendProcessMetrics(b []byte) []byte {
+	b = appendFamily(b, "go_goroutines", "Goroutines that there are.", "gauge")
+	return append(strconv.AppendInt(append(b, "go_goroutines "...), int64(runtime.NumGoroutine()), 10), '\n')
 }
 
 func appendFamily(b []byte, name, help, typ string) []byte {

@@ -35,8 +35,12 @@ const usage = `Usage: go run ./scripts/bench [options]       (or: make bench)
 
 func main() {
 	run := run
-	if len(os.Args) == 3 && os.Args[1] == decideCommand {
-		run = func() error { return decide(os.Args[2]) }
+	if len(os.Args) == 3 {
+		for command, f := range map[string]func(string) error{decideCommand: decide, driveCommand: drive, rawCommand: serveRaw} {
+			if os.Args[1] == command {
+				run = func() error { return f(os.Args[2]) }
+			}
+		}
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)

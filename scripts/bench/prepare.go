@@ -25,6 +25,15 @@ var workerJS []byte
 //go:embed limits.js
 var limitsJS []byte
 
+//go:embed cache_mercurius.js
+var mercuriusJS []byte
+
+//go:embed cache_apollo.js
+var apolloJS []byte
+
+//go:embed cache_peers.graphql
+var peersSchema []byte
+
 func (b *bench) prepare(withoutPM2 bool) (err error) {
 	if b.bin, err = filepath.Abs(b.bin); err != nil {
 		return err
