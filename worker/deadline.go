@@ -73,10 +73,3 @@ func (c *clientConn) Read(b []byte) (int, error) {
 	}
 	return c.Conn.Read(b)
 }
-
-func (c *clientConn) Write(b []byte) (int, error) {
-	if err := c.write.apply(c.Conn.SetWriteDeadline); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
-}

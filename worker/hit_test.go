@@ -281,7 +281,9 @@ func shownAnswer(ctx *fasthttp.RequestCtx) string {
 type hitPair struct {
 	fast, whole *Worker
 	logs        [2]string
+	events      [2][]string // of the audit
 	hits, all   int
+	audited     int
 	etag        string
 }
 
@@ -297,6 +299,10 @@ func newHitPair(t testing.TB, limit int64) *hitPair {
 		return newHitWorker(t, func(c *Config) {
 			c.AccessLog, c.CORSOrigins, c.TrustedDocuments, c.MaxBatch = p.logs[i], []string{"https://app.example.org"}, trusted, 3
 			c.TrustedProxies = []string{"192.0.2.0/24"}
+			c.Audit = func(e AuditEvent) error {
+				p.events[i] = append(p.events[i], fmt.Sprint(e.Stage, " ", e.Caller.Identity, " ", e.Caller.IP, " ", e.Kind, " ", e.Operation, " ", e.Fields, " ", e.Code, " ", e.Objects, " ", e.Notes))
+				return nil
+			}
 			c.Limiter = newHostLimiter(t)
 			c.RateLimits = []RateLimit{
 				{Name: "identity", Limit: limit, Window: 700 * time.Hour},
@@ -322,6 +328,10 @@ func (p *hitPair) ask(t testing.TB, text string) {
 	if got, want := shownAnswer(a), shownAnswer(b); got != want {
 		t.Fatalf("%s\n\nhit: %v\n%s\n\nwhole way:\n%s", text, hit, got, want)
 	}
+	if !slices.Equal(p.events[0], p.events[1]) {
+		t.Fatalf("%s\n\nhit: %v\n%s\n\nwhole way:\n%s", text, hit, p.events[0], p.events[1])
+	}
+	p.audited, p.events = p.audited+len(p.events[0]), [2][]string{}
 	if etag := a.Response.Header.Peek("Etag"); len(etag) > 0 {
 		p.etag = string(etag)
 	}
@@ -364,7 +374,7 @@ func (p *hitPair) same(t testing.TB) {
 // A request that is known is answered as if it were not: status, headers, body, what it
 // is charged, what is in the access log.
 func TestHitsAreAsTheWholeWay(t *testing.T) {
-	hits, all := 0, 0
+	hits, all, audited := 0, 0, 0
 	for seed := range uint64(5) {
 		p := newHitPair(t, 150)
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -377,7 +387,10 @@ func TestHitsAreAsTheWholeWay(t *testing.T) {
 			p.ask(t, recent[r.IntN(len(recent))])
 		}
 		p.same(t)
-		hits, all = hits+p.hits, all+p.all
+		hits, all, audited = hits+p.hits, all+p.all, audited+p.audited
+	}
+	if audited < 50 {
+		t.Errorf("%d events of the audit of %d requests: that shows little", audited, all)
 	}
 	if hits < all/20 {
 		t.Errorf("%d hits of %d requests: that shows little", hits, all)
@@ -428,6 +441,7 @@ func TestHits(t *testing.T) {
 		{"compressed", "POST", hitParts.queries[1], asJSON + "\nAccept-Encoding: gzip", true},
 		{"by GET", "GET", thing, "Apollo-Require-Preflight: yes", true},
 		{"a document by its id", "POST", persistedHit(false), asJSON, true},
+		{"one that is to be kept by its id", "POST", persistedHit(true), asJSON, false}, // or it might be forgotten
 		{"somebody's", "POST", thing, asJSON + "\nAuthorization: Bearer reader", true},
 		{"by an API key", "POST", thing, asJSON + "\nX-API-Key: key", true},
 		{"for a role", "POST", hitParts.queries[12], asJSON + "\nAuthorization: Bearer reader", true},
@@ -453,6 +467,54 @@ func TestHits(t *testing.T) {
 				t.Errorf("hit: %v\n%s", hit, ctx.Response.Body())
 			}
 		})
+	}
+}
+
+// A hit is answered in a content coding, the one that the client likes best, and says so.
+func TestHitsAreCompressed(t *testing.T) {
+	w := newHitWorker(t, nil)
+	for _, c := range []struct{ accept, coding string }{{"", ""}, {"gzip", "gzip"}, {"gzip, deflate, br", "br"}, {"gzip;q=0.5, br;q=0.2", "gzip"}, {"identity", ""}} {
+		text := hitText("POST", hitParts.queries[1], []string{asJSON, "Accept-Encoding: " + c.accept}, "")
+		if c.accept == "" {
+			text = hitText("POST", hitParts.queries[1], []string{asJSON}, "")
+		}
+		for range 3 {
+			w.askRaw(t, text)
+		}
+		ctx, hit := w.askRaw(t, text)
+		if got := string(ctx.Response.Header.ContentEncoding()); !hit || got != c.coding {
+			t.Errorf("Accept-Encoding: %s: hit %v, %q", c.accept, hit, got)
+		}
+		if body, err := ctx.Response.BodyUncompressed(); err != nil || !strings.Contains(string(body), "long long") {
+			t.Errorf("Accept-Encoding: %s: %.100q, %v", c.accept, body, err)
+		}
+		if vary := varies(&ctx.Response.Header, "Accept-Encoding"); !vary {
+			t.Errorf("Accept-Encoding: %s: the answer does not say that it depends on that", c.accept)
+		}
+	}
+}
+
+// The bytes of a body are not a query string, though they be the same, nor the other way
+// round.
+func TestHitsByMethod(t *testing.T) {
+	p := newHitPair(t, 20_000)
+	body := `{"query":"{thing(id:1){name}}"}`
+	post := hitText("POST", body, []string{asJSON}, "")
+	get := "GET /graphql?" + body + " HTTP/1.1\r\nHost: x\r\nApollo-Require-Preflight: yes\r\n\r\n"
+	for range 4 {
+		p.ask(t, post)
+	}
+	for range 4 {
+		p.ask(t, get)
+	}
+	if p.hits != 2 {
+		t.Errorf("%d hits", p.hits)
+	}
+	// Nor if they had one hash.
+	k := newKnownRequests()
+	k.put(&known{hash: 1, text: []byte(body)})
+	if k.find(1, []byte(body), false) == nil || k.find(1, []byte(body), true) != nil {
+		t.Error("a body is found as a query string")
 	}
 }
 

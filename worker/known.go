@@ -23,23 +23,24 @@ import (
 
 // known is a request that is known by its bytes. It never changes.
 type known struct {
-	hash uint64
-	text []byte
-	get  bool
-	seen atomic.Bool // since the hand has passed
+	// What every hit looks at comes first: it is seldom in the processor's cache.
+	hash   uint64
+	text   []byte
+	get    bool
+	seen   atomic.Bool  // since the hand has passed
+	named  bool         // by a hash that clients have registered
+	whose  bool         // as cachePlan has it
+	plan   *Plan        // its brief
+	keys   []cache.Key  // one for all, or one for each rank; nil: each identity has its own
+	one    [1]cache.Key // room for keys
+	policy cache.Policy
+	heads  [4]*fasthttp.ResponseHeader
 
-	plan      *Plan // its brief
-	input     input // as resolvers have got it; none of them has this one
+	private   *cachePlan // if keys is nil
 	cost      int
+	input     input // as resolvers have got it; none of them has this one
 	document  documentHash
-	named     bool // by a hash that clients have registered
 	persisted bool // as outcome has it
-
-	keys    []cache.Key // one for all, or one for each rank; nil: each identity has its own
-	private *cachePlan  // if keys is nil
-	policy  cache.Policy
-	whose   bool // as cachePlan has it
-	heads   [4]*fasthttp.ResponseHeader
 
 	bytes int
 }
@@ -50,8 +51,8 @@ const (
 	// maxKnownBytes is what all take together, about.
 	maxKnownBytes = 24 << 20
 	knownBuckets  = 1 << 13
-	knownInBucket = 4
-	knownDoors    = 1 << 14
+	knownInBucket = 8
+	knownDoors    = 1 << 16
 )
 
 // knownRequests keeps those that were used last, within their number and their bytes. Who
@@ -60,7 +61,7 @@ const (
 type knownRequests struct {
 	seed    maphash.Seed
 	buckets [knownBuckets]knownBucket
-	doors   [knownDoors]atomic.Uint32 // what has come, by a part of the hash
+	doors   [knownDoors]atomic.Uint32 // what has come, by a part of the hash; many, so that others seldom come between
 
 	mu    sync.Mutex // of who adds
 	bytes int
@@ -70,7 +71,11 @@ type knownRequests struct {
 	heads  map[headKey]*fasthttp.ResponseHeader
 }
 
-// knownBucket is a cache line: two requests of one hash are compared, others not.
+// knownBucket is two cache lines, of which the first is nearly always enough. That many
+// places are more than requests of the usual size find room in bytes: it must hardly ever
+// be that more of those that come often have one bucket than there are places in it, or
+// they would drive each other out for ever. Two requests of one hash are compared, others
+// not.
 type knownBucket [knownInBucket]struct {
 	hash atomic.Uint64
 	of   atomic.Pointer[known]
@@ -184,6 +189,9 @@ func (w *Worker) remember(ctx *fasthttp.RequestCtx, e *envelope, x *exchange) {
 		k.private, ranks = cp, 0
 	case cp.role:
 		ranks = max(len(w.planner.roles.names), 1)
+	}
+	if ranks == 1 {
+		k.keys = k.one[:0]
 	}
 	for rank := range ranks {
 		key, ok := cp.key(&in, &Identity{}, rank)

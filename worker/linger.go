@@ -44,6 +44,7 @@ type clientConn struct {
 	answers atomic.Pointer[heldAnswer] // see answers.go
 	read    deadline
 	write   deadline
+	next    gathering // see gather.go
 }
 
 // clientConnOf is the connection that ctx came by, nil if there is none.

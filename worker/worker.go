@@ -107,6 +107,7 @@ func New(config Config) (*Worker, error) {
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			serve(ctx)
 			w.endUnread(ctx)
+			gather(ctx)
 		},
 		ErrorHandler:          w.unreadable,
 		HeaderReceived:        w.bodies.received,
@@ -119,6 +120,7 @@ func New(config Config) (*Worker, error) {
 		MaxRequestBodySize:    w.config.MaxBody,
 		StreamRequestBody:     true,     // see body.go
 		ReadBufferSize:        16 << 10, // the longest header, and so the longest GET
+		WriteBufferSize:       writeBuffer,
 		NoDefaultServerHeader: true,
 		LazyRequestTime:       true,
 		SecureErrorLogMessage: true,
