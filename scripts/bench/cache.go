@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,10 +25,13 @@ import (
 // from memory, with the same headers, by the same HTTP library, and beside Mercurius and
 // Apollo Server with their response caches in Redis.
 //
-// The raw server has one answer, whatever it is asked: one of the median length of neko's.
-// To look the right one up by the request would be a part of what is measured.
+// The raw server has neko's own answers. For the rows with one query it has one, whatever it
+// is asked, and nothing to look for. For those with 10,000 it has all of them in one map by
+// the bytes of the request: who gives each request its answer has to find that, and to read
+// what lies all over the memory, while one answer for all would stay in the processor's cache.
 const (
 	besideRaw       = "fasthttp from memory"
+	besideNoCache   = "--cache off"
 	besideMercurius = "Mercurius, its cache in Redis, pm2 -i 2"
 	besideApollo    = "Apollo Server, its cache in Redis, pm2 -i 2"
 )
@@ -69,19 +74,20 @@ type cacheServer struct {
 }
 
 func cached() measurement {
-	raw := func(name string, share float64) []*figure {
-		note := "the same headers and length, one CPU"
+	raw := func(name, note string, share float64) []*figure {
+		note += ", one CPU"
 		return []*figure{
 			{Name: "cache: hit, " + name, Unit: "/s", Times: atLeast(share), Beside: besideRaw, Note: note},
 			{Name: "cache: hit, " + name + ": CPU of one", Unit: "µs", Beside: besideRaw, Note: note},
 		}
 	}
 	var rows []*figure
-	rows = append(rows, raw("anonymous, limits on", 0.85)...)
-	rows = append(rows, raw("with a JWT, limits on", 0.80)...)
-	rows = append(rows, raw("Zipf over 10,000 queries, limits on", 0.75)...)
+	rows = append(rows, raw("anonymous, limits on", "the same answer to everything", 0.85)...)
+	rows = append(rows, raw("with a JWT, limits on", "the same answer to everything", 0.80)...)
+	rows = append(rows, raw("Zipf over 10,000 queries, limits on", "the same answers, from a map by the bytes of the request", 0.75)...)
 	rows = append(rows,
 		&figure{Name: "cache: p99 at 10,000/s, Zipf over 10,000 queries", Unit: "ms", Goal: atMost(5), Beside: besideRaw, Note: "the same"},
+		&figure{Name: "cache: calls to the store for 1,000 answers, Zipf over 10,000 queries, from an empty cache", Unit: "", Beside: besideNoCache, Note: "the same requests; the goal is a fifth"},
 		&figure{Name: "cache: hit, two workers, and Mercurius", Unit: "/s", Times: atLeast(5), Beside: besideMercurius},
 		&figure{Name: "cache: Zipf, two workers, and Mercurius", Unit: "/s", Times: atLeast(5), Beside: besideMercurius},
 		&figure{Name: "cache: hit, two workers, and Apollo", Unit: "/s", Times: atLeast(8), Beside: besideApollo},
@@ -89,11 +95,14 @@ func cached() measurement {
 	return measurement{"cache", rows, func(b *bench) {
 		h := &hits{b: b}
 		defer h.end()
-		if wanted(rows[:7]) {
+		if wanted(rows[:8]) {
 			if err := h.prepare("1"); err != nil {
-				failAll(rows[:7], err)
+				failAll(rows[:8], err)
 			} else {
 				h.besideRaw(rows[:7])
+				if wanted(rows[7:8]) {
+					h.besideNoCache(rows[7])
+				}
 			}
 			h.end()
 		}
@@ -101,7 +110,7 @@ func cached() measurement {
 			rows     []*figure
 			script   []byte
 			packages []string
-		}{{rows[7:9], mercuriusJS, mercuriusPackages}, {rows[9:11], apolloJS, apolloPackages}} {
+		}{{rows[8:10], mercuriusJS, mercuriusPackages}, {rows[10:12], apolloJS, apolloPackages}} {
 			if !wanted(of.rows) || b.ctx.Err() != nil {
 				continue
 			}
@@ -137,7 +146,11 @@ func (h *hits) prepare(workers string) (err error) {
 			return err
 		}
 	}
-	t, err := startWorker(s, workers, h.b.api(), "--rate-limit", generous, "--max-cost", "1000000")
+	command := []string{h.b.api(), "--rate-limit", generous, "--max-cost", "1000000"}
+	if workers != "1" { // it has what the peers have
+		command = append(command, "--redis", h.redis.url)
+	}
+	t, err := startWorker(s, workers, command...)
 	if err == nil {
 		err = h.neko.started(t.url, workers)
 	}
@@ -302,38 +315,43 @@ func (h *hits) drive(s *cacheServer, d driving) (got driven, cpu float64, err er
 	return got, float64(after-before) * 10_000 / float64(max(got.Answers, 1)), err
 }
 
-// startRaw starts the raw server with neko's headers for a request, and a body so long.
-func (h *hits) startRaw(name string, body []byte, token string, length int) (*cacheServer, error) {
-	req, err := http.NewRequest("POST", "http://"+h.neko.address+"/graphql", bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "*/*")
-	req.Header.Set("Accept-Encoding", "identity")
-	if token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	var a rawAnswer
-	if a.Body, err = io.ReadAll(resp.Body); err != nil {
-		return nil, err
-	}
-	for name, values := range resp.Header {
-		if name != "Date" && name != "Content-Length" {
-			a.Headers = append(a.Headers, [2]string{name, strings.Join(values, ", ")})
+// startRaw starts the raw server with neko's answers to requests, and its headers for the
+// first of them.
+func (h *hits) startRaw(name string, bodies [][]byte, token string) (*cacheServer, error) {
+	a := rawAnswer{Bodies: map[string][]byte{}}
+	for i, body := range bodies {
+		req, err := http.NewRequest("POST", "http://"+h.neko.address+"/graphql", bytes.NewReader(body))
+		if err != nil {
+			return nil, err
 		}
-	}
-	slices.SortFunc(a.Headers, func(x, y [2]string) int { return strings.Compare(x[0], y[0]) })
-	if resp.Header.Get("Age") == "" {
-		return nil, fmt.Errorf("neko-api does not keep the answer: %.200s %v", a.Body, resp.Header)
-	}
-	if length > 0 { // the bytes do not matter
-		a.Body = append(bytes.Repeat([]byte("x"), length), a.Body...)[:length]
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Accept", "*/*")
+		req.Header.Set("Accept-Encoding", "identity")
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			return nil, err
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		a.Bodies[string(body)] = text
+		if resp.Header.Get("Age") == "" {
+			return nil, fmt.Errorf("neko-api does not keep the answer: %.200s %v", text, resp.Header)
+		}
+		if i > 0 {
+			continue
+		}
+		for name, values := range resp.Header {
+			if name != "Date" && name != "Content-Length" {
+				a.Headers = append(a.Headers, [2]string{name, strings.Join(values, ", ")})
+			}
+		}
+		slices.SortFunc(a.Headers, func(x, y [2]string) int { return strings.Compare(x[0], y[0]) })
 	}
 	file := filepath.Join(h.dir, name+".json")
 	if err := os.WriteFile(file, []byte(jsonOf(a)), 0o600); err != nil {
@@ -354,7 +372,7 @@ func (h *hits) startRaw(name string, body []byte, token string, length int) (*ca
 		err = s.started(t.url, "1")
 	}
 	if err == nil {
-		_, err = h.b.untilOK(target{t.url + "graphql", body}, time.Now())
+		_, err = h.b.untilOK(target{t.url + "graphql", bodies[0]}, time.Now())
 	}
 	if err != nil {
 		s.end()
@@ -363,10 +381,15 @@ func (h *hits) startRaw(name string, body []byte, token string, length int) (*ca
 	return s, nil
 }
 
-// warm asks neko each of the requests thrice: they are made, known, and answered.
-func (h *hits) warm(s *cacheServer, requests string, clients int) error {
-	for range 3 {
-		if _, _, err := h.drive(s, driving{Requests: requests, Clients: clients, Each: true}); err != nil {
+// warm asks a server each of the requests so often that it has the answers, and neko knows
+// the requests, which it does when one comes to a worker for the second time.
+func (h *hits) warm(s *cacheServer, requests string) error {
+	times := 4
+	if len(s.pids) > 1 { // any of them may come to any worker
+		times = 12
+	}
+	for range times {
+		if _, _, err := h.drive(s, driving{Requests: requests, Clients: cacheClients * len(s.pids), Each: true}); err != nil {
 			return err
 		}
 	}
@@ -403,15 +426,11 @@ func (h *hits) besideRaw(rows []*figure) {
 			if err != nil {
 				return err
 			}
-			if err := h.warm(h.neko, file, cacheClients); err != nil {
+			if err := h.warm(h.neko, file); err != nil {
 				return err
 			}
 			d := driving{Requests: file, Zipf: l.zipf, Clients: cacheClients, Rate: l.rate, Seconds: cacheMeasure}
-			got, _, err := h.drive(h.neko, d)
-			if err != nil {
-				return err
-			}
-			raw, err := h.startRaw(l.name, one, l.token, got.Bytes)
+			raw, err := h.startRaw(l.name, l.bodies, l.token)
 			if err != nil {
 				return err
 			}
@@ -459,7 +478,7 @@ func (h *hits) besidePeer(rows []*figure, name string, script []byte, packages [
 		if files[i], err = h.requests(l.name, "", l.bodies...); err != nil {
 			return err
 		}
-		if err := h.warm(h.neko, files[i], cacheClients); err != nil {
+		if err := h.warm(h.neko, files[i]); err != nil {
 			return err
 		}
 	}
@@ -473,7 +492,7 @@ func (h *hits) besidePeer(rows []*figure, name string, script []byte, packages [
 		} else {
 			defer peer.end()
 			for _, file := range files {
-				if err := h.warm(peer, file, cacheClients); err != nil {
+				if err := h.warm(peer, file); err != nil {
 					return err
 				}
 			}
@@ -485,8 +504,19 @@ func (h *hits) besidePeer(rows []*figure, name string, script []byte, packages [
 			got, _, err := h.drive(h.neko, d)
 			rows[i].Neko.add(got.PerSecond, err)
 			if peer != nil {
-				got, _, err := h.drive(peer, d)
+				before, err := h.redis.reads(h.b.ctx)
+				if err == nil {
+					got, _, err = h.drive(peer, d)
+				}
 				rows[i].Peer.add(got.PerSecond, err)
+				after, err := h.redis.reads(h.b.ctx)
+				if err != nil {
+					return err
+				}
+				if after.misses > before.misses {
+					return fmt.Errorf("the peer has not found %.0f of its answers in Redis", after.misses-before.misses)
+				}
+				rows[i].Note = fmt.Sprintf("the same requests; it has found %.2f values in Redis for an answer", (after.hits-before.hits)/float64(max(got.Answers, 1)))
 			}
 		}
 	}
@@ -524,4 +554,84 @@ func (h *hits) startPeer(name string, script []byte, packages []string) (*cacheS
 		return nil, err
 	}
 	return s, nil
+}
+
+// besideNoCache counts how often the store is asked, with an empty cache and without one.
+func (h *hits) besideNoCache(row *figure) {
+	file, err := h.requests("counted", "", h.bodies...)
+	calls := func(settings ...string) (float64, error) {
+		s, err := h.b.neko()
+		if err != nil {
+			return 0, err
+		}
+		socket := filepath.Join(s.home, "metrics")
+		s.keys = `, env: {GOMAXPROCS: "1"}`
+		if h.b.bundle != "" {
+			cmd := exec.CommandContext(h.b.ctx, h.b.api(), "import", h.b.bundle)
+			cmd.Env = append(os.Environ(), s.env...)
+			if out, err := cmd.CombinedOutput(); err != nil {
+				return 0, fmt.Errorf("neko-api import: %w: %s", err, out)
+			}
+		}
+		c := &cacheServer{side: s}
+		defer c.end()
+		command := []string{"env", "NEKO_METRICS_SOCKET=" + socket, h.b.api(), "--rate-limit", generous, "--max-cost", "1000000"}
+		t, err := startWorker(s, "1", append(command, settings...)...)
+		if err == nil {
+			err = c.started(t.url, "1")
+		}
+		if err != nil {
+			return 0, err
+		}
+		before, err := storeCalls(h.b.ctx, socket)
+		if err != nil {
+			return 0, err
+		}
+		got, _, err := h.drive(c, driving{Requests: file, Zipf: 1, Clients: cacheClients, Limit: 60_000, Seconds: 600})
+		if err != nil {
+			return 0, err
+		}
+		after, err := storeCalls(h.b.ctx, socket)
+		return (after - before) * 1000 / float64(max(got.Answers, 1)), err
+	}
+	if err == nil {
+		var v float64
+		v, err = calls()
+		row.Neko.add(v, err)
+	}
+	if err == nil {
+		var v float64
+		v, err = calls("--cache", "off")
+		row.Peer.add(v, err)
+		row.Goal = atMost(v / 5)
+	}
+	if err != nil {
+		failAll([]*figure{row}, err)
+	}
+}
+
+// storeCalls is how often a worker has called its store, by its metrics.
+func storeCalls(ctx context.Context, socket string) (float64, error) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://worker/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, `neko_breaker_calls_total{name="store"} `); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("the metrics do not have the calls to the store: %.400s", text)
 }

@@ -8,15 +8,16 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// rawCommand makes of this program what a hit is measured beside: a server that gives one
-// answer to every request, from memory, with the headers that neko gives it. It gets its
-// socket from neko as any worker does.
+// rawCommand makes of this program what a hit is measured beside: a server that answers
+// each request from memory, with the headers that neko gives the first of them. If there
+// is more than one it looks for the answer by the bytes of the request, as nothing less finds
+// the right one. It gets its socket from neko as any worker does.
 const rawCommand = "raw"
 
 // rawAnswer is what it answers with.
 type rawAnswer struct {
-	Headers [][2]string `json:"headers"`
-	Body    []byte      `json:"body"`
+	Headers [][2]string       `json:"headers"`
+	Bodies  map[string][]byte `json:"bodies"` // by those of requests
 }
 
 func serveRaw(file string) error {
@@ -32,12 +33,21 @@ func serveRaw(file string) error {
 	if err != nil {
 		return err
 	}
+	var one []byte
+	if len(a.Bodies) == 1 {
+		for _, one = range a.Bodies {
+		}
+	}
 	s := &fasthttp.Server{NoDefaultServerHeader: true, Handler: func(ctx *fasthttp.RequestCtx) {
 		h := &ctx.Response.Header
 		for i := range a.Headers {
 			h.Set(a.Headers[i][0], a.Headers[i][1])
 		}
-		ctx.Response.SetBodyRaw(a.Body)
+		body := one
+		if body == nil {
+			body = a.Bodies[string(ctx.PostBody())]
+		}
+		ctx.Response.SetBodyRaw(body)
 	}}
 	return s.Serve(l)
 }

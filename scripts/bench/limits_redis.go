@@ -106,3 +106,24 @@ func readSpent(text string) (sum spent, err error) {
 	}
 	return sum, err
 }
+
+// reads is how often a value was read that was there, and that was not.
+type reads struct{ hits, misses float64 }
+
+func (s *redisServer) reads(ctx context.Context) (r reads, err error) {
+	text, err := s.client.Do(ctx, s.client.B().Info().Section("stats").Build()).ToString()
+	if err != nil {
+		return r, err
+	}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		of := map[string]*float64{"keyspace_hits": &r.hits, "keyspace_misses": &r.misses}[name]
+		if of == nil {
+			continue
+		}
+		if *of, err = strconv.ParseFloat(value, 64); err != nil {
+			return r, fmt.Errorf("INFO of Redis: %q: %w", line, err)
+		}
+	}
+	return r, nil
+}
