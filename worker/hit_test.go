@@ -512,6 +512,7 @@ func TestHitsByMethod(t *testing.T) {
 	}
 	// Nor if they had one hash.
 	k := newKnownRequests()
+	k.again(1)
 	k.put(&known{hash: 1, text: []byte(body)})
 	if k.find(1, []byte(body), false) == nil || k.find(1, []byte(body), true) != nil {
 		t.Error("a body is found as a query string")
@@ -550,6 +551,9 @@ func TestHitsEnd(t *testing.T) {
 // What is known takes no more than it may, and what was asked for last stays.
 func TestKnownIsBounded(t *testing.T) {
 	k := newKnownRequests()
+	if k.find(1, nil, false) != nil || k.table.Load() != nil || k.again(1<<40) {
+		t.Error("before anything has come there is something")
+	}
 	text := func(i int) []byte { return fmt.Appendf(nil, "%d", i) }
 	put := func(i, bytes int) {
 		k.put(&known{hash: k.hash(text(i), false), text: text(i), bytes: bytes})
@@ -571,9 +575,9 @@ func TestKnownIsBounded(t *testing.T) {
 		}
 	}
 	n, sum := 0, 0
-	for i := range k.buckets {
-		for j := range k.buckets[i] {
-			if r := k.buckets[i][j].of.Load(); r != nil {
+	for i := range k.table.Load().buckets {
+		for j := range k.table.Load().buckets[i] {
+			if r := k.table.Load().buckets[i][j].of.Load(); r != nil {
 				n, sum = n+1, sum+r.bytes
 			}
 		}

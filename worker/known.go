@@ -59,9 +59,8 @@ const (
 // looks for one takes no lock, and writes nothing but one bit, once. A request is kept
 // when it comes a second time: those that come once would only drive others out.
 type knownRequests struct {
-	seed    maphash.Seed
-	buckets [knownBuckets]knownBucket
-	doors   [knownDoors]atomic.Uint32 // what has come, by a part of the hash; many, so that others seldom come between
+	seed  maphash.Seed
+	table atomic.Pointer[knownTable] // nil until something has come that could be known
 
 	mu    sync.Mutex // of who adds
 	bytes int
@@ -69,6 +68,12 @@ type knownRequests struct {
 
 	headMu sync.Mutex
 	heads  map[headKey]*fasthttp.ResponseHeader
+}
+
+// knownTable is more than a megabyte, of which a worker that nobody asks has nothing.
+type knownTable struct {
+	buckets [knownBuckets]knownBucket
+	doors   [knownDoors]atomic.Uint32 // what has come, by a part of the hash; many, so that others seldom come between
 }
 
 // knownBucket is two cache lines, of which the first is nearly always enough. That many
@@ -95,7 +100,11 @@ func (k *knownRequests) hash(text []byte, get bool) uint64 {
 
 // find is the request of these bytes, nil if it is not known.
 func (k *knownRequests) find(hash uint64, text []byte, get bool) *known {
-	b := &k.buckets[hash%knownBuckets]
+	t := k.table.Load()
+	if t == nil {
+		return nil
+	}
+	b := &t.buckets[hash%knownBuckets]
 	for i := range b {
 		if b[i].hash.Load() != hash {
 			continue
@@ -112,16 +121,21 @@ func (k *knownRequests) find(hash uint64, text []byte, get bool) *known {
 
 // again says whether a request has come before, not long ago.
 func (k *knownRequests) again(hash uint64) bool {
-	door, mark := &k.doors[hash>>32%knownDoors], uint32(hash>>16)|1
+	t := k.table.Load()
+	for t == nil {
+		k.table.CompareAndSwap(nil, new(knownTable))
+		t = k.table.Load()
+	}
+	door, mark := &t.doors[hash>>32%knownDoors], uint32(hash>>16)|1
 	return door.Swap(mark) == mark
 }
 
-// put keeps r.
+// put keeps r, which has come before.
 func (k *knownRequests) put(r *known) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	at := int(r.hash % knownBuckets)
-	b := &k.buckets[at]
+	t := k.table.Load()
+	b := &t.buckets[r.hash%knownBuckets]
 	place := -1
 	for i := range b {
 		old := b[i].of.Load()
@@ -134,19 +148,19 @@ func (k *knownRequests) put(r *known) {
 			place = i % knownInBucket
 		}
 	}
-	k.forget(at, place)
+	k.forget(&b[place].of)
 	b[place].hash.Store(r.hash)
 	b[place].of.Store(r)
 	for k.bytes += r.bytes; k.bytes > maxKnownBytes; k.hand = (k.hand + 1) % (knownBuckets * knownInBucket) {
-		at, i := k.hand/knownInBucket, k.hand%knownInBucket
-		if old := k.buckets[at][i].of.Load(); old != nil && old != r && !old.seen.Swap(false) {
-			k.forget(at, i)
+		of := &t.buckets[k.hand/knownInBucket][k.hand%knownInBucket].of
+		if old := of.Load(); old != nil && old != r && !old.seen.Swap(false) {
+			k.forget(of)
 		}
 	}
 }
 
-func (k *knownRequests) forget(at, i int) {
-	if old := k.buckets[at][i].of.Swap(nil); old != nil {
+func (k *knownRequests) forget(of *atomic.Pointer[known]) {
+	if old := of.Swap(nil); old != nil {
 		k.bytes -= old.bytes
 	}
 }
