@@ -11,9 +11,11 @@ import (
 	"log"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -606,8 +608,10 @@ func TestHitAllocates(t *testing.T) {
 		{"private", "POST", hitParts.queries[13], asJSON + "\nAuthorization: Bearer reader"},
 		{"by GET", "GET", hitParts.queries[0], "Apollo-Require-Preflight: yes\nAccept: application/graphql-response+json,application/json;q=0.9"},
 		{"compressed", "POST", hitParts.queries[1], asJSON + "\nAccept-Encoding: gzip, deflate, br"},
+		{"by GET and its hash, compressed", "GET", persistedHit(false), "Apollo-Require-Preflight: yes\nAccept-Encoding: gzip"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
+			w.askRaw(t, hitText("POST", persistedHit(true), []string{asJSON}, ""))
 			text := hitText(c.method, c.query, strings.Split(c.headers, "\n"), "")
 			for range 3 {
 				w.askRaw(t, text)
@@ -628,6 +632,74 @@ func TestHitAllocates(t *testing.T) {
 				w.serveEnveloped(ctx, handler)
 			}); n > 0 && (!underRace || n > 4) { // under the race detector pools lose some of what they have
 				t.Errorf("%v allocations", n)
+			}
+		})
+	}
+}
+
+// With all that HTTP takes, over a connection: by POST fasthttp allocates once, as it
+// streams bodies.
+func TestHitAllocatesOverTheNetwork(t *testing.T) {
+	if underRace {
+		t.Skip("under the race detector pools lose some of what they have")
+	}
+	w := newHitWorker(t, nil)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = w.Serve(l) }()
+	w.askRaw(t, hitText("POST", persistedHit(true), []string{asJSON}, ""))
+	for _, c := range []struct {
+		what, method, query, headers string
+		most                         float64
+	}{
+		{"anonymous", "POST", hitParts.queries[0], asJSON, 1},
+		{"with a token", "POST", hitParts.queries[0], asJSON + "\nAuthorization: Bearer reader", 1},
+		{"compressed", "POST", hitParts.queries[1], asJSON + "\nAccept-Encoding: gzip, deflate, br", 1},
+		{"long", "POST", `{"query":"{ things(first: 9) { name long } }"}`, asJSON, 1},
+		{"by GET and its hash", "GET", persistedHit(false), "Apollo-Require-Preflight: yes\nAccept-Encoding: gzip", 0},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			text := []byte(hitText(c.method, c.query, strings.Split(c.headers, "\n"), ""))
+			conn := send(t, l.Addr().String(), "")
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			in := make([]byte, 64<<10)
+			ask := func(length int) (n int) {
+				if _, err := conn.Write(text); err != nil {
+					t.Fatal(err)
+				}
+				for {
+					m, err := conn.Read(in[n:])
+					if n += m; err != nil {
+						t.Fatal(err)
+					}
+					if length == 0 {
+						resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(in[:n])), nil)
+						if err == nil {
+							_, err = io.ReadAll(resp.Body)
+						}
+						if err == nil {
+							return n
+						}
+					} else if n >= length { // Age only grows
+						return n
+					}
+				}
+			}
+			length := 0
+			for range 500 {
+				length = ask(0)
+			}
+			const times = 2000
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range times {
+				ask(length)
+			}
+			runtime.ReadMemStats(&after)
+			if n := float64(after.Mallocs-before.Mallocs) / times; n > c.most+0.2 {
+				t.Errorf("%.3f allocations for a hit", n)
 			}
 		})
 	}
