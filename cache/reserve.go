@@ -85,7 +85,7 @@ type Reserve struct {
 	writeAt                 func(b []byte, at int64) (int, error)
 
 	// The index: slots are a ring, too, in the order of the file. It is never larger than a
-	// fiftieth of the file.
+	// fortieth of the file.
 	mu          sync.Mutex
 	heads       []uint32 // chains by key: the number of a slot and 1
 	shift       int
