@@ -62,7 +62,7 @@ func TestTheRingIsAMapThatForgetsTheOldest(t *testing.T) {
 		now := time.Now().UnixMilli()
 		model := map[Key][]byte{}
 		var order []Key // what was written, the newest last
-		steps := rapid.IntRange(1, 60).Draw(t, "steps")
+		steps := rapid.IntRange(1, 40).Draw(t, "steps")
 		for step := range steps {
 			q := Request{Key: Key{byte(rapid.IntRange(0, 30).Draw(t, "key"))}, Tags: []string{"T"}, Policy: Policy{MaxAge: time.Hour}}
 			switch rapid.IntRange(0, 9).Draw(t, "what") {
@@ -75,7 +75,7 @@ func TestTheRingIsAMapThatForgetsTheOldest(t *testing.T) {
 				}
 				delete(model, q.Key)
 			case 1: // many small ones
-				for n := range rapid.IntRange(1, 700).Draw(t, "many") {
+				for n := range rapid.IntRange(1, 600).Draw(t, "many") {
 					q.Key = Key{1: 1, 2: byte(n), 3: byte(n >> 8)}
 					now++
 					r.put(c, &q, []byte("small"), now)
@@ -335,7 +335,7 @@ func TestTheRingIsOverwrittenWhileItIsRead(t *testing.T) {
 	}
 	made := time.Now().UnixMilli()
 	big := noise(50_000)
-	for n := range 300 {
+	for n := range 200 {
 		r.put(c, q(n%keys), bytes.Repeat([]byte{byte(n % keys)}, 1+rand.IntN(1000)), made+int64(n))
 		other := q(n % keys)
 		other.Key[1] = 1
@@ -446,7 +446,7 @@ func TestTheFileHasNoName(t *testing.T) {
 
 // What is counted of the index is what it takes, and what waits to be written is bounded.
 func TestTheBoundIsTrueWithAReserve(t *testing.T) {
-	const bound, file = 4 << 20, 24 << 20
+	const bound, file = 4 << 20, 16 << 20
 	r := reserveOf(t, t.TempDir(), file)
 	c, err := New(Options{Bytes: bound, Reserve: r})
 	if err != nil {
