@@ -47,3 +47,9 @@ func Record(r Request, body string, made int64, gens []Generation) []byte {
 	}
 	return newCodec(1<<20).encode(a, marks)
 }
+
+// Helps says whether what a cache has of a key may be served at a time if it cannot be made anew.
+func Helps(c *Cache, k Key, now int64) bool {
+	e := c.memory.find(&k)
+	return helps(e, now, c.gens.standing(&e.stamp))
+}
