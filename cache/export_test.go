@@ -24,6 +24,9 @@ func ETagOf(body string) string {
 // Word is where a tag has its generation.
 func Word(c *Cache, tag string) uint32 { return c.gens.word(tag) }
 
+// NameInShared is how a tag is called in Shared.
+func NameInShared(tag string) string { return shared(tag) }
+
 // Owed says whether it is said that Shared is owed an invalidation of a tag.
 func Owed(c *Cache, tag string) bool {
 	s := c.gens.stamp([]string{tag})

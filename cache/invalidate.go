@@ -107,7 +107,7 @@ func (o *outbox) add(c *Cache, tags []string) *telling {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, tag := range tags {
-		tag = folded(tag)
+		tag = shared(tag)
 		o.owe(c.gens, tag)
 	}
 	if len(o.waiting) > maxWaiting {

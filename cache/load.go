@@ -17,7 +17,7 @@ func (w *work) look() (e *entry, others bool) {
 	tags := make([]string, 1, len(w.request.Tags)+1)
 	tags[0] = Everything
 	for _, tag := range w.request.Tags {
-		tags = append(tags, folded(tag))
+		tags = append(tags, shared(tag))
 	}
 	began, wait := time.Now(), lockPause
 	for waited := false; ; {

@@ -452,12 +452,12 @@ func TestNoInvalidationIsLost(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := openHosts(t, 2, Options{})
 				for _, i := range []int{0, n / 2, n - 1} {
-					get(t, h.all[1], request(i, fmt.Sprint("T:", i)), says("old"))
+					get(t, h.all[1], request(i, fmt.Sprint("T", i)), says("old"))
 				}
 				synctest.Wait()
 				h.links[0].Cut()
 				for i := range n {
-					if err := h.all[0].Invalidate(context.Background(), fmt.Sprint("T:", i)); !errors.Is(err, ErrLater) {
+					if err := h.all[0].Invalidate(context.Background(), fmt.Sprint("T", i)); !errors.Is(err, ErrLater) {
 						t.Fatal(err)
 					}
 				}
@@ -468,7 +468,7 @@ func TestNoInvalidationIsLost(t *testing.T) {
 				time.Sleep(MaxTellAgain)
 				for _, i := range []int{0, n / 2, n - 1} {
 					wantPeek(t, h.all[1], i, Miss)
-					want(t, get(t, h.all[1], request(i, fmt.Sprint("T:", i)), fails), Made, "an error")
+					want(t, get(t, h.all[1], request(i, fmt.Sprint("T", i)), fails), Made, "an error")
 				}
 			})
 		})
