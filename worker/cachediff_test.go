@@ -79,7 +79,7 @@ func wireRequest(r *rand.Rand) string {
 			`{"query":"{ thing(id: \"*\") { id name } }"}`,
 			`{"query":"{ thing(id: \"list\") { id name } }"}`,
 			`{"query":"{ a: thing(id: \"1\") { name } b: mine { name } c: readers { name } }"}`,
-			`[{"query":"{ mine { name } }"},{"query":"{ readers { name } }"},{"query":"mutation { change(id: 1) { name } }"}]`,
+			`[{"query":"{ mine { name } }"},{"query":"{ readers { name } }"},{"query":"{ thing(id: 1) { name } }"}]`,
 			`{"query":"{ thing(id: \"1\") { name } }","padding":"`+strings.Repeat("x", r.IntN(12<<10))+`"}`,
 		)
 	case 1:
