@@ -56,3 +56,10 @@ func Helps(c *Cache, k Key, now int64) bool {
 	e := c.memory.find(&k)
 	return helps(e, now, c.gens.standing(&e.stamp))
 }
+
+// Evict has the memory of a cache make room for as much as it has.
+func Evict(c *Cache) {
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	c.memory.makeRoom(c.memory.max)
+}
