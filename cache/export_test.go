@@ -1,5 +1,7 @@
 package cache
 
+import "context"
+
 // What tests outside of the package know of it.
 const (
 	Spare        = spare
@@ -37,6 +39,9 @@ func Owed(c *Cache, tag string) bool {
 func Kill(c *Cache, tag string) {
 	c.gens.moveOwed(c.gens.word(tag), debt{})
 }
+
+// EndTelling has a cache tell Shared nothing any more, as Close does first.
+func EndTelling(ctx context.Context, c *Cache) error { return c.outbox.end(ctx) }
 
 // SetPause has f called at places on a flight's way.
 func SetPause(c *Cache, f func(at string)) { c.pause = f }

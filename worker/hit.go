@@ -140,11 +140,7 @@ func (w *Worker) serveHit(ctx *fasthttp.RequestCtx) bool {
 		h.SetCanonical(nameCacheTag, asBytes(line))
 	}
 	if answer.Policy != k.policy { // it says that there is nothing
-		scope := "public"
-		if g.credentials || k.whose {
-			scope = "private"
-		}
-		e.line = appendCacheControl(e.line[:0], answer.Policy, scope)
+		e.line = appendCacheControl(e.line[:0], answer.Policy, scopeFor(g.credentials || k.whose))
 		h.SetCanonical(nameCache, e.line)
 	}
 	e.line = strconv.AppendInt(e.line[:0], int64(answer.Age(now)/time.Second), 10)
