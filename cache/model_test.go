@@ -112,7 +112,11 @@ func (l *modelLink) Invalidate(ctx context.Context, tags []string) error {
 			now = what
 			break
 		}
-		now[tagNumber(tag)] = max(now[tagNumber(tag)], what[tagNumber(tag)])
+		for n := range now {
+			if NameInShared(fmt.Sprint("T:", n)) == tag {
+				now[n] = max(now[n], what[n])
+			}
+		}
 	}
 	l.w.heard = append(l.w.heard, hearing{time.Now(), now})
 	return nil
@@ -194,7 +198,7 @@ func (w *modelWorld) step(s step) {
 	case "lose": // an answer, not its tags
 		w.store.Damage(key(s.Key), func([]byte) []byte { return nil })
 	case "forget":
-		w.store.Forget(strings.ToLower(modelTags[s.Key][0]))
+		w.store.Forget(NameInShared(modelTags[s.Key][0]))
 	case "flush":
 		w.store.Flush()
 	}
