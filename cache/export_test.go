@@ -26,6 +26,9 @@ func ETagOf(body string) string {
 // Word is where a tag has its generation.
 func Word(c *Cache, tag string) uint32 { return c.gens.word(tag) }
 
+// NameInShared is how a tag is called in Shared.
+func NameInShared(tag string) string { return shared(tag) }
+
 // Owed says whether it is said that Shared is owed an invalidation of a tag.
 func Owed(c *Cache, tag string) bool {
 	s := c.gens.stamp([]string{tag})
@@ -51,6 +54,12 @@ func Record(r Request, body string, made int64, gens []Generation) []byte {
 		marks = append(marks, mark{gen: g})
 	}
 	return newCodec(1<<20).encode(a, marks)
+}
+
+// Helps says whether what a cache has of a key may be served at a time if it cannot be made anew.
+func Helps(c *Cache, k Key, now int64) bool {
+	e := c.memory.find(&k)
+	return helps(e, now, c.gens.standing(&e.stamp))
 }
 
 // Evict has the memory of a cache make room for as much as it has.

@@ -111,7 +111,7 @@ func (o *outbox) add(c *Cache, tags []string) (*telling, error) {
 		return nil, ErrClosed
 	}
 	for _, tag := range tags {
-		tag = folded(tag)
+		tag = shared(tag)
 		o.owe(c.gens, tag)
 	}
 	if len(o.waiting) > maxWaiting {

@@ -44,7 +44,8 @@ func glanceAt(h *fasthttp.RequestHeader) (g glance, ok bool) {
 		}
 	}
 	g.credentials = tokens+keys > 0
-	return g, max(accepts, codings, tokens, keys) <= 1 && len(g.authorization)+len(g.apiKey) > 0 == g.credentials
+	empty := tokens > 0 && len(g.authorization) == 0 || keys > 0 && len(g.apiKey) == 0 // which identify refuses
+	return g, max(accepts, codings, tokens, keys) <= 1 && !empty
 }
 
 // canonicalAPIKey is X-API-Key as fasthttp has it.
