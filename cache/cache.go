@@ -119,7 +119,10 @@ type Options struct {
 	// SharedWait is how long one call to Shared is waited for by somebody who could have
 	// the answer made instead. 0 is DefaultSharedWait.
 	SharedWait time.Duration
-	// ShareOwn has also answers that only one identity may see put into Shared.
+	// Reserve has what memory has no room for, nil if there is none. The cache closes it, if New
+	// does not fail.
+	Reserve *Reserve
+	// ShareOwn has also answers that only one identity may see put into Shared, and into Reserve.
 	ShareOwn bool
 	// Log is told of a Shared that goes and comes, and of invalidations that wait for it.
 	// Nil: nobody is.
@@ -141,6 +144,7 @@ type Cache struct {
 	memory  *memory
 	codec   *codec
 	link    *link // nil without a Shared
+	reserve *Reserve
 	counts  counts
 
 	ctx    context.Context // of all that is under way; ends with the cache
@@ -190,6 +194,9 @@ func New(o Options) (*Cache, error) {
 		flights: map[Key]*flight{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if c.reserve = o.Reserve; c.reserve != nil {
+		c.reserve.begin(c)
+	}
 	if o.Shared != nil {
 		c.link = newLink(o.Shared, o.SharedWait, c.gens, o.Log)
 		o.Shared.Watch(c.gens.changed, c.link.lost)
@@ -212,6 +219,9 @@ func (c *Cache) Close(ctx context.Context) error {
 		return nil
 	}
 	c.cancel()
+	if c.reserve != nil {
+		c.reserve.stop(c.memory)
+	}
 	landed := make(chan struct{})
 	go func() {
 		c.wg.Wait()
@@ -228,6 +238,9 @@ func (c *Cache) Close(ctx context.Context) error {
 		}
 	}
 	c.memory.clear()
+	if c.reserve != nil {
+		err = errors.Join(err, c.reserve.end(ctx))
+	}
 	if c.link != nil {
 		c.link.shared.Close()
 	}

@@ -47,3 +47,10 @@ func Record(r Request, body string, made int64, gens []Generation) []byte {
 	}
 	return newCodec(1<<20).encode(a, marks)
 }
+
+// Evict has the memory of a cache make room for as much as it has.
+func Evict(c *Cache) {
+	c.memory.mu.Lock()
+	defer c.memory.mu.Unlock()
+	c.memory.makeRoom(c.memory.max)
+}

@@ -205,6 +205,8 @@ func (w *work) run() (s Served, store func()) {
 		if state, ok := w.good(e); ok {
 			return Served{State: state, Answer: e.answer, Shared: others}, nil
 		}
+	} else if s, ok := w.spared(); ok {
+		return s, nil
 	}
 	return w.make()
 }
@@ -222,6 +224,8 @@ func (w *work) make() (Served, func()) {
 			if helps(e, now, w.gens.standing(&e.stamp)) {
 				return Served{State: StaleOnError, Answer: e.answer}, nil
 			}
+		} else if s, ok := w.fromReserve(now); ok {
+			return s, nil
 		}
 	}
 	s := Served{State: Made, Filled: filled}
@@ -234,7 +238,7 @@ func (w *work) make() (Served, func()) {
 	}
 	a := newAnswer(&w.request, filled.Body, began, p, filled.Negative)
 	s.Answer = a
-	e := &entry{key: a.key, answer: a, stamp: w.stamp}
+	e := &entry{key: a.key, answer: a, stamp: w.stamp, own: w.request.Own}
 	if !w.loaded {
 		e.alone.Store(now)
 	}

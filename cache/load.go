@@ -146,7 +146,7 @@ func (w *work) open(value []byte, now int64) *entry {
 		return nil
 	}
 	a := newAnswer(&w.request, body, r.made, r.policy, r.negative)
-	return &entry{key: a.key, answer: a, stamp: w.stamp}
+	return &entry{key: a.key, answer: a, stamp: w.stamp, own: w.request.Own}
 }
 
 // enough says whether nothing is to be made.

@@ -25,7 +25,8 @@ type memory struct {
 	count          int
 	evicted        uint64
 	oldest, newest *entry
-	hand           *entry // the next to be looked at; nil: the oldest
+	hand           *entry       // the next to be looked at; nil: the oldest
+	spill          func(*entry) // told of what has to go, nil: nobody is
 }
 
 // entry is an answer in memory, with what its tags were before it was made. Only that it was
@@ -34,6 +35,7 @@ type entry struct {
 	key    Key
 	answer *Answer
 	stamp  stamp
+	own    bool // only one identity may see it
 
 	served atomic.Bool // since the hand has passed
 	// When it last could not be made anew, was left to another host to be made anew, and
@@ -124,7 +126,7 @@ func (m *memory) insert(e *entry, size int64) {
 // restamp has e's answer under another stamp, and returns its entry. Others see either the one or
 // the other.
 func (m *memory) restamp(e *entry, s stamp) *entry {
-	n := &entry{key: e.key, answer: e.answer, stamp: s}
+	n := &entry{key: e.key, answer: e.answer, stamp: s, own: e.own}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n.served.Store(e.served.Load())
@@ -206,6 +208,9 @@ func (m *memory) makeRoom(size int64) {
 		if m.hand = e.newer; e.served.Load() {
 			e.served.Store(false)
 			continue
+		}
+		if m.spill != nil {
+			m.spill(e)
 		}
 		m.drop(e)
 		m.evicted++

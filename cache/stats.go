@@ -27,6 +27,16 @@ type Stats struct {
 	Invalidated uint64 // tags
 	Waiting     uint64 // of these Shared does not know yet
 
+	ReserveHits       uint64 // served from Reserve, because nothing better could be had
+	ReserveMisses     uint64 // looked for there, and not found, or of no use
+	ReserveWrites     uint64 // answers that were written into its file
+	ReserveDropped    uint64 // answers that were not: too many waited, or it cannot be written
+	ReserveErrors     uint64 // of the file, and what was damaged in it
+	ReserveEntries    uint64
+	ReserveBytes      uint64 // of the file that these take
+	ReserveMaxBytes   uint64 // of the file; 0: there is none
+	ReserveIndexBytes uint64 // of memory, besides MaxBytes, to know what is where
+
 	Evictions uint64
 	Entries   uint64
 	Bytes     uint64
@@ -107,6 +117,9 @@ func (c *Cache) Stats() Stats {
 	if c.link != nil {
 		s.SharedErrors, s.SharedAway = c.link.failures.Load(), c.link.away.Load()
 		s.Waiting = uint64(c.outbox.left())
+	}
+	if c.reserve != nil {
+		c.reserve.stats(&s)
 	}
 	m := c.memory
 	m.mu.Lock()

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/hostmem"
@@ -19,6 +21,7 @@ import (
 // answers are the settings of the response cache.
 type answers struct {
 	size         **int
+	reserve      **int
 	maxAge       **time.Duration
 	staleIfError **time.Duration
 	negative     **time.Duration
@@ -26,20 +29,26 @@ type answers struct {
 
 func newAnswers(s *settings.Set) answers {
 	return answers{
-		size: settings.Parsed(s, "cache", "64MiB", "SIZE|off", "how much memory each worker has for answers that are sent again, see docs/caching.md; off for none", func(text string) (*int, error) {
-			if text == off {
-				return new(int), nil
-			}
-			n, err := settings.ParseSize(text)
-			if err == nil && n < cache.MinBytes {
-				err = settings.BadValue(fmt.Sprintf("%q is too little", text), "write 1MiB or more, or off")
-			}
-			return &n, err
-		}),
+		size:         sizeOrOff(s, "cache", "64MiB", "how much memory each worker has for answers that are sent again, see docs/caching.md; off for none", cache.MinBytes),
+		reserve:      sizeOrOff(s, "cache-reserve", "256MiB", "how much disk each worker has for answers that its memory has no room for, which are sent if the store is away: a file without a name, beside the SQLite file, or in $NEKO_HOME; off for none", cache.MinReserve),
 		maxAge:       span(s, "cache-max-age", "24h", "the longest time for which an answer is as good as a new one, whatever the schema says: a bound for changes that nobody tells of", false),
 		staleIfError: span(s, "cache-stale-if-error", "24h", "how long an answer that is out of date is still sent, with a warning, if the store is away", true),
 		negative:     span(s, "cache-negative", "10s", "how long it is remembered that there is no object with an id", true),
 	}
+}
+
+// sizeOrOff is a setting that is a number of bytes, not less than least, or off, which is 0.
+func sizeOrOff(s *settings.Set, name, shown, help string, least int) **int {
+	return settings.Parsed(s, name, shown, "SIZE|off", help, func(text string) (*int, error) {
+		if text == off {
+			return new(int), nil
+		}
+		n, err := settings.ParseSize(text)
+		if err == nil && n < least {
+			err = settings.BadValue(fmt.Sprintf("%q is too little", text), fmt.Sprintf("write %dMiB or more, or off", least>>20))
+		}
+		return &n, err
+	})
 }
 
 // span is a setting that is a time span or, if that may be, off, which is 0.
@@ -106,7 +115,10 @@ func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.
 		err = f.begin(ctx)
 	}
 	if err == nil {
-		c.Cache, err = cache.New(options)
+		options.Reserve = o.openReserve(logger)
+		if c.Cache, err = cache.New(options); err != nil && options.Reserve != nil {
+			err = errors.Join(err, options.Reserve.Close())
+		}
 	}
 	if err != nil {
 		if options.Shared != nil {
@@ -122,6 +134,43 @@ func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.
 		f.run(ctx)
 	}()
 	return c, nil
+}
+
+// openReserve makes the file for what memory has no room for: beside the SQLite file, or in $NEKO_HOME, or where
+// temporary files are, if that is a disk. A worker does without if that cannot be: it is for when something else is away.
+func (o *options) openReserve(logger *log.Logger) *cache.Reserve {
+	var size int64
+	if n := *o.answers.reserve; n != nil {
+		if *n == 0 {
+			return nil
+		}
+		size = int64(*n)
+	}
+	path, err := companion(o, "", "reserve")
+	if err == nil {
+		var r *cache.Reserve
+		if r, err = cache.OpenReserve(filepath.Dir(path), size); err == nil {
+			return r
+		}
+	}
+	temp := os.TempDir()
+	var system unix.Statfs_t
+	tempErr := unix.Statfs(temp, &system)
+	switch {
+	case tempErr != nil:
+		tempErr = &os.PathError{Op: "look at", Path: temp, Err: tempErr}
+	case system.Type == unix.TMPFS_MAGIC || system.Type == unix.RAMFS_MAGIC:
+		tempErr = fmt.Errorf("%s is in memory", temp)
+	default:
+		var r *cache.Reserve
+		if r, tempErr = cache.OpenReserve(temp, size); tempErr == nil {
+			logger.Printf("warning: answers that memory has no room for are kept in %s, as they cannot be where they should: %v", temp, err)
+			return r
+		}
+	}
+	logger.Printf("warning: answers that memory has no room for are not kept for when the store is away: %v; and %v", err, tempErr)
+	logger.Printf("hint: give neko-api a folder on a disk that it may write to, in NEKO_HOME or TMPDIR, or say --cache-reserve off")
+	return nil
 }
 
 // close ends it. What other hosts do not know of yet they are told in the time that there is.

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nekoctl/neko/api"
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/api/store/mongo"
@@ -57,6 +59,7 @@ func TestPurgeSession(t *testing.T) {
 		{"import --all x", 2, `error: --all is not for import\nhint: .*\n`, nil},
 		{"purge --help", 0, `(?s)neko-api purge has all workers forget.*`, nil},
 		{"--cache 100", 2, `error: --cache: "100" is too little\nhint: write 1MiB or more, or off\n`, nil},
+		{"--cache-reserve 1000k", 2, `error: --cache-reserve: "1000k" is .*\nhint: .*\n`, nil},
 		{"--cache none", 2, `error: --cache: "none" is no size\nhint: .*\n`, nil},
 		{"--cache-negative 0", 2, `error: --cache-negative: "0" is no time span from 1s to 24h\nhint: .*\n`, nil},
 	} {
@@ -114,7 +117,7 @@ func (l *lockedLog) String() string {
 func newKept(t *testing.T, st database, args ...string) *kept {
 	t.Helper()
 	o := newOptions()
-	if _, err := o.Load(args); err != nil {
+	if _, err := o.Load(append([]string{"--store", filepath.Join(t.TempDir(), "api.db")}, args...)); err != nil {
 		t.Fatal(err)
 	}
 	m, err := hostmem.Anonymous(0)
@@ -379,6 +382,76 @@ func TestPurgeWithoutRedis(t *testing.T) {
 	confirmed, e := st.Confirmed(t.Context())
 	if err != nil || e != nil || !slices.Equal(in.Tags, []string{"Tactic"}) || confirmed != 0 {
 		t.Errorf("%v %v %d %v", in, err, confirmed, e)
+	}
+}
+
+// Where the reserve is, and what is said if it cannot be there.
+func TestReserveHasItsPlace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a file system that is read-only")
+	}
+	small := t.TempDir()
+	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=64k,mode=700"); err != nil {
+		t.Skipf("no tmpfs can be mounted here: %v", err)
+	}
+	disk := t.TempDir()
+	t.Cleanup(func() {
+		if err := unix.Unmount(small, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := unix.Mount("", small, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	memory := t.TempDir()
+	if err := unix.Mount("tmpfs", memory, "tmpfs", 0, "size=64k,mode=700"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(memory, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, c := range []struct {
+		name, args, home, temp string
+		there                  uint64
+		says                   string
+	}{
+		{"in $NEKO_HOME", "--store mongodb://127.0.0.1/x", disk, memory, 256 << 20, ``},
+		{"beside the store", "--cache-reserve 2MiB --store " + disk + "/api.db", small, memory, 2 << 20, ``},
+		{"where temporary files are", "--store mongodb://127.0.0.1/x", small, disk, 256 << 20, `warning: answers that memory has no room for are kept in \S+, as they cannot be where they should: .*read-only file system\n`},
+		{"not in memory", "--store " + small + "/api.db", small, memory, 0, `warning: answers .* are not kept .*read-only file system; and \S+ is in memory\nhint: .* --cache-reserve off\n`},
+		{"nowhere", "--store " + small + "/api.db", small, small + "/none", 0, `warning: answers .* are not kept .*read-only file system; and .*no such file or directory\nhint: .*\n`},
+		{"off", "--cache-reserve off --store " + small + "/api.db", small, small, 0, ``},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("NEKO_HOME", c.home)
+			t.Setenv("TMPDIR", c.temp)
+			o := newOptions()
+			if _, err := o.Load(strings.Fields(c.args)); err != nil {
+				t.Fatal(err)
+			}
+			var said bytes.Buffer
+			r := o.openReserve(log.New(&said, "", 0))
+			if !regexp.MustCompile("^" + c.says + "$").MatchString(said.String()) {
+				t.Errorf("the log says %q", said.String())
+			}
+			k, err := cache.New(cache.Options{Reserve: r})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := k.Stats(); s.ReserveMaxBytes != c.there {
+				t.Errorf("it has %d bytes", s.ReserveMaxBytes)
+			}
+			if err := k.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			for _, dir := range []string{disk, small, memory} {
+				if left, _ := os.ReadDir(dir); len(left) != 0 {
+					t.Errorf("there is %v", left)
+				}
+			}
+		})
 	}
 }
 

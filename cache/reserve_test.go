@@ -1,0 +1,130 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	. "github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/cache/cachetest"
+)
+
+func openReserve(t testing.TB, dir string) *Reserve {
+	t.Helper()
+	r, err := OpenReserve(dir, MinReserve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// What is in the file is served when nothing better can be had, and by the same rules as what is in memory.
+func TestReserve(t *testing.T) {
+	dir := t.TempDir()
+	wait := func(d time.Duration) func(*testing.T, *Cache, *cachetest.Host, *Cache) {
+		return func(*testing.T, *Cache, *cachetest.Host, *Cache) { time.Sleep(d) }
+	}
+	cut := func(_ *testing.T, _ *Cache, link *cachetest.Host, _ *Cache) { link.Cut() }
+	type happens = func(t *testing.T, c *Cache, link *cachetest.Host, other *Cache)
+	there := func(t *testing.T, c *Cache, _ *cachetest.Host, _ *Cache) { invalidate(t, c, "T") }
+	elsewhere := func(t *testing.T, _ *Cache, _ *cachetest.Host, other *Cache) { invalidate(t, other, "t") }
+	lost := func(_ *testing.T, _ *Cache, link *cachetest.Host, _ *Cache) { link.Cut(); link.Mend() }
+	without := func(_ *testing.T, c *Cache, link *cachetest.Host, _ *Cache) {
+		link.Cut()
+		if err := c.Invalidate(context.Background(), "T"); !errors.Is(err, ErrLater) {
+			t.Error(err)
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		before []happens // it is made, of age 0, and has gone from memory
+		shared State     // with a shared store, which has no answers
+		alone  State     // without one
+	}{
+		{"nothing has happened", nil, Fresh, Fresh},
+		{"it is stale", []happens{wait(minute.MaxAge)}, Stale, Stale},
+		{"it is old", []happens{wait(minute.MaxAge + minute.StaleWhileRevalidate)}, StaleOnError, StaleOnError},
+		{"it is too old", []happens{wait(minute.MaxAge + minute.StaleIfError)}, Made, Made},
+		{"it was invalidated", []happens{there}, Made, Made},
+		{"all was invalidated", []happens{func(t *testing.T, c *Cache, _ *cachetest.Host, _ *Cache) { invalidate(t, c, Everything) }}, Made, Made},
+		{"another tag was invalidated", []happens{func(t *testing.T, c *Cache, _ *cachetest.Host, _ *Cache) { invalidate(t, c, "U") }}, Fresh, Fresh},
+		{"another host has invalidated it", []happens{elsewhere}, Made, 0},
+		{"another host has, after which there is no shared store", []happens{elsewhere, cut, wait(time.Minute)}, Made, 0},
+		{"another host has, when there was none", []happens{cut, elsewhere, wait(time.Minute)}, StaleOnError, 0}, // nobody can know
+		{"this host has, when there was none", []happens{without, wait(time.Minute)}, Made, 0},
+		{"there is no shared store", []happens{cut}, Fresh, 0},
+		{"there is none, and it is not confirmed", []happens{cut, wait(DefaultUnconfirmedMaxAge)}, StaleOnError, 0},
+		{"there is none, and it is too old", []happens{cut, wait(minute.MaxAge + minute.StaleIfError)}, Made, 0},
+		{"the connection was lost", []happens{lost}, Fresh, 0},
+		{"the connection was lost, and it is old", []happens{lost, wait(5 * time.Minute)}, StaleOnError, 0},
+		{"the connection was lost, and another host has invalidated it", []happens{cut, elsewhere, lost}, Made, 0},
+	} {
+		for _, shared := range []bool{true, false} {
+			if !shared && test.alone == 0 {
+				continue
+			}
+			name, is := "alone/", test.alone
+			if shared {
+				name, is = "shared/", test.shared
+			}
+			t.Run(name+test.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					o := Options{Reserve: openReserve(t, dir), Bytes: MinBytes}
+					var link *cachetest.Host
+					var other *Cache
+					if shared {
+						store := cachetest.NewStore()
+						link = store.Open()
+						o.Shared = link
+						other = open(t, Options{Shared: store.Open()})
+						link.Hook(func(_ context.Context, c cachetest.Call) error {
+							if c.Method == "Store" {
+								return errors.New("no room")
+							}
+							return nil
+						})
+					}
+					c := open(t, o)
+					r := request(1, "T")
+					text := strings.Repeat("one ", 1000)
+					want(t, get(t, c, r, says(text)), Made, text)
+					Evict(c)
+					wantPeek(t, c, 1, Miss)
+					synctest.Wait()
+					for _, f := range test.before {
+						f(t, c, link, other)
+					}
+					if is == Made {
+						text = "an error"
+					}
+					defer func() {
+						if shared {
+							link.Mend()
+							time.Sleep(2 * MaxTellAgain) // until the shared store knows
+						}
+					}()
+					want(t, get(t, c, r, fails), is, text)
+					s := c.Stats()
+					if hit := is != Made; s.ReserveHits == 1 != hit || s.ReserveMisses == 1 == hit || s.ReserveErrors != 0 {
+						t.Errorf("%+v", s)
+					}
+					if is == Made {
+						return
+					}
+					want(t, get(t, c, r, never(t)), is, text) // it is in memory
+					Evict(c)
+					want(t, get(t, c, r, never(t)), is, text) // it has failed just now
+					time.Sleep(Spare)
+					Evict(c)
+					invalidate := func() { _ = c.Invalidate(context.Background(), "T") }
+					invalidate()
+					want(t, get(t, c, r, fails), Made, "an error")
+					want(t, get(t, c, r, says("two")), Made, "two")
+				})
+			})
+		}
+	}
+}
