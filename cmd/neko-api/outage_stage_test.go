@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -51,14 +52,24 @@ type member struct {
 	ended        <-chan error
 }
 
-// outageBundle is little, so that a slow server has it at once: 40 actors, and what is enough for relations.
-func outageBundle(t *testing.T) string {
+// outageBundle is little, so that a slow server has it at once: 40 actors, each with a description of
+// so many letters.
+func outageBundle(t *testing.T, letters int) string {
 	t.Helper()
 	var objects []string
 	for i := range 40 {
-		objects = append(objects, fmt.Sprintf(`{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-%012d","name":"actor %d","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z",
-			"external_references":[{"source_name":"mitre-attack","external_id":"G%04d"}]}`, i, i, 9000+i))
+		description := ""
+		for len(description) < letters {
+			description += rand.Text()
+		}
+		objects = append(objects, fmt.Sprintf(`{"type":"intrusion-set","id":"intrusion-set--00000000-0000-4000-8000-%012d","name":"actor %d","description":"%.*s","created":"2026-01-01T00:00:00Z","modified":"2026-01-01T00:00:00Z",
+			"external_references":[{"source_name":"mitre-attack","external_id":"G%04d"}]}`, i, i, letters, description, 9000+i))
 	}
+	return bundleOf(t, objects...)
+}
+
+func bundleOf(t *testing.T, objects ...string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "bundle.json")
 	text := `{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000001","objects":[` + strings.Join(objects, ",") + `]}`
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -69,6 +80,11 @@ func outageBundle(t *testing.T) string {
 
 // newStage has no workers yet. Store is "mongodb", "sqlite" or "sqlite on a small disk".
 func newStage(t *testing.T, store string, withRedis bool) *stage {
+	t.Helper()
+	return newStageWith(t, store, withRedis, outageBundle(t, 0))
+}
+
+func newStageWith(t *testing.T, store string, withRedis bool, bundle string) *stage {
 	t.Helper()
 	s := &stage{T: t, home: t.TempDir(), runDir: t.TempDir()}
 	if err := os.Chmod(s.runDir, 0o700); err != nil {
@@ -95,7 +111,7 @@ func newStage(t *testing.T, store string, withRedis bool) *stage {
 		s.redisWay = s.way(s.redis.Addr())
 		s.args = append(s.args, "--redis", "redis://"+s.redisWay.Addr())
 	}
-	s.run("import", outageBundle(t))
+	s.run("import", bundle)
 	return s
 }
 

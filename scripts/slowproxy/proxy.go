@@ -255,6 +255,13 @@ func (p *Proxy) Resume() error {
 	return nil
 }
 
+// Connections is how many there are, of clients and to the server.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns)
+}
+
 // Close resets all connections, and returns when nothing of the proxy is left.
 func (p *Proxy) Close() {
 	p.mu.Lock()
