@@ -26,7 +26,7 @@ import (
 //
 //	NEKO_LONG_OUTAGE=5m go test ./cmd/neko-api -run TestLongOutage -v -timeout 0
 func TestLongOutage(t *testing.T) {
-	lasts, operations, letters := 5*time.Second, 400, 5000
+	lasts, operations, letters := 6*time.Second, 250, 8000
 	args := []string{"--cache", "1MiB", "--cache-max-age", "1s"}
 	timeout := 3 * time.Second // --store-timeout
 	if text := os.Getenv("NEKO_LONG_OUTAGE"); text != "" {
@@ -89,7 +89,7 @@ func TestLongOutage(t *testing.T) {
 	s.mongoWay.Stall()
 	began := time.Now()
 	var clients sync.WaitGroup
-	for c := range 8 {
+	for c := range 32 { // a breaker opens when 20 calls in ten seconds are too many that fail
 		clients.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(c), 9))
 			for {
@@ -98,7 +98,7 @@ func TestLongOutage(t *testing.T) {
 					return
 				}
 				tallies[part].add(s.workers[random.IntN(2)].ask(t.Context(), query(zipf.draw(random))))
-				time.Sleep(10 * time.Millisecond)
+				time.Sleep(50 * time.Millisecond)
 			}
 		})
 	}
@@ -112,7 +112,7 @@ func TestLongOutage(t *testing.T) {
 		late, kinds := 0, []string{}
 		took := make([]time.Duration, 0, len(y.all))
 		for _, o := range y.all {
-			if took = append(took, o.took); o.took > timeout {
+			if took = append(took, o.took); o.took > timeout+500*time.Millisecond {
 				late++
 			}
 		}
@@ -124,12 +124,12 @@ func TestLongOutage(t *testing.T) {
 		p := func(q float64) time.Duration {
 			return took[int(q*float64(len(took)-1))].Round(100 * time.Microsecond)
 		}
-		t.Logf("%-14s %7d requests, %8.4f %% answered; %s; %d took longer than %v; p50 %v p99 %v, at most %v", name, len(took), 100*share(y), strings.Join(kinds, ", "), late, timeout, p(0.5), p(0.99), p(1))
+		t.Logf("%-14s %7d requests, %8.4f %% answered; %s; %d took half a second more than %v; p50 %v p99 %v, at most %v", name, len(took), 100*share(y), strings.Join(kinds, ", "), late, timeout, p(0.5), p(0.99), p(1))
 	}
 	for i := range parts {
 		y := &tallies[i]
-		if len(y.all) < 10 {
-			t.Fatalf("%d requests in a fifth of %v", len(y.all), lasts)
+		if len(y.all) == 0 {
+			t.Fatalf("nobody has had an answer in a fifth of %v", lasts)
 		}
 		for _, o := range y.all {
 			whole.add(o)
@@ -231,7 +231,8 @@ func TestOutageCycles(t *testing.T) {
 		s.resume(s.redisWay)
 		wait(t, "fresh again", 20*time.Second, func() bool { return ask().kind() == isFresh })
 		if i%5 == 4 {
-			wait(t, "Redis is used again", 20*time.Second, func() bool { return w.metric(t, "neko_cache_shared_away") == 0 })
+			// Whether it can be used is found out by who asks.
+			wait(t, "Redis is used again", 30*time.Second, func() bool { ask(); return w.metric(t, "neko_cache_shared_away") == 0 })
 		}
 	}
 	type piles struct{ goroutines, descriptors, store, redis int }
@@ -246,8 +247,8 @@ func TestOutageCycles(t *testing.T) {
 	for i := range 5 {
 		cycle(i)
 	}
-	// What is kept for the next burst of as many calls is no leak: as many as came at once.
-	const kept = 30
+	// Some connections are kept for the next burst, and there are not always as many.
+	const kept = 10
 	var before piles
 	wait(t, "it has come to rest", 30*time.Second, func() bool {
 		a := now()
