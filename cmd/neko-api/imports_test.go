@@ -42,7 +42,7 @@ func TestImportsAreSeen(t *testing.T) {
 				}
 				return ""
 			}
-			const rounds = 5
+			const rounds = 3
 			best := time.Hour
 			for round := range rounds {
 				for range 2 { // all of it is kept

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"database/sql"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -28,6 +29,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv("NEKO_API_TEST_PROCESS") != "" {
 		main()
 		return
+	}
+	// Outages are mostly waited for.
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("4"); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }

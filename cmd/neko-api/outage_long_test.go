@@ -26,7 +26,7 @@ import (
 //
 //	NEKO_LONG_OUTAGE=5m go test ./cmd/neko-api -run TestLongOutage -v -timeout 0
 func TestLongOutage(t *testing.T) {
-	lasts, operations, letters := 6*time.Second, 250, 8000
+	lasts, operations, letters := 6*time.Second, 150, 14_000
 	args := []string{"--cache", "1MiB", "--cache-max-age", "1s"}
 	timeout := 3 * time.Second // --store-timeout
 	if text := os.Getenv("NEKO_LONG_OUTAGE"); text != "" {
@@ -187,7 +187,7 @@ func (z zipf) draw(r *rand.Rand) int {
 //
 //	NEKO_OUTAGE_CYCLES=1000 go test ./cmd/neko-api -run TestOutageCycles -v -timeout 0
 func TestOutageCycles(t *testing.T) {
-	cycles := 25
+	cycles := 10
 	if text := os.Getenv("NEKO_OUTAGE_CYCLES"); text != "" {
 		var err error
 		if cycles, err = strconv.Atoi(text); err != nil {

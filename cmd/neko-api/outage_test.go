@@ -208,6 +208,12 @@ func (o outage) happens(t *testing.T) {
 		}
 	}
 	wait(t, "a change is made again", hangs, func() bool { return usual.change(ctx, token, 0).kind() == isFresh })
+	if s.file != "" { // what was refused has not been made behind anybody's back
+		got, want := usual.ask(ctx, `{indicators(first: 1) {totalCount}}`), fmt.Sprintf(`"totalCount":%d}`, 2+tallies.change.n[isFresh])
+		if !strings.Contains(got.body, want) {
+			t.Errorf("not %s: %v", want, got)
+		}
+	}
 	t.Logf("%s: back after %v; what is kept %v, late %v, unknown %v, changes %v (%v at most)", o.name, time.Since(ended).Round(time.Millisecond),
 		tallies.fresh.n, tallies.late.n, tallies.unknown.n, tallies.change.n, tallies.change.worst.Round(time.Millisecond))
 }
