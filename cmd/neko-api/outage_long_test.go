@@ -150,8 +150,9 @@ func TestLongOutage(t *testing.T) {
 		if failed := len(y.all) - y.n[isFresh] - y.n[isStale]; share(y) < 0.999 {
 			t.Errorf("%s: %d of %d requests have failed: %v", name, failed, len(y.all), y.n)
 		}
-		// The store's time, and what a busy machine adds.
-		if y.worst > timeout+2*time.Second {
+		// The store's time, for another worker whose answer was waited for and then for the own
+		// one, and what a busy machine adds.
+		if y.worst > 2*timeout+2*time.Second {
 			t.Errorf("%s: one took %v", name, y.worst)
 		}
 	}
