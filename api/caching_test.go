@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -384,6 +385,60 @@ func TestFailedMutationsInvalidate(t *testing.T) {
 			t.Errorf("%s: %s is still %s", c.mutation, c.query, after)
 		}
 	}
+}
+
+// What was not changed stays, above all while the store is away: there is nothing better then.
+func TestRefusedMutationsInvalidateNothing(t *testing.T) {
+	var st *refusing
+	var kept *cache.Cache
+	s := serve(t, func(c *worker.Config) {
+		kept = cached(t, c)
+		st = &refusing{Store: c.Resolver.(*Resolver).store}
+		c.Resolver.(*Resolver).backend.store = st
+	})
+	for _, refuse := range []error{errors.Join(store.ErrUnavailable, store.ErrNotMade), nil} {
+		st.err = refuse
+		for _, mutation := range []string{
+			`mutation {reportSighting(input: {of: "nothing"}) {sighting {id}}}`,
+			`mutation {createIndicator(input: {valueType: "nothing", value: "x"}) {indicator {id}}}`,
+			`mutation {retireIndicator(id: "nothing") {indicator {id}}}`,
+		} {
+			before := kept.Stats().Invalidated
+			if a := s.ask(s.tokens[auth.RoleAnalyst], mutation, nil); a.code() == "" {
+				t.Fatalf("%s: %s", mutation, a.body)
+			}
+			if after := kept.Stats().Invalidated; after != before {
+				t.Errorf("%v: %s has invalidated %d tags", refuse, mutation, after-before)
+			}
+		}
+	}
+}
+
+// refusing makes no changes.
+type refusing struct {
+	store.Store
+	err error // nil: what the store says
+}
+
+func (f *refusing) ReportSighting(ctx context.Context, in store.NewSighting) (*store.Object, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f.Store.ReportSighting(ctx, in)
+}
+
+func (f *refusing) CreateIndicator(ctx context.Context, in store.NewIndicator) (*store.Object, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f.Store.CreateIndicator(ctx, in)
+}
+
+func (f *refusing) RetireIndicator(ctx context.Context, key string) (*store.Object, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	return f.Store.RetireIndicator(ctx, key)
 }
 
 // failing makes changes, and says that it could not.

@@ -44,7 +44,7 @@ func (r *Resolver) ReportSighting(ctx context.Context, a reportSightingArgs) (*s
 		return nil, fields.err
 	}
 	obj, err := r.store.ReportSighting(ctx, n)
-	invalidate(ctx, "Sighting", obj)
+	invalidate(ctx, "Sighting", obj, err)
 	if err != nil {
 		return nil, inputError(err, "of", "indicator, threat actor, technique, software or campaign")
 	}
@@ -93,7 +93,7 @@ func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (
 		n.Indicates = keys(*in.Indicates)
 	}
 	obj, err := r.store.CreateIndicator(ctx, n)
-	invalidate(ctx, "Indicator", obj)
+	invalidate(ctx, "Indicator", obj, err)
 	if err != nil {
 		return nil, inputError(err, "indicates", "threat actor, campaign, software or technique")
 	}
@@ -104,7 +104,7 @@ func (r *Resolver) CreateIndicator(ctx context.Context, a createIndicatorArgs) (
 // RetireIndicator ends an indicator.
 func (r *Resolver) RetireIndicator(ctx context.Context, a idArg) (*indicatorPayload, error) {
 	obj, err := r.store.RetireIndicator(ctx, string(a.ID))
-	invalidate(ctx, "Indicator", obj, string(a.ID))
+	invalidate(ctx, "Indicator", obj, err, string(a.ID))
 	if err != nil {
 		return nil, storeError(err, "")
 	}
@@ -113,10 +113,15 @@ func (r *Resolver) RetireIndicator(ctx context.Context, a idArg) (*indicatorPayl
 }
 
 // invalidate says that an object of a type was made or changed, or may have been: obj is
-// nil if the store has failed, which it may have done after the change. Ids are further
+// nil if the store has failed, with err, which it may have done after the change. What certainly
+// has changed nothing is none: while the store is away there is nothing better than what was
+// kept, and who only tries to change something must not take it from all. Ids are further
 // ones by which it is looked up. Every list and count of the type may be another now, and
 // nothing else shows it: no field of what a sighting or an indicator is about is made of it.
-func invalidate(ctx context.Context, typ string, obj *store.Object, ids ...string) {
+func invalidate(ctx context.Context, typ string, obj *store.Object, err error, ids ...string) {
+	if errors.Is(err, store.ErrNotMade) || errors.Is(err, store.ErrInvalid) || errors.Is(err, store.ErrNotFound) {
+		return
+	}
 	if obj != nil {
 		ids = append(ids, obj.ID)
 	}

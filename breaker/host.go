@@ -2,6 +2,7 @@ package breaker
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -97,8 +98,20 @@ func (v vote) at() int64      { return int64(v >> (voterBits + ballotBits)) }
 
 // counts says whether it does, at a time, for an opening.
 func (v vote) counts(count uint64, now, window int64) bool {
-	return v != 0 && v.ballot() == count&ballotMask && now-v.at() <= window
+	return v != 0 && v.ballot() == count&ballotMask && v.age(now) <= window
 }
+
+// age is how long ago it was given. What is to come by more than clocks differ nobody has
+// given: the memory is damaged, and there is nothing older.
+func (v vote) age(now int64) int64 {
+	if v.at() > now+clocksDiffer {
+		return math.MaxInt64
+	}
+	return now - v.at()
+}
+
+// clocksDiffer is by how many milliseconds at most, see clock.
+const clocksDiffer = 1000
 
 // vote notes that a worker's breaker has opened, and says whether that of another one has
 // within the same window. Of two that vote at once, one at least sees the other's.
@@ -113,7 +126,7 @@ func (r *record) vote(voter, count uint64, now, window int64) (agreed bool) {
 				place, was = &r.votes[i], v
 				break
 			}
-			if v.at() < was.at() {
+			if v.age(now) > was.age(now) {
 				place, was = &r.votes[i], v
 			}
 		}

@@ -163,7 +163,7 @@ func (p *Policy) admitOrNot() (admission, *OpenError) {
 		if w.kind() == closed {
 			return admission{meter: p.meter.Load()}, nil
 		}
-		until := w.until()
+		until := p.end(w, now)
 		if cell != &p.own && until == p.failed.Load() {
 			until += p.letOthers().Milliseconds()
 		}
@@ -177,6 +177,15 @@ func (p *Policy) admitOrNot() (admission, *OpenError) {
 		}
 	}
 	return admission{}, p.refuse(newWord(trial, 0, now), now, now)
+}
+
+// end is until when a word that is not closed counts. One that has a time which nobody here
+// writes, as in memory that is damaged, or of a worker with quite other settings, is over.
+func (p *Policy) end(w word, now int64) int64 {
+	if longest := 2 * max(p.o.OpenFor, p.trialFor()).Milliseconds(); w.until()-now > longest {
+		return now
+	}
+	return w.until()
 }
 
 // governing is the word by which calls are let through now: the host's while that is not closed,
@@ -196,8 +205,7 @@ func (p *Policy) governing() (*atomic.Uint64, word) {
 // last, and begins to count anew.
 func (p *Policy) follow(w word) {
 	before := p.seen.Load()
-	later := (w.count() - word(before).count()) & countMask
-	if later == 0 || later > countMask/2 || !p.seen.CompareAndSwap(before, uint64(w)) {
+	if !w.healedSince(word(before)) || !p.seen.CompareAndSwap(before, uint64(w)) {
 		return
 	}
 	p.meter.Store(p.newMeter())
@@ -221,7 +229,7 @@ func (p *Policy) trialFor() time.Duration {
 // refuse makes the error for those who come until then, once.
 func (p *Policy) refuse(w word, until, now int64) *OpenError {
 	p.rejected.Add(1)
-	if p.changes.told() != w.state(now) {
+	if p.changes.told() != w.state(now, until) {
 		p.notice()
 	}
 	if e := p.refusal.Load(); e != nil && e.until == until {

@@ -63,12 +63,12 @@ func (p *Policy) Status() Status {
 		switch {
 		case host.kind() != closed:
 			w, mine = host, false
-		case uint64(host) != p.seen.Load(): // it closes this one's as well
+		case host.healedSince(word(p.seen.Load())): // it closes this one's as well
 			w = host
 		}
 	}
 	now := p.clock.now()
-	s := Status{State: w.state(now)}
+	s := Status{State: w.state(now, p.end(w, now))}
 	if s.State == Closed {
 		return s
 	}

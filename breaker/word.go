@@ -52,13 +52,19 @@ func (w word) tried(until int64) word { return newWord(trial, w.count(), until) 
 // healed is what becomes of it when a trial succeeds.
 func (w word) healed() word { return newWord(closed, w.count()+1, 0) }
 
-// state is what it is at a time. When it was open for long enough the next call is the
-// trial, and that is half open already.
-func (w word) state(now int64) State {
+// healedSince says whether it was closed after it was before. The counts go round.
+func (w word) healedSince(before word) bool {
+	later := (w.count() - before.count()) & countMask
+	return later != 0 && later <= countMask/2
+}
+
+// state is what it is at a time, if it counts until then. When it was open for long enough the
+// next call is the trial, and that is half open already.
+func (w word) state(now, until int64) State {
 	switch {
 	case w.kind() == closed:
 		return Closed
-	case w.kind() == open && now < w.until():
+	case w.kind() == open && now < until:
 		return Open
 	default:
 		return HalfOpen

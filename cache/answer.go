@@ -41,6 +41,11 @@ func (a *Answer) Age(now int64) time.Duration {
 	return time.Duration(max(now-a.Made, 0)) * time.Millisecond
 }
 
+// madeLater says whether the answer is of a time that is to come: the clock was set back
+// since, and nobody knows how old it is. A clock that is only held to the right time goes
+// back by less.
+func (a *Answer) madeLater(now int64) bool { return a.Made-now > time.Second.Milliseconds() }
+
 // TagLine is all Tags with a comma between them.
 func (a *Answer) TagLine() string { return a.line }
 

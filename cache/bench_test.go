@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,4 +114,49 @@ func BenchmarkInvalidate(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkReserve has what it costs to put an answer in a memory that is full, without a reserve and with
+// one, and to be served one that only a reserve has, when it cannot be made.
+func BenchmarkReserve(b *testing.B) {
+	text := []byte(strings.Repeat(`{"id":"attack-pattern--0","name":"Spearphishing","description":"`, 80))
+	for _, name := range []string{"without", "with"} {
+		b.Run("put/"+name, func(b *testing.B) {
+			o := Options{Bytes: MinBytes}
+			if name == "with" {
+				o.Reserve = openReserve(b, b.TempDir())
+			}
+			c := open(b, o)
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for n := 0; b.Loop(); n++ {
+				get(b, c, tagged(n), func(context.Context) Filled { return Filled{Body: text, Keep: true} })
+			}
+			if s := c.Stats(); name == "with" {
+				b.ReportMetric(float64(s.ReserveWrites)/float64(b.N), "written/op")
+				b.ReportMetric(float64(s.ReserveDropped)/float64(b.N), "dropped/op")
+			}
+		})
+	}
+	b.Run("hit", func(b *testing.B) {
+		c := open(b, Options{Bytes: MinBytes, Reserve: openReserve(b, b.TempDir())})
+		const all = 400
+		for n := range all {
+			get(b, c, tagged(n), func(context.Context) Filled { return Filled{Body: text, Keep: true} })
+			Evict(c)
+			for int(c.Stats().ReserveWrites) <= n {
+				runtime.Gosched()
+			}
+		}
+		b.SetBytes(int64(len(text)))
+		b.ReportAllocs()
+		n := 0
+		for b.Loop() {
+			if s := get(b, c, tagged(n%all), fails); s.State != Fresh {
+				b.Fatalf("%d: %+v", n, s)
+			}
+			n++
+		}
+		b.ReportMetric(float64(c.Stats().ReserveHits)/float64(b.N), "read/op")
+	})
 }

@@ -124,8 +124,7 @@ type Options struct {
 	Reserve *Reserve
 	// ShareOwn has also answers that only one identity may see put into Shared, and into Reserve.
 	ShareOwn bool
-	// Log is told of a Shared that goes and comes, and of invalidations that wait for it.
-	// Nil: nobody is.
+	// Log is told of invalidations that wait for Shared. Nil: nobody is.
 	Log *log.Logger
 }
 
@@ -198,7 +197,7 @@ func New(o Options) (*Cache, error) {
 		c.reserve.begin(c)
 	}
 	if o.Shared != nil {
-		c.link = newLink(o.Shared, o.SharedWait, c.gens, o.Log)
+		c.link = newLink(o.Shared, o.SharedWait, c.gens)
 		o.Shared.Watch(c.gens.changed, c.link.lost)
 		c.outbox.begin(c)
 	}

@@ -94,6 +94,25 @@ func wantPeek(t testing.TB, c *Cache, n int, state State) {
 	}
 }
 
+// A clock that is set back makes no answer younger: else one would be as good as new, and
+// say so, for as much longer as the clock was set.
+func TestTheClockIsSetBack(t *testing.T) {
+	c := open(t, Options{})
+	want(t, get(t, c, request(1, "T"), says("one")), Made, "one")
+	now := time.Now().UnixMilli()
+	for _, at := range []struct {
+		back  time.Duration
+		state State
+	}{{0, Fresh}, {900 * time.Millisecond, Fresh}, {1100 * time.Millisecond, Miss}, {time.Hour, Miss}, {-time.Minute, Stale}} {
+		if _, state := c.Peek(key(1), now-at.back.Milliseconds()); state != at.state {
+			t.Errorf("%v back: state %d, not %d", at.back, state, at.state)
+		}
+		if helps := Helps(c, key(1), now-at.back.Milliseconds()); helps != (at.state != Miss) {
+			t.Errorf("%v back: helps: %v", at.back, helps)
+		}
+	}
+}
+
 func TestAnAnswersLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := open(t, Options{})

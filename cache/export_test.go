@@ -1,5 +1,7 @@
 package cache
 
+import "context"
+
 // What tests outside of the package know of it.
 const (
 	Spare        = spare
@@ -24,6 +26,9 @@ func ETagOf(body string) string {
 // Word is where a tag has its generation.
 func Word(c *Cache, tag string) uint32 { return c.gens.word(tag) }
 
+// NameInShared is how a tag is called in Shared.
+func NameInShared(tag string) string { return shared(tag) }
+
 // Owed says whether it is said that Shared is owed an invalidation of a tag.
 func Owed(c *Cache, tag string) bool {
 	s := c.gens.stamp([]string{tag})
@@ -34,6 +39,9 @@ func Owed(c *Cache, tag string) bool {
 func Kill(c *Cache, tag string) {
 	c.gens.moveOwed(c.gens.word(tag), debt{})
 }
+
+// EndTelling has a cache tell Shared nothing any more, as Close does first.
+func EndTelling(ctx context.Context, c *Cache) error { return c.outbox.end(ctx) }
 
 // SetPause has f called at places on a flight's way.
 func SetPause(c *Cache, f func(at string)) { c.pause = f }
@@ -46,6 +54,12 @@ func Record(r Request, body string, made int64, gens []Generation) []byte {
 		marks = append(marks, mark{gen: g})
 	}
 	return newCodec(1<<20).encode(a, marks)
+}
+
+// Helps says whether what a cache has of a key may be served at a time if it cannot be made anew.
+func Helps(c *Cache, k Key, now int64) bool {
+	e := c.memory.find(&k)
+	return helps(e, now, c.gens.standing(&e.stamp))
 }
 
 // Evict has the memory of a cache make room for as much as it has.

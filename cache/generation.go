@@ -3,6 +3,8 @@ package cache
 import (
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -72,7 +74,7 @@ func newGenerations(m *hostmem.Mapping, shared bool) *generations {
 // word is where a tag has its generation.
 func (g *generations) word(tag string) uint32 {
 	var room [96]byte
-	return uint32(siphash.Hash(g.seed[0], g.seed[1], appendFolded(room[:0], tag)) % hostmem.Generations)
+	return uint32(siphash.Hash(g.seed[0], g.seed[1], appendShared(room[:0], tag)) % hostmem.Generations)
 }
 
 // appendFolded appends s with A to Z made small.
@@ -87,15 +89,37 @@ func appendFolded(b []byte, s string) []byte {
 	return b
 }
 
-// folded is how a tag is called in Shared.
-func folded(tag string) string {
-	for i := range len(tag) {
-		if 'A' <= tag[i] && tag[i] <= 'Z' {
-			return string(appendFolded(nil, tag))
-		}
+// placesOfType is how many generations there are in Shared for what is after the colon of tags
+// that begin alike. Two tags that share one are only ever invalid together.
+const placesOfType = 1 << 14
+
+// appendShared appends how a tag is called in Shared: folded, and with one of so many numbers in the
+// place of an id. Anybody can ask for any id, and a generation stays for days: those of ids that
+// nothing has would fill Redis, and push out of it, and of what it tracks, those that are in use.
+//
+// All hosts must have the same number for an id. Who looks for ids that have the number of another
+// one finds them, and gains nothing: only what changes is invalidated.
+func appendShared(b []byte, tag string) []byte {
+	from := len(b)
+	b = appendFolded(b, tag)
+	colon := strings.IndexByte(tag, ':')
+	if colon < 0 {
+		return b
 	}
-	return tag
+	id := b[from+colon+1:]
+	if len(id) == 0 || string(id) == "list" || id[0] == '#' && len(id) <= len("#3fff") {
+		return b
+	}
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, c := range id {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	b = append(b[:from+colon+1], '#')
+	return strconv.AppendUint(b, (h^h>>32)%placesOfType, 16)
 }
+
+// shared is how a tag is called in Shared. It is the same for what is called so already.
+func shared(tag string) string { return string(appendShared(nil, tag)) }
 
 // mark is what one tag had.
 type mark struct {

@@ -28,6 +28,9 @@ func (c *Cache) Peek(key Key, now int64) (*Answer, State) {
 func (c *Cache) judge(e *entry, now int64, is standing) State {
 	a := e.answer
 	age := a.Age(now)
+	if a.madeLater(now) {
+		return Miss
+	}
 	switch is {
 	case confirmed:
 	case unconfirmed:
@@ -49,7 +52,7 @@ func (c *Cache) judge(e *entry, now int64, is standing) State {
 // helps says whether an entry that stands so may be served at a time if nothing better can be had.
 func helps(e *entry, now int64, is standing) bool {
 	a := e.answer
-	return is >= unconfirmed && a.Age(now) < a.Policy.MaxAge+a.Policy.StaleIfError
+	return is >= unconfirmed && !a.madeLater(now) && a.Age(now) < a.Policy.MaxAge+a.Policy.StaleIfError
 }
 
 const (

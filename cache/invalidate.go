@@ -54,9 +54,9 @@ func (c *Cache) Invalidate(ctx context.Context, tags ...string) error {
 		}
 		return nil
 	}
-	told := c.outbox.add(c, tags)
-	if told == nil {
-		return ErrLater
+	told, err := c.outbox.add(c, tags)
+	if err != nil {
+		return err
 	}
 	timer := time.NewTimer(tellWithin)
 	defer timer.Stop()
@@ -102,12 +102,16 @@ func (o *outbox) begin(c *Cache) {
 	}()
 }
 
-// add has this host invalidate tags, and Shared told. It returns what to wait for, nil if that is no use.
-func (o *outbox) add(c *Cache, tags []string) *telling {
+// add has this host invalidate tags, and Shared told. It returns what to wait for, or ErrLater if that is no
+// use, or ErrClosed if nobody tells any more.
+func (o *outbox) add(c *Cache, tags []string) (*telling, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.closing {
+		return nil, ErrClosed
+	}
 	for _, tag := range tags {
-		tag = folded(tag)
+		tag = shared(tag)
 		o.owe(c.gens, tag)
 	}
 	if len(o.waiting) > maxWaiting {
@@ -119,9 +123,9 @@ func (o *outbox) add(c *Cache, tags []string) *telling {
 	default:
 	}
 	if o.failing {
-		return nil
+		return nil, ErrLater
 	}
-	return o.next
+	return o.next, nil
 }
 
 func (o *outbox) owe(g *generations, tag string) {
@@ -154,19 +158,25 @@ func (o *outbox) tell(c *Cache) {
 		left, err := o.tellOnce(c)
 		if err == nil {
 			if late > 0 {
-				c.link.print("cache: the other hosts were told of %d invalidations that have waited", late)
+				c.print("cache: the other hosts were told of %d invalidations that have waited", late)
 			}
 			again, late = tellAgain, 0
 			continue
 		}
 		if late == 0 {
-			c.link.print("cache: other hosts cannot be told of %d invalidations yet: %v", left, err)
+			c.print("cache: other hosts cannot be told of %d invalidations yet: %v", left, err)
 		}
 		late = max(late, left)
 		if !o.wait(c, again/2+rand.N(again/2)) {
 			return
 		}
 		again = min(again*2, maxTellAgain)
+	}
+}
+
+func (c *Cache) print(format string, args ...any) {
+	if c.options.Log != nil {
+		c.options.Log.Printf(format, args...)
 	}
 }
 

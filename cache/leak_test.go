@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"os"
 	"runtime"
 	"testing"
 	"time"
@@ -15,14 +16,15 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestNothingIsLeft(t *testing.T) {
-	mapping, store := anonymous(t), cachetest.NewStore()
+	mapping, store, dir := anonymous(t), cachetest.NewStore(), t.TempDir()
 	cycle := func(n int) {
 		link := store.Open()
-		c, err := New(Options{Bytes: MinBytes, Memory: mapping, Shared: link})
+		c, err := New(Options{Bytes: MinBytes, Memory: mapping, Shared: link, Reserve: openReserve(t, dir)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		get(t, c, request(n, "T"), says("x"))
+		Evict(c)
 		ctx, cancel := context.WithCancel(context.Background())
 		began := make(chan struct{})
 		go func() {
@@ -46,7 +48,7 @@ func TestNothingIsLeft(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	goroutines := runtime.NumGoroutine()
+	goroutines, files := runtime.NumGoroutine(), descriptors(t)
 	for n := range 1000 {
 		cycle(n)
 	}
@@ -55,10 +57,24 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Fatalf("%d goroutines, there were %d", runtime.NumGoroutine(), goroutines)
 		}
 	}
+	if n := descriptors(t); n != files {
+		t.Errorf("%d descriptors, there were %d", n, files)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+		t.Errorf("there is %v, %v", left, err)
+	}
 	store.Flush()
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	if more := int64(after.HeapAlloc) - int64(before.HeapAlloc); more > 4<<20 {
 		t.Errorf("%d bytes more", more)
 	}
+}
+
+func descriptors(t *testing.T) int {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(open)
 }

@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"log"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -18,16 +17,17 @@ const (
 	pause = 200 * time.Millisecond
 	// silence is how long nothing succeeds until what it may have told is taken for lost.
 	silence = time.Second
-	// quiet is how long nothing is said in the log after something was.
-	quiet = 10 * time.Second
 )
 
-// link is the way to Shared.
+// link is the way to Shared. It says what answers are worth: whether anybody would tell if they were
+// not true any more. A circuit breaker before Shared (package cache/guarded) says whether calls
+// are made, which is another question: the link is away after one that has failed, as something may have
+// changed meanwhile, and the breaker leaves alone for a second what fails again and again. Of an outage the
+// log is told by the breaker and by who is connected, which know the reason.
 type link struct {
 	shared Shared
 	wait   time.Duration
 	gens   *generations
-	log    *log.Logger
 
 	away     atomic.Bool
 	failures atomic.Uint64 // all there ever were
@@ -37,12 +37,10 @@ type link struct {
 	since  time.Time // the first of these
 	next   time.Time // when it is tried, while it is away
 	silent bool      // it is taken for lost
-	said   time.Time // when the log was told that it is away
-	told   bool      // the log was, and not that it is back
 }
 
-func newLink(s Shared, wait time.Duration, g *generations, l *log.Logger) *link {
-	return &link{shared: s, wait: wait, gens: g, log: l}
+func newLink(s Shared, wait time.Duration, g *generations) *link {
+	return &link{shared: s, wait: wait, gens: g}
 }
 
 // lost is told by Shared: what Load has returned may have changed without a word.
@@ -81,14 +79,7 @@ func (l *link) answered() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.inARow, l.silent = 0, false
-	if !l.away.Load() {
-		return
-	}
 	l.away.Store(false)
-	if l.told {
-		l.told = false
-		l.print("cache: the shared store is back")
-	}
 }
 
 func (l *link) failed(err error) {
@@ -108,14 +99,4 @@ func (l *link) failed(err error) {
 	}
 	l.away.Store(true)
 	l.next = now.Add(pause/2 + rand.N(pause/2))
-	if now.Sub(l.said) >= quiet || l.said.IsZero() {
-		l.said, l.told = now, true
-		l.print("cache: the shared store is away, answers are kept for a short time only: %v", err)
-	}
-}
-
-func (l *link) print(format string, args ...any) {
-	if l.log != nil {
-		l.log.Printf(format, args...)
-	}
 }

@@ -17,7 +17,7 @@ func (w *work) look() (e *entry, others bool) {
 	tags := make([]string, 1, len(w.request.Tags)+1)
 	tags[0] = Everything
 	for _, tag := range w.request.Tags {
-		tags = append(tags, folded(tag))
+		tags = append(tags, shared(tag))
 	}
 	began, wait := time.Now(), lockPause
 	for waited := false; ; {
@@ -127,6 +127,10 @@ func (w *work) load(tags []string) (e *entry, others bool) {
 	return e, others
 }
 
+// clocksDiffer is by how much the clocks of hosts do at most: so much older than its policy says
+// an answer of another host may become.
+const clocksDiffer = 10 * time.Second
+
 // open is what Shared has, if it is of use.
 func (w *work) open(value []byte, now int64) *entry {
 	if value == nil || w.stamp.owed || !w.stamp.known {
@@ -136,7 +140,10 @@ func (w *work) open(value []byte, now int64) *entry {
 	if !ok || !r.has(w.stamp.marks) {
 		return nil
 	}
-	// The clock of who has made it may be ahead.
+	// The clock of who has made it may be ahead; by much, and nobody knows how old it is.
+	if r.made-now > clocksDiffer.Milliseconds() {
+		return nil
+	}
 	r.made = min(r.made, now)
 	if now-r.made >= r.policy.life().Milliseconds() {
 		return nil

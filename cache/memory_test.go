@@ -232,16 +232,41 @@ func TestTagsAreFoldedByASCIIAlone(t *testing.T) {
 	g := newGenerations(nil, false)
 	long := strings.Repeat("Long", 100)
 	for _, pair := range [][2]string{{"ThreatActor:G0034", "threatactor:g0034"}, {"@[`{", "@[`{"}, {long, strings.ToLower(long)}, {"", ""}} {
-		if g.word(pair[0]) != g.word(pair[1]) || folded(pair[0]) != pair[1] || hashTags(pair[:1]) != hashTags(pair[1:]) {
+		if g.word(pair[0]) != g.word(pair[1]) || shared(pair[0]) != shared(pair[1]) || hashTags(pair[:1]) != hashTags(pair[1:]) {
 			t.Errorf("%q is not %q", pair[0], pair[1])
 		}
 	}
 	for _, pair := range [][2]string{{"Ä", "ä"}, {"@", "`"}, {"[", "{"}} {
-		if g.word(pair[0]) == g.word(pair[1]) && folded(pair[0]) == folded(pair[1]) {
+		if g.word(pair[0]) == g.word(pair[1]) && shared(pair[0]) == shared(pair[1]) {
 			t.Errorf("%q is %q", pair[0], pair[1])
 		}
 	}
 	if n := testing.AllocsPerRun(100, func() { g.word("ThreatActor:G0034") }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Whatever ids are asked for, Shared has a number of generations for each type, and no more.
+func TestIDsHaveABoundedNumberOfGenerations(t *testing.T) {
+	names := map[string]bool{}
+	for i := range 200_000 {
+		names[shared(fmt.Sprintf("ThreatActor:x%d", i))] = true
+	}
+	if len(names) > placesOfType || len(names) < placesOfType*9/10 {
+		t.Errorf("%d names, of %d", len(names), placesOfType)
+	}
+	for tag, want := range map[string]string{
+		"": "", "*": "*", "ThreatActor": "threatactor", "ThreatActor:LIST": "threatactor:list", "T:": "t:", "T:#12": "t:#12",
+		"T:G0034": "t:#" + strings.TrimPrefix(shared("t:g0034"), "t:#"), "T:a:b": "t:#" + strings.TrimPrefix(shared("t:A:B"), "t:#"),
+		"T:Lists": shared("t:lists"),
+	} {
+		got := shared(tag)
+		if got != want || shared(got) != got {
+			t.Errorf("%q is %q and %q, not %q", tag, got, shared(got), want)
+		}
+	}
+	// Hosts of different makes must agree.
+	if got := shared("ThreatActor:G0034"); got != "threatactor:#7b2" {
+		t.Errorf("%s", got)
 	}
 }

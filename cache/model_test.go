@@ -57,7 +57,7 @@ var steps = rapid.Custom(func(t *rapid.T) step {
 	return step{
 		What: rapid.SampledFrom([]string{
 			"get", "get", "get", "get", "get", "get", "get", "get", "change", "change", "change", "wait", "wait", "wait",
-			"cut", "mend", "mend", "hold", "release", "release", "forget", "flush", "purge",
+			"cut", "mend", "mend", "hold", "release", "release", "forget", "flush", "purge", "evict", "evict", "lose",
 		}).Draw(t, "what"),
 		Worker: rapid.IntRange(0, modelWorkers-1).Draw(t, "worker"),
 		Key:    rapid.IntRange(0, len(modelTags)-1).Draw(t, "key"),
@@ -112,7 +112,11 @@ func (l *modelLink) Invalidate(ctx context.Context, tags []string) error {
 			now = what
 			break
 		}
-		now[tagNumber(tag)] = max(now[tagNumber(tag)], what[tagNumber(tag)])
+		for n := range now {
+			if NameInShared(fmt.Sprint("T:", n)) == tag {
+				now[n] = max(now[n], what[n])
+			}
+		}
 	}
 	l.w.heard = append(l.w.heard, hearing{time.Now(), now})
 	return nil
@@ -136,7 +140,7 @@ func (w *modelWorld) fault(format string, args ...any) {
 
 func newModelWorld(t *testing.T) *modelWorld {
 	w := &modelWorld{t: t, store: cachetest.NewStore(), began: time.Now()}
-	mapping := anonymous(t)
+	mapping, dir := anonymous(t), t.TempDir()
 	for i := range modelWorkers {
 		var m *hostmem.Mapping
 		if hostOf(i) == 0 {
@@ -144,7 +148,7 @@ func newModelWorld(t *testing.T) *modelWorld {
 		}
 		l := &modelLink{Host: w.store.Open(), w: w}
 		w.links = append(w.links, l)
-		w.workers = append(w.workers, open(t, Options{Shared: l, Memory: m}))
+		w.workers = append(w.workers, open(t, Options{Shared: l, Memory: m, Reserve: openReserve(t, dir)}))
 	}
 	return w
 }
@@ -189,8 +193,12 @@ func (w *modelWorld) step(s step) {
 		w.mu.Lock()
 		l.holds = false
 		w.mu.Unlock()
+	case "evict":
+		Evict(w.workers[s.Worker])
+	case "lose": // an answer, not its tags
+		w.store.Damage(key(s.Key), func([]byte) []byte { return nil })
 	case "forget":
-		w.store.Forget(strings.ToLower(modelTags[s.Key][0]))
+		w.store.Forget(NameInShared(modelTags[s.Key][0]))
 	case "flush":
 		w.store.Flush()
 	}

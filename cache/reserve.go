@@ -70,7 +70,7 @@ type Reserve struct {
 	log    *log.Logger
 	own    bool // it may have what only one identity may see
 	queue  chan spilled
-	queued atomic.Int64 // bytes
+	queued atomic.Int64 // bytes, with what is being written
 	quit   chan struct{}
 	ended  chan struct{}
 	reads  chan struct{}
@@ -183,8 +183,8 @@ func (r *Reserve) begin(c *Cache) {
 		for {
 			select {
 			case s := <-r.queue:
-				r.queued.Add(-s.bytes)
 				r.write(&s)
+				r.queued.Add(-s.bytes)
 			case <-r.quit:
 				return
 			}
@@ -271,10 +271,10 @@ func (r *Reserve) write(s *spilled) {
 		r.failed(&r.unwritable, "written", err)
 		return
 	}
-	r.writes.Add(1)
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.add(slot{key: a.key, at: at, size: uint32(len(b)), same: same})
+	r.mu.Unlock()
+	r.writes.Add(1)
 }
 
 // failed leaves the file alone for a while.

@@ -75,17 +75,11 @@ func TestReserve(t *testing.T) {
 					o := Options{Reserve: openReserve(t, dir), Bytes: MinBytes}
 					var link *cachetest.Host
 					var other *Cache
+					store := cachetest.NewStore()
 					if shared {
-						store := cachetest.NewStore()
 						link = store.Open()
 						o.Shared = link
 						other = open(t, Options{Shared: store.Open()})
-						link.Hook(func(_ context.Context, c cachetest.Call) error {
-							if c.Method == "Store" {
-								return errors.New("no room")
-							}
-							return nil
-						})
 					}
 					c := open(t, o)
 					r := request(1, "T")
@@ -94,6 +88,7 @@ func TestReserve(t *testing.T) {
 					Evict(c)
 					wantPeek(t, c, 1, Miss)
 					synctest.Wait()
+					store.Damage(key(1), func([]byte) []byte { return nil })
 					for _, f := range test.before {
 						f(t, c, link, other)
 					}

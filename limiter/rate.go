@@ -1,8 +1,9 @@
 package limiter
 
 // rate is the arithmetic of a bucket, in some unit of time: all of it in integers, and
-// all that is rounded is rounded against the client. The script for Redis (package
-// limiter/redis) does the same.
+// all that is rounded is rounded against the client, but for the depth: a full bucket has
+// its burst, and may have what fills in less than a unit beside it. The scripts for Redis
+// (package limiter/redis) do the same.
 type rate struct {
 	span   int64 // so much time fills
 	tokens int64 // so many tokens: 1, 10, 100 or 1000

@@ -49,7 +49,6 @@ func (s Script) Do(ctx context.Context, c rueidis.Client, r Run) rueidis.RedisRe
 }
 
 // DoAll sends all runs at once, to each node what it has.
-// Do runs it once.
 func (s Script) DoAll(ctx context.Context, c rueidis.Client, runs []Run) []rueidis.RedisResult {
 	commands := make([]rueidis.Completed, len(runs))
 	for i, r := range runs {

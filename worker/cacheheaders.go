@@ -41,15 +41,18 @@ func (cp *cachePlan) headers() (public, own []byte) {
 func (cp *cachePlan) cacheControlValue(p cache.Policy, credentials bool) []byte {
 	switch {
 	case p != cp.policy:
-		scope := "public"
-		if credentials || cp.whose {
-			scope = "private"
-		}
-		return appendCacheControl(nil, p, scope)
+		return appendCacheControl(nil, p, scopeFor(credentials || cp.whose))
 	case credentials:
 		return cp.own
 	}
 	return cp.public
+}
+
+func scopeFor(somebody bool) string {
+	if somebody {
+		return "private"
+	}
+	return "public"
 }
 
 func appendCacheControl(b []byte, p cache.Policy, scope string) []byte {

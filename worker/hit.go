@@ -44,7 +44,8 @@ func glanceAt(h *fasthttp.RequestHeader) (g glance, ok bool) {
 		}
 	}
 	g.credentials = tokens+keys > 0
-	return g, max(accepts, codings, tokens, keys) <= 1 && len(g.authorization)+len(g.apiKey) > 0 == g.credentials
+	empty := tokens > 0 && len(g.authorization) == 0 || keys > 0 && len(g.apiKey) == 0 // which identify refuses
+	return g, max(accepts, codings, tokens, keys) <= 1 && !empty
 }
 
 // canonicalAPIKey is X-API-Key as fasthttp has it.
@@ -139,11 +140,7 @@ func (w *Worker) serveHit(ctx *fasthttp.RequestCtx) bool {
 		h.SetCanonical(nameCacheTag, asBytes(line))
 	}
 	if answer.Policy != k.policy { // it says that there is nothing
-		scope := "public"
-		if g.credentials || k.whose {
-			scope = "private"
-		}
-		e.line = appendCacheControl(e.line[:0], answer.Policy, scope)
+		e.line = appendCacheControl(e.line[:0], answer.Policy, scopeFor(g.credentials || k.whose))
 		h.SetCanonical(nameCache, e.line)
 	}
 	e.line = strconv.AppendInt(e.line[:0], int64(answer.Age(now)/time.Second), 10)

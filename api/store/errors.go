@@ -15,6 +15,9 @@ var (
 
 	// ErrUnavailable is the store not answering for the moment: busy, closed, out of reach.
 	ErrUnavailable = errors.New("store is not available")
+	// ErrNotMade is an ErrUnavailable of a call that was not made: what it was to change has
+	// not changed, and will not.
+	ErrNotMade = errors.New("not made")
 )
 
 // NotFoundError is an ErrNotFound about an object.

@@ -81,7 +81,7 @@ func (b breakers) open(m *hostmem.Mapping, st database, logger *log.Logger) (g g
 
 // before puts a breaker before the Redis where hosts share answers.
 func (g *guards) before(shared cache.Shared, logger *log.Logger) (cache.Shared, error) {
-	o := guardedcache.Options("redis-answers", g.host)
+	o := guardedcache.Options("redis-cache", g.host)
 	o.Log = logger
 	p, err := breaker.New(o)
 	if err != nil {

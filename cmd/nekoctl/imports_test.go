@@ -22,6 +22,7 @@ func TestLinksNothingOfTheAPI(t *testing.T) {
 		"github.com/vektah/gqlparser",
 		"go.mongodb.org",
 		"github.com/redis",
+		"github.com/failsafe-go",
 		"modernc.org",
 		"database/sql",
 		"github.com/prometheus/client_golang",

@@ -60,7 +60,8 @@ func (b *bucketModel) floor() int64 {
 }
 
 // What a source grants, less what it is given back, is at most burst + rate × W in any
-// window W of the server's clock, and no less than that but for what is rounded.
+// window W of the server's clock, and what fills in a microsecond, the unit to which a bucket's
+// depth is rounded up.
 func TestTheBound(t *testing.T) {
 	t.Parallel()
 	s := calm(t, redistest.Start(t).URL())
@@ -114,7 +115,7 @@ func TestTheBound(t *testing.T) {
 			sum := int64(0)
 			for j := i; j < len(all); j++ {
 				sum += all[j].net
-				most := new(big.Rat).Mul(rate, new(big.Rat).SetInt64(all[j].at-all[i].at))
+				most := new(big.Rat).Mul(rate, new(big.Rat).SetInt64(all[j].at-all[i].at+1))
 				most.Add(most, new(big.Rat).SetInt64(burst))
 				if new(big.Rat).SetInt64(sum).Cmp(most) > 0 {
 					r.Fatalf("%d tokens in %d µs, at most %s: %v", sum, all[j].at-all[i].at, most.FloatString(3), all)
@@ -125,7 +126,8 @@ func TestTheBound(t *testing.T) {
 }
 
 // Without returns, a source grants what a bucket has, but for what is rounded: less than a
-// thousandth of what comes back, and a microsecond for each grant.
+// thousandth of what comes back, and a microsecond for each grant; and a microsecond for the depth
+// the other way.
 func TestItGrantsAllThatItMay(t *testing.T) {
 	t.Parallel()
 	s := calm(t, redistest.Start(t).URL())
@@ -143,7 +145,8 @@ func TestItGrantsAllThatItMay(t *testing.T) {
 		now := int64(farAhead)
 		span, tokens, _ := p.Central()
 		slow := new(big.Rat).SetFrac64(tokens, span)
-		m := &bucketModel{new(big.Rat).SetInt64(burst), new(big.Rat).SetInt64(burst), slow, now}
+		depth := new(big.Rat).Add(new(big.Rat).SetInt64(burst), slow) // what it may hold
+		m := &bucketModel{new(big.Rat).Set(depth), depth, slow, now}
 		perToken := window.Microseconds()/limit + 1
 		for step := range rapid.IntRange(1, 25).Draw(r, "steps") {
 			now += rapid.SampledFrom([]int64{0, 1, perToken / 2, perToken, 3 * perToken, 100_000, burst * perToken}).Draw(r, "pause")
@@ -154,8 +157,9 @@ func TestItGrantsAllThatItMay(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			// Rounding costs a microsecond of filling for each grant, and one for the size.
-			lost := new(big.Rat).Mul(slow, new(big.Rat).SetInt64(int64(step)+2))
+			// Rounding costs a microsecond of filling for each grant, one for the size, and one that the
+			// model has for the depth and the bucket may not.
+			lost := new(big.Rat).Mul(slow, new(big.Rat).SetInt64(int64(step)+3))
 			least := new(big.Rat).Sub(m.level, lost)
 			low := new(big.Int).Div(least.Num(), least.Denom()).Int64()
 			if g.Tokens > min(want, m.floor()) || g.Tokens < min(want, low) {

@@ -53,7 +53,10 @@ type unavailable struct{ err error }
 
 func (e *unavailable) Error() string { return fmt.Sprintf("%v: %v", store.ErrUnavailable, e.err) }
 
-func (e *unavailable) Is(target error) bool { return target == store.ErrUnavailable }
+func (e *unavailable) Is(target error) bool {
+	return target == store.ErrUnavailable ||
+		target == store.ErrNotMade && (errors.Is(e.err, breaker.ErrOpen) || errors.Is(e.err, breaker.ErrBusy))
+}
 
 func (e *unavailable) Unwrap() error { return e.err }
 

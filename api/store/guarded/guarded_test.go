@@ -150,6 +150,9 @@ func TestWhatIsAFailure(t *testing.T) {
 				t.Errorf("%s: %v: then %v", name, c.err, err)
 			}
 			var retry interface{ RetryAfter() time.Duration }
+			if errors.Is(err, store.ErrNotMade) != c.failure {
+				t.Errorf("%s: whether the call was made cannot be told: %v", name, err)
+			}
 			if c.failure && (!errors.Is(err, store.ErrUnavailable) || !errors.As(err, &retry) || retry.RetryAfter() < 30*time.Minute || db.calls != 1) {
 				t.Errorf("%s: %v, %d calls", name, err, db.calls)
 			}
