@@ -134,13 +134,24 @@ func (o outage) happens(t *testing.T) {
 	brief := s.start(append(args, "--cache-max-age", "1s")...)
 	token := s.analyst()
 
-	// What is kept: by one worker for long, by the other for a second.
+	// What is kept: by one worker for long, by the other for a second. What was made while a busy
+	// machine's Redis was too slow does not count: nobody can say later whether it was invalidated.
 	ctx := t.Context()
-	for i := range 10 {
+	var kept func(int) string
+	for try := 0; ; try++ {
+		var slow float64
+		kept = func(i int) string { return actorQuery(10*try + i%10) }
 		for _, w := range s.workers {
-			if got := w.ask(ctx, actorQuery(i)); got.kind() != isFresh {
-				t.Fatalf("before: %v", got)
+			before := w.metric(t, "neko_cache_shared_errors_total")
+			for i := range 10 {
+				if got := w.ask(ctx, kept(i)); got.kind() != isFresh {
+					t.Fatalf("before: %v", got)
+				}
 			}
+			slow += w.metric(t, "neko_cache_shared_errors_total") - before
+		}
+		if slow == 0 || try == 2 {
+			break
 		}
 	}
 	if got := usual.change(ctx, token, 0); got.kind() != isFresh {
@@ -162,8 +173,8 @@ func (o outage) happens(t *testing.T) {
 			}
 		})
 	}
-	ask(&tallies.fresh, usual, 20*time.Millisecond, func(i int) string { return actorQuery(i % 10) })
-	ask(&tallies.late, brief, 20*time.Millisecond, func(i int) string { return actorQuery(i % 10) })
+	ask(&tallies.fresh, usual, 20*time.Millisecond, kept)
+	ask(&tallies.late, brief, 20*time.Millisecond, kept)
 	unknown := func(c int) func(int) string {
 		// Never the same twice: nobody waits for another's.
 		return func(i int) string { return fmt.Sprintf(`{threatActor(id: "G9039") {name a%d_%d: id}}`, c, i) }
