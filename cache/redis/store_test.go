@@ -89,12 +89,12 @@ func TestThingsInRedisAreNamedAndGoByThemselves(t *testing.T) {
 	if err := s.Store(within(t, patience), key(1), []byte("x"), 365*24*time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Lock(within(t, patience), key(1), "token", time.Second); err != nil {
+	if _, err := s.Lock(within(t, patience), key(1), "token", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]time.Duration{
 		"p:cache:answer:MDAwMDAwMDAwMDAwMDAwMQ":        LongestTTL,
-		"p:cache:lock:MDAwMDAwMDAwMDAwMDAwMQ":          time.Second,
+		"p:cache:lock:MDAwMDAwMDAwMDAwMDAwMQ":          time.Minute,
 		"p:cache:tag:threatactor%3A%7Bg0034%7D+%C3%A9": tagTTL,
 	}
 	keys, err := server.Do(t, "KEYS", "*").AsStrSlice()
