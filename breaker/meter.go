@@ -26,12 +26,14 @@ func (p *Policy) newMeter() *meter {
 	m.day = m.began.Round(0)
 	m.counts = circuitbreaker.NewBuilder[any]().
 		WithFailureRateThreshold(p.o.FailureRate, uint(p.o.MinCalls), p.o.Window).
-		OnOpen(func(e circuitbreaker.StateChangedEvent) {
+		OnOpen(func(circuitbreaker.StateChangedEvent) {
 			var last error
 			if err := m.last.Load(); err != nil {
 				last = *err
 			}
-			p.open(m, e.Metrics().Failures(), e.Metrics().Executions(), last)
+			// What the event itself has others still count in, and nothing locks that.
+			now := m.counts.Metrics()
+			p.open(m, now.Failures(), now.Executions(), last)
 		}).
 		Build()
 	return m

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -611,4 +612,24 @@ func TestNothingIsLeftOfManyOutages(t *testing.T) {
 		}
 		p.Close()
 	})
+}
+
+// What fails just when the breaker opens is told of with the others.
+func TestManyFailAtOnce(t *testing.T) {
+	for range 50 {
+		p := mustNew(t, Options{Name: "dependency", MinCalls: 5, Retries: -1})
+		start := make(chan struct{})
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				<-start
+				_, _ = Do(t.Context(), p, Once, func(context.Context) (struct{}, error) { return struct{}{}, errors.New("down") })
+			})
+		}
+		close(start)
+		all.Wait()
+		if s := p.Status(); s.State != Open || !strings.Contains(s.Reason, "calls failed, the last: down") {
+			t.Errorf("%v: %s", s.State, s.Reason)
+		}
+	}
 }

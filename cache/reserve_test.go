@@ -3,6 +3,8 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -121,5 +123,68 @@ func TestReserve(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// More is asked for than memory has room for, what it is made from is away for five minutes, and in the last
+// of these Shared as well, and invalidations go on: whoever asks for what this worker was asked for before, and
+// nobody has invalidated, is answered.
+func TestAnOutageIsBridged(t *testing.T) {
+	dir := t.TempDir()
+	for _, with := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			const keys, changing = 2000, 20 // of 2 kB; memory has room for 400
+			store := cachetest.NewStore()
+			link := store.Open()
+			o := Options{Shared: link, Bytes: MinBytes}
+			if with {
+				r, err := OpenReserve(dir, 16<<20)
+				if err != nil {
+					t.Fatal(err)
+				}
+				o.Reserve = r
+			}
+			c, other := open(t, o), open(t, Options{Shared: store.Open()})
+			r := func(n int) Request { return request(n, fmt.Sprint("T:", n), "T:list") }
+			text := func(n int) string { return strings.Repeat(fmt.Sprint("this is ", n, ". "), 160) }
+			for n := range keys {
+				get(t, c, r(n), says(text(n)))
+				synctest.Wait()
+			}
+			zipf := rand.NewZipf(rand.New(rand.NewPCG(1, 2)), 1.1, 20, keys-changing-1)
+			ok, all := 0, 0
+			asks := func(long time.Duration) {
+				for range 2000 {
+					time.Sleep(long / 2000)
+					n := changing + int(zipf.Uint64())
+					s := get(t, c, r(n), fails)
+					if all++; s.Answer == nil {
+						continue
+					}
+					if ok++; string(s.Answer.Body) != text(n) {
+						t.Fatalf("%d is %q", n, s.Answer.Body)
+					}
+				}
+				synctest.Wait()
+			}
+			asks(4 * time.Minute)
+			invalidate(t, other, "T:0", "T:1", "T:2")
+			link.Cut()
+			if err := c.Invalidate(context.Background(), "T:3", "T:4"); !errors.Is(err, ErrLater) {
+				t.Error(err)
+			}
+			asks(time.Minute)
+			for n := range 5 {
+				if s := get(t, c, r(n), fails); s.Answer != nil {
+					t.Errorf("%d was invalidated, and is served", n)
+				}
+			}
+			t.Logf("with a reserve: %v; %d of %d were answered; %+v", with, ok, all, c.Stats())
+			if bridged := 1000*ok >= 999*all; bridged != with {
+				t.Errorf("%d of %d were answered, with a reserve: %v", ok, all, with)
+			}
+			link.Mend()
+			time.Sleep(2 * MaxTellAgain)
+		})
 	}
 }

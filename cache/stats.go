@@ -30,7 +30,7 @@ type Stats struct {
 	ReserveHits       uint64 // served from Reserve, because nothing better could be had
 	ReserveMisses     uint64 // looked for there, and not found, or of no use
 	ReserveWrites     uint64 // answers that were written into its file
-	ReserveDropped    uint64 // answers that were not: too many waited, or it cannot be written
+	ReserveDropped    uint64 // answers that were not: too many waited, or one is too large, or it cannot be written
 	ReserveErrors     uint64 // of the file, and what was damaged in it
 	ReserveEntries    uint64
 	ReserveBytes      uint64 // of the file that these take

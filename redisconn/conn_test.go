@@ -1,50 +1,31 @@
 package redisconn
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/rueidis"
-	"go.uber.org/goleak"
 
 	"github.com/nekoctl/neko/limiter/redis/redistest"
-	"github.com/nekoctl/neko/scripts/slowproxy"
 )
 
-// TestMain looks that nothing is left of all connections. rueidis lets those of
-// nodes that have left a Cluster lie for five seconds.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil { // they mostly wait
-		panic(err)
-	}
-	code := m.Run()
-	var err error
-	for began := time.Now(); time.Since(began) < 10*time.Second; {
-		if err = goleak.Find(); err == nil {
-			os.Exit(code)
-		}
-	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
-}
+func TestMain(m *testing.M) { redistest.Main(m) }
 
-const patience = 20 * time.Second
+const patience = redistest.Patience
 
-func within(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
+var (
+	within     = redistest.Within
+	eventually = redistest.Eventually
+	through    = redistest.Through
+)
+
+type memo = redistest.Log
 
 func open(t testing.TB, url string, o Options) *Conn {
 	t.Helper()
@@ -54,22 +35,6 @@ func open(t testing.TB, url string, o Options) *Conn {
 	}
 	t.Cleanup(c.Close)
 	return c
-}
-
-// eventually returns after what time f has no error any more.
-func eventually(t testing.TB, f func() error) time.Duration {
-	t.Helper()
-	began := time.Now()
-	for {
-		err := f()
-		if err == nil {
-			return time.Since(began)
-		}
-		if time.Since(began) > patience {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 func do(ctx context.Context, c *Conn, command ...string) (string, error) {
@@ -83,36 +48,6 @@ func do(ctx context.Context, c *Conn, command ...string) (string, error) {
 }
 
 func ping(ctx context.Context, c *Conn) error { _, err := do(ctx, c, "PING"); return err }
-
-// memo is a log.
-type memo struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (m *memo) Write(p []byte) (int, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.buf.Write(p)
-}
-
-func (m *memo) text() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.buf.String()
-}
-
-// through is a server behind a bad network, and the URL of the network.
-func through(t *testing.T, config ...string) (*redistest.Server, *slowproxy.Proxy, string) {
-	t.Helper()
-	server := redistest.Start(t, config...)
-	proxy, err := slowproxy.New(server.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
-	return server, proxy, "redis://" + proxy.Addr()
-}
 
 func TestTheLogTellsOfAnOutageOnceWhoeverElseAnswers(t *testing.T) {
 	t.Parallel()
@@ -132,15 +67,15 @@ func TestTheLogTellsOfAnOutageOnceWhoeverElseAnswers(t *testing.T) {
 	}
 	server.Do(t, "CONFIG", "SET", "maxmemory", "0")
 	eventually(t, func() error {
-		if err := set(); err != nil || strings.Contains(said.text(), "again") {
+		if err := set(); err != nil || strings.Contains(said.String(), "again") {
 			return err
 		}
 		return errors.New("nothing is said of its end")
 	})
-	lines := strings.Split(said.text(), "\n")
+	lines := strings.Split(said.String(), "\n")
 	if len(lines) != 4 || !strings.HasPrefix(lines[0], "cache: Redis cannot be used: OOM ") || !strings.HasSuffix(lines[1], " let it go") ||
 		!strings.HasPrefix(lines[1], "hint: its maxmemory ") || !strings.HasPrefix(lines[2], "cache: Redis answers again, after ") {
-		t.Errorf("said:\n%s", said.text())
+		t.Errorf("said:\n%s", said.String())
 	}
 }
 

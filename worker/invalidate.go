@@ -31,7 +31,8 @@ type changes struct {
 	w    *Worker
 	mu   sync.Mutex
 	tags []string
-	over bool // it has been answered: what comes now is late
+	all  []string // those before, which were too many to be gathered
+	over bool     // it has been answered: what comes now is late
 }
 
 type changesKey struct{}
@@ -49,9 +50,16 @@ func (c *changes) add(tags []string) {
 	}
 	if c.over || len(c.tags) >= maxChanges {
 		now, c.tags = c.tags, nil
+		if !c.over {
+			c.all = append(c.all, now...)
+		}
 	}
+	over := c.over
 	c.mu.Unlock()
 	c.w.invalidate(now)
+	if over {
+		c.w.belated.add(c.w, now)
+	}
 }
 
 // invalidating runs an operation, and invalidates what it says that it has changed. A
@@ -61,14 +69,21 @@ func (w *Worker) invalidating(ctx context.Context, plan *Plan, run func(context.
 		return run(ctx)
 	}
 	c := &changes{w: w}
+	var r result
+	ended := false
 	defer func() {
 		c.mu.Lock()
-		now := c.tags
+		now, all := c.tags, c.all
 		c.tags, c.over = nil, true
 		c.mu.Unlock()
 		w.invalidate(now)
+		if !ended || r.failed() {
+			w.belated.add(w, append(all, now...))
+		}
 	}()
-	return run(context.WithValue(ctx, changesKey{}, c))
+	r = run(context.WithValue(ctx, changesKey{}, c))
+	ended = true
+	return r
 }
 
 // invalidateTimeout bounds what an answer waits for: a cache that cannot reach the other

@@ -93,6 +93,67 @@ func TestInvalidateLate(t *testing.T) {
 	}
 }
 
+// A store may make a change after it was given up, and say nothing. It is seen about as late again.
+func TestAChangeThatNobodyHearsOf(t *testing.T) {
+	for _, late := range []time.Duration{500 * time.Millisecond, 5 * time.Second, 25 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			w, n := newNotes(t, Config{CacheDefaultMaxAge: time.Hour, CacheMaxAge: time.Hour}, cache.Options{})
+			n.written = func(context.Context) error { return NewError(CodeUnavailable, "no answer within 3s") }
+			body := string(w.query("", `mutation {write(id: "b", text: "sent") {text}}`).Response.Body())
+			if !strings.Contains(body, "UNAVAILABLE") {
+				t.Fatal(body)
+			}
+			show := func() string { return string(w.query("", `{notes(first: 1) {text}}`).Response.Body()) }
+			before := n.times("notes")
+			for end := time.Now().Add(late); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+				show()
+			}
+			show()
+			if made := n.times("notes") - before; made > 12 {
+				t.Errorf("it was made %d times: that is no cache", made)
+			}
+			n.mu.Lock()
+			n.texts["a"] = "late"
+			n.mu.Unlock()
+			time.Sleep(late + 2*time.Second)
+			synctest.Wait()
+			if body := show(); !strings.Contains(body, "late") {
+				t.Errorf("%v after the change, which was made %v after the answer: %s", late+2*time.Second, late, body)
+			}
+			time.Sleep(lastBelated)
+			w.belated.mu.Lock()
+			defer w.belated.mu.Unlock()
+			if len(w.belated.tags) > 0 {
+				t.Errorf("%v are remembered for ever", w.belated.tags)
+			}
+		})
+	}
+}
+
+// Only mutations that have failed are heard of again, and of so many tags at most.
+func TestBelatedIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, n := newNotes(t, Config{}, cache.Options{})
+		w.query("", `mutation {write(id: "b", text: "x") {text}}`)
+		if len(w.belated.tags) > 0 {
+			t.Errorf("%v", w.belated.tags)
+		}
+		n.written = func(ctx context.Context) error {
+			for i := range 2 * maxBelated {
+				Invalidate(ctx, CacheTag("Note", fmt.Sprint(i)))
+			}
+			return NewError(CodeUnavailable, "away")
+		}
+		w.query("", `mutation {write(id: "b", text: "x") {text}}`)
+		w.belated.mu.Lock()
+		if len(w.belated.tags) != 1 {
+			t.Errorf("%d tags", len(w.belated.tags))
+		}
+		w.belated.mu.Unlock()
+		w.Close()
+	})
+}
+
 // Where nothing is kept, or no mutation runs, there is nothing to say.
 func TestInvalidateNothing(t *testing.T) {
 	Invalidate(t.Context(), "Note")

@@ -175,7 +175,7 @@ func appendCacheMetrics(b []byte, s cache.Stats) []byte {
 		{"neko_cache_reserve_hits_total", "Answers that were taken from the file of this process, as nothing better could be had.", "counter", s.ReserveHits},
 		{"neko_cache_reserve_misses_total", "Answers that were looked for there, and not found, or of no use.", "counter", s.ReserveMisses},
 		{"neko_cache_reserve_writes_total", "Answers that were written there.", "counter", s.ReserveWrites},
-		{"neko_cache_reserve_dropped_total", "Answers that were not: too many waited, or it could not be written.", "counter", s.ReserveDropped},
+		{"neko_cache_reserve_dropped_total", "Answers that were not: too many waited, or one was too large, or it could not be written.", "counter", s.ReserveDropped},
 		{"neko_cache_reserve_errors_total", "How often the file could not be read or written, or was damaged.", "counter", s.ReserveErrors},
 		{"neko_cache_reserve_entries", "Answers that are there.", "gauge", s.ReserveEntries},
 		{"neko_cache_reserve_bytes", "What they take of it.", "gauge", s.ReserveBytes},

@@ -41,6 +41,7 @@ type Worker struct {
 	trusted   *trustedDocuments // nil: no list
 
 	known      *knownRequests // nil: no cache
+	belated    belated        // what mutations may change yet that have failed
 	negotiated negotiated
 
 	base   context.Context // of every execution; ends with Close
@@ -165,6 +166,7 @@ func (w *Worker) Drain(ctx context.Context) error {
 // process. Connections are left to the end of the process.
 func (w *Worker) Close() {
 	w.cancel()
+	w.belated.end()
 	w.access.close()
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -10,7 +10,7 @@
 //     any more, rather than good again.
 //   - PREFIXcache:lock:KEY, who makes an answer.
 //
-// Names of tags are written as in a URL; package cache has made them small. Keys have no braces: a Cluster spreads them by all they are.
+// Names of tags are written as in a URL; package cache has made them small, and has numbers in the place of ids. Keys have no braces: a Cluster spreads them by all they are.
 //
 // # How a change is told
 //

@@ -42,18 +42,6 @@ func inTime(f func(context.Context) error) (late time.Duration, err error) {
 	return late, err
 }
 
-// through is a server behind a bad network, and the URL of the network.
-func through(t *testing.T, config ...string) (*redistest.Server, *slowproxy.Proxy, string) {
-	t.Helper()
-	server := redistest.Start(t, config...)
-	proxy, err := slowproxy.New(server.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
-	return server, proxy, "redis://" + proxy.Addr()
-}
-
 // fault is something that goes wrong with Redis, or between it and us.
 type fault struct {
 	name       string
@@ -218,8 +206,8 @@ func TestARedisThatIsFull(t *testing.T) {
 	if _, after := load(t, other, 1, "a"); after[0] == before[0] {
 		t.Error("it was invalidated, and has the generation of before")
 	}
-	if n := strings.Count(said.text(), "cannot be used: OOM "); n != 1 || !strings.Contains(said.text(), "\nhint: its maxmemory is used up") {
-		t.Errorf("said:\n%s", said.text())
+	if n := strings.Count(said.String(), "cannot be used: OOM "); n != 1 || !strings.Contains(said.String(), "\nhint: its maxmemory is used up") {
+		t.Errorf("said:\n%s", said.String())
 	}
 }
 

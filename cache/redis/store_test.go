@@ -1,21 +1,16 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/cache/cachetest"
@@ -23,47 +18,17 @@ import (
 	"github.com/nekoctl/neko/redisconn"
 )
 
-// TestMain looks that nothing is left of all stores. rueidis lets the connections of
-// nodes that have left a Cluster lie for five seconds.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil { // they mostly wait
-		panic(err)
-	}
-	code := m.Run()
-	var err error
-	for began := time.Now(); time.Since(began) < 10*time.Second; {
-		if err = goleak.Find(); err == nil {
-			os.Exit(code)
-		}
-	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
-}
+func TestMain(m *testing.M) { redistest.Main(m) }
 
-const patience = 20 * time.Second
+const patience = redistest.Patience
 
-func within(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
+var (
+	within     = redistest.Within
+	eventually = redistest.Eventually
+	through    = redistest.Through
+)
 
-// eventually returns after what time f has no error any more.
-func eventually(t testing.TB, f func() error) time.Duration {
-	t.Helper()
-	began := time.Now()
-	for {
-		err := f()
-		if err == nil {
-			return time.Since(began)
-		}
-		if time.Since(began) > patience {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
+type memo = redistest.Log
 
 // open is a store that has answered.
 func open(t testing.TB, url string, o Options) *Store { return opened(t, url, o, answer) }
@@ -124,12 +89,12 @@ func TestThingsInRedisAreNamedAndGoByThemselves(t *testing.T) {
 	if err := s.Store(within(t, patience), key(1), []byte("x"), 365*24*time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Lock(within(t, patience), key(1), "token", time.Second); err != nil {
+	if _, err := s.Lock(within(t, patience), key(1), "token", time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]time.Duration{
 		"p:cache:answer:MDAwMDAwMDAwMDAwMDAwMQ":        LongestTTL,
-		"p:cache:lock:MDAwMDAwMDAwMDAwMDAwMQ":          time.Second,
+		"p:cache:lock:MDAwMDAwMDAwMDAwMDAwMQ":          time.Minute,
 		"p:cache:tag:threatactor%3A%7Bg0034%7D+%C3%A9": tagTTL,
 	}
 	keys, err := server.Do(t, "KEYS", "*").AsStrSlice()
@@ -317,16 +282,16 @@ func TestTheLeastThatAUserMustBeAllowedToDo(t *testing.T) {
 		}
 		defer s.Close()
 		eventually(t, func() error {
-			if err := s.conn.Away(); err != nil && said.text() == "" {
+			if err := s.conn.Away(); err != nil && said.String() == "" {
 				return err
 			}
 			return nil
 		})
 		if err := s.conn.Away(); err != nil {
-			return fmt.Errorf("%w: %s", err, said.text())
+			return fmt.Errorf("%w: %s", err, said.String())
 		}
 		if err := all(t, s, "name"); err != nil {
-			return fmt.Errorf("%w: %s", err, said.text())
+			return fmt.Errorf("%w: %s", err, said.String())
 		}
 		return nil
 	}
@@ -389,24 +354,6 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.await(t, "t")
-}
-
-// memo is a log.
-type memo struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (m *memo) Write(p []byte) (int, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.buf.Write(p)
-}
-
-func (m *memo) text() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.buf.String()
 }
 
 func TestWithoutRedisItOpensAndFailsAtOnce(t *testing.T) {

@@ -203,6 +203,8 @@ func serving(t *testing.T, cmd *exec.Cmd) (url string, ended <-chan error) {
 		close(done)
 	}()
 	t.Cleanup(func() {
+		// A drain waits for idle connections, as their clients may be about to send something.
+		outageClient.CloseIdleConnections()
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		<-done
 	})
@@ -256,13 +258,12 @@ func testUsersAcrossWorkers(t *testing.T, home string) {
 		return strings.TrimSpace(out.String())
 	}
 	for _, url := range []string{a, b} {
-		resp, err := http.Get(url + "/.well-known/jwks.json")
+		resp, err := oneByOne.Get(url + "/.well-known/jwks.json")
 		if err != nil {
 			t.Fatal(err)
 		}
 		keys, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
-		http.DefaultClient.CloseIdleConnections() // else the worker drains for it
 		if err != nil || resp.StatusCode != 200 || !regexp.MustCompile(`^\{"keys":\[\{"crv":"Ed25519",[^{}]*\}\]\}$`).Match(keys) {
 			t.Errorf("%v: %d %s", err, resp.StatusCode, keys)
 		}

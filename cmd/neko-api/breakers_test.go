@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"net/http"
 	"os/exec"
 	"strings"
 	"sync"
@@ -16,7 +15,7 @@ import (
 
 func get(t *testing.T, url string) (status int, body string) {
 	t.Helper()
-	resp, err := http.Get(url)
+	resp, err := oneByOne.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -193,6 +193,7 @@ type follower struct {
 	cache  *cache.Cache
 	every  time.Duration
 	at     int64 // position in the log
+	owed   int64 // up to there hosts are told of it, but may not all have been yet; 0: nothing
 	logger *log.Logger
 }
 
@@ -271,14 +272,19 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	if len(tags) > 0 {
 		err := f.cache.Invalidate(ctx, tags...)
-		if err == nil && f.shared != nil {
-			err = f.shared.Confirm(ctx, in.Last)
-		}
 		if err != nil && !errors.Is(err, cache.ErrLater) {
 			return err
 		}
+		f.owed = in.Last
 	}
 	f.at = in.Last
+	// Until it is on record that all know, whoever starts tells them again.
+	if f.shared != nil && f.owed > 0 && f.cache.Stats().Waiting == 0 {
+		if err := f.shared.Confirm(ctx, f.owed); err != nil {
+			return err
+		}
+		f.owed = 0
+	}
 	return nil
 }
 

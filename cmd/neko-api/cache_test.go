@@ -325,6 +325,40 @@ func TestHostsShareAnswersInRedis(t *testing.T) {
 	}
 }
 
+// Hosts are told late of what was purged while Redis did not answer. Then that is on record: who starts
+// afterwards does not tell them again.
+func TestHostsAreToldLate(t *testing.T) {
+	server, url := redistest.Start(t), mongotest.URL(t)
+	st, err := mongo.Open(t.Context(), url, mongo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	k := newKept(t, st, "--redis", server.URL())
+	k.holds("Tactic", "Tactic:list")
+	server.Stop(t)
+	if err := st.Invalidate(t.Context(), "Tactic"); err != nil {
+		t.Fatal(err)
+	}
+	in, err := st.Invalidated(t.Context(), -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "this host knows, and others do not", 10*time.Second, func() bool { return k.Stats().Waiting > 0 })
+	time.Sleep(500 * time.Millisecond) // nobody waits longer than 250 ms until all are told
+	if confirmed, err := st.Confirmed(t.Context()); err != nil || confirmed >= in.Last {
+		t.Errorf("confirmed is %d of %d, %v", confirmed, in.Last, err)
+	}
+	server.Continue(t)
+	wait(t, "it is on record that all know", 10*time.Second, func() bool {
+		confirmed, err := st.Confirmed(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return confirmed >= in.Last
+	})
+}
+
 // A purge says that Redis does not answer, and is good all the same.
 func TestPurgeWithoutRedis(t *testing.T) {
 	url := mongotest.URL(t)

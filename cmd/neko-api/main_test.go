@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"database/sql"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -29,13 +30,22 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	// Outages are mostly waited for.
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		if err := f.Value.Set("4"); err != nil {
+			panic(err)
+		}
+	}
 	os.Exit(m.Run())
 }
 
 func command(t *testing.T, home string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), "NEKO_API_TEST_PROCESS=1", "NEKO_HOME="+home, "NEKO_API_LISTEN=127.0.0.1:0", "PORT=", "NOTIFY_SOCKET=", "LISTEN_FDS=")
+	// Under the race detector a process sleeps for a second at its end, if nobody says otherwise.
+	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=10"}, os.Environ()...)
+	cmd.Env = append(cmd.Env, "NEKO_API_TEST_PROCESS=1", "NEKO_HOME="+home, "NEKO_API_LISTEN=127.0.0.1:0", "PORT=", "NOTIFY_SOCKET=", "LISTEN_FDS=")
 	return cmd
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,8 +19,9 @@ type outage struct {
 	// What a client gets that asks for what is kept and fresh, for what is kept and out of
 	// date, and for what nobody has asked for: a kind of outcome. And for a change.
 	fresh, late, unknown, change string
-	slow                         bool // calls hang until they are given up, before the breaker opens
-	always                       bool // it is tried in every run
+	slow                         bool          // calls hang until they are given up, before the breaker opens
+	patience                     time.Duration // how long a change may take; 0: as long as a call
+	always                       bool          // it is tried in every run
 }
 
 const (
@@ -77,6 +77,11 @@ var outages = []outage{
 		fresh: isFresh, late: isStale, unknown: isError, change: isError,
 	},
 	{
+		name: "MongoDB takes its time", store: "mongodb",
+		begin: func(s *stage) { s.mongoWay.Delay(50 * time.Millisecond) }, end: func(s *stage) { s.resume(s.mongoWay) },
+		fresh: isFresh, late: isFresh, unknown: isFresh, change: isFresh,
+	},
+	{
 		name: "both are stopped", store: "mongodb", slow: true,
 		begin: func(s *stage) { s.redis.Kill(); s.mongo.Kill() }, end: func(s *stage) { s.mongo.Restart(s.T); s.redis.Restart(s.T) },
 		fresh: isFresh, late: isStale, unknown: isError, change: isError,
@@ -85,6 +90,16 @@ var outages = []outage{
 		name: "both are cut off", store: "mongodb", slow: true, always: true,
 		begin: func(s *stage) { s.redisWay.Stall(); s.mongoWay.Stall() }, end: func(s *stage) { s.resume(s.redisWay); s.resume(s.mongoWay) },
 		fresh: isFresh, late: isStale, unknown: isError, change: isError,
+	},
+	{
+		name: "the SQLite file is locked by another process", store: "sqlite", always: true,
+		begin: func(s *stage) { s.unlock = s.lock() }, end: func(s *stage) { s.unlock() },
+		fresh: isFresh, late: isFresh, unknown: isFresh, change: isError, patience: 3 * time.Second, // thrice --store-timeout
+	},
+	{
+		name: "the disk of the SQLite file is full", store: "sqlite on a small disk", always: true,
+		begin: func(s *stage) { s.unlock = s.fill() }, end: func(s *stage) { s.unlock() },
+		fresh: isFresh, late: isFresh, unknown: isFresh, change: isError,
 	},
 }
 
@@ -107,38 +122,49 @@ func TestOutages(t *testing.T) {
 
 func (o outage) happens(t *testing.T) {
 	s := newStage(t, o.store, true)
-	breaking := []string{"--breaker-open-for", openFor.String()}
-	askers := 4
+	args := []string{"--breaker-open-for", openFor.String()}
+	askers, lasts := 4, 2*time.Second
 	if o.slow {
-		breaking, askers = append(breaking, "--store-timeout", "1s"), 16 // it is enough to wait so long
+		askers, lasts = 16, 4*time.Second
 	}
-	usual := s.start(breaking...)
-	brief := s.start(append(breaking, "--cache-max-age", "1s")...)
+	if o.slow || o.patience > 0 {
+		args = append(args, "--store-timeout", storeTimeout.String()) // it is enough to wait so long
+	}
+	usual := s.start(args...)
+	brief := s.start(append(args, "--cache-max-age", "1s")...)
 	token := s.analyst()
 
-	// What is kept: by one worker for long, by the other for a second.
+	// What is kept: by one worker for long, by the other for a second. What was made while a busy
+	// machine's Redis was too slow does not count: nobody can say later whether it was invalidated.
 	ctx := t.Context()
-	next := 0
-	for ; next < 10; next++ {
+	var kept func(int) string
+	for try := 0; ; try++ {
+		var slow float64
+		kept = func(i int) string { return actorQuery(10*try + i%10) }
 		for _, w := range s.workers {
-			if got := w.ask(ctx, actorQuery(next)); got.kind() != isFresh {
-				t.Fatalf("before: %v", got)
+			before := w.metric(t, "neko_cache_shared_errors_total")
+			for i := range 10 {
+				if got := w.ask(ctx, kept(i)); got.kind() != isFresh {
+					t.Fatalf("before: %v", got)
+				}
 			}
+			slow += w.metric(t, "neko_cache_shared_errors_total") - before
 		}
+		if slow == 0 || try == 2 {
+			break
+		}
+	}
+	if got := usual.change(ctx, token, 0); got.kind() != isFresh {
+		t.Fatalf("before: %v", got)
 	}
 	time.Sleep(2200 * time.Millisecond) // until what is kept for a second is out of date, and not served while it is made anew
 	var tallies struct{ fresh, late, unknown, change tally }
+	watches := map[*member]*watch{usual: usual.watch(t, "store"), brief: brief.watch(t, "store")}
 	o.begin(s)
-	began := time.Now()
 
 	// All at once, and again and again, for a while that is long enough for breakers to open.
 	var clients sync.WaitGroup
-	var opened tally // answers after that
-	isOpen := func() bool { return usual.metric(t, "neko_breaker_rejected_total") > 0 }
-	deadline := began.Add(2 * time.Second)
-	if o.slow {
-		deadline = began.Add(4 * time.Second)
-	}
+	deadline := time.Now().Add(lasts)
 	ask := func(y *tally, w *member, every time.Duration, query func(i int) string) {
 		clients.Go(func() {
 			for i := 0; time.Now().Before(deadline); i++ {
@@ -147,8 +173,8 @@ func (o outage) happens(t *testing.T) {
 			}
 		})
 	}
-	ask(&tallies.fresh, usual, 20*time.Millisecond, func(i int) string { return actorQuery(i % 10) })
-	ask(&tallies.late, brief, 20*time.Millisecond, func(i int) string { return actorQuery(i % 10) })
+	ask(&tallies.fresh, usual, 20*time.Millisecond, kept)
+	ask(&tallies.late, brief, 20*time.Millisecond, kept)
 	unknown := func(c int) func(int) string {
 		// Never the same twice: nobody waits for another's.
 		return func(i int) string { return fmt.Sprintf(`{threatActor(id: "G9039") {name a%d_%d: id}}`, c, i) }
@@ -156,17 +182,20 @@ func (o outage) happens(t *testing.T) {
 	for c := range askers {
 		ask(&tallies.unknown, s.workers[c%2], 50*time.Millisecond, unknown(c))
 	}
-	clients.Go(func() {
-		for i := 0; time.Now().Before(deadline); i++ {
-			tallies.change.add(usual.change(ctx, token, i))
-			time.Sleep(100 * time.Millisecond)
-		}
-	})
+	for range 2 {
+		clients.Go(func() {
+			for i := 0; time.Now().Before(deadline); i++ {
+				tallies.change.add(usual.change(ctx, token, i))
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+	}
 	clients.Wait()
-	o.check(t, "what is kept", &tallies.fresh, o.fresh, 2*time.Second)
-	o.check(t, "what is out of date", &tallies.late, o.late, 2*time.Second)
-	o.check(t, "what nobody has asked for", &tallies.unknown, o.unknown, 2500*time.Millisecond)
-	o.check(t, "a change", &tallies.change, o.change, 2500*time.Millisecond)
+	// A call may wait half its time for a place, and what is asked has other ways to go as well.
+	o.check(t, "what is kept", &tallies.fresh, o.fresh, storeTimeout+time.Second)
+	o.check(t, "what is out of date", &tallies.late, o.late, storeTimeout+time.Second)
+	o.check(t, "what nobody has asked for", &tallies.unknown, o.unknown, storeTimeout+1500*time.Millisecond)
+	o.check(t, "a change", &tallies.change, o.change, max(o.patience, storeTimeout)+1500*time.Millisecond)
 	for _, w := range s.workers {
 		if status, text := w.get(t, "/readyz?verbose"); status != 200 {
 			t.Errorf("a worker is not ready: %d %s", status, text)
@@ -175,35 +204,73 @@ func (o outage) happens(t *testing.T) {
 		}
 	}
 	if o.slow {
-		if !isOpen() {
-			t.Errorf("no breaker has opened: %v", tallies.unknown.n)
-		}
-		// An error comes at once while it is open, but for the trials.
-		for i := range 40 {
-			opened.add(usual.ask(ctx, unknown(99)(i)))
-		}
-		// What it takes is asserted where nobody else has the machine.
-		within := 50 * time.Millisecond
-		if os.Getenv("NEKO_OUTAGES") == "" {
-			within = 500 * time.Millisecond
-		}
-		slices.Sort(opened.took)
-		if most := opened.took[len(opened.took)*9/10]; most > within {
-			t.Errorf("nine of ten errors of an open breaker come within %v, and not %v", most, within)
-		}
+		o.refusesAtOnce(t, &tallies.unknown, usual, watches, unknown(99))
 	}
 
 	o.end(s)
 	ended := time.Now()
 	for _, w := range s.workers {
-		wait(t, "all is as before", 20*time.Second, func() bool {
-			a, b := w.ask(ctx, unknown(int(time.Now().UnixNano()))(0)), w.ask(ctx, actorQuery(3))
-			return a.kind() == isFresh && b.kind() == isFresh
-		})
+		back := w.firstFresh(t, unknown(int(time.Now().UnixNano())))
+		if opened, left := watches[w].seen(); !opened.IsZero() {
+			t.Logf("%s: fresh again %v after the breaker was half open, %v after the end", o.name, back.Sub(left).Round(time.Millisecond), back.Sub(ended).Round(time.Millisecond))
+			if took := back.Sub(left); took > recovers {
+				t.Errorf("back %v after the end of the open time", took)
+			}
+		}
 	}
-	t.Logf("%s: back after %v; what is kept %v, late %v, unknown %v, changes %v", o.name, time.Since(ended).Round(time.Millisecond),
-		tallies.fresh.n, tallies.late.n, tallies.unknown.n, tallies.change.n)
+	wait(t, "a change is made again", hangs, func() bool { return usual.change(ctx, token, 0).kind() == isFresh })
+	if s.file != "" { // what was refused has not been made behind anybody's back
+		got, want := usual.ask(ctx, `{indicators(first: 1) {totalCount}}`), fmt.Sprintf(`"totalCount":%d}`, 2+tallies.change.n[isFresh])
+		if !strings.Contains(got.body, want) {
+			t.Errorf("not %s: %v", want, got)
+		}
+	}
+	t.Logf("%s: back after %v; what is kept %v, late %v, unknown %v, changes %v (%v at most)", o.name, time.Since(ended).Round(time.Millisecond),
+		tallies.fresh.n, tallies.late.n, tallies.unknown.n, tallies.change.n, tallies.change.worst.Round(time.Millisecond))
 }
+
+// refusesAtOnce: an error comes within 50 ms once the breaker is open, but for those of trials. If the
+// machine has been too busy for that, it is tried again when there is less to do.
+func (o outage) refusesAtOnce(t *testing.T, under *tally, w *member, watches map[*member]*watch, unknown func(int) string) {
+	t.Helper()
+	late, of := 0, 0
+	for _, got := range under.all {
+		opened, _ := watches[got.by].seen()
+		if opened.IsZero() {
+			t.Errorf("no breaker has opened: %v", under.n)
+			return
+		}
+		if got.began.After(opened) {
+			if of++; got.took > atOnce {
+				late++
+			}
+		}
+	}
+	t.Logf("%s: %d of %d errors after the first OPEN took more than %v", o.name, late, of, atOnce)
+	share := float64(late) / float64(max(of, 1))
+	for try := 0; try < 5 && (of < 20 || share > 0.05); try++ {
+		late, of = 0, 0
+		for i := range 100 {
+			got := w.ask(t.Context(), unknown(100*try+i))
+			if of++; got.took > atOnce {
+				late++
+			}
+		}
+		share = float64(late) / float64(of)
+		t.Logf("%s: and when nobody else asks, %d of %d", o.name, late, of)
+	}
+	if share > 0.05 {
+		t.Errorf("only %.1f %% of the errors of an open breaker come within %v", 100-100*share, atOnce)
+	}
+}
+
+const (
+	storeTimeout = time.Second
+	atOnce       = 50 * time.Millisecond
+	// recovers is how long after the end of the open time there may be no fresh answer yet: a second, and
+	// what a busy machine adds.
+	recovers = 2 * time.Second
+)
 
 func (o outage) check(t *testing.T, what string, y *tally, want string, within time.Duration) {
 	t.Helper()

@@ -142,19 +142,27 @@ func TestLoginsAreLimited(t *testing.T) {
 
 func readMetrics(t *testing.T, path string) string {
 	t.Helper()
+	text, err := scrape(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func scrape(path string) (string, error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}}}
 	resp, err := client.Get("http://worker/metrics")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatal(resp.StatusCode, err)
+	if err == nil && resp.StatusCode != 200 {
+		err = fmt.Errorf("status %d", resp.StatusCode)
 	}
-	return string(text)
+	return string(text), err
 }
 
 // Four workers under nekoctl have one bucket for an address. A reload under load does not

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -101,18 +100,6 @@ func resume(t *testing.T, _ *redistest.Server, p *slowproxy.Proxy) {
 	if err := p.Resume(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// through is a server behind a bad network, and the URL of the network.
-func through(t *testing.T, config ...string) (*redistest.Server, *slowproxy.Proxy, string) {
-	t.Helper()
-	server := redistest.Start(t, config...)
-	proxy, err := slowproxy.New(server.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(proxy.Close)
-	return server, proxy, "redis://" + proxy.Addr()
 }
 
 func TestFaults(t *testing.T) {
@@ -285,24 +272,6 @@ func TestLateAnswersAreNobodyElses(t *testing.T) {
 	}
 }
 
-// memo is a log.
-type memo struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (m *memo) Write(p []byte) (int, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.buf.Write(p)
-}
-
-func (m *memo) text() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.buf.String()
-}
-
 func TestTheLogTellsOfAnOutageOnceAndOfItsEnd(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
@@ -319,15 +288,15 @@ func TestTheLogTellsOfAnOutageOnceAndOfItsEnd(t *testing.T) {
 	}
 	server.Do(t, "CONFIG", "SET", "maxmemory", "0")
 	eventually(t, func() error {
-		if err := ask(); err != nil || strings.Contains(said.text(), "again") {
+		if err := ask(); err != nil || strings.Contains(said.String(), "again") {
 			return err
 		}
 		return errors.New("nothing is said of its end")
 	})
-	lines := strings.Split(said.text(), "\n")
+	lines := strings.Split(said.String(), "\n")
 	if len(lines) != 4 || !strings.HasPrefix(lines[0], "rate limits: Redis cannot be used: OOM ") || !strings.HasPrefix(lines[1], "hint: its maxmemory ") ||
 		!strings.HasPrefix(lines[2], "rate limits: Redis answers again, after ") {
-		t.Errorf("said:\n%s", said.text())
+		t.Errorf("said:\n%s", said.String())
 	}
 }
 
@@ -373,12 +342,12 @@ func TestNoPasswordIsInErrorsOrTheLog(t *testing.T) {
 		var err error
 		eventually(t, func() error {
 			_, err = s.Grant(within(t, patience), p, id(1), 1, 1)
-			if said.text() == "" || err == nil || !strings.Contains(err.Error(), "not connected to Redis: ") {
+			if said.String() == "" || err == nil || !strings.Contains(err.Error(), "not connected to Redis: ") {
 				return fmt.Errorf("not tried yet: %v", err)
 			}
 			return nil
 		})
-		text := err.Error() + "\n" + said.text()
+		text := err.Error() + "\n" + said.String()
 		if strings.Contains(text, "SeCreT") {
 			t.Errorf("%s: %s", name, text)
 		}

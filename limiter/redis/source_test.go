@@ -2,47 +2,28 @@ package redis
 
 import (
 	"context"
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"go.uber.org/goleak"
 
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
 	"github.com/nekoctl/neko/redisconn"
 )
 
-// TestMain looks that nothing is left of all sources. rueidis lets the connections of
-// nodes that have left a Cluster lie for five seconds.
-func TestMain(m *testing.M) {
-	flag.Parse()
-	// They mostly wait, so that more of them fit on few CPUs.
-	if err := flag.Set("test.parallel", "16"); err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	var err error
-	for began := time.Now(); time.Since(began) < 10*time.Second; {
-		if err = goleak.Find(); err == nil {
-			os.Exit(code)
-		}
-	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
-}
+func TestMain(m *testing.M) { redistest.Main(m) }
 
-const patience = 20 * time.Second
+const patience = redistest.Patience
 
-func within(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
+var (
+	within     = redistest.Within
+	eventually = redistest.Eventually
+	through    = redistest.Through
+)
+
+type memo = redistest.Log
 
 func open(t testing.TB, url string, o Options) *Source {
 	t.Helper()
@@ -79,22 +60,6 @@ func answered(t testing.TB, s *Source) *Source {
 		return err
 	})
 	return s
-}
-
-// eventually returns after what time f has no error any more.
-func eventually(t testing.TB, f func() error) time.Duration {
-	t.Helper()
-	began := time.Now()
-	for {
-		err := f()
-		if err == nil {
-			return time.Since(began)
-		}
-		if time.Since(began) > patience {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 func policy(t testing.TB, name string, limit int64, window time.Duration, burst int64) *limiter.Policy {

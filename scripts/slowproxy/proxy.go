@@ -5,6 +5,7 @@ package slowproxy
 
 import (
 	"context"
+	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -147,6 +148,7 @@ type chunk struct {
 // meanwhile is on its way, too.
 func (p *Proxy) pass(from, to *net.TCPConn) {
 	queue := make(chan chunk, 256)
+	orderly := false // it has ended, and was not cut
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for c := range queue {
@@ -157,7 +159,11 @@ func (p *Proxy) pass(from, to *net.TCPConn) {
 				from.Close()
 			}
 		}
-		_ = to.CloseWrite()
+		if orderly {
+			_ = to.CloseWrite()
+		} else {
+			reset(to)
+		}
 	})
 	buf := make([]byte, 16<<10)
 	for {
@@ -169,6 +175,7 @@ func (p *Proxy) pass(from, to *net.TCPConn) {
 			queue <- chunk{append([]byte(nil), buf[:n]...), time.Now().Add(delay)}
 		}
 		if err != nil {
+			orderly = err == io.EOF
 			break
 		}
 	}
@@ -253,6 +260,13 @@ func (p *Proxy) Resume() error {
 		return p.listen()
 	}
 	return nil
+}
+
+// Connections is how many there are, of clients and to the server.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns)
 }
 
 // Close resets all connections, and returns when nothing of the proxy is left.

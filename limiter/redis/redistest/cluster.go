@@ -71,8 +71,8 @@ func (s *Server) text(command ...string) string {
 func await(t testing.TB, done func() bool) {
 	t.Helper()
 	for began := time.Now(); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Since(began) > patience {
-			t.Fatalf("not within %v", patience)
+		if time.Since(began) > Patience {
+			t.Fatalf("not within %v", Patience)
 		}
 	}
 }

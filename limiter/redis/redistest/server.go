@@ -25,9 +25,6 @@ import (
 	"github.com/nekoctl/neko/scripts/debian"
 )
 
-// patience is how long a server may take for what it does in milliseconds.
-const patience = 20 * time.Second
-
 // Server is a redis-server.
 type Server struct {
 	path, folder, port string
@@ -137,7 +134,7 @@ func (s *Server) run() error {
 	case <-s.out.ready:
 		return nil
 	case <-s.ended:
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		s.Kill()
 	}
 	return fmt.Errorf("redis-server does not start:\n%s", s.out.text())
@@ -202,7 +199,7 @@ func (s *Server) TryAs(password string, command ...string) rueidis.RedisResult {
 		return rueidis.NewErrorResult(err)
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	return client.Do(ctx, client.B().Arbitrary(command...).Build())
 }
