@@ -217,7 +217,7 @@ func (g *generations) standing(s *stamp) standing {
 // holds says whether nothing has moved since the stamp, as far as this process was told.
 func (g *generations) holds(s *stamp) bool { return g.standing(s) >= unconfirmed }
 
-// move invalidates the tags of a word for this host, without a Shared.
+// move invalidates the tags of a word for this host; Shared is not owed to be told.
 func (g *generations) move(word uint32) {
 	g.words[word].Add(1 << owedBits)
 }

@@ -49,9 +49,7 @@ func (c *Cache) Invalidate(ctx context.Context, tags ...string) error {
 	}
 	c.counts.invalidated.Add(uint64(len(tags)))
 	if c.link == nil {
-		for _, tag := range tags {
-			c.gens.move(c.gens.word(tag))
-		}
+		c.InvalidateHere(tags...)
 		return nil
 	}
 	told, err := c.outbox.add(c, tags)
@@ -67,6 +65,15 @@ func (c *Cache) Invalidate(ctx context.Context, tags ...string) error {
 		return ErrLater
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// InvalidateHere is Invalidate for this host alone: for a change that somebody else has told
+// Shared of. It is as good as told of there, but this process may have lost Shared, and not
+// have noticed yet.
+func (c *Cache) InvalidateHere(tags ...string) {
+	for _, tag := range tags {
+		c.gens.move(c.gens.word(tag))
 	}
 }
 

@@ -577,6 +577,22 @@ func TestAHostForgetsNothingThatItWasTold(t *testing.T) {
 	})
 }
 
+// Nor is what it has heard of in another way than by Redis, whose word was lost.
+func TestWhatIsInvalidatedHereNeedsNoRedis(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openHosts(t, 2, Options{})
+		get(t, h.all[1], request(1, "T"), says("one"))
+		get(t, h.all[1], request(2, "U"), says("two"))
+		synctest.Wait()
+		h.links[1].Hold()
+		invalidate(t, h.all[0], "T")
+		h.all[1].InvalidateHere("T", "U")
+		want(t, get(t, h.all[1], request(2, "U"), never(t)), Fresh, "two") // Redis knows of nothing
+		h.links[1].Cut()
+		want(t, get(t, h.all[1], request(1, "T"), fails), Made, "an error")
+	})
+}
+
 // The debts of two workers of a host are told apart.
 func TestWhoPaysPaysForNobodyElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -261,12 +261,13 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	tags := in.Tags
 	if f.shared != nil && len(tags) > 0 && !f.cache.Stats().SharedAway {
-		// Whoever has made the entries may have told all hosts, and so this one.
+		// Whoever has made the entries may have told all hosts.
 		confirmed, err := f.shared.Confirmed(ctx)
 		if err != nil {
 			return err
 		}
 		if confirmed >= in.Last {
+			f.cache.InvalidateHere(tags...)
 			tags = nil
 		}
 	}
