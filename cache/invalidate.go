@@ -68,9 +68,8 @@ func (c *Cache) Invalidate(ctx context.Context, tags ...string) error {
 	}
 }
 
-// InvalidateHere is Invalidate for this host alone: for a change that somebody else has told
-// Shared of. It is as good as told of there, but this process may have lost Shared, and not
-// have noticed yet.
+// InvalidateHere is Invalidate for this host alone: for a change that Shared was told of by
+// somebody else, and of which it may not have told this process, if it was just lost.
 func (c *Cache) InvalidateHere(tags ...string) {
 	for _, tag := range tags {
 		c.gens.move(c.gens.word(tag))

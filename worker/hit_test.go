@@ -580,6 +580,28 @@ func TestHitsEnd(t *testing.T) {
 	})
 }
 
+// Two texts of one hash are told apart: nobody is answered what another text asks for.
+func TestKnownOfOneHash(t *testing.T) {
+	k := newKnownRequests()
+	const hash = 7
+	k.again(hash)
+	for _, text := range []string{"one", "two"} {
+		if k.find(hash, []byte(text), false) != nil {
+			t.Fatalf("%s is known by its hash alone", text)
+		}
+		k.put(&known{hash: hash, text: []byte(text), bytes: 1})
+		if r := k.find(hash, []byte(text), false); r == nil || string(r.text) != text {
+			t.Fatalf("%s is not known", text)
+		}
+		if k.find(hash, []byte(text), true) != nil {
+			t.Fatalf("the body %s is known as a query string", text)
+		}
+	}
+	if k.find(hash, []byte("one"), false) != nil || k.bytes != 1 {
+		t.Errorf("two of one hash have two places, %d bytes", k.bytes)
+	}
+}
+
 // What is known takes no more than it may, and what was asked for last stays.
 func TestKnownIsBounded(t *testing.T) {
 	k := newKnownRequests()
