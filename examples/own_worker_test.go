@@ -17,6 +17,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
 	"github.com/nekoctl/neko/scripts/load"
 )
 
@@ -183,7 +186,7 @@ func TestOwnWorkerIsAModule(t *testing.T) {
 }
 
 // What the guide shows is what is tested: its program, schema, neko.yaml and test are
-// the example's, and its other Go code compiles as it is shown.
+// the example's, its other Go code compiles as it is shown, and its other schemas are some.
 func TestGuideToYourOwnWorker(t *testing.T) {
 	guide, err := os.ReadFile("../docs/build-your-own-worker.md")
 	if err != nil {
@@ -202,6 +205,10 @@ func TestGuideToYourOwnWorker(t *testing.T) {
 		language, text := b[1], b[2]
 		shown[language]++
 		switch {
+		case language == "graphql" && shown[language] > 1: // a piece, and a schema by itself
+			if _, err := gqlparser.LoadSchema(&ast.Source{Input: text}); err != nil {
+				t.Errorf("a schema is none: %v\n%s", err, text)
+			}
 		case language == "graphql":
 			if text != read("own-worker/schema.graphql") {
 				t.Error("the schema is not own-worker/schema.graphql")
