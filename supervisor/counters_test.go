@@ -74,6 +74,24 @@ func TestRestartsAreCountedAsPM2Does(t *testing.T) {
 	}
 }
 
+// A predecessor that drains for longer than its successor has lived was not the last process.
+func TestTheLastProcessIsTheOneThatHasBegunLast(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	slow := app("api", 1, "stubborn")
+	slow.DrainTimeout, slow.KillTimeout = spec.Duration(time.Second), spec.Duration(100*time.Millisecond)
+	d.start(slow)
+	d.start(app("api", 1))
+	before := d.only("api")
+	if len(before.Draining) != 1 {
+		t.Fatalf("the predecessor does not drain: %+v", before)
+	}
+	d.command("stop", "api")
+	if after := d.only("api"); !after.StartedAt.Equal(before.StartedAt) {
+		t.Errorf("its last process was started at %v, and not at %v", before.StartedAt, after.StartedAt)
+	}
+}
+
 func TestAnAppWithoutAutostartIsStartedByItsName(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)

@@ -65,7 +65,7 @@ type slot struct {
 	reason        string // why it is not online
 	lastExit      string
 	exitCode      int       // of the process after which there is no other
-	lastStart     time.Time // of the process that has ended last
+	lastStart     time.Time // of the process that has begun last, of those that have ended
 	unstable      int       // ends in a row that were; unlike those of backoff they are on record
 	lastCode      int       // of the last process that has ended and had no successor by then; 0: a signal has killed it
 	createdAt     time.Time // or last started anew by a command
@@ -328,7 +328,10 @@ func (m *master) exited(p *process, end ending) {
 		p.pidfd.Close()
 	}
 	s := p.slot
-	s.lastExit, s.exitedAt, s.lastStart = end.text, time.Now(), p.startedAt
+	s.lastExit, s.exitedAt = end.text, time.Now()
+	if p.startedAt.After(s.lastStart) { // a predecessor may drain for longer
+		s.lastStart = p.startedAt
+	}
 	if s.serving == p || s.starting == p || s.serving == nil && s.standIn != p {
 		s.lastCode = max(end.code, 0)
 	}
