@@ -144,7 +144,7 @@ func OpenReserve(dir string, bytes int64) (*Reserve, error) {
 	n := bits.Len64(uint64(slots*slotChunk - 1))
 	return &Reserve{
 		file: file, max: bytes, seed: [2]uint64{rand.Uint64(), rand.Uint64() | 1},
-		heads: make([]uint32, 1<<n), shift: 64 - n, slots: make([]*[slotChunk]slot, slots),
+		shift: 64 - n, slots: make([]*[slotChunk]slot, slots),
 		readAt: file.ReadAt, writeAt: file.WriteAt,
 	}, nil
 }
@@ -435,6 +435,9 @@ func (r *Reserve) spares(key *Key, now int64) (failed int64, ok bool) {
 // The following are called with the lock.
 
 func (r *Reserve) head(key *Key) *uint32 {
+	if r.heads == nil { // most workers never need it, and half a megabyte more has the collector run as they start
+		r.heads = make([]uint32, 1<<(64-r.shift))
+	}
 	h := (binary.LittleEndian.Uint64(key[:]) ^ r.seed[0]) * r.seed[1]
 	return &r.heads[h>>r.shift]
 }
