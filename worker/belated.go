@@ -45,11 +45,12 @@ func (b *belated) add(w *Worker, tags []string) {
 		b.tags[strings.ToLower(tag)] = belatedTag{now, now.Add(firstBelated)}
 	}
 	if len(b.tags) > maxBelated {
+		types := map[string]belatedTag{}
 		for tag := range b.tags {
-			delete(b.tags, tag)
 			typ, _, _ := strings.Cut(tag, ":")
-			b.tags[typ] = belatedTag{now, now.Add(firstBelated)}
+			types[typ] = belatedTag{now, now.Add(firstBelated)}
 		}
+		b.tags = types
 	}
 	b.await(w, now)
 }
