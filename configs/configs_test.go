@@ -77,7 +77,7 @@ func TestExampleIsOneThatNekoUnderstands(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		apps, err := spec.Read(file, spec.Options{Environ: []string{"PATH=" + dir}})
+		apps, _, err := spec.Read(file, spec.Options{Environ: []string{"PATH=" + dir}})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
@@ -233,7 +233,7 @@ func TestSchemaAndParserAgree(t *testing.T) {
 		if err := valid(t, schema, file); (err == nil) != good {
 			t.Errorf("%s: the schema says %v", text, err)
 		}
-		_, err := spec.Parse("neko.yaml", []byte(file), spec.Options{NamesOnly: true})
+		_, _, err := spec.Parse("neko.yaml", []byte(file), spec.Options{NamesOnly: true})
 		if (err == nil) != good {
 			t.Errorf("%s: the parser says %v", text, err)
 		}

@@ -65,7 +65,7 @@ func TestMain(m *testing.M) {
 			if err != nil {
 				panic(err)
 			}
-			os.Exit(supervisor.Foreground(h, "test", apps, os.Getenv("EXIT_WITH")))
+			os.Exit(supervisor.Foreground(h, "test", apps, spec.Daemon{}, os.Getenv("EXIT_WITH")))
 		case "foreground-saved":
 			var saved []control.Saved
 			if err := json.Unmarshal([]byte(os.Args[2]), &saved); err != nil {
@@ -75,7 +75,7 @@ func TestMain(m *testing.M) {
 			if err != nil {
 				panic(err)
 			}
-			os.Exit(supervisor.ForegroundSaved(h, "test", saved))
+			os.Exit(supervisor.ForegroundSaved(h, "test", saved, spec.Daemon{}))
 		}
 	}
 	// A program with the race detector would sleep a second at its end.

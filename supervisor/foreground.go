@@ -18,14 +18,14 @@ import (
 // apps, shows on standard output what they print, and ends with them: the form
 // for systemd and containers. If exitWith is one of the apps the daemon ends when
 // that does (exitwith.go). It returns the exit code.
-func Foreground(h home.Dir, version string, apps []spec.App, exitWith string) int {
-	return inForeground(h, version, booting{Apps: apps}, exitWith)
+func Foreground(h home.Dir, version string, apps []spec.App, daemon spec.Daemon, exitWith string) int {
+	return inForeground(h, version, booting{Apps: apps, Daemon: daemon}, exitWith)
 }
 
 // ForegroundSaved is Foreground for what `nekoctl save` has kept. Such a daemon is
 // there for whatever is started in it, and does not end with its apps.
-func ForegroundSaved(h home.Dir, version string, saved []control.Saved) int {
-	return inForeground(h, version, booting{Saved: saved, Resurrect: true}, "")
+func ForegroundSaved(h home.Dir, version string, saved []control.Saved, daemon spec.Daemon) int {
+	return inForeground(h, version, booting{Saved: saved, Daemon: daemon, Resurrect: true}, "")
 }
 
 func inForeground(h home.Dir, version string, b booting, exitWith string) int {
@@ -43,8 +43,9 @@ func inForeground(h home.Dir, version string, b booting, exitWith string) int {
 
 // booting is what a foreground daemon begins with, as a record.
 type booting struct {
-	Apps  []spec.App      `json:"apps,omitempty"`
-	Saved []control.Saved `json:"saved,omitempty"`
+	Apps   []spec.App      `json:"apps,omitempty"`
+	Saved  []control.Saved `json:"saved,omitempty"`
+	Daemon spec.Daemon     `json:"daemon,omitzero"`
 	// Resurrect says that it is Saved, which may be empty.
 	Resurrect bool `json:"resurrect,omitempty"`
 }
@@ -72,10 +73,10 @@ func (m *master) boot(text string) (booted string) {
 	var err error
 	if b.Resurrect {
 		booted = bootedSaved
-		_, err = m.resurrect(quiet{}, b.Saved)
+		_, err = m.resurrect(quiet{}, b.Saved, b.Daemon)
 	} else {
 		booted = bootedGiven
-		_, err = m.start(quiet{}, b.Apps, startOptions{})
+		_, err = m.start(quiet{}, b.Apps, startOptions{daemon: b.Daemon})
 	}
 	known, stopping := false, true
 	m.do(func() { known, stopping = len(m.apps) > 0, m.stopping })

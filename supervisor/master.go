@@ -36,6 +36,7 @@ import (
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
 	"github.com/nekoctl/neko/supervisor/poll"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 type master struct {
@@ -63,6 +64,7 @@ type master struct {
 	signals chan os.Signal // without a keeper
 
 	// Only the loop touches what follows.
+	settings      spec.Daemon
 	grant         grant // what apps are sized by
 	apps          map[string]*app
 	order         []string // names in the order of their start
@@ -205,6 +207,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if err := m.recoverLost(in); err != nil {
 		return err
 	}
+	m.adoptSettings(in)
 	m.adopt(in)
 	for _, a := range m.apps {
 		m.notifyNameFor(a.spec) // what their processes know is there again after both were killed

@@ -31,7 +31,7 @@ func (m *master) serveSpecs(w http.ResponseWriter, _ *http.Request) {
 // resurrect brings up what `nekoctl save` has kept. An app that is known stays
 // what it is. One that cannot be started is stopped, with the reason at its slots,
 // and the others start: after a reboot nobody may be there to look.
-func (m *master) resurrect(r reporter, saved []control.Saved) (notes []string, err error) {
+func (m *master) resurrect(r reporter, saved []control.Saved, daemon spec.Daemon) (notes []string, err error) {
 	for i := range saved {
 		if err := saved[i].App.CheckValues(); err != nil {
 			return nil, specError(err)
@@ -39,6 +39,14 @@ func (m *master) resurrect(r reporter, saved []control.Saved) (notes []string, e
 		if i > 0 {
 			saved[i].App.ShareEnv(&saved[i-1].App)
 		}
+	}
+	var before spec.Daemon
+	m.do(func() { before = m.settings })
+	settings, err := m.prepareSettings(before.Over(daemon))
+	if err != nil { // it is no reason to start nothing after a reboot
+		notes = append(notes, err.Error())
+	} else {
+		m.do(func() { m.take(settings) })
 	}
 	if err := m.makeKnown(saved); err != nil {
 		return nil, err
@@ -58,13 +66,13 @@ func (m *master) resurrect(r reporter, saved []control.Saved) (notes []string, e
 			specs = append(specs, *app)
 		}
 	}
-	notes, err = m.start(r, specs, startOptions{named: true})
+	more, err := m.start(r, specs, startOptions{named: true})
 	m.do(func() { // the sockets of those that did not come to it are closed
 		for _, s := range m.slots() {
 			m.touch(s)
 		}
 	})
-	return notes, errors.Join(append(errs, err)...)
+	return append(notes, more...), errors.Join(append(errs, err)...)
 }
 
 // makeKnown adds apps in their order, all stopped.

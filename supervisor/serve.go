@@ -48,6 +48,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/apps/{name}", m.serveApp)
 	mux.HandleFunc("GET /v1/apps", m.serveApps)
 	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
+	mux.HandleFunc("GET /v1/daemon", m.serveDaemon)
 	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) (subject, []string, error) {
 		about := subject{targets: q.Targets}
 		for _, app := range q.Apps {
@@ -59,7 +60,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 				return about, notes, err
 			}
 		}
-		notes, err := m.start(r, q.Apps, startOptions{reload: q.Reload, restart: q.Restart, parallel: q.Parallel})
+		notes, err := m.start(r, q.Apps, startOptions{daemon: q.Daemon, reload: q.Reload, restart: q.Restart, parallel: q.Parallel})
 		return about, notes, err
 	}))
 	mux.HandleFunc("POST /v1/resurrect", command(m, func(r reporter, q control.ResurrectRequest) (subject, []string, error) {
@@ -67,7 +68,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		for _, s := range q.Apps {
 			about.names = append(about.names, s.App.Name)
 		}
-		notes, err := m.resurrect(r, q.Apps)
+		notes, err := m.resurrect(r, q.Apps, q.Daemon)
 		return about, notes, err
 	}))
 	rolled := func(f func(reporter, control.TargetRequest) ([]string, error)) http.HandlerFunc {
@@ -382,16 +383,16 @@ func hideSecrets(env map[string]string) map[string]string {
 // stream is the answer to a command: its events, a line each, as they happen.
 type stream struct {
 	mu     sync.Mutex
-	queue  []control.Event
+	queue  []control.Answer
 	signal chan struct{}
 }
 
 // report is called in the loop and never waits.
-func (s *stream) report(p control.Progress) { s.add(control.Event{Progress: &p}) }
+func (s *stream) report(p control.Progress) { s.add(control.Answer{Progress: &p}) }
 
-func (s *stream) reply(r control.Reply) { s.add(control.Event{Reply: &r}) }
+func (s *stream) reply(r control.Reply) { s.add(control.Answer{Reply: &r}) }
 
-func (s *stream) add(e control.Event) {
+func (s *stream) add(e control.Answer) {
 	s.mu.Lock()
 	s.queue = append(s.queue, e)
 	s.mu.Unlock()
@@ -401,7 +402,7 @@ func (s *stream) add(e control.Event) {
 	}
 }
 
-func (s *stream) take() []control.Event {
+func (s *stream) take() []control.Answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	events := s.queue
@@ -466,7 +467,7 @@ func launched(err error) bool {
 	return ok && e.Launched
 }
 
-func (m *master) outcome(about subject, notes []string, err error) control.Event {
+func (m *master) outcome(about subject, notes []string, err error) control.Answer {
 	if err != nil {
 		var e *control.Error
 		if !errors.As(err, &e) {
@@ -474,7 +475,7 @@ func (m *master) outcome(about subject, notes []string, err error) control.Event
 		} else if all := err.Error(); all != e.Message {
 			e = &control.Error{Message: strings.ReplaceAll(all, "\n", "; "), Hint: e.Hint, Output: e.Output, Launched: launched(err)}
 		}
-		return control.Event{Error: e}
+		return control.Answer{Error: e}
 	}
 	m.untilSaved()
 	done := &control.Done{Processes: []control.Process{}, Notes: notes}
@@ -498,5 +499,5 @@ func (m *master) outcome(about subject, notes []string, err error) control.Event
 			}
 		}
 	})
-	return control.Event{Done: done}
+	return control.Answer{Done: done}
 }

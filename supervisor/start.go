@@ -17,10 +17,11 @@ import (
 
 // startOptions say what start does with apps that are known.
 type startOptions struct {
-	reload   bool // apps that run are reloaded even if their specs are the same
-	restart  bool // or their processes are stopped, and started with the new specs
-	named    bool // apps without autostart are started, too
-	parallel int  // processes of an app that are replaced at a time; 0: as its spec says
+	reload   bool        // apps that run are reloaded even if their specs are the same
+	restart  bool        // or their processes are stopped, and started with the new specs
+	named    bool        // apps without autostart are started, too
+	daemon   spec.Daemon // is set before
+	parallel int         // processes of an app that are replaced at a time; 0: as its spec says
 }
 
 // start brings apps up. What cannot be checked or bound is found before any
@@ -39,10 +40,16 @@ func (m *master) start(r reporter, specs []spec.App, o startOptions) (notes []st
 	}
 	var needed map[string]bool // whatever autostart says
 	m.do(func() { specs, needed = m.withDependencies(specs, o) })
-	list, err := m.enroll(specs, o)
+	settings, err := m.prepareSettings(o.daemon)
 	if err != nil {
 		return nil, err
 	}
+	list, err := m.enroll(specs, o)
+	if err != nil {
+		settings.drop()
+		return nil, err
+	}
+	m.do(func() { m.take(settings) })
 	// Side by side: none waits for another that takes its time, unless it depends on
 	// it.
 	names := make([]string, len(specs))

@@ -32,7 +32,7 @@ const stateVersion = 1
 type state struct {
 	Version int    `json:"version"`
 	Where   string `json:"where"` // the boot and the pid namespace in which pids mean something
-	// Records are app/NAME and slot/NAME/INDEX, as the keeper has them.
+	// Records are daemon, app/NAME and slot/NAME/INDEX, as the keeper has them.
 	Records map[string]string `json:"records"`
 	// Inodes are those of sockets and pipes, by the name under which the keeper
 	// has them. They are found again in the workers that have the other ends.
@@ -127,7 +127,7 @@ func (m *master) untilSaved() {
 func (m *master) state() *state {
 	s := &state{Version: stateVersion, Where: where(), Records: map[string]string{}, Inodes: map[string][]uint64{}}
 	for name, record := range m.conn.Records() {
-		if strings.HasPrefix(name, "app/") || strings.HasPrefix(name, "slot/") {
+		if name == settingsRecord || strings.HasPrefix(name, "app/") || strings.HasPrefix(name, "slot/") {
 			s.Records[name] = record
 		}
 	}

@@ -120,9 +120,9 @@ func (f *face) runtime() error {
 		for _, app := range apps {
 			saved = append(saved, control.Saved{App: app})
 		}
-		return exitCode(supervisor.ForegroundSaved(f.home, version(), saved))
+		return exitCode(supervisor.ForegroundSaved(f.home, version(), saved, spec.Daemon{}))
 	}
-	return exitCode(supervisor.Foreground(f.home, version(), apps, ""))
+	return exitCode(supervisor.Foreground(f.home, version(), apps, spec.Daemon{}, ""))
 }
 
 // settleRuntime is settle where a home may not be writable: in a container with a
@@ -220,5 +220,5 @@ func (f *face) foreground(ctx context.Context) error {
 		}
 		apps = append(apps, more...)
 	}
-	return exitCode(supervisor.Foreground(f.home, version(), apps, ""))
+	return exitCode(supervisor.Foreground(f.home, version(), apps, spec.Daemon{}, ""))
 }

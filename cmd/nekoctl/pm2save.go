@@ -13,6 +13,7 @@ import (
 	"github.com/nekoctl/neko/pm2/shape"
 	"github.com/nekoctl/neko/supervisor"
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // save writes dump.pm2 as PM2 does; the one before becomes the backup. Each is
@@ -82,7 +83,7 @@ func (f *face) resurrect(ctx context.Context) error {
 		return err
 	}
 	if f.line.given.last("daemon") == "false" {
-		return exitCode(supervisor.ForegroundSaved(f.home, version(), saved))
+		return exitCode(supervisor.ForegroundSaved(f.home, version(), saved, spec.Daemon{}))
 	}
 	list, apps, err := f.processes(ctx)
 	if err != nil {

@@ -68,7 +68,11 @@ func (c *cli) saveCommand() *cobra.Command {
 			if len(apps) == 0 && !force {
 				return failed("nekoctl save --force forgets what was saved", "there is no app to save")
 			}
-			if err := dump.Write(c.home, apps); err != nil {
+			daemon, err := client.Daemon(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := dump.Write(c.home, apps, daemon); err != nil {
 				return failed("what was saved before is as it was", "cannot save: %v", err)
 			}
 			c.say("saved %s to %s", count(len(apps), "app"), c.home.Dump())
@@ -104,7 +108,7 @@ func (c *cli) resurrect(cmd *cobra.Command, noDaemon bool) error {
 	if up && noDaemon {
 		return c.runsAlready("resurrect", ping)
 	}
-	apps, instead, err := dump.Read(c.home)
+	apps, daemon, instead, err := dump.Read(c.home)
 	switch {
 	case errors.Is(err, dump.ErrNone) && noDaemon:
 		c.note("nothing is saved on %s; the daemon waits for apps", c.home)
@@ -117,7 +121,7 @@ func (c *cli) resurrect(cmd *cobra.Command, noDaemon bool) error {
 		c.hint("this is what was saved before that, from %s", dump.Backup(c.home))
 	}
 	if noDaemon {
-		return exitCode(supervisor.ForegroundSaved(c.home, version(), apps))
+		return exitCode(supervisor.ForegroundSaved(c.home, version(), apps, daemon))
 	}
 	if len(apps) == 0 {
 		c.say("no app was saved on %s", c.home)
@@ -133,7 +137,7 @@ func (c *cli) resurrect(cmd *cobra.Command, noDaemon bool) error {
 		}
 	}
 	_, err = c.carryOut("resurrected", func(step func(control.Progress)) (control.Done, error) {
-		return client.Resurrect(cmd.Context(), control.ResurrectRequest{Apps: apps}, step)
+		return client.Resurrect(cmd.Context(), control.ResurrectRequest{Apps: apps, Daemon: daemon}, step)
 	})
 	if err != nil && begun {
 		c.endUnused(cmd, client)

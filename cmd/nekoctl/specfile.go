@@ -78,19 +78,21 @@ func nodeVersions() func(node string) string {
 	}
 }
 
-// readSpec are the apps of a file, complete and checked.
-func (c *cli) readSpec(ctx context.Context, file string, f fileFlags, opts spec.Options) ([]spec.App, error) {
+// readSpec are the apps of a file, complete and checked, and what it says of the daemon,
+// which one of PM2's does not.
+func (c *cli) readSpec(ctx context.Context, file string, f fileFlags, opts spec.Options) ([]spec.App, spec.Daemon, error) {
 	if isPM2File(file) {
-		return c.readPM2(ctx, file, f, opts)
+		apps, err := c.readPM2(ctx, file, f, opts)
+		return apps, spec.Daemon{}, err
 	}
 	if f.env != "" {
-		return nil, failed("a neko.yaml has env_file for that", "--env %s: %s has one environment", f.env, file)
+		return nil, spec.Daemon{}, failed("a neko.yaml has env_file for that", "--env %s: %s has one environment", f.env, file)
 	}
-	apps, err := spec.Read(file, opts)
-	if err != nil || len(f.only) == 0 {
-		return apps, err
+	apps, daemon, err := spec.Read(file, opts)
+	if err == nil && len(f.only) > 0 {
+		apps, err = onlyOf(file, apps, f.only)
 	}
-	return onlyOf(file, apps, f.only)
+	return apps, daemon, err
 }
 
 // readPM2 are the apps of a file of PM2's, by neko's own defaults.

@@ -209,7 +209,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 			return err
 		}
 	}
-	apps, err := c.whatToStart(cmd.Context(), f, args)
+	apps, daemon, err := c.whatToStart(cmd.Context(), f, args)
 	if err != nil {
 		return err
 	}
@@ -220,7 +220,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 		return badHome(err)
 	}
 	if f.noDaemon {
-		return exitCode(supervisor.Foreground(c.home, version(), apps, f.exitWith))
+		return exitCode(supervisor.Foreground(c.home, version(), apps, daemon, f.exitWith))
 	}
 	if !up {
 		begun, err := c.spawn(cmd.Context())
@@ -232,7 +232,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 		}
 	}
 	done, err := c.carryOut("started", func(step func(control.Progress)) (control.Done, error) {
-		return client.Start(cmd.Context(), control.StartRequest{Apps: apps}, step)
+		return client.Start(cmd.Context(), control.StartRequest{Apps: apps, Daemon: daemon}, step)
 	})
 	if err != nil {
 		if !up {
@@ -309,25 +309,26 @@ func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string
 	return true, err
 }
 
-// whatToStart are the apps that a command line means, complete and checked.
-func (c *cli) whatToStart(ctx context.Context, f startFlags, args []string) ([]spec.App, error) {
+// whatToStart are the apps that a command line means, complete and checked, and what it
+// sets of the daemon.
+func (c *cli) whatToStart(ctx context.Context, f startFlags, args []string) (apps []spec.App, daemon spec.Daemon, err error) {
 	if len(args) > 0 && isSpecFile(args[0]) || len(args) == 0 && !f.any && fileHere() != "" {
 		file := fileHere()
 		if len(args) > 0 {
 			file = args[0]
 		}
 		if f.any {
-			return nil, misuse("start", "these options go with a command; an app in %s has its settings there", file)
+			return nil, daemon, misuse("start", "these options go with a command; an app in %s has its settings there", file)
 		}
 		if len(args) > 1 {
-			return nil, misuse("start", "arguments go with a command, not with %s", file)
+			return nil, daemon, misuse("start", "arguments go with a command, not with %s", file)
 		}
 		return c.readSpec(ctx, file, f.file, c.options())
 	}
 	app, run := spec.Defaults(), spec.Run{}
 	if len(args) > 0 {
 		if strings.TrimSpace(args[0]) == "" {
-			return nil, misuse("start", "the command is empty")
+			return nil, daemon, misuse("start", "the command is empty")
 		}
 		if run.Args = args[1:]; exists(args[0]) || exists(filepath.Join(f.cwd, args[0])) {
 			run.Words = args[:1]
@@ -335,16 +336,16 @@ func (c *cli) whatToStart(ctx context.Context, f startFlags, args []string) ([]s
 			run.Line = args[0]
 		}
 	} else if err := api(&app, f); err != nil {
-		return nil, err
+		return nil, daemon, err
 	}
 	if err := f.apply(&app, run, c.options()); err != nil {
-		return nil, err
+		return nil, daemon, err
 	}
-	err := app.Check()
+	err = app.Check()
 	if list, ok := errors.AsType[spec.Errors](err); ok && f.keys.flagOf(list[0].Key) != "" {
-		return nil, misusedFlag("--"+f.keys.flagOf(list[0].Key), list[0])
+		return nil, daemon, misusedFlag("--"+f.keys.flagOf(list[0].Key), list[0])
 	}
-	return []spec.App{app}, err
+	return []spec.App{app}, daemon, err
 }
 
 // apply completes app with the flags, and with what run makes of it if it has no

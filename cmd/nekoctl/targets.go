@@ -124,7 +124,7 @@ func (c *cli) reloadCommand() *cobra.Command {
 			if len(args) > 1 {
 				return false, misuse("reload", "reload takes one file, and nothing beside it")
 			}
-			apps, err := c.readSpec(cmd.Context(), arg, f, c.options())
+			apps, daemon, err := c.readSpec(cmd.Context(), arg, f, c.options())
 			if err != nil {
 				return false, err
 			}
@@ -137,7 +137,7 @@ func (c *cli) reloadCommand() *cobra.Command {
 				return false, err
 			}
 			_, err = c.carryOut("reloaded", func(step func(control.Progress)) (control.Done, error) {
-				return client.Start(cmd.Context(), control.StartRequest{Apps: apps, Reload: true, Parallel: parallel}, step)
+				return client.Start(cmd.Context(), control.StartRequest{Apps: apps, Daemon: daemon, Reload: true, Parallel: parallel}, step)
 			})
 			return true, err
 		}
@@ -217,7 +217,7 @@ func (c *cli) targetsOf(ctx context.Context, client *control.Client, args []stri
 			targets = append(targets, arg)
 			continue
 		}
-		apps, err := c.readSpec(ctx, arg, fileFlags{}, spec.Options{NamesOnly: true})
+		apps, _, err := c.readSpec(ctx, arg, fileFlags{}, spec.Options{NamesOnly: true})
 		if err != nil {
 			return nil, err
 		}

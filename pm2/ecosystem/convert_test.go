@@ -113,7 +113,7 @@ func TestConvert(t *testing.T) {
 // sameApps says whether a neko.yaml beside them makes the apps that PM2's file does.
 func sameApps(t *testing.T, about string, text []byte, list []*Config, o Options) {
 	t.Helper()
-	apps, err := spec.Parse(filepath.Join(o.Cwd, "neko.yaml"), text, spec.Options{Environ: o.Environ, NodeVersion: o.Node})
+	apps, _, err := spec.Parse(filepath.Join(o.Cwd, "neko.yaml"), text, spec.Options{Environ: o.Environ, NodeVersion: o.Node})
 	if err != nil {
 		t.Errorf("%s: %v in\n%s", about, err, text)
 		return

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // ErrNoDaemon says that nothing listens on the control socket.
@@ -58,6 +60,12 @@ func (c *Client) App(ctx context.Context, name string) (AppDetail, error) {
 func (c *Client) Specs(ctx context.Context) ([]Saved, error) {
 	var list []Saved
 	return list, c.get(ctx, "/v1/specs", &list)
+}
+
+// Daemon is what is set of the daemon itself.
+func (c *Client) Daemon(ctx context.Context) (spec.Daemon, error) {
+	var d spec.Daemon
+	return d, c.get(ctx, "/v1/daemon", &d)
 }
 
 // Apps are all apps with all that is known of them, secrets too.
@@ -103,9 +111,9 @@ func (c *Client) Send(ctx context.Context, r SendRequest) error {
 // Trigger runs an action, and returns what has come even if something went wrong.
 func (c *Client) Trigger(ctx context.Context, r TriggerRequest) ([]Reply, error) {
 	var replies []Reply
-	_, err := c.postFor(ctx, "/v1/trigger", r, func(e Event) {
-		if e.Reply != nil {
-			replies = append(replies, *e.Reply)
+	_, err := c.postFor(ctx, "/v1/trigger", r, func(a Answer) {
+		if a.Reply != nil {
+			replies = append(replies, *a.Reply)
 		}
 	})
 	return replies, err
@@ -157,15 +165,15 @@ func soon(ctx context.Context) bool {
 }
 
 func (c *Client) post(ctx context.Context, path string, request any, progress func(Progress)) (Done, error) {
-	return c.postFor(ctx, path, request, func(e Event) {
-		if e.Progress != nil && progress != nil {
-			progress(*e.Progress)
+	return c.postFor(ctx, path, request, func(a Answer) {
+		if a.Progress != nil && progress != nil {
+			progress(*a.Progress)
 		}
 	})
 }
 
 // postFor is post for who wants all that comes before the end.
-func (c *Client) postFor(ctx context.Context, path string, request any, step func(Event)) (done Done, err error) {
+func (c *Client) postFor(ctx context.Context, path string, request any, step func(Answer)) (done Done, err error) {
 	var body []byte
 	if request != nil {
 		if body, err = json.Marshal(request); err != nil {
@@ -181,25 +189,25 @@ func (c *Client) postFor(ctx context.Context, path string, request any, step fun
 	}
 }
 
-func (c *Client) command(ctx context.Context, path string, body []byte, step func(Event)) (done Done, err error) {
+func (c *Client) command(ctx context.Context, path string, body []byte, step func(Answer)) (done Done, err error) {
 	err = c.do(ctx, "POST", path, body, func(body *bufio.Reader) error {
 		decoder := json.NewDecoder(body)
 		for {
-			var e Event
-			err := decoder.Decode(&e)
+			var a Answer
+			err := decoder.Decode(&a)
 			switch {
 			case err != nil && ctx.Err() != nil:
 				return ctx.Err()
 			case err != nil:
 				return &Error{Message: "the daemon broke off before the command had ended",
 					Hint: "nekoctl list shows how far it came; neko.log in the home says why"}
-			case e.Error != nil:
-				return e.Error
-			case e.Done != nil:
-				done = *e.Done
+			case a.Error != nil:
+				return a.Error
+			case a.Done != nil:
+				done = *a.Done
 				return nil
 			}
-			step(e)
+			step(a)
 		}
 	})
 	return done, err

@@ -6,7 +6,8 @@
 //	GET  /v1/apps/{name}                AppDetail
 //	GET  /v1/apps                       []AppDetail, in the order of their start, nothing of Env hidden
 //	GET  /v1/specs                      []Saved, in the order of their start
-//	POST /v1/start    StartRequest      a stream of Event
+//	GET  /v1/daemon                     spec.Daemon, nothing hidden
+//	POST /v1/start    StartRequest      a stream of Answer
 //	POST /v1/resurrect ResurrectRequest "
 //	POST /v1/stop     TargetRequest     "
 //	POST /v1/restart  TargetRequest     "
@@ -22,7 +23,7 @@
 //	POST /v1/upgrade  UpgradeRequest    ": then another master answers
 //	POST /v1/kill     (no body)         ": stops every app and the daemon
 //
-// A POST answers 200 and a stream of JSON lines, each an [Event]: progress as it
+// A POST answers 200 and a stream of JSON lines, each an [Answer]: progress as it
 // happens, and as the last line the outcome. A GET that fails answers a status
 // of 400 and above with an [Error] as body.
 package control
@@ -135,6 +136,8 @@ type Lost struct {
 // another spec is reloaded into the new one; one that is stopped is started.
 type StartRequest struct {
 	Apps []spec.App `json:"apps"`
+	// Daemon is what is to be set of the daemon itself; what it does not say stays.
+	Daemon spec.Daemon `json:"daemon,omitzero"`
 	// Reload replaces the processes of an app that runs with the same spec, too:
 	// what `nekoctl reload neko.yaml` means.
 	Reload bool `json:"reload,omitempty"`
@@ -160,6 +163,8 @@ type Saved struct {
 // stopped; one that cannot be started keeps none of the others from it.
 type ResurrectRequest struct {
 	Apps []Saved `json:"apps"`
+	// Daemon is what is to be set of the daemon itself, where nothing is yet.
+	Daemon spec.Daemon `json:"daemon,omitzero"`
 }
 
 // TargetRequest names what a command is about: names or titles of apps, ids of
@@ -215,8 +220,8 @@ type UpgradeRequest struct {
 	Program string `json:"program"`
 }
 
-// Event is one line of an answer to a POST. Exactly one field is set.
-type Event struct {
+// Answer is one line of an answer to a POST. Exactly one field is set.
+type Answer struct {
 	// Progress: slot Slot of app Name is at State; Message says what is waited
 	// for or what went wrong, in one line.
 	Progress *Progress `json:"progress,omitempty"`
@@ -243,6 +248,32 @@ type Done struct {
 	// Notes are lines worth telling: "api is already online".
 	Notes []string `json:"notes,omitempty"`
 }
+
+// Event is something that has happened, whoever asked for it: what `nekoctl events`
+// shows, and hooks are told.
+type Event struct {
+	// ID grows from event to event, over masters too.
+	ID   int64     `json:"id"`
+	Time time.Time `json:"time"`
+	Kind Kind      `json:"event"`
+	// Name is the app's, "" for what concerns the daemon; Title is its title, if it has one.
+	Name  string `json:"name,omitempty"`
+	Title string `json:"title,omitempty"`
+	// Slot and ProcessID are of the process that it is about, and PID is its pid; nil and
+	// 0: it is about all of the app.
+	Slot      *int `json:"slot,omitempty"`
+	ProcessID *int `json:"process,omitempty"`
+	PID       int  `json:"pid,omitempty"`
+	// Message says it in one line, for people.
+	Message string `json:"message"`
+	// Details are what programs may want to know of it, by kind: docs/events.md.
+	Details map[string]string `json:"details,omitempty"`
+	// Output are the last lines that a process printed which has crashed.
+	Output []string `json:"output,omitempty"`
+}
+
+// Kind is what kind of event it is.
+type Kind string
 
 // Error is an error with what to do about it.
 type Error struct {

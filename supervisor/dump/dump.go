@@ -15,6 +15,7 @@ import (
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/home"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // version is that of the file's layout. Fields are added without a new one.
@@ -26,6 +27,7 @@ var ErrNone = errors.New("nothing is saved")
 type file struct {
 	Version int             `json:"version"`
 	Apps    []control.Saved `json:"apps"`
+	Daemon  spec.Daemon     `json:"daemon,omitzero"`
 }
 
 // Backup is where the dump before the last is.
@@ -33,8 +35,8 @@ func Backup(h home.Dir) string { return h.Dump() + ".bak" }
 
 // Write replaces the dump in one step. The one before becomes the backup, unless
 // it is damaged: then the backup is worth more.
-func Write(h home.Dir, apps []control.Saved) error {
-	text, err := json.MarshalIndent(file{version, apps}, "", "  ")
+func Write(h home.Dir, apps []control.Saved, daemon spec.Daemon) error {
+	text, err := json.MarshalIndent(file{version, apps, daemon}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -83,21 +85,21 @@ func syncFolder(path string) error {
 
 // Read is what was saved last. If that cannot be read and the backup can, it is
 // the backup, and instead says why. Without either it is [ErrNone].
-func Read(h home.Dir) (apps []control.Saved, instead, err error) {
-	apps, err = read(h.Dump())
+func Read(h home.Dir) (apps []control.Saved, daemon spec.Daemon, instead, err error) {
+	f, err := read(h.Dump())
 	if err == nil || errors.As(err, new(*newer)) {
-		return apps, nil, err
+		return f.Apps, f.Daemon, nil, err
 	}
 	older, backupErr := read(Backup(h))
 	switch {
 	case backupErr == nil:
-		return older, err, nil
+		return older.Apps, older.Daemon, err, nil
 	case errors.Is(err, fs.ErrNotExist) && errors.Is(backupErr, fs.ErrNotExist):
-		return nil, nil, ErrNone
+		return nil, daemon, nil, ErrNone
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil, backupErr
+		return nil, daemon, nil, backupErr
 	}
-	return nil, nil, err
+	return nil, daemon, nil, err
 }
 
 // newer is a dump that a newer nekoctl has written. Its backup is no substitute: it
@@ -111,51 +113,53 @@ func (e *newer) Error() string {
 	return fmt.Sprintf("%s is of a newer nekoctl: its version is %d, and %d the latest that this one knows", e.path, e.version, version)
 }
 
-func read(path string) ([]control.Saved, error) {
+func read(path string) (f file, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return f, err
 	}
-	apps, err := parse(text)
+	f, err = parse(text)
 	if n := (*newer)(nil); errors.As(err, &n) {
 		n.path = path
-		return nil, err
+		return f, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w", path, err)
+		return f, fmt.Errorf("%s is damaged: %w", path, err)
 	}
-	return apps, nil
+	return f, nil
 }
 
 // parse takes a text apart and finds what no save would have written.
-func parse(text []byte) ([]control.Saved, error) {
+func parse(text []byte) (f file, err error) {
 	var v struct{ Version int }
 	if err := json.Unmarshal(text, &v); err != nil {
-		return nil, err
+		return f, err
 	}
 	switch {
 	case v.Version > version:
-		return nil, &newer{version: v.Version}
+		return f, &newer{version: v.Version}
 	case v.Version < 1:
-		return nil, errors.New("it has no version")
+		return f, errors.New("it has no version")
 	}
-	var f file
 	if err := json.Unmarshal(text, &f); err != nil {
-		return nil, err
+		return f, err
+	}
+	if err := f.Daemon.CheckValues(); err != nil {
+		return f, fmt.Errorf("the daemon: %w", err)
 	}
 	names := map[string]bool{}
 	for i := range f.Apps {
 		app := &f.Apps[i].App
 		if err := app.CheckValues(); err != nil {
-			return nil, fmt.Errorf("app %d: %w", i+1, err)
+			return f, fmt.Errorf("app %d: %w", i+1, err)
 		}
 		if !filepath.IsAbs(app.Cwd) {
-			return nil, fmt.Errorf("app %d: its folder is %q", i+1, app.Cwd)
+			return f, fmt.Errorf("app %d: its folder is %q", i+1, app.Cwd)
 		}
 		if names[app.Name] {
-			return nil, fmt.Errorf("there are two apps %s", app.Name)
+			return f, fmt.Errorf("there are two apps %s", app.Name)
 		}
 		names[app.Name] = true
 	}
-	return f.Apps, nil
+	return f, nil
 }

@@ -34,7 +34,7 @@ func write(t *testing.T, path, text string) {
 // names are those of the apps of a dump that must be there, and why it is the backup.
 func names(t *testing.T, h home.Dir) (names, instead string) {
 	t.Helper()
-	apps, why, err := Read(h)
+	apps, _, why, err := Read(h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,15 +50,15 @@ func names(t *testing.T, h home.Dir) (names, instead string) {
 
 func TestWhatIsSavedIsThereAgain(t *testing.T) {
 	h := home.Dir(t.TempDir())
-	if _, _, err := Read(h); !errors.Is(err, ErrNone) {
+	if _, _, _, err := Read(h); !errors.Is(err, ErrNone) {
 		t.Errorf("of a new home: %v", err)
 	}
 	want := saved("web", "job")
 	write(t, h.Dump()+".new", "of a save that was cut off, for all to read")
-	if err := Write(h, want); err != nil {
+	if err := Write(h, want, spec.Daemon{}); err != nil {
 		t.Fatal(err)
 	}
-	got, instead, err := Read(h)
+	got, _, instead, err := Read(h)
 	if err != nil || instead != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v, %v", got, instead, err)
 	}
@@ -73,7 +73,7 @@ func TestWhatIsSavedIsThereAgain(t *testing.T) {
 func TestTheDumpBeforeTakesThePlaceOfOneThatIsDamaged(t *testing.T) {
 	h := home.Dir(t.TempDir())
 	for _, name := range []string{"first", "second"} {
-		if err := Write(h, saved(name)); err != nil {
+		if err := Write(h, saved(name), spec.Daemon{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestTheDumpBeforeTakesThePlaceOfOneThatIsDamaged(t *testing.T) {
 
 	// A damaged one does not take the place of the backup.
 	write(t, h.Dump(), "")
-	if err := Write(h, saved("third")); err != nil {
+	if err := Write(h, saved("third"), spec.Daemon{}); err != nil {
 		t.Fatal(err)
 	}
 	write(t, h.Dump(), "null")
@@ -98,24 +98,24 @@ func TestTheDumpBeforeTakesThePlaceOfOneThatIsDamaged(t *testing.T) {
 		t.Errorf("the backup is %s", apps)
 	}
 	write(t, Backup(h), "")
-	if _, _, err := Read(h); err == nil || !strings.HasPrefix(err.Error(), h.Dump()+" is damaged") {
+	if _, _, _, err := Read(h); err == nil || !strings.HasPrefix(err.Error(), h.Dump()+" is damaged") {
 		t.Errorf("with both damaged: %v", err)
 	}
 }
 
 func TestADumpOfANewerNekoctlIsRefusedAndKept(t *testing.T) {
 	h := home.Dir(t.TempDir())
-	if err := Write(h, saved("old")); err != nil {
+	if err := Write(h, saved("old"), spec.Daemon{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := Write(h, saved("older")); err != nil {
+	if err := Write(h, saved("older"), spec.Daemon{}); err != nil {
 		t.Fatal(err)
 	}
 	write(t, h.Dump(), `{"version":2,"apps":{"in":"another form"}}`)
-	if _, _, err := Read(h); err == nil || !strings.Contains(err.Error(), "is of a newer nekoctl: its version is 2, and 1 the latest") {
+	if _, _, _, err := Read(h); err == nil || !strings.Contains(err.Error(), "is of a newer nekoctl: its version is 2, and 1 the latest") {
 		t.Errorf("%v", err)
 	}
-	if err := Write(h, saved("new")); err != nil {
+	if err := Write(h, saved("new"), spec.Daemon{}); err != nil {
 		t.Fatal(err)
 	}
 	if text, _ := os.ReadFile(Backup(h)); !strings.Contains(string(text), `"version":2`) {
@@ -125,14 +125,15 @@ func TestADumpOfANewerNekoctlIsRefusedAndKept(t *testing.T) {
 
 func TestWhatNoSaveWouldHaveWrittenIsDamaged(t *testing.T) {
 	for text, want := range map[string]string{
-		``:                          "unexpected end",
-		`[]`:                        "cannot unmarshal array",
-		`{}`:                        "no version",
-		`{"version":1,"apps":[3]}`:  "cannot unmarshal number",
-		`{"version":1,"apps":[{}]}`: "app 1: ",
-		`{"version":1,"apps":[{"app":{"name":"../up","command":["/bin/x"],"cwd":"/"}}]}`:                                                                "app 1: ",
-		`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"here"}}]}`:                                                                 `app 1: its folder is "here"`,
-		`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"/","instances":-2000}}]}`:                                                  "app 1: ",
+		``:   "unexpected end",
+		`[]`: "cannot unmarshal array",
+		`{}`: "no version",
+		`{"version":1,"apps":[],"daemon":{"metrics":"soon"}}`:                                          "the daemon: ",
+		`{"version":1,"apps":[3]}`:                                                                     "cannot unmarshal number",
+		`{"version":1,"apps":[{}]}`:                                                                    "app 1: ",
+		`{"version":1,"apps":[{"app":{"name":"../up","command":["/bin/x"],"cwd":"/"}}]}`:               "app 1: ",
+		`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"here"}}]}`:                `app 1: its folder is "here"`,
+		`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"/","instances":-2000}}]}`: "app 1: ",
 		`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"/"}},{"app":{"name":"x","command":["/bin/x"],"cwd":"/"},"stopped":true}]}`: "two apps x",
 	} {
 		if _, err := parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
@@ -145,7 +146,7 @@ func TestWhatNoSaveWouldHaveWrittenIsDamaged(t *testing.T) {
 // that a master could not live with comes through.
 func FuzzDump(f *testing.F) {
 	for _, apps := range [][]control.Saved{{}, saved("web"), saved("web", "job")} {
-		text, err := json.Marshal(file{version, apps})
+		text, err := json.Marshal(file{Version: version, Apps: apps})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -153,11 +154,11 @@ func FuzzDump(f *testing.F) {
 	}
 	f.Add([]byte(`{"version":1,"apps":[{"app":{"name":"x","command":["/bin/x"],"cwd":"/","listen":[{"name":"a","network":"tcp","address":":80"}],"liveness":{"http":"/"},"rlimits":{"nofile":{"soft":1,"hard":2}}}}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		apps, err := parse(text)
+		read, err := parse(text)
 		if err != nil {
 			return
 		}
-		again, err := json.Marshal(file{version, apps})
+		again, err := json.Marshal(read)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +166,7 @@ func FuzzDump(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v in\n%s", err, again)
 		}
-		third, err := json.Marshal(file{version, twice})
+		third, err := json.Marshal(twice)
 		if err != nil || string(third) != string(again) {
 			t.Fatalf("%v: it was\n%s\nand is\n%s", err, again, third)
 		}

@@ -47,6 +47,12 @@ func TestConfigurationIsDocumented(t *testing.T) {
 			}
 		}
 	}
+	for _, key := range DaemonKeys() {
+		if _, ok := documented[key]; !ok {
+			t.Errorf("docs/configuration.md has no line for %s", key)
+		}
+		delete(documented, key)
+	}
 	for key := range documented {
 		t.Errorf("docs/configuration.md has %s, and there is no such key", key)
 	}
@@ -84,7 +90,7 @@ func TestExamplesParse(t *testing.T) {
 		t.Error("docs/configuration.md has no example")
 	}
 	for _, m := range examples {
-		if _, err := Parse("neko.yaml", []byte(m[1]), Options{NamesOnly: true}); err != nil {
+		if _, _, err := Parse("neko.yaml", []byte(m[1]), Options{NamesOnly: true}); err != nil {
 			t.Errorf("%v in\n%s", err, m[1])
 		}
 	}
@@ -94,10 +100,10 @@ func TestExamplesParse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Parse(file, text, Options{NamesOnly: true}); err != nil {
+		if _, _, err := Parse(file, text, Options{NamesOnly: true}); err != nil {
 			t.Error(err)
 		}
-		for _, key := range Keys() {
+		for _, key := range append(Keys(), DaemonKeys()...) {
 			if !strings.Contains(string(text), key+":") {
 				t.Errorf("%s does not show %s", file, key)
 			}

@@ -17,7 +17,7 @@ func how(t *testing.T, files map[string]string, keys string, node string) (App, 
 	dir := write(t, files)
 	short := func(s string) string { return strings.ReplaceAll(s, dir, "DIR") }
 	var notes []string
-	apps, err := Parse(filepath.Join(dir, "neko.yaml"), []byte("apps: [{name: a, "+keys+"}]"), Options{
+	apps, _, err := Parse(filepath.Join(dir, "neko.yaml"), []byte("apps: [{name: a, "+keys+"}]"), Options{
 		Environ:     []string{"PATH=" + dir + "/bin", "HOME=" + dir + "/home"},
 		NodeVersion: func(string) string { return node },
 		Note:        func(text string) { notes = append(notes, text) },
@@ -123,7 +123,7 @@ func TestAScriptThatIsNotExecutableIsRunByWhatItsFirstLineSays(t *testing.T) {
 		if err := os.Chmod(filepath.Join(dir, name), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		apps, err := Parse(dir+"/neko.yaml", []byte("apps: [{script: ./"+name+"}]"), Options{Environ: []string{"PATH=" + dir + "/bin"}})
+		apps, _, err := Parse(dir+"/neko.yaml", []byte("apps: [{script: ./"+name+"}]"), Options{Environ: []string{"PATH=" + dir + "/bin"}})
 		got := strings.TrimPrefix(show(err), dir+"/neko.yaml:")
 		if err == nil {
 			got = strings.Join(apps[0].Command, " ")
@@ -151,7 +151,7 @@ func TestAFileOfPythonIsRunByItsVirtualenv(t *testing.T) {
 			files[name+"/bin/python"] = program
 		}
 		dir := write(t, files)
-		apps, err := Parse(filepath.Join(dir, "neko.yaml"), []byte("apps: [{"+strings.ReplaceAll(keys, "DIR", dir)+"}]"), Options{Environ: []string{"PATH=" + dir + "/bin"}})
+		apps, _, err := Parse(filepath.Join(dir, "neko.yaml"), []byte("apps: [{"+strings.ReplaceAll(keys, "DIR", dir)+"}]"), Options{Environ: []string{"PATH=" + dir + "/bin"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +207,7 @@ func TestTypeScriptIsRunByWhatIsThere(t *testing.T) {
 	if err := os.Symlink("../lib/tsx/dist/cli.mjs", dir+"/bin/tsx"); err != nil {
 		t.Fatal(err)
 	}
-	apps, err := Parse(dir+"/neko.yaml", []byte("apps: [{script: a.ts}]"), Options{Environ: []string{"PATH=" + dir + "/bin"}})
+	apps, _, err := Parse(dir+"/neko.yaml", []byte("apps: [{script: a.ts}]"), Options{Environ: []string{"PATH=" + dir + "/bin"}})
 	if err != nil || apps[0].Command[2] != dir+"/lib/tsx/dist/loader.mjs" {
 		t.Errorf("a global tsx: %v, %+v", err, apps)
 	}

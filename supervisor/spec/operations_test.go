@@ -10,7 +10,7 @@ import (
 // parsed is the app that has these keys.
 func parsed(t *testing.T, keys string) App {
 	t.Helper()
-	apps, err := Parse("/srv/neko.yaml", []byte("apps: [{name: a, command: ./a, "+keys+"}]"), Options{NamesOnly: true})
+	apps, _, err := Parse("/srv/neko.yaml", []byte("apps: [{name: a, command: ./a, "+keys+"}]"), Options{NamesOnly: true})
 	if err != nil {
 		t.Fatalf("%s: %v", keys, err)
 	}

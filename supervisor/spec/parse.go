@@ -37,40 +37,41 @@ const (
 )
 
 // Read is [Parse] of a file on disk.
-func Read(file string, opts Options) ([]App, error) {
+func Read(file string, opts Options) ([]App, Daemon, error) {
 	data, err := readBounded(file)
 	if err != nil {
 		e := &Error{Message: errorText(err), Hint: "give the path of a neko.yaml"}
 		if near := nearFile(file); near != "" && near != file {
 			e.Hint = "there is " + near
 		}
-		return nil, Errors{e}
+		return nil, Daemon{}, Errors{e}
 	}
 	return Parse(file, data, opts)
 }
 
-// Parse reads the text of a neko.yaml. The apps are complete and checked.
+// Parse reads the text of a neko.yaml: its apps, which are complete and checked, and what
+// it says of the daemon.
 //
 // The environment of an app is, the strongest first: its env, its env_file
 // (the last of a list), a file .env beside the file, opts.Environ.
 //
 // An error is [Errors]: all that is wrong with the file, and where.
-func Parse(file string, data []byte, opts Options) ([]App, error) {
+func Parse(file string, data []byte, opts Options) ([]App, Daemon, error) {
 	p := &parser{file: file, opts: opts, seen: map[string]*yaml.Node{}}
 	abs, err := filepath.Abs(file)
 	if err != nil {
-		return nil, Errors{{Message: err.Error()}}
+		return nil, Daemon{}, Errors{{Message: err.Error()}}
 	}
 	p.abs, p.base = abs, filepath.Dir(abs)
 	root := p.load(data)
 	if root == nil {
-		return nil, p.errs
+		return nil, Daemon{}, p.errs
 	}
 	apps := p.apps(root)
 	if len(p.errs) > 0 {
-		return nil, p.errs
+		return nil, Daemon{}, p.errs
 	}
-	return apps, nil
+	return apps, p.daemon, nil
 }
 
 type parser struct {
@@ -79,9 +80,10 @@ type parser struct {
 	base string // its folder
 	opts Options
 
-	dotenv map[string]string     // of the file .env beside it
-	key    string                // whose value is being read
-	nodes  int                   // visited so far
+	dotenv map[string]string // of the file .env beside it
+	key    string            // whose value is being read
+	nodes  int               // visited so far
+	daemon Daemon
 	seen   map[string]*yaml.Node // names of apps
 	errs   Errors
 }
@@ -203,8 +205,8 @@ func (p *parser) apps(root *yaml.Node) []App {
 		case k.Value == "apps":
 			list = p.follow(v)
 		case strings.HasPrefix(k.Value, "x-"): // a place for anchors
-		default:
-			p.unknown(k, []string{"apps"}, "a file has the one key apps")
+		case !p.daemonKey(k, v):
+			p.unknown(k, append([]string{"apps"}, DaemonKeys()...), "a file has apps, and "+strings.Join(DaemonKeys(), " and "))
 		}
 	})
 	if !ok || list == nil {

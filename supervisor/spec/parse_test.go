@@ -63,7 +63,7 @@ apps:
     <<: *shared
 `})
 	file := filepath.Join(dir, "neko.yaml")
-	apps, err := Read(file, Options{Environ: []string{"WHO=shell", "A=shell", "SHELL_ONLY=1", "_=x", "NEKO_SLOT=7", "NEKO_HOME=/h", "PATH=/bin:/usr/bin", "D=shell"}})
+	apps, _, err := Read(file, Options{Environ: []string{"WHO=shell", "A=shell", "SHELL_ONLY=1", "_=x", "NEKO_SLOT=7", "NEKO_HOME=/h", "PATH=/bin:/usr/bin", "D=shell"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestParseErrors(t *testing.T) {
 		{"unknown alias", "apps: *no\n", `neko.yaml:1:7: not YAML: unknown anchor 'no' referenced`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := Parse("neko.yaml", []byte(test.text), Options{Environ: []string{"PATH=/bin:/usr/bin"}})
+			_, _, err := Parse("neko.yaml", []byte(test.text), Options{Environ: []string{"PATH=/bin:/usr/bin"}})
 			if got := strings.ReplaceAll(show(err), dir, "DIR"); got != test.want {
 				t.Errorf("got:\n%s\nwant:\n%s", got, test.want)
 			}
@@ -215,7 +215,7 @@ func show(err error) string {
 func TestParseDotenvError(t *testing.T) {
 	dir := write(t, map[string]string{"ok": "#!/bin/sh\n", ".env": "A='1\n\n2'\n B C=1\n", "neko.yaml": "apps: [{name: a, command: ./ok}]"})
 	t.Chdir(dir)
-	_, err := Read("neko.yaml", Options{})
+	_, _, err := Read("neko.yaml", Options{})
 	if got, want := show(err), `.env:4: "B C" is no name of a variable: expected letters, digits, underscores`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -239,7 +239,7 @@ func TestParseBombs(t *testing.T) {
 		"large": strings.Repeat("#", MaxFile+1),
 	} {
 		start := time.Now()
-		if _, err := Parse("neko.yaml", []byte(text), Options{NamesOnly: true}); err == nil {
+		if _, _, err := Parse("neko.yaml", []byte(text), Options{NamesOnly: true}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		if d := time.Since(start); d > 5*time.Second {
@@ -249,7 +249,7 @@ func TestParseBombs(t *testing.T) {
 }
 
 func TestNamesOnly(t *testing.T) {
-	apps, err := Parse("/no/such/folder/neko.yaml", []byte("apps: [{name: a, command: ./gone, env_file: gone.env}]"), Options{NamesOnly: true})
+	apps, _, err := Parse("/no/such/folder/neko.yaml", []byte("apps: [{name: a, command: ./gone, env_file: gone.env}]"), Options{NamesOnly: true})
 	if err != nil || len(apps) != 1 || apps[0].Name != "a" {
 		t.Errorf("%+v, %v", apps, err)
 	}
@@ -263,7 +263,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("apps: [{name: a, command: ./a, type: task, watch: [x, y], ignore_watch: '**/[a-z', cron_restart: '*/5 * * * 1-5', max_memory_restart: 1e3M, stop_exit_codes: [1, 2]}]")
 	f.Add("apps: [{name: a, command: ./a, liveness: {exec: 'x y', failures: 1}, readiness: /r, startup: {tcp: a}, exp_backoff_restart_delay: {jitter: NaN}, stop_signal: rtmin}]")
 	f.Fuzz(func(t *testing.T, text string) {
-		apps, err := Parse("neko.yaml", []byte(text), Options{NamesOnly: true})
+		apps, _, err := Parse("neko.yaml", []byte(text), Options{NamesOnly: true})
 		if (err == nil) == (apps == nil) {
 			t.Fatalf("%v and %v", apps, err)
 		}

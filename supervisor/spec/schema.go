@@ -63,6 +63,7 @@ func forms() form {
 		"umask":        either(matching("^(0o)?[0-7]{1,4}$"), ref("number")),
 		"rlimits":      form{"type": "object", "properties": rlimits, "additionalProperties": false},
 		"nice":         integer(-20, 19),
+		"metrics":      address,
 	}
 }
 
@@ -98,18 +99,22 @@ func Schema() ([]byte, error) {
 		}
 		properties[k.name] = f
 	}
+	properties = form{"apps": form{
+		"type": "array", "minItems": 1, "maxItems": maxApps,
+		"items": form{"type": "object", "properties": properties, "additionalProperties": false,
+			"oneOf": []form{{"required": []string{"command"}}, {"required": []string{"script"}}}},
+	}}
+	for _, k := range daemonKeys {
+		properties[k.name] = described(ref(k.form), k.about)
+	}
 	schema := form{
-		"$schema":     "https://json-schema.org/draft/2020-12/schema",
-		"$id":         "https://raw.githubusercontent.com/nekoctl/neko/main/configs/neko.schema.json",
-		"title":       "neko.yaml",
-		"description": "What nekoctl is to run; docs/configuration.md says all about it.",
-		"type":        "object",
-		"required":    []string{"apps"},
-		"properties": form{"apps": form{
-			"type": "array", "minItems": 1, "maxItems": maxApps,
-			"items": form{"type": "object", "properties": properties, "additionalProperties": false,
-				"oneOf": []form{{"required": []string{"command"}}, {"required": []string{"script"}}}},
-		}},
+		"$schema":              "https://json-schema.org/draft/2020-12/schema",
+		"$id":                  "https://raw.githubusercontent.com/nekoctl/neko/main/configs/neko.schema.json",
+		"title":                "neko.yaml",
+		"description":          "What nekoctl is to run; docs/configuration.md says all about it.",
+		"type":                 "object",
+		"required":             []string{"apps"},
+		"properties":           properties,
 		"patternProperties":    form{"^x-": true},
 		"additionalProperties": false,
 		"$defs":                forms(),

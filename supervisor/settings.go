@@ -1,0 +1,56 @@
+package supervisor
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/nekoctl/neko/supervisor/keeper"
+	"github.com/nekoctl/neko/supervisor/spec"
+)
+
+// The settings of the daemon itself, which a neko.yaml has beside its apps. They are on
+// record, and of every master.
+
+// settingsRecord is where the keeper, and the state file, have them.
+const settingsRecord = "daemon"
+
+// settingsChange is one that nothing stands in the way of any more.
+type settingsChange struct {
+	next spec.Daemon
+}
+
+// prepareSettings finds what is wrong with settings, and takes what they need of the
+// system. Then take has them apply, or drop lets all be as it was.
+func (m *master) prepareSettings(d spec.Daemon) (*settingsChange, error) {
+	if err := d.CheckValues(); err != nil {
+		return nil, specError(err)
+	}
+	c := &settingsChange{}
+	m.do(func() { c.next = d.Over(m.settings) })
+	return c, nil
+}
+
+func (c *settingsChange) drop() {}
+
+// take is called in the loop.
+func (m *master) take(c *settingsChange) {
+	if reflect.DeepEqual(c.next, m.settings) {
+		return
+	}
+	m.settings = c.next
+	m.deposit(settingsRecord, m.settings)
+}
+
+// adoptSettings goes on with those of an earlier master.
+func (m *master) adoptSettings(in *keeper.Inheritance) {
+	if _, known := in.Records[settingsRecord]; known {
+		m.parse(in, settingsRecord, &m.settings)
+	}
+}
+
+// serveDaemon hides nothing: it is what `nekoctl save` keeps.
+func (m *master) serveDaemon(w http.ResponseWriter, _ *http.Request) {
+	var d spec.Daemon
+	m.look(func() { d = m.settings })
+	answer(w, http.StatusOK, d)
+}
