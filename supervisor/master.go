@@ -16,7 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -35,6 +35,7 @@ import (
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
+	"github.com/nekoctl/neko/supervisor/ownlog"
 	"github.com/nekoctl/neko/supervisor/poll"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -62,6 +63,7 @@ type master struct {
 	ended chan struct{} // closed when the loop has ended
 
 	signals chan os.Signal // without a keeper
+	facts   *slog.Logger   // for lines with attributes; nil: neko.log is text
 
 	// Only the loop touches what follows.
 	settings      spec.Daemon
@@ -107,9 +109,8 @@ func Main(version string) int {
 		debug.SetGCPercent(50)
 	}
 	leaveSignals()
-	log.SetPrefix("neko: ")
 	own := logs.NewShared(os.Stderr)
-	log.SetOutput(own)
+	facts := ownlog.Open(own, "master")
 	conn, in, err := keeper.Connect()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -117,7 +118,7 @@ func Main(version string) int {
 	}
 	m := newMaster(conn)
 	m.system, m.line = native{m}, conn
-	m.version, m.keeper = version, in.Keeper
+	m.version, m.keeper, m.facts = version, in.Keeper, facts
 	m.held["lock"] = in.Files["lock"]
 	if err := m.prepare(in); err != nil {
 		if failErr := conn.Fail(err.Error()); failErr != nil {
@@ -482,8 +483,6 @@ func (m *master) slots() []*slot {
 	}
 	return all
 }
-
-func (m *master) log(format string, args ...any) { log.Printf(format, args...) }
 
 // warn keeps something that the daemon cannot do for ping to tell; "" ends it.
 func (m *master) warn(about, text string) {

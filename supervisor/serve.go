@@ -385,7 +385,10 @@ type stream struct {
 	mu     sync.Mutex
 	queue  []control.Answer
 	signal chan struct{}
+	trace  *control.Trace // that the command belongs to
 }
+
+func (s *stream) traceOf() *control.Trace { return s.trace }
 
 // report is called in the loop and never waits.
 func (s *stream) report(p control.Progress) { s.add(control.Answer{Progress: &p}) }
@@ -429,6 +432,9 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		w.WriteHeader(http.StatusOK)
 		s := &stream{signal: make(chan struct{}, 1)}
+		if trace, ok := control.ParseTrace(r.Header.Get(control.TraceHeader)); ok {
+			s.trace = &trace
+		}
 		go func() {
 			end, err := m.begin()
 			if err != nil {

@@ -345,7 +345,7 @@ func (m *master) exited(p *process, end ending) {
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
 	worthy := p.hasServed() || s.starting == p || p.failure != ""
 	if !p.leaving {
-		m.log("%s: %s", s, how)
+		m.log("%s: pid %d ended: %s", s, pid(p.PID), s.lastExit)
 	}
 	switch {
 	case s.serving == p:

@@ -106,6 +106,12 @@ const environmentHelp = `Environment:
     NEKO_HOME  the folder of the daemon: its socket, its state, the logs of apps;
                ~/.neko if it is not set, or where nothing can be made there
                /dev/shm/neko-UID; one daemon per folder
+    NEKO_LOG_FORMAT
+               json: a daemon that is started with it writes neko.log as JSON,
+               an object a line, with the app, the slot, the pid and the trace
+    TRACEPARENT
+               the trace that a command belongs to, in W3C's form: lines of such
+               a neko.log that come of the command have its id
     NO_COLOR   if set, no colors
 
 "nekoctl start" without a file and a command starts neko-api and reads:

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -32,11 +33,21 @@ type Client struct {
 	// Revive is called where no daemon runs, if it is set. If it returns true there
 	// is one now.
 	Revive func(context.Context) (bool, error)
+	trace  string
 }
 
 // NewClient does not connect yet. The path of the socket may be longer than
 // what sun_path holds.
-func NewClient(socket string) *Client { return &Client{socket: socket} }
+// Commands belong to the trace that the environment names (TRACEPARENT), if there is one.
+func NewClient(socket string) *Client {
+	c := &Client{socket: socket}
+	if parent := os.Getenv(TraceVariable); parent != "" {
+		if _, ok := ParseTrace(parent); ok {
+			c.trace = parent
+		}
+	}
+	return c
+}
 
 // Ping asks who is there.
 func (c *Client) Ping(ctx context.Context) (Ping, error) {
@@ -230,6 +241,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	request.Close = true
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if c.trace != "" {
+		request.Header.Set(TraceHeader, c.trace)
 	}
 	// A master that refuses the request may close before it has read all of it;
 	// what it answered says more than the broken pipe.
