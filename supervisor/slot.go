@@ -375,6 +375,7 @@ func (m *master) exited(p *process, end ending) {
 	default:
 		s.leaving = slices.DeleteFunc(s.leaving, func(q *process) bool { return q == p })
 	}
+	m.retireMetrics(p)
 	m.dropUnused(s.app) // who was killed has not said that it listens no more
 	m.touch(s)
 }
