@@ -28,7 +28,7 @@ Options:
 Examples:
     $ nekoctl metrics
     $ nekoctl metrics web --by-worker
-    $ nekoctl metrics web --json | jq '.[] | select(.name == "neko_app_crashes_total")'
+    $ nekoctl metrics web --json | jq -r '.[].name'
 `
 
 func (c *cli) metricsCommand() *cobra.Command {
