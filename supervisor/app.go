@@ -24,6 +24,7 @@ type app struct {
 	turn     int                     // from which slot on a process is looked for that can be offered a connection
 	unplaced []*offer                // connections that are to be offered again, one for each process and listener at the most
 	busy     chan struct{}           // held by the one command that works on the app
+	cause    cause                   // what that is
 
 	reporters []reporter // of commands that look on
 
@@ -175,7 +176,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
 	s.unstable, s.createdAt = 0, time.Now()
-	s.stopsAt = time.Time{}
+	s.stopsAt, s.because = time.Time{}, cause{}
 	s.spec = s.app.spec
 	m.touch(s)
 }

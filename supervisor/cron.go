@@ -160,7 +160,7 @@ func (m *master) renewDue(a *app) {
 	case a.spec.Type == spec.Task && a.any(runs):
 		m.log("%s: %s is due, and the task still runs: left out", a.name, why)
 	case a.any(func(s *slot) bool { return s.want == run }): // else a person has stopped it
-		m.renew(a, why, "it is due")
+		m.renew(a, why, a.spec.CronRestart+" was due")
 	case a.spec.PM2 != nil: // whose cron starts also that
 		go m.startDue(a)
 	}

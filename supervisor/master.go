@@ -77,6 +77,7 @@ type master struct {
 	onRecord      []func() // run when what an event has changed is with the keeper
 	watchers      map[*watcher]bool
 	stopping      bool
+	stopCause     cause
 	code          int                 // what the daemon ends with
 	commands      int                 // under way
 	upgrading     bool                // it is this master's program that is on trial
@@ -580,5 +581,14 @@ func lastWords(p *process) []string {
 		case <-patience:
 		}
 	}
-	return append(p.tails[0].Lines(), p.tails[1].Lines()...)
+	if !p.tookOver {
+		return append(p.tails[0].Lines(), p.tails[1].Lines()...)
+	}
+	var lines []string // since it serves only its files have them
+	for _, pump := range p.pumps {
+		if pump != nil {
+			lines = append(lines, pump.LastLines()...)
+		}
+	}
+	return lines
 }

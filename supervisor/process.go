@@ -43,6 +43,9 @@ type process struct {
 	probers   []*prober
 	status    string // the last STATUS= it sent
 	failure   string // why it never became ready, or was given up
+	why       cause  // it was told to end, or is given up
+	because   cause  // of a successor: its predecessor is to end
+	served    bool   // under an earlier master
 	deadline  *time.Timer
 	tails     [2]*logs.Tail // the last lines of out and err while it starts
 	pumps     [2]*logs.Pump
@@ -75,17 +78,18 @@ func (p *process) uptime() time.Duration {
 type ending struct {
 	code int // its exit code; -128-N: signal N has killed it; -1: nobody knows
 	text string
+	core bool // dumped
 }
 
 // unknownEnding is that of a process that was nobody's child that we could ask.
-var unknownEnding = ending{-1, "unknown"}
+var unknownEnding = ending{code: -1, text: "unknown"}
 
 func endingOf(status unix.WaitStatus) ending {
 	code := status.ExitStatus()
 	if status.Signaled() {
 		code = -128 - int(status.Signal())
 	}
-	return ending{code, keeper.Describe(status)}
+	return ending{code, keeper.Describe(status), status.CoreDump()}
 }
 
 func (p *process) pipesName() string {

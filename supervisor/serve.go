@@ -340,7 +340,7 @@ func (m *master) detail(c chosen) control.AppDetail {
 func (m *master) showAll(s *slot) control.ProcessExtra {
 	paths := m.logPaths(s.spec, s)
 	v := control.ProcessExtra{
-		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt,
+		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt, Ends: s.ends,
 		OutLog: paths[0], ErrLog: paths[1], AllLog: paths[2], Lost: m.showLost(paths),
 		CreatedAt: s.createdAt, Unstable: s.unstable, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
