@@ -56,6 +56,7 @@ type master struct {
 	null      *os.File
 	polls     *poll.Poller    // pidfds
 	consoles  [2]*logs.Shared // standard output and error of a foreground daemon, else nil
+	collector *collector      // of metrics
 	printing  sync.WaitGroup  // of the processes whose output is not at its end
 	asking    sync.WaitGroup  // questions of probes that are under way
 
@@ -154,8 +155,8 @@ func newMaster(conn holder) *master {
 		signals: make(chan os.Signal, 16),
 		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, triggers: map[*trigger]bool{}, warnings: map[string]string{},
-		lastOffer: rand.Int64N(1 << 52),
-		saver:     saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
+		lastOffer: rand.Int64N(1 << 52), collector: newCollector(),
+		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
 	}
 }
 
@@ -218,6 +219,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if err := m.serveControl(in); err != nil {
 		return err
 	}
+	go m.collect()
 	go m.sample()
 	go m.keepLosses()
 	go m.tidyLogs()

@@ -51,15 +51,17 @@ type process struct {
 	pumps     [2]*logs.Pump
 	usage     usage
 
-	channel   *nodeipc.Channel // of a program of Node's; nil: there is none
-	lineInode []uint64         // of our end
-	handles   []handle         // what it listens on, or wants to
-	metrics   map[string]json.RawMessage
-	actions   []string // of @pm2/io
-	input     uint64   // the inode of its standard input; 0: it has none of ours
+	channel   *nodeipc.Channel           // of a program of Node's; nil: there is none
+	lineInode []uint64                   // of our end
+	handles   []handle                   // what it listens on, or wants to
+	metrics   map[string]json.RawMessage // of @pm2/io
+	actions   []string                   // of @pm2/io
+	input     uint64                     // the inode of its standard input; 0: it has none of ours
 
 	offered     *offer // a connection, and it has not said yet whether it takes it
 	sentTooMuch bool   // a message that was too long, and it was told of
+
+	metricsProblem string // why its metrics could not be had the last time
 
 	heavySince time.Time // it has more memory than it may have; zero: it has not
 }

@@ -49,6 +49,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/apps", m.serveApps)
 	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
 	mux.HandleFunc("GET /v1/daemon", m.serveDaemon)
+	mux.HandleFunc("GET /v1/metrics", m.serveMetrics)
 	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) (subject, []string, error) {
 		about := subject{targets: q.Targets}
 		for _, app := range q.Apps {
@@ -200,20 +201,22 @@ func (l ownOnly) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		raw, err := conn.(*net.UnixConn).SyscallConn()
-		var cred *unix.Ucred
-		if err == nil {
-			var credErr error
-			err = raw.Control(func(fd uintptr) {
-				cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-			})
-			err = errors.Join(err, credErr)
-		}
+		cred, err := peerOf(conn.(*net.UnixConn))
 		if err == nil && (cred.Uid == 0 || int(cred.Uid) == syscall.Geteuid()) {
 			return conn, nil
 		}
 		conn.Close()
 	}
+}
+
+// peerOf says who is at the other end of a connection, or had it listen there.
+func peerOf(conn *net.UnixConn) (cred *unix.Ucred, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	controlErr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return cred, errors.Join(controlErr, err)
 }
 
 func answer(w http.ResponseWriter, status int, body any) {

@@ -383,6 +383,7 @@ func (m *master) exited(p *process, end ending) {
 	default:
 		s.leaving = slices.DeleteFunc(s.leaving, func(q *process) bool { return q == p })
 	}
+	m.retireMetrics(p)
 	if worthy {
 		m.remember(p, end)
 	}

@@ -54,6 +54,7 @@ Commands:
     convert     write a neko.yaml of a process file of PM2's
     startup     have systemd start what was saved, at each boot
     unstartup   undo startup
+    metrics     show what apps and the daemon count, as Prometheus reads it
     ping        say who runs
     upgrade     replace the daemon by another nekoctl; apps serve on
     kill        stop every app and the daemon
@@ -169,7 +170,7 @@ func (c *cli) command() *cobra.Command {
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.resetCommand(), c.scaleCommand(),
 		c.sendCommand(), c.sendSignalCommand(), c.attachCommand(), c.triggerCommand(),
 		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
-		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
+		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.metricsCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(), c.manCommand(),
 	)
 	root.AddCommand(c.pm2Words()...)

@@ -79,6 +79,20 @@ func (c *Client) Daemon(ctx context.Context) (spec.Daemon, error) {
 	return d, c.get(ctx, "/v1/daemon", &d)
 }
 
+// Metrics are those of all apps, or of those that the targets mean, in Prometheus's text
+// format 0.0.4; by worker: what each process says that serves, not summed.
+func (c *Client) Metrics(ctx context.Context, targets []string, byWorker bool) ([]byte, error) {
+	query := url.Values{"app": targets}
+	if byWorker {
+		query.Set("by", "worker")
+	}
+	var text []byte
+	return text, c.read(ctx, "/v1/metrics?"+query.Encode(), func(body *bufio.Reader) (err error) {
+		text, err = io.ReadAll(body)
+		return err
+	})
+}
+
 // Apps are all apps with all that is known of them, secrets too.
 func (c *Client) Apps(ctx context.Context) ([]AppDetail, error) {
 	var list []AppDetail
@@ -145,11 +159,15 @@ func (c *Client) Kill(ctx context.Context, progress func(Progress)) (Done, error
 const answerTimeout = 10 * time.Second
 
 func (c *Client) get(ctx context.Context, path string, answer any) error {
+	return c.read(ctx, path, func(body *bufio.Reader) error { return json.NewDecoder(body).Decode(answer) })
+}
+
+func (c *Client) read(ctx context.Context, path string, read func(*bufio.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	for {
 		err := c.do(ctx, "GET", path, nil, func(body *bufio.Reader) error {
-			err := json.NewDecoder(body).Decode(answer)
+			err := read(body)
 			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 				err = errors.Join(errBroken, err)
 			}
