@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net"
 	"runtime/debug"
 	"slices"
@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -183,11 +184,11 @@ func (w *Worker) Close() {
 
 // serverLog leaves out what the server says of each client that sends nonsense or
 // hangs up: anybody could fill the log. The access log has what became of a request.
-type serverLog struct{ *log.Logger }
+type serverLog struct{ *slog.Logger }
 
 func (l serverLog) Printf(format string, args ...any) {
 	if !strings.HasPrefix(format, "error when serving connection ") {
-		l.Logger.Printf(format, args...)
+		l.Warn(fmt.Sprintf(format, args...))
 	}
 }
 
@@ -196,7 +197,7 @@ func (l serverLog) Printf(format string, args ...any) {
 func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 	defer func() {
 		if v := recover(); v != nil {
-			w.config.Log.Printf("error: panic in a handler%s: %v\n%s", requestNote(string(envelopeOf(ctx).id)), v, debug.Stack())
+			w.config.Log.ErrorContext(WithCaller(w.base, envelopeOf(ctx).caller()), "panic in a handler", logtext.Reason, v, "stack", string(debug.Stack()))
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
 			e := envelopeOf(ctx)
