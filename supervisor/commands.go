@@ -53,6 +53,9 @@ func (m *master) lock(c chosen, r reporter, why cause) (unlock func(), err error
 			err = nil
 			a.reporters, a.cause = append(a.reporters, r), why
 			a.forgetTold()
+			if t, ok := r.(interface{ traceOf() *control.Trace }); ok {
+				a.trace.Store(t.traceOf())
+			}
 		}
 	})
 	if err != nil {
@@ -61,6 +64,7 @@ func (m *master) lock(c chosen, r reporter, why cause) (unlock func(), err error
 	}
 	return func() {
 		m.do(func() {
+			a.trace.Store(nil)
 			a.reporters, a.cause = slices.DeleteFunc(a.reporters, func(x reporter) bool { return x == r }), cause{}
 		})
 		<-a.busy

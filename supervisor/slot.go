@@ -330,7 +330,7 @@ func (m *master) exited(p *process, end ending) {
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
 	worthy := p.hasServed() || s.starting == p || p.failure != ""
 	if !p.leaving {
-		m.log("%s: %s", s, how)
+		m.log("%s: pid %d ended: %s", s, pid(p.PID), s.lastExit)
 	}
 	switch {
 	case s.serving == p:
@@ -368,6 +368,7 @@ func (m *master) exited(p *process, end ending) {
 	default:
 		s.leaving = slices.DeleteFunc(s.leaving, func(q *process) bool { return q == p })
 	}
+	m.retireMetrics(p)
 	if worthy {
 		m.remember(p, end)
 	}

@@ -150,6 +150,7 @@ func (m *master) remove(a *app) {
 	m.stopWatch(a)
 	m.prune(a)
 	m.removeRunDir(a)
+	m.forgetMetrics(a)
 	delete(m.apps, a.name)
 	m.order = slices.DeleteFunc(m.order, func(name string) bool { return name == a.name })
 }
