@@ -176,7 +176,7 @@ func (f *face) stream(ctx context.Context, target string) error {
 			for _, l := range list {
 				name := logs.Name{App: l.name, Err: l.kind == show.Err, Slot: l.id}
 				known[name] = l
-				sources = append(sources, logs.Source{name, l.path})
+				sources = append(sources, logs.Source{Name: name, Path: l.path})
 			}
 			return sources, nil
 		},
@@ -220,7 +220,7 @@ func (f *face) attach(ctx context.Context) error {
 	follower := &logs.Follower{
 		Find: func() (sources []logs.Source, err error) {
 			for _, l := range list {
-				sources = append(sources, logs.Source{logs.Name{App: l.name, Err: l.kind == show.Err, Slot: l.id}, l.path})
+				sources = append(sources, logs.Source{Name: logs.Name{App: l.name, Err: l.kind == show.Err, Slot: l.id}, Path: l.path})
 			}
 			return sources, nil
 		},
