@@ -1,6 +1,7 @@
 package monit
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -198,6 +199,9 @@ func (t *tracker) forget(keep func(worker) bool) {
 	}
 }
 
+// sameStart is how far apart two masters may see the start of one process, in seconds.
+const sameStart = 0.02
+
 // since is what has happened to a worker in the time before at.
 func (one *tracked) since(r *reading, at time.Time, elapsed time.Duration) step {
 	s := step{elapsed: elapsed}
@@ -205,7 +209,7 @@ func (one *tracked) since(r *reading, at time.Time, elapsed time.Duration) step 
 		return s
 	}
 	before, share := one.reading, 1.0
-	if before == nil || !before.told || before.started != r.started {
+	if before == nil || !before.told || math.Abs(before.started-r.started) > sameStart {
 		before = &reading{}
 		age := float64(at.UnixNano())/1e9 - r.started
 		switch {
