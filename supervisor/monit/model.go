@@ -47,7 +47,6 @@ type model struct {
 	options Options
 	now     func() time.Time
 	send    func(tea.Msg) // from goroutines
-	resumed func()        // after a stop by ctrl-z
 
 	w, h   int
 	screen string // as it was drawn last
@@ -137,7 +136,7 @@ type (
 
 func newModel(ctx context.Context, d Daemon, o Options) *model {
 	return &model{
-		ctx: ctx, daemon: d, options: o, now: time.Now, send: func(tea.Msg) {}, resumed: func() {}, dirty: true,
+		ctx: ctx, daemon: d, options: o, now: time.Now, send: func(tea.Msg) {}, dirty: true,
 		folded: map[string]bool{}, filter: o.Filter, log: logView{want: firstLines},
 	}
 }
@@ -203,7 +202,6 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.said = msg.job
 		return m, m.look()
 	case tea.ResumeMsg:
-		m.resumed()
 		m.dirty = true
 	case tea.KeyPressMsg:
 		m.dirty = true
