@@ -80,6 +80,7 @@ type master struct {
 	watchers      map[*watcher]bool
 	stopping      bool
 	stopCause     cause
+	counting      bool                // connections of processes that leave are looked at
 	code          int                 // what the daemon ends with
 	commands      int                 // under way
 	upgrading     bool                // it is this master's program that is on trial
@@ -361,7 +362,7 @@ func (m *master) keeperSays(event any) {
 			}()
 		case unix.SIGUSR2:
 			go func() {
-				if err := m.upgrade("", 0); err != nil {
+				if err := m.upgrade(quiet{}, "", 0); err != nil {
 					m.log("%s", errorText(err))
 				}
 			}()
@@ -425,6 +426,7 @@ func (m *master) settleAll() {
 			continue // its record must not come back
 		}
 		m.settle(s)
+		m.tellWaits(s)
 		m.record(s)
 		m.keepPIDFile(s)
 		if !slices.Contains(apps, s.app) {
@@ -536,6 +538,7 @@ func (quiet) reply(control.Reply)     {}
 // tell reports a slot's state to the commands that look on.
 func (m *master) tell(s *slot, message string) {
 	step := control.Progress{Name: s.app.name, Slot: s.index, State: s.state, Message: message}
+	s.told = control.Progress{State: s.state}
 	for _, r := range s.app.reporters {
 		r.report(step)
 	}

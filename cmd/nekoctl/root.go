@@ -21,7 +21,8 @@ type cli struct {
 	out, err terminal
 	quiet    bool
 	home     home.Dir
-	machine  machine // on which startup installs units
+	machine  machine   // on which startup installs units
+	live     *progress // of the command that is under way
 }
 
 const rootHelp = `nekoctl runs servers: one worker per CPU core, restarted when they crash,

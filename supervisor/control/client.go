@@ -209,11 +209,23 @@ func (c *Client) postFor(ctx context.Context, path string, request any, step fun
 			return done, err
 		}
 	}
+	replaced := false // and who looks on was told
+	answered := func(a Answer) {
+		if replaced {
+			replaced = false
+			step(Answer{Progress: &Progress{Whole: true}})
+		}
+		step(a)
+	}
 	for {
-		done, err = c.command(ctx, path, body, step)
+		done, err = c.command(ctx, path, body, answered)
 		var e *Error
 		if !errors.As(err, &e) || !e.Again || !soon(ctx) {
 			return done, err
+		}
+		if !replaced {
+			replaced = true
+			step(Answer{Progress: &Progress{Whole: true, Message: "waits for the next master: the daemon is being replaced"}})
 		}
 	}
 }
