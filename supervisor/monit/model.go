@@ -154,8 +154,9 @@ func (m *model) look() tea.Cmd {
 		return nil
 	}
 	m.asked = m.now()
+	metrics := !m.asked.Add(m.options.Interval / 4).Before(m.watch.next) // rather now than a whole interval later
 	return func() tea.Msg {
-		s, err := take(m.ctx, m.daemon, m.now)
+		s, err := takeSome(m.ctx, m.daemon, m.now, metrics)
 		return sampleMsg{s, err}
 	}
 }
