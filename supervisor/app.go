@@ -175,7 +175,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
 	s.unstable, s.createdAt = 0, time.Now()
-	s.stopsAt = time.Time{}
+	s.stopsAt, s.owed = time.Time{}, ""
 	s.spec = s.app.spec
 	m.touch(s)
 }

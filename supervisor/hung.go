@@ -3,6 +3,8 @@ package supervisor
 import (
 	"fmt"
 	"time"
+
+	"github.com/nekoctl/neko/supervisor/control"
 )
 
 // watchdog expects a sign of life of a process at least every so often, from the
@@ -72,6 +74,8 @@ func (m *master) hung(p *process, why string) {
 	switch p {
 	case s.serving:
 		m.log("%s: %s", s, why)
+		s.owe(byHang)
+		m.tellOfEnd(p, control.EventHung, nil, "%s", why)
 		m.leave(p)
 		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
 		m.lose(s, why, p)
@@ -87,6 +91,7 @@ func (m *master) stopsItself(p *process) {
 	s := p.slot
 	switch p {
 	case s.serving:
+		s.owe(byItself)
 		m.letGo(p)
 		m.giveTime(p, false)
 		m.lose(s, fmt.Sprintf("pid %d stopped by itself", p.PID), p)

@@ -32,6 +32,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/events"
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
@@ -57,6 +58,8 @@ type master struct {
 	consoles  [2]*logs.Shared // standard output and error of a foreground daemon, else nil
 	printing  sync.WaitGroup  // of the processes whose output is not at its end
 	asking    sync.WaitGroup  // questions of probes that are under way
+
+	events *events.Ring
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -93,6 +96,7 @@ type master struct {
 	reloadFailed  string               // why, if none has gone well since
 	losses        map[string]logs.Loss // of output, as the keeper has them on record
 	warnings      map[string]string
+	recovered     int // processes of an earlier daemon
 	saver         saver
 	files         map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
 }
@@ -152,8 +156,8 @@ func newMaster(conn holder) *master {
 		signals: make(chan os.Signal, 16),
 		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, triggers: map[*trigger]bool{}, warnings: map[string]string{},
-		lastOffer: rand.Int64N(1 << 52),
-		saver:     saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
+		lastOffer: rand.Int64N(1 << 52), events: events.New(),
+		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
 	}
 }
 
@@ -204,11 +208,13 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	}
 	m.given = in.Given()
 	sortGiven(m.given)
+	m.keepEvents(in)
 	if err := m.recoverLost(in); err != nil {
 		return err
 	}
 	m.adoptSettings(in)
 	m.adopt(in)
+	m.tellOfMasters(in)
 	for _, a := range m.apps {
 		m.notifyNameFor(a.spec) // what their processes know is there again after both were killed
 	}
@@ -305,6 +311,7 @@ func (m *master) loseKeeper() {
 }
 
 func (m *master) end() int {
+	m.tellOfDaemon("stopped", "", "neko has stopped")
 	for _, path := range []string{m.home.Control(), m.home.Notify()} {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			m.log("%v", err)
@@ -332,6 +339,9 @@ func (m *master) keeperSays(event any) {
 		}
 		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
 	case keeper.Who: // it is the new program now
+		if m.upgrading {
+			m.tellOfUpgrade(nil)
+		}
 		m.keeper, m.upgrading = event, false
 		m.kept(keeper.UpgradeRecord, m.conn.Delete(keeper.UpgradeRecord))
 	case os.Signal:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -85,7 +86,9 @@ func (m *master) replaceHeavy(p *process) error {
 	if next == nil {
 		return nil
 	}
+	began := time.Now()
 	note, err := m.replace(s, next, trial(next))
+	m.do(func() { m.tellOfReplacing(ofSlot(s), control.EventRestart, byMemory, 1, began, err) })
 	if note != "" {
 		m.log("%s", note)
 	}

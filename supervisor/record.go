@@ -57,6 +57,7 @@ type slotRecord struct {
 	ExitCode  int             `json:"exit_code,omitempty"` // if it is finished
 	ExitedAt  time.Time       `json:"exited_at,omitzero"`
 	StopsAt   time.Time       `json:"stops_at,omitzero"` // the end of shutdown_delay
+	Owed      string          `json:"owed,omitempty"`    // why it is to have another process
 	Processes []processRecord `json:"processes,omitempty"`
 }
 
@@ -105,7 +106,7 @@ func (m *master) record(s *slot) {
 	r := slotRecord{
 		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Awaits: s.awaits, Vacant: s.vacant, Reason: s.reason,
 		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
-		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt, LastStart: s.lastStart,
+		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt, LastStart: s.lastStart, Owed: s.owed,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -307,7 +308,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		s.id, s.want, s.cycle, s.errored, s.finished, s.awaits, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Awaits, sr.Reason
 		s.restarts, s.lastExit, s.exitCode, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt, sr.StopsAt
 		s.unstable, s.lastCode, s.createdAt, s.lastStart, s.vacant = sr.Unstable, sr.LastCode, sr.CreatedAt, sr.LastStart, sr.Vacant
-		s.inherited = sr.Processes
+		s.inherited, s.owed = sr.Processes, sr.Owed
 		a.slots = append(a.slots, s)
 	}
 	return a

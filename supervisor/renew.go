@@ -2,6 +2,8 @@ package supervisor
 
 import (
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -21,7 +23,7 @@ func (m *master) renew(a *app, why, what string) {
 	a.renewals[why] = r
 	m.log("%s is reloaded (%s): %s", a.name, why, what)
 	go func() {
-		err := m.renewNow(a)
+		err := m.renewNow(a, why)
 		m.do(func() {
 			delete(a.renewals, why)
 			if m.apps[a.name] != a || m.stopping {
@@ -37,7 +39,7 @@ func (m *master) renew(a *app, why, what string) {
 	}()
 }
 
-func (m *master) renewNow(a *app) error {
+func (m *master) renewNow(a *app, why string) error {
 	end, err := m.begin()
 	if err != nil {
 		return err
@@ -65,7 +67,9 @@ func (m *master) renewNow(a *app) error {
 	if next == nil { // this master has ended
 		return errStopping
 	}
+	began := time.Now()
 	notes, err := m.replaceAll(slots, next, 0)
+	m.do(func() { m.tellOfReload(chosen{app: a}, slots, strings.TrimSuffix(why, "_restart"), began, err) })
 	for _, note := range notes {
 		m.log("%s", note)
 	}
