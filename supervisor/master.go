@@ -27,6 +27,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +60,9 @@ type master struct {
 	printing  sync.WaitGroup  // of the processes whose output is not at its end
 	asking    sync.WaitGroup  // questions of probes that are under way
 
-	events *events.Ring
+	events  *events.Ring
+	readers atomic.Int32 // of events
+	stopped atomic.Bool  // the daemon ends, and there is no other master
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -312,6 +315,7 @@ func (m *master) loseKeeper() {
 
 func (m *master) end() int {
 	m.tellOfDaemon("stopped", "", "neko has stopped")
+	m.stopped.Store(true)
 	for _, path := range []string{m.home.Control(), m.home.Notify()} {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			m.log("%v", err)
