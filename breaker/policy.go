@@ -5,13 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/bulkhead"
+
+	"github.com/nekoctl/neko/histogram"
 )
 
 // Options are what a policy is like. All but the Name have defaults.
@@ -55,8 +57,8 @@ type Options struct {
 	// context. Nil: every error is a failure.
 	IsFailure func(error) bool
 
-	// Log is told of panics of calls that nobody waits for any more. Nil: log.Default.
-	Log *log.Logger
+	// Log is told of panics of calls that nobody waits for any more. Nil: slog.Default.
+	Log *slog.Logger
 }
 
 // Policy is how one dependency is called. Its methods may be used by several goroutines at
@@ -79,6 +81,7 @@ type Policy struct {
 
 	calls, failures, rejected, crowded, timeouts, retries, opened atomic.Uint64
 	started, ended                                                atomic.Uint64
+	took                                                          histogram.Histogram // of tries
 
 	budget  budget
 	changes changes
@@ -99,7 +102,7 @@ func New(o Options) (*Policy, error) {
 	o.RetryRate = cmp.Or(o.RetryRate, 0.1)
 	o.RetryBurst = cmp.Or(o.RetryBurst, 3)
 	if o.Log == nil {
-		o.Log = log.Default()
+		o.Log = slog.Default()
 	}
 	if o.IsFailure == nil {
 		o.IsFailure = func(error) bool { return true }
@@ -127,6 +130,7 @@ func New(o Options) (*Policy, error) {
 	if p.record != nil {
 		p.seen.Store(uint64(newWord(closed, word(p.record.word.Load()).count(), 0)))
 	}
+	p.took.Begin(&histogram.Durations)
 	p.budget.begin(o)
 	p.meter.Store(p.newMeter())
 	return p, nil

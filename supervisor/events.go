@@ -234,14 +234,6 @@ func (m *master) complete(id int64, p *process) {
 // lastLines are the end of what p has printed, errors last.
 func (p *process) lastLines() (lines []string) {
 	lines = lastWords(p)
-	if p.tookOver || len(lines) == 0 { // else the tails have it
-		lines = nil
-		for _, pump := range p.pumps {
-			if pump != nil {
-				lines = append(lines, pump.Last()...)
-			}
-		}
-	}
 	left := longestOutput
 	for i := len(lines) - 1; i >= 0; i-- {
 		lines[i] = clean(lines[i], longestDetail)

@@ -343,7 +343,7 @@ func TestEventsOfThePastAndFilters(t *testing.T) {
 		}
 	}
 	for want, r := range map[string]control.EventsRequest{
-		`there is no event "crsh"`:          {Events: []string{"crsh"}},
+		`there is no event "crsh"`:         {Events: []string{"crsh"}},
 		`there is no app or process "wob"`: {Apps: []string{"wob"}},
 	} {
 		err := d.Events(t.Context(), r, nil, nil)

@@ -76,11 +76,12 @@ func (m *master) hung(p *process, why string) {
 		m.log("%s: %s", s, why)
 		s.owe(byHang)
 		m.tellOfEnd(p, control.EventHung, nil, "%s", why)
+		p.why = cause{control.CauseHung, why}
 		m.leave(p)
 		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
 		m.lose(s, why, p)
 	case s.starting, s.standIn, s.spare:
-		p.failure = why
+		p.failure, p.why = why, cause{control.CauseHung, why}
 		m.failed(p)
 	}
 }
@@ -92,6 +93,7 @@ func (m *master) stopsItself(p *process) {
 	switch p {
 	case s.serving:
 		s.owe(byItself)
+		p.why = cause{control.CauseExit, "it began to stop by itself"}
 		m.letGo(p)
 		m.giveTime(p, false)
 		m.lose(s, fmt.Sprintf("pid %d stopped by itself", p.PID), p)

@@ -16,7 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -37,6 +37,7 @@ import (
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
+	"github.com/nekoctl/neko/supervisor/ownlog"
 	"github.com/nekoctl/neko/supervisor/poll"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -57,6 +58,7 @@ type master struct {
 	null      *os.File
 	polls     *poll.Poller    // pidfds
 	consoles  [2]*logs.Shared // standard output and error of a foreground daemon, else nil
+	collector *collector      // of metrics
 	printing  sync.WaitGroup  // of the processes whose output is not at its end
 	asking    sync.WaitGroup  // questions of probes that are under way
 
@@ -68,6 +70,7 @@ type master struct {
 	ended chan struct{} // closed when the loop has ended
 
 	signals chan os.Signal // without a keeper
+	facts   *slog.Logger   // for lines with attributes; nil: neko.log is text
 
 	// Only the loop touches what follows.
 	settings      spec.Daemon
@@ -82,6 +85,8 @@ type master struct {
 	onRecord      []func() // run when what an event has changed is with the keeper
 	watchers      map[*watcher]bool
 	stopping      bool
+	stopCause     cause
+	counting      bool                // connections of processes that leave are looked at
 	code          int                 // what the daemon ends with
 	commands      int                 // under way
 	upgrading     bool                // it is this master's program that is on trial
@@ -113,9 +118,8 @@ func Main(version string) int {
 		debug.SetGCPercent(50)
 	}
 	leaveSignals()
-	log.SetPrefix("neko: ")
 	own := logs.NewShared(os.Stderr)
-	log.SetOutput(own)
+	facts := ownlog.Open(own, "master")
 	conn, in, err := keeper.Connect()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -123,7 +127,7 @@ func Main(version string) int {
 	}
 	m := newMaster(conn)
 	m.system, m.line = native{m}, conn
-	m.version, m.keeper = version, in.Keeper
+	m.version, m.keeper, m.facts = version, in.Keeper, facts
 	m.held["lock"] = in.Files["lock"]
 	if err := m.prepare(in); err != nil {
 		if failErr := conn.Fail(err.Error()); failErr != nil {
@@ -159,7 +163,7 @@ func newMaster(conn holder) *master {
 		signals: make(chan os.Signal, 16),
 		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, triggers: map[*trigger]bool{}, warnings: map[string]string{},
-		lastOffer: rand.Int64N(1 << 52), events: events.New(),
+		lastOffer: rand.Int64N(1 << 52), collector: newCollector(), events: events.New(),
 		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
 	}
 }
@@ -225,6 +229,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if err := m.serveControl(in); err != nil {
 		return err
 	}
+	go m.collect()
 	go m.sample()
 	go m.keepLosses()
 	go m.tidyLogs()
@@ -371,7 +376,7 @@ func (m *master) keeperSays(event any) {
 			}()
 		case unix.SIGUSR2:
 			go func() {
-				if err := m.upgrade("", 0); err != nil {
+				if err := m.upgrade(quiet{}, "", 0); err != nil {
 					m.log("%s", errorText(err))
 				}
 			}()
@@ -435,6 +440,7 @@ func (m *master) settleAll() {
 			continue // its record must not come back
 		}
 		m.settle(s)
+		m.tellWaits(s)
 		m.record(s)
 		m.keepPIDFile(s)
 		if !slices.Contains(apps, s.app) {
@@ -496,8 +502,6 @@ func (m *master) slots() []*slot {
 	return all
 }
 
-func (m *master) log(format string, args ...any) { log.Printf(format, args...) }
-
 // warn keeps something that the daemon cannot do for ping to tell; "" ends it.
 func (m *master) warn(about, text string) {
 	if text == "" {
@@ -548,6 +552,7 @@ func (quiet) reply(control.Reply)     {}
 // tell reports a slot's state to the commands that look on.
 func (m *master) tell(s *slot, message string) {
 	step := control.Progress{Name: s.app.name, Slot: s.index, State: s.state, Message: message}
+	s.told = control.Progress{State: s.state}
 	for _, r := range s.app.reporters {
 		r.report(step)
 	}
@@ -592,5 +597,14 @@ func lastWords(p *process) []string {
 		case <-patience:
 		}
 	}
-	return append(p.tails[0].Lines(), p.tails[1].Lines()...)
+	if !p.tookOver {
+		return append(p.tails[0].Lines(), p.tails[1].Lines()...)
+	}
+	var lines []string // since it serves only its files have them
+	for _, pump := range p.pumps {
+		if pump != nil {
+			lines = append(lines, pump.LastLines()...)
+		}
+	}
+	return lines
 }

@@ -27,7 +27,7 @@ const ConsoleVariable = "NEKO_CONSOLE"
 func (m *master) pump(p *process, out, errRead int, fresh bool) {
 	files := m.logFiles(p.spec, p.slot)
 	for i, fd := range []int{out, errRead} {
-		o := logs.Options{Form: m.form(p, i == 1), All: files[2], Merged: p.spec != nil && p.spec.MergeLogs || files[0] == files[1], GoesOn: !fresh}
+		o := logs.Options{Form: m.form(p, i == 1), All: files[2], Merged: p.spec != nil && p.spec.MergeLogs || files[0] == files[1]}
 		if fresh {
 			o.Sink = p.tails[i]
 		}

@@ -50,6 +50,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
 	mux.HandleFunc("GET /v1/daemon", m.serveDaemon)
 	mux.HandleFunc("GET /v1/events", m.serveEvents)
+	mux.HandleFunc("GET /v1/metrics", m.serveMetrics)
 	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) (subject, []string, error) {
 		about := subject{targets: q.Targets}
 		for _, app := range q.Apps {
@@ -109,10 +110,11 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		return subject{}, nil, m.runAction(r, q)
 	}))
 	mux.HandleFunc("POST /v1/upgrade", command(m, func(r reporter, q control.UpgradeRequest) (subject, []string, error) {
-		return subject{}, nil, m.upgrade(q.Program, 1)
+		return subject{}, nil, m.upgrade(r, q.Program, 1)
 	}))
 	mux.HandleFunc("POST /v1/kill", command(m, func(r reporter, _ struct{}) (subject, []string, error) {
-		m.shutdown("nekoctl kill")
+		m.do(func() { m.lookOn(r) })
+		m.shutdown("kill")
 		return subject{}, nil, nil
 	}))
 	server := &http.Server{
@@ -201,20 +203,22 @@ func (l ownOnly) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		raw, err := conn.(*net.UnixConn).SyscallConn()
-		var cred *unix.Ucred
-		if err == nil {
-			var credErr error
-			err = raw.Control(func(fd uintptr) {
-				cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-			})
-			err = errors.Join(err, credErr)
-		}
+		cred, err := peerOf(conn.(*net.UnixConn))
 		if err == nil && (cred.Uid == 0 || int(cred.Uid) == syscall.Geteuid()) {
 			return conn, nil
 		}
 		conn.Close()
 	}
+}
+
+// peerOf says who is at the other end of a connection, or had it listen there.
+func peerOf(conn *net.UnixConn) (cred *unix.Ucred, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	controlErr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return cred, errors.Join(controlErr, err)
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -338,7 +342,7 @@ func (m *master) detail(c chosen) control.AppDetail {
 func (m *master) showAll(s *slot) control.ProcessExtra {
 	paths := m.logPaths(s.spec, s)
 	v := control.ProcessExtra{
-		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt,
+		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt, Ends: s.ends,
 		OutLog: paths[0], ErrLog: paths[1], AllLog: paths[2], Lost: m.showLost(paths),
 		CreatedAt: s.createdAt, Unstable: s.unstable, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
@@ -386,7 +390,10 @@ type stream struct {
 	mu     sync.Mutex
 	queue  []control.Answer
 	signal chan struct{}
+	trace  *control.Trace // that the command belongs to
 }
+
+func (s *stream) traceOf() *control.Trace { return s.trace }
 
 // report is called in the loop and never waits.
 func (s *stream) report(p control.Progress) { s.add(control.Answer{Progress: &p}) }
@@ -430,6 +437,9 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		w.WriteHeader(http.StatusOK)
 		s := &stream{signal: make(chan struct{}, 1)}
+		if trace, ok := control.ParseTrace(r.Header.Get(control.TraceHeader)); ok {
+			s.trace = &trace
+		}
 		go func() {
 			end, err := m.begin()
 			if err != nil {
@@ -440,6 +450,8 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 			about, notes, err := run(s, q)
 			s.add(m.outcome(about, notes, err))
 		}()
+		again := time.NewTicker(lookAgain)
+		defer again.Stop()
 		lines := json.NewEncoder(w)
 		flush := http.NewResponseController(w)
 		for {
@@ -451,6 +463,8 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 			_ = flush.Flush()
 			select {
 			case <-s.signal:
+			case <-again.C:
+				m.post(func() { m.tellAll(s) })
 			case <-r.Context().Done():
 				return
 			}

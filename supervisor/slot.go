@@ -71,9 +71,14 @@ type slot struct {
 	createdAt     time.Time // or last started anew by a command
 	pidFile       pidFile   // as it is on disk
 	exitedAt      time.Time
-	attempts      int      // launches that have failed since the slot was told to run
-	victim        *process // the last of them, nil if it could not even be forked
-	owed          string   // why it is to have another process, which is told when that serves
+	nextAt        time.Time        // of one that waits: when it is started again
+	held          int              // commands that wait until its predecessors have left
+	told          control.Progress // what those who look on know of it
+	attempts      int              // launches that have failed since the slot was told to run
+	victim        *process         // the last of them, nil if it could not even be forked
+	ends          []control.End    // the last ones of its processes, the last one first; never changed in place
+	because       cause            // of a command that has stopped it before it was its turn
+	owed          string           // why it is to have another process, which is told when that serves
 
 	recorded slotRecord // as the keeper has it
 
@@ -114,23 +119,6 @@ func (s *slot) empty() bool {
 	return s.serving == nil && s.starting == nil && s.standIn == nil && s.spare == nil && len(s.leaving) == 0
 }
 
-// why is what a command waits for that looks on, or what went wrong.
-func (s *slot) why() string {
-	switch {
-	case s.reason != "":
-	case s.want == retire && !s.stopsAt.IsZero():
-		return "serves on for " + s.spec.ShutdownDelay.D().String() + " before it stops (shutdown_delay)"
-	case s.want == retire:
-		return "serves what is on its way to it, which takes some seconds"
-	case s.state == control.Stopping && len(s.leaving) > 0:
-		p := s.leaving[len(s.leaving)-1]
-		return "has " + (p.spec.DrainTimeout + p.spec.KillTimeout).D().String() + " to finish what it serves"
-	case s.state == control.Launching && s.starting != nil && s.starting.awaited() != "":
-		return "is to " + s.starting.awaited()
-	}
-	return s.reason
-}
-
 // idle says that the slot is done with.
 func (s *slot) idle() bool { return (s.want == stop || s.finished) && s.empty() }
 
@@ -154,6 +142,7 @@ func (m *master) settle(s *slot) {
 		}
 		for _, p := range []*process{s.starting, s.serving, s.standIn, s.spare} {
 			if p != nil {
+				p.why = m.whyStopped(s)
 				m.leave(p)
 			}
 		}
@@ -179,7 +168,6 @@ func (m *master) settle(s *slot) {
 		if state == control.Online {
 			s.reason = ""
 		}
-		m.tell(s, s.why())
 		m.wakeDependents(s.app)
 	}
 }
@@ -264,6 +252,7 @@ func (m *master) takeOver(p *process) {
 		if predecessor.uptime() >= predecessor.spec.MinUptime.D() {
 			s.backoff.streak = 0
 		}
+		predecessor.why = p.because
 		m.leave(predecessor)
 		m.steer(s.app)
 		m.tell(s, fmt.Sprintf("pid %d took over from pid %d", p.PID, predecessor.PID))
@@ -308,6 +297,9 @@ func (m *master) failed(p *process) {
 		s.owe(byCrash)
 		m.tellOfEnd(p, control.EventCrash, nil, "pid %d %s", p.PID, p.failure)
 	}
+	if p.why == (cause{}) {
+		p.why = cause{control.CauseCrash, p.failure}
+	}
 	m.leave(p)
 	switch {
 	case standIn:
@@ -346,8 +338,9 @@ func (m *master) exited(p *process, end ending) {
 		s.lastCode = max(end.code, 0)
 	}
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
+	worthy := p.hasServed() || s.starting == p || p.failure != ""
 	if !p.leaving {
-		m.log("%s: %s", s, how)
+		m.log("%s: pid %d ended: %s", s, pid(p.PID), s.lastExit)
 	}
 	switch {
 	case s.serving == p:
@@ -390,6 +383,10 @@ func (m *master) exited(p *process, end ending) {
 		m.spareFailed(p)
 	default:
 		s.leaving = slices.DeleteFunc(s.leaving, func(q *process) bool { return q == p })
+	}
+	m.retireMetrics(p)
+	if worthy {
+		m.remember(p, end)
 	}
 	m.dropUnused(s.app) // who was killed has not said that it listens no more
 	m.touch(s)
@@ -452,6 +449,7 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 	}
 	// Also without a delay: a program that cannot be run must not keep the loop from
 	// everything else.
+	s.nextAt = time.Now().Add(delay)
 	m.later(&s.waiting, delay, func() { m.startAgain(s) })
 }
 

@@ -174,7 +174,14 @@ func (m *master) add(a *app) {
 // its turn. A task that has ended runs again.
 func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions, l *line) (notes []string, err error) {
 	a, renew := e.app, e.renew
-	unlock, err := m.lock(chosen{app: a}, r)
+	why := cause{control.CauseReload, "reload"}
+	switch {
+	case o.restart:
+		why = commanded("restart")
+	case !o.reload:
+		why.Detail = "start"
+	}
+	unlock, err := m.lock(chosen{app: a}, r, why)
 	if err != nil {
 		return nil, err
 	}
@@ -192,14 +199,17 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 		return nil, err
 	}
 	if o.restart && toRun {
-		if failed := l.after(next.Dependencies()); failed != "" {
+		if failed := m.inTurn(r, a, l, next.Dependencies()); failed != "" {
 			return nil, failure("the running processes stay", "%s was not restarted, for it depends on %s, which failed", a.name, failed)
 		}
 		return nil, m.restartInto(a, next, o.parallel)
 	}
 	if renew && running {
-		if failed := l.after(next.Dependencies()); failed != "" {
+		if failed := m.inTurn(r, a, l, next.Dependencies()); failed != "" {
 			return nil, failure("the running processes stay", "%s was not reloaded, for it depends on %s, which failed", a.name, failed)
+		}
+		if !o.reload {
+			m.do(func() { a.cause.Detail = "start, with other settings" })
 		}
 		notes, err := m.roll(a, next, nil, o.parallel)
 		if err != nil {
@@ -261,7 +271,7 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 	if idle {
 		return []string{a.name + " is already online"}, m.untilOnline(a, nil)
 	}
-	l.after(next.Dependencies()) // what they were before says nothing
+	m.inTurn(r, a, l, next.Dependencies()) // what they were before says nothing
 	err = m.untilOnline(a, nil)
 	m.do(func() {
 		n := a.instances()

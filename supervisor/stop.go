@@ -11,7 +11,7 @@ import (
 // stop stops what the targets mean; with unwatch it is not watched any more either,
 // when it is started again.
 func (m *master) stop(r reporter, targets []string, unwatch bool) error {
-	return m.eachLast(r, targets, func(c chosen) error {
+	return m.eachLast(r, targets, commanded("stop"), func(c chosen) error {
 		if unwatch {
 			m.do(func() { m.unwatch(c.app) })
 		}
@@ -47,7 +47,7 @@ func (m *master) stopChosen(c chosen) error {
 
 // restart stops processes and starts them again, so many of an app at a time; 0: all.
 func (m *master) restart(r reporter, targets []string, parallel int) error {
-	return m.each(r, targets, func(c chosen) error {
+	return m.each(r, targets, commanded("restart"), func(c chosen) error {
 		if c.slot == nil {
 			return m.restartInto(c.app, c.app.spec, parallel)
 		}
@@ -144,7 +144,7 @@ func (m *master) reset(targets []string) error {
 
 // delete forgets apps, or single processes of theirs.
 func (m *master) delete(r reporter, targets []string) error {
-	return m.eachLast(r, targets, func(c chosen) error {
+	return m.eachLast(r, targets, commanded("delete"), func(c chosen) error {
 		var about control.Event // as long as it is there
 		m.do(func() { about = ofChosen(c) })
 		if c.slot != nil {
@@ -172,6 +172,7 @@ func (m *master) remove(a *app) {
 	m.stopWatch(a)
 	m.prune(a)
 	m.removeRunDir(a)
+	m.forgetMetrics(a)
 	delete(m.apps, a.name)
 	m.order = slices.DeleteFunc(m.order, func(name string) bool { return name == a.name })
 }
@@ -187,7 +188,7 @@ func (m *master) shutdown(why string) {
 		if m.stopping {
 			return
 		}
-		m.stopping = true
+		m.stopping, m.stopCause = true, commanded(why)
 		m.log("stopping: %s", why)
 		m.tellOfDaemon("stopping", why, "neko stops")
 		m.kept("stopping", m.conn.Set("stopping", "1"))

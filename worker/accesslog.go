@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -33,7 +34,7 @@ type accessLog struct {
 	slow   time.Duration
 	path   string // "": out is not a file of ours
 	out    io.Writer
-	say    *log.Logger
+	say    *slog.Logger
 
 	mu      sync.Mutex
 	pending []byte
@@ -86,8 +87,7 @@ func openAccessLog(c Config) (*accessLog, error) {
 }
 
 // log decides whether the request gets a line, and puts it into the buffer.
-func (l *accessLog) log(ctx *fasthttp.RequestCtx, e *envelope) {
-	took := time.Since(e.began)
+func (l *accessLog) log(ctx *fasthttp.RequestCtx, e *envelope, took time.Duration) {
 	if !l.wants(ctx, e, took) {
 		return
 	}
@@ -198,12 +198,8 @@ func appendAccess(b []byte, ctx *fasthttp.RequestCtx, e *envelope, took time.Dur
 		b = append(b, `,"subject":`...)
 		b = appendText(b, []byte(e.subject), accessSubject)
 	}
-	sent := len(ctx.Response.Body())
-	if ctx.IsHead() {
-		sent = 0
-	}
 	b = append(b, `,"bytes":`...)
-	b = strconv.AppendInt(b, int64(sent), 10)
+	b = strconv.AppendInt(b, int64(sentBytes(ctx)), 10)
 	b = append(b, `,"duration_ms":`...)
 	b = strconv.AppendFloat(b, float64(took.Microseconds())/1000, 'f', 3, 64)
 	return append(b, "}\n"...)
@@ -318,7 +314,7 @@ func (l *accessLog) flush() {
 	l.mu.Unlock()
 	if time.Since(l.said) >= accessComplain {
 		l.said = time.Now()
-		l.say.Printf("warning: the access log cannot be written, %d lines are lost so far: %v", total, err)
+		l.say.Warn(fmt.Sprintf("the access log cannot be written, %d lines are lost so far", total), logtext.Reason, err)
 	}
 }
 

@@ -5,15 +5,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -35,6 +37,9 @@ type Worker struct {
 	cert     *certificate // nil: no TLS
 	access   *accessLog
 	started  time.Time
+
+	envelopes sync.Pool
+	counting  counters
 
 	rates     *rates            // nil: no limits
 	documents documents         // nil: no automatic persisted queries
@@ -61,6 +66,7 @@ type Worker struct {
 // the resolver does not fit it. Config.Prepare is not called: that is for [Run].
 func New(config Config) (*Worker, error) {
 	w := &Worker{config: config.withDefaults(), stopping: stoppingFromEnv(), started: time.Now()}
+	w.counting.begin()
 	w.drainer = newDrainer(w.stopping)
 	// Both parse the schema, and start-up time is what a crash costs.
 	planned := make(chan error, 1)
@@ -178,11 +184,11 @@ func (w *Worker) Close() {
 
 // serverLog leaves out what the server says of each client that sends nonsense or
 // hangs up: anybody could fill the log. The access log has what became of a request.
-type serverLog struct{ *log.Logger }
+type serverLog struct{ *slog.Logger }
 
 func (l serverLog) Printf(format string, args ...any) {
 	if !strings.HasPrefix(format, "error when serving connection ") {
-		l.Logger.Printf(format, args...)
+		l.Warn(fmt.Sprintf(format, args...))
 	}
 }
 
@@ -191,14 +197,19 @@ func (l serverLog) Printf(format string, args ...any) {
 func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 	defer func() {
 		if v := recover(); v != nil {
-			w.config.Log.Printf("error: panic in a handler%s: %v\n%s", requestNote(string(envelopeOf(ctx).id)), v, debug.Stack())
+			w.config.Log.ErrorContext(WithCaller(w.base, envelopeOf(ctx).caller()), "panic in a handler", logtext.Reason, v, "stack", string(debug.Stack()))
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
+			e := envelopeOf(ctx)
+			e.panicked, e.finished, e.known, e.codes = true, false, nil, e.codes[:0]
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(NewError(CodeInternal, "internal error")))
 		}
 	}()
 	if w.serveHit(ctx) {
 		return
+	}
+	if e := envelopeOf(ctx); e.began.IsZero() {
+		e.arrived()
 	}
 	if w.bodies.announced(ctx) {
 		w.cors.allow(ctx) // a page is to learn why
@@ -300,6 +311,7 @@ func (c Config) check() error {
 // unreadable answers what could not be read as a request.
 func (w *Worker) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	if c, ok := ctx.Conn().(*tls.Conn); ok && !c.ConnectionState().HandshakeComplete {
+		w.counting.handshakeFailures.Add(1)
 		answerPlain(err)
 		return // nobody could read it
 	}
@@ -308,10 +320,13 @@ func (w *Worker) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		bad := illegible("the request could not be read")
 		var header *fasthttp.ErrSmallBuffer
 		var network net.Error
-		envelopeOf(ctx).unread = true
+		e := envelopeOf(ctx)
+		e.unread = true
 		switch {
+		case errors.Is(err, syscall.ECONNRESET):
+			e.nobody = true // a balancer that looks whether somebody listens ends it so
 		case errors.Is(err, fasthttp.ErrBodyTooLarge):
-			envelopeOf(ctx).unread = false
+			e.unread = false
 			bad = &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, "the body is too large"}
 		case errors.As(err, &header):
 			bad = &badRequest{fasthttp.StatusRequestHeaderFieldsTooLarge, CodeTooLarge, "the header is too large; send long queries by POST"}

@@ -31,8 +31,8 @@ Options:
                           programs themselves; app.* is all that begin so
     -n, --lines N         begin with the last N events (20; all, with --since or
                           --no-follow)
-        --since TIME      only what has happened since: 10m, 2h, 1d (ago), 15:04,
-                          "2026-01-31 15:04"
+        --since TIME      only what has happened since: 10m, 2h, 1d (ago),
+                          15:04, "2026-01-31 15:04"
         --no-follow       print what there is and end
         --json            an object for each event: id, time, event, name, slot,
                           process, pid, message, details, output

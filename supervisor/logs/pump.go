@@ -45,6 +45,7 @@ type Pump struct {
 	mu     sync.Mutex
 	closed bool   // the pipe
 	then   func() // runs when it is done
+	words  stretch
 
 	more     chan struct{} // tells of more of an unfinished line; nil: there is none
 	line     int32         // and is watched by this
@@ -52,8 +53,6 @@ type Pump struct {
 	partial  int           // bytes at its head that are no whole line yet
 	lookedAt time.Time     // when that was seen
 	seen     int           // bytes at its head that the sink has had already
-	moved    atomic.Int64  // bytes, since it began
-	last     []string      // the last lines of the file, when it is done
 	shown    int           // and the console and the other file
 }
 
@@ -64,7 +63,6 @@ type Options struct {
 	Console *Console  // lines are shown there as well; nil: nowhere
 	Merged  bool      // others will write to the same file all the time
 	Sink    io.Writer // gets a copy of all that comes, as it comes; may be nil
-	GoesOn  bool      // an earlier master has moved what came before
 }
 
 // Start begins to move. The pump owns pipe, the read end, and closes it.
@@ -84,9 +82,7 @@ func Start(pipe int, file *File, o Options) (*Pump, error) {
 		pipe: pipe, inode: s.Ino, file: file, poller: poller,
 		all: o.All, form: o.Form, console: o.Console, merged: o.Merged, done: make(chan struct{}),
 	}
-	if p.Copy(o.Sink); o.GoesOn {
-		p.moved.Store(1 << 40)
-	}
+	p.Copy(o.Sink)
 	for _, f := range p.files() {
 		f.mu.Lock()
 		f.form = o.Form
@@ -132,18 +128,6 @@ func (p *Pump) Dup() (fd int, err error) {
 		return -1, os.ErrClosed
 	}
 	return unix.FcntlInt(uintptr(p.pipe), unix.F_DUPFD_CLOEXEC, 0)
-}
-
-// Last are the last lines that it has moved, as they are in the file; if others write to
-// that, theirs may be among them.
-func (p *Pump) Last() []string {
-	p.mu.Lock()
-	closed, last := p.closed, p.last
-	p.mu.Unlock()
-	if closed {
-		return last
-	}
-	return p.file.end(p.moved.Load())
 }
 
 // Done is closed when the pipe is at its end and everything is in the file.
@@ -217,9 +201,7 @@ func (p *Pump) leaveLine() {
 // end is when everything is in the file.
 func (p *Pump) end() {
 	p.leaveLine()
-	last := p.file.end(p.moved.Load())
 	p.mu.Lock()
-	p.last = last
 	unix.Close(p.pipe)
 	p.closed = true
 	p.mu.Unlock()
@@ -275,7 +257,6 @@ func (p *Pump) step(pipe int) (n int, err error) {
 	if err != nil && err != unix.EAGAIN && n == 0 {
 		n, err = p.file.move(p, pipe, chunk) // no descriptors left: the worker is not to suffer
 	}
-	p.moved.Add(int64(n))
 	p.seen, p.shown = max(0, p.seen-n), max(0, p.shown-n)
 	if n > 0 {
 		p.partial = 0
