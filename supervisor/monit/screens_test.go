@@ -77,6 +77,12 @@ func TestScreens(t *testing.T) {
 		{"requests", 100, 24, func(x *screen) { x.press("c") }},
 		{"search", 80, 24, func(x *screen) { x.press("tab", "/", "S", "t", "o", "r", "e", "enter") }},
 		{"errors", 80, 24, func(x *screen) { x.press("l", "l") }},
+		{"events", 80, 24, func(x *screen) {
+			one := 1
+			x.Update(eventMsg{ID: 1, Time: noon, Kind: "crash", Name: "web", Slot: &one, Message: "exit code 1 after 3s"})
+			x.Update(eventMsg{ID: 2, Time: noon, Kind: "reload", Name: "web", Message: "2 workers"})
+			x.press("e")
+		}},
 		{"help", 80, 24, func(x *screen) { x.press("?") }},
 		{"help-wide", 160, 24, func(x *screen) { x.press("?") }},
 		{"small", 60, 12, func(*screen) {}},
