@@ -25,7 +25,13 @@ const (
 // View is the screen.
 func (m *model) View() tea.View {
 	if m.dirty {
-		m.screen, m.dirty = m.draw().ansi(), false
+		c := m.draw()
+		if m.options.NoColor {
+			for y := range c.h {
+				c.restyle(0, y, c.w, func(s *style) { s.fg = 0 })
+			}
+		}
+		m.screen, m.dirty = c.ansi(), false
 	}
 	v := tea.NewView(m.screen)
 	v.AltScreen = true

@@ -27,7 +27,7 @@ import (
 type Options struct {
 	Interval time.Duration // between two looks
 	Filter   string        // of the names of apps
-	Version  string        // of this program
+	NoColor  bool
 	// Logs are the logs of an app, or of one of its workers (slot ≥ 0). They may be asked
 	// for while there is no daemon.
 	Logs func(ctx context.Context, app string, slot int) ([]logs.Source, error)

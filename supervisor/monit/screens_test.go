@@ -305,6 +305,18 @@ func TestTheMouse(t *testing.T) {
 	x.has("line 99")
 }
 
+func TestNoColor(t *testing.T) {
+	x := busy(t, 80, 24)
+	colors := regexp.MustCompile(`\x1b\[[0-9;]*;(3|9)[0-7]m`)
+	if !colors.MatchString(x.View().Content) {
+		t.Error("there are no colors")
+	}
+	x.options.NoColor, x.dirty = true, true
+	if found := colors.FindString(x.View().Content); found != "" || !strings.Contains(x.View().Content, "\x1b[0;1;7m") {
+		t.Errorf("there is %q, or no mark of what is chosen", found)
+	}
+}
+
 // Between two answers with metrics, the others go on and the figures stay.
 func TestMetricsAreNotAskedForEachTime(t *testing.T) {
 	x := busy1(t, 80, 24)
