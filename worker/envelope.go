@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"net/netip"
 	"sync"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/nekoctl/neko/cache"
 	"github.com/valyala/fasthttp"
 	"github.com/vektah/gqlparser/v2/ast"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // envelope is what is known of one HTTP request and its answer besides the two: what
@@ -31,6 +33,9 @@ type envelope struct {
 	known    *known        // what it was, if it was answered by that
 	finished bool          // nothing is to be added to the answer
 	answer   *cache.Answer // whose body the answer has
+
+	span    trace.Span      // nil: it is not traced
+	context context.Context // of that span
 }
 
 type envelopeKey struct{}
@@ -59,6 +64,10 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 	e.id = appendRequestID(e.id[:0], ctx.Request.Header.Peek(requestIDHeader))
 	e.ip = w.proxies.clientOf(ctx)
 
+	if w.tracer != nil {
+		w.beginTrace(ctx, e)
+	}
+
 	handler(ctx)
 
 	if !e.finished {
@@ -69,6 +78,9 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 	}
 	if w.access != nil {
 		w.access.log(ctx, e)
+	}
+	if e.span != nil {
+		w.endTrace(ctx, e)
 	}
 	ctx.RemoveUserValue(envelopeKey{})
 	w.bodies.done(&e.arrival)

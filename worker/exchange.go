@@ -27,6 +27,8 @@ type operation struct {
 	register string       // the text that is to be kept for other requests, by its hash
 	input    input        // what it runs with, if it may
 	result   result       // the answer; its errors before it runs are why it does not
+
+	cacheState string // what the cache had, "" if it was not asked
 }
 
 // pending says whether nothing has spoken against running op yet.

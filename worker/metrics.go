@@ -139,6 +139,11 @@ func (w *Worker) appendMetrics(b []byte) []byte {
 	if w.config.Cache != nil {
 		b = appendCacheMetrics(b, w.config.Cache.Stats())
 	}
+	if t, ok := w.config.Tracer.(interface {
+		TraceStats() (exported, dropped uint64)
+	}); ok {
+		b = appendTraceMetrics(b, t.TraceStats)
+	}
 	return appendProcessMetrics(w.dependencies.appendMetrics(b))
 }
 
@@ -192,6 +197,14 @@ func appendCacheMetrics(b []byte, s cache.Stats) []byte {
 		b = append(strconv.AppendUint(append(append(b, c.name...), ' '), c.value, 10), '\n')
 	}
 	return b
+}
+
+func appendTraceMetrics(b []byte, stats func() (exported, dropped uint64)) []byte {
+	exported, dropped := stats()
+	b = appendFamily(b, "neko_traces_exported_total", "Spans that the receiver has taken.", "counter")
+	b = append(strconv.AppendUint(append(b, "neko_traces_exported_total "...), exported, 10), '\n')
+	b = appendFamily(b, "neko_traces_dropped_total", "Spans that were lost: there was no room for them, or the receiver has not taken them.", "counter")
+	return append(strconv.AppendUint(append(b, "neko_traces_dropped_total "...), dropped, 10), '\n')
 }
 
 func (r *rates) appendMetrics(b []byte) []byte {
