@@ -58,7 +58,7 @@ func (w *Worker) resultOf(ctx context.Context, op *operation, caller *Caller) re
 	if err == nil {
 		op.cacheState = servedAs(served)
 		if span.Recording() {
-			span.Set(attribute.String("neko.cache.state", op.cacheState), attribute.Bool("neko.cache.shared", served.Shared && served.Answer != nil))
+			span.Set(attribute.String("neko.cache.state", op.cacheState), attribute.Bool("neko.cache.shared", served.Shared && served.State == cache.Fresh))
 		}
 	}
 	switch {
