@@ -26,25 +26,25 @@ import (
 	"github.com/nekoctl/neko/cache"
 )
 
-// seen are the spans of a worker.
-type seen struct {
+// spansOf are the spans of a worker.
+type spansOf struct {
 	*tracetest.SpanRecorder
 	*sdk.TracerProvider
 }
 
-func newSeen(s sdk.Sampler) seen {
+func newSpans(s sdk.Sampler) spansOf {
 	r := tracetest.NewSpanRecorder()
-	return seen{r, sdk.NewTracerProvider(sdk.WithSpanProcessor(r), sdk.WithSampler(s))}
+	return spansOf{r, sdk.NewTracerProvider(sdk.WithSpanProcessor(r), sdk.WithSampler(s))}
 }
 
 // Shutdown is of both.
-func (s seen) Shutdown(ctx context.Context) error { return s.TracerProvider.Shutdown(ctx) }
+func (s spansOf) Shutdown(ctx context.Context) error { return s.TracerProvider.Shutdown(ctx) }
 
 // ForceFlush is of both.
-func (s seen) ForceFlush(ctx context.Context) error { return s.TracerProvider.ForceFlush(ctx) }
+func (s spansOf) ForceFlush(ctx context.Context) error { return s.TracerProvider.ForceFlush(ctx) }
 
 // tree are the spans as lines, each with what is worth comparing of it, and forgets them.
-func (s seen) tree() string {
+func (s spansOf) tree() string {
 	spans := s.Ended()
 	s.Reset()
 	in := map[trace.SpanID][]sdk.ReadOnlySpan{}
@@ -96,7 +96,7 @@ func TestSpansOfARequest(t *testing.T) {
 	if err := os.WriteFile(list, []byte(`{"one":"query Trusted { things { id } }"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := newSeen(sdk.AlwaysSample())
+	s := newSpans(sdk.AlwaysSample())
 	w := newHitWorker(t, func(c *Config) {
 		c.Tracer, c.TrustedDocuments, c.MaxBatch = s, list, 5
 		c.Handlers = map[string]fasthttp.RequestHandler{"/keys.json": func(ctx *fasthttp.RequestCtx) { ctx.SetBodyString("{}") }}
@@ -169,7 +169,7 @@ POST /graphql status_code=200 size=2
 
 // What a rate limit decides is a span, on the short way too.
 func TestSpansOfARateLimit(t *testing.T) {
-	s := newSeen(sdk.AlwaysSample())
+	s := newSpans(sdk.AlwaysSample())
 	w, _ := rateWorker(t, Config{Tracer: s, RateLimits: []RateLimit{perMinute("identity", 1)}})
 	w.ask("POST", "/graphql", asJSON, `{"query":"{__typename}"}`)
 	if got := s.tree(); !strings.Contains(got, "\n  limiter allowed=true\n") {
@@ -188,7 +188,7 @@ func TestSpansOfARateLimit(t *testing.T) {
 // Who waits for what another one has made has no execution of his own.
 func TestSpansOfWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSeen(sdk.AlwaysSample())
+		s := newSpans(sdk.AlwaysSample())
 		w, n := newNotes(t, Config{Tracer: s}, cache.Options{})
 		n.gate = make(chan struct{})
 		const query = `{"query":"{count}"}`
@@ -209,7 +209,7 @@ func TestSpansOfWhoWaits(t *testing.T) {
 // What is made anew when the request has had its answer has a trace of its own, with a link.
 func TestSpansInTheBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSeen(sdk.AlwaysSample())
+		s := newSpans(sdk.AlwaysSample())
 		w, _ := newNotes(t, Config{Tracer: s}, cache.Options{})
 		const query = `{"query":"{count}"}`
 		w.ask("POST", "/graphql", asJSON, query)
@@ -244,7 +244,7 @@ func TestTraceOfTheClient(t *testing.T) {
 	const id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 	file := filepath.Join(t.TempDir(), "access.log")
 	var said bytes.Buffer
-	s := newSeen(sdk.ParentBased(sdk.NeverSample()))
+	s := newSpans(sdk.ParentBased(sdk.NeverSample()))
 	w := newTestWorker(t, Config{Tracer: s, AccessLog: file, Log: slog.New(slog.NewJSONHandler(&said, nil))})
 	send := func(header string) (root sdk.ReadOnlySpan) {
 		w.ask("POST", "/graphql", asJSON+"\n"+header, `{"query":"{fail(how: PLAIN)}"}`)
@@ -295,7 +295,7 @@ func TestTraceOfTheClient(t *testing.T) {
 // something secret has a word here that is looked for in all that was recorded.
 func TestNothingOfAClientsIsInASpan(t *testing.T) {
 	const secret = "hunter2"
-	s := newSeen(sdk.AlwaysSample())
+	s := newSpans(sdk.AlwaysSample())
 	w := newHitWorker(t, func(c *Config) {
 		c.Tracer, c.MaxBatch = s, 5
 		c.TrustedProxies = []string{"0.0.0.0/0"}
@@ -362,7 +362,7 @@ func TestNotSampledAllocatesLittle(t *testing.T) {
 	if underRace {
 		t.Skip("under the race detector pools lose some of what they have")
 	}
-	s := newSeen(sdk.NeverSample())
+	s := newSpans(sdk.NeverSample())
 	w := newHitWorker(t, func(c *Config) { c.Tracer = s })
 	text := hitText("POST", `{"query":"{things{id}}"}`, []string{asJSON}, "")
 	for range 3 {
