@@ -179,7 +179,7 @@ func FuzzOwnMetrics(f *testing.F) {
 	f.Add("help", "value", 1.5)
 	f.Add("\\\n\"", "\xff\x00\"}\n# TYPE x counter\nx 1", math.Inf(1))
 	f.Add("x", "{\u2028}", 1e300)
-	f.Add("x", "", -0.0)
+	f.Add("x", "", math.Copysign(0, -1))
 	f.Fuzz(func(t *testing.T, help, label string, v float64) {
 		family := MetricFamily{Name: "own", Help: help, Type: MetricGauge, Labels: []MetricLabel{{Name: "label"}}}
 		var s Samples
