@@ -460,7 +460,7 @@ func TestCacheIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	metrics, err := os.ReadFile("../../worker/metrics.go")
+	metrics, err := os.ReadFile("../../worker/families.go")
 	if err != nil {
 		t.Fatal(err)
 	}
