@@ -191,6 +191,20 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
+// A worker that comes with a long life counts in the percentiles of its app with what it
+// did of late.
+func TestALifeBeforeIsNoWeight(t *testing.T) {
+	var tr tracker
+	fast, slow := told(1, 1000), told(1, 100_000)
+	tr.take(seconds(1000), map[worker]*reading{{"a", 0}: fast})
+	slow.buckets = []bucket{{0.001, 0}, {0.002, 0}, {5, 100_000}, {math.Inf(1), 0}} // 100 a second
+	tr.take(seconds(1001), map[worker]*reading{{"a", 0}: told(1, 1300), {"a", 1}: slow})
+	sum := tr.apps["a"].within(ratioWindow)
+	if p := sum.quantile(0.5); p.v > 0.002 {
+		t.Errorf("half took less than %v s, and 300 of 400 were fast", p.v)
+	}
+}
+
 // What is read is what Prometheus's own reader finds.
 func FuzzText(f *testing.F) {
 	s := evening()
