@@ -191,6 +191,21 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
+// Of a worker that tells nothing any more no old rate is shown.
+func TestARateEnds(t *testing.T) {
+	var tr tracker
+	a0 := worker{"a", 0}
+	for i := range 5 {
+		tr.take(seconds(100+float64(i)), map[worker]*reading{a0: told(1, float64(1000*i))})
+	}
+	for i := range 3 {
+		tr.take(seconds(105+float64(i)), nil)
+	}
+	if sum := tr.workers[a0].within(rateWindow); sum.perSecond(requests).v != 0 {
+		t.Errorf("%v a second", sum.perSecond(requests).v)
+	}
+}
+
 // A worker that comes with a long life counts in the percentiles of its app with what it
 // did of late.
 func TestALifeBeforeIsNoWeight(t *testing.T) {
