@@ -91,6 +91,7 @@ func (m *master) yield(but int) error {
 // stay goes on after all.
 func (m *master) stay() {
 	m.yielding, m.offersNoMore = false, false
+	m.resumeMetrics()
 	for _, a := range m.apps {
 		m.passOn(a)
 	}
@@ -122,6 +123,7 @@ func (m *master) upgrade(program string, commands int) error {
 	if err := m.yield(commands); err != nil {
 		return err
 	}
+	m.pauseMetrics()
 	m.log("upgrade from %s to %s (%s)", m.version, version, program)
 	if err := m.line.Upgrade(file); err != nil {
 		m.do(m.stay)
@@ -203,6 +205,7 @@ func checkUpgrade(program string) (file *os.File, version string, err error) {
 // one, with all that it has, and starts another master. Its children stay its
 // own, and so their exit statuses come through.
 func (m *master) becomeKeeper() {
+	m.pauseMetrics()
 	_ = m.yield(0) // a command that goes on for longer is cut off
 	for again := true; again; {
 		again = false // should this master have ended

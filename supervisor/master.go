@@ -66,7 +66,8 @@ type master struct {
 
 	// Only the loop touches what follows.
 	settings      spec.Daemon
-	grant         grant // what apps are sized by
+	metrics       *metricsListener // nil: there is none
+	grant         grant            // what apps are sized by
 	apps          map[string]*app
 	order         []string // names in the order of their start
 	processes     map[int]*process
@@ -128,6 +129,10 @@ func Main(version string) int {
 	}
 	code := m.loop(conn.Events)
 	m.finishProbes()
+	<-m.collector.done
+	if !m.leaves {
+		m.removeCounted()
+	}
 	m.finishControl()
 	if !m.leaves {
 		m.finishLogs()
@@ -210,6 +215,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	m.adoptSettings(in)
+	m.loadCounted()
 	m.adopt(in)
 	for _, a := range m.apps {
 		m.notifyNameFor(a.spec) // what their processes know is there again after both were killed
@@ -218,6 +224,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if err := m.serveControl(in); err != nil {
 		return err
 	}
+	m.adoptMetrics(in)
 	go m.collect()
 	go m.sample()
 	go m.keepLosses()

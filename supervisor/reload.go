@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -43,6 +44,7 @@ func (m *master) roll(a *app, next *spec.App, only *slot, parallel int) (notes [
 		slots = []*slot{only}
 	}
 	notes, err = m.replaceAll(slots, next, parallel)
+	m.countReload(a, err)
 	if err == nil && only == nil {
 		m.do(func() {
 			a.spec, a.grant = next, sized
@@ -155,6 +157,7 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 	if ready {
 		m.do(func() {
 			s.restarts++
+			m.countRestart(s.app, cmp.Or(s.app.cause.Kind, control.CauseReload))
 			s.unstable, s.createdAt = 0, time.Now()
 			m.touch(s)
 		})

@@ -78,6 +78,9 @@ func (m *master) renewNow(a *app, why cause) error {
 		return errStopping
 	}
 	notes, err := m.replaceAll(slots, next, 0)
+	if len(slots) > 0 {
+		m.countReload(a, err)
+	}
 	for _, note := range notes {
 		m.log("%s", note)
 	}

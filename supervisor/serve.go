@@ -243,7 +243,7 @@ func (m *master) servePing(w http.ResponseWriter, _ *http.Request) {
 	m.look(func() {
 		p = control.Ping{
 			Version: m.version, Keeper: m.keeper.PID, KeeperVersion: m.keeper.Version, Master: os.Getpid(),
-			Home: string(m.home), Upgrading: m.upgrading, UpgradeFailed: m.upgradeFailed, Warnings: m.warningList(),
+			Home: string(m.home), Metrics: m.metricsAddress(), Upgrading: m.upgrading, UpgradeFailed: m.upgradeFailed, Warnings: m.warningList(),
 		}
 	})
 	answer(w, http.StatusOK, p)

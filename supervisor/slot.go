@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -74,6 +75,7 @@ type slot struct {
 	attempts      int           // launches that have failed since the slot was told to run
 	victim        *process      // the last of them, nil if it could not even be forked
 	ends          []control.End // the last ones of its processes, the last one first; never changed in place
+	lostTo        control.Cause // what has ended the process that served, if that was no crash
 	because       cause         // of a command that has stopped it before it was its turn
 
 	recorded slotRecord // as the keeper has it
@@ -195,6 +197,7 @@ func (m *master) fill(s *slot) {
 	s.starting = p
 	if err := m.launch(p); err != nil {
 		s.victim = nil
+		m.countCrash(s.app)
 		m.crashed(s, err.Error(), 0)
 	}
 }
@@ -450,5 +453,7 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 // as a restart, and the crash does not.
 func (m *master) startAgain(s *slot) {
 	s.restarts++
+	m.countRestart(s.app, cmp.Or(s.lostTo, control.CauseCrash))
+	s.lostTo = ""
 	m.touch(s)
 }

@@ -1,9 +1,11 @@
 package supervisor
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -107,6 +109,7 @@ func (m *master) recycle(s *slot, next *spec.App) {
 	s.spec = next
 	if s.cycle = s.serving != nil || s.starting != nil; s.cycle {
 		s.restarts++
+		m.countRestart(s.app, cmp.Or(s.app.cause.Kind, control.CauseCommand))
 	}
 }
 

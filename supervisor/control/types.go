@@ -43,6 +43,8 @@ type Ping struct {
 	KeeperVersion string `json:"keeper_version"`
 	Master        int    `json:"master"` // pid
 	Home          string `json:"home"`
+	// Metrics is the address at which GET /metrics is answered; "": there is none.
+	Metrics string `json:"metrics,omitempty"`
 	// Upgrading: the master is of a new program, and the keeper not yet.
 	Upgrading bool `json:"upgrading,omitempty"`
 	// UpgradeFailed is why the last upgrade did not come to its end.
