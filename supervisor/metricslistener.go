@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log"
@@ -38,8 +37,10 @@ type metricsListener struct {
 	setting string // that it was opened for
 	group   *socket.Group
 
-	mu     sync.Mutex
-	server *http.Server // nil: it does not serve
+	mu        sync.Mutex
+	server    *http.Server // nil: it does not serve
+	listener  *fewConns
+	accepting chan struct{} // closed when no connection is accepted any more
 }
 
 // openMetrics binds an address, beside one of ours that it may overlap.
@@ -92,13 +93,16 @@ func (l *metricsListener) serve(text func() ([]byte, error)) error {
 		MaxHeaderBytes: 8 << 10, ErrorLog: log.New(io.Discard, "", 0), // what strangers do wrong is not to fill our log
 	}
 	l.server.SetKeepAlivesEnabled(false)
-	go func(server *http.Server) {
-		_ = server.Serve(&fewConns{Listener: listener, free: make(chan struct{}, mostScrapes)})
-	}(l.server) // until it is closed
+	l.listener, l.accepting = &fewConns{Listener: listener, free: make(chan struct{}, mostScrapes)}, make(chan struct{})
+	go func(server *http.Server, few *fewConns, accepting chan struct{}) {
+		defer close(accepting)
+		_ = server.Serve(few) // until it is closed
+	}(l.server, l.listener, l.accepting)
 	return nil
 }
 
-// pause answers who is connected, and accepts nobody any more: those wait.
+// pause answers all whose connection was accepted, and accepts no other: those wait. The
+// server's own Shutdown would drop what it has not looked at yet.
 func (l *metricsListener) pause() {
 	if l == nil {
 		return
@@ -108,9 +112,17 @@ func (l *metricsListener) pause() {
 	if l.server == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime/2)
-	defer cancel()
-	if l.server.Shutdown(ctx) != nil {
+	few, accepting := l.listener, l.accepting
+	few.Close()
+	answered := make(chan struct{})
+	go func() {
+		<-accepting
+		few.conns.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-time.After(scrapeTime / 2): // who says nothing
 		_ = l.server.Close()
 	}
 	l.server = nil
@@ -154,7 +166,8 @@ func takesGzip(values []string) bool {
 // fewConns accepts a connection when there are few enough.
 type fewConns struct {
 	net.Listener
-	free chan struct{}
+	free  chan struct{}
+	conns sync.WaitGroup
 }
 
 func (l *fewConns) Accept() (net.Conn, error) {
@@ -164,18 +177,22 @@ func (l *fewConns) Accept() (net.Conn, error) {
 		<-l.free
 		return nil, err
 	}
-	return &countedConn{Conn: conn, free: l.free}, nil
+	l.conns.Add(1)
+	return &countedConn{Conn: conn, of: l}, nil
 }
 
 type countedConn struct {
 	net.Conn
 	once sync.Once
-	free chan struct{}
+	of   *fewConns
 }
 
 func (c *countedConn) Close() error {
 	err := c.Conn.Close()
-	c.once.Do(func() { <-c.free })
+	c.once.Do(func() {
+		<-c.of.free
+		c.of.conns.Done()
+	})
 	return err
 }
 

@@ -345,7 +345,7 @@ func (m *master) showAll(s *slot) control.ProcessExtra {
 		CreatedAt: s.createdAt, Unstable: s.unstable, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
 	if s.serving != nil {
-		v.Status = s.serving.status
+		v.Status, v.MetricsProblem = s.serving.status, s.serving.metricsProblem
 	}
 	if v.StartedAt = s.lastStart; s.shown() != nil {
 		v.StartedAt = s.shown().startedAt

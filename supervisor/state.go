@@ -276,7 +276,7 @@ func (s *state) check() error {
 			var r slotRecord
 			n, err := strconv.Atoi(parts[2])
 			bad = err != nil || n < 0 || n > most || json.Unmarshal([]byte(text), &r) != nil || !slices.Contains([]want{run, stop, retire}, r.Want) ||
-				r.ID < 0 || twice("id", int64(r.ID))
+				r.Vacant != (r.ID == noID) || !r.Vacant && (r.ID < 0 || twice("id", int64(r.ID)))
 			roles := []role{starting, serving, standIn, spare} // of which a slot has one each
 			for _, p := range r.Processes {
 				i := slices.Index(roles, p.Role)
