@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
@@ -26,7 +27,8 @@ type app struct {
 	busy     chan struct{}           // held by the one command that works on the app
 	cause    cause                   // what that is
 
-	reporters []reporter // of commands that look on
+	reporters []reporter                    // of commands that look on
+	trace     atomic.Pointer[control.Trace] // that the command which works on it belongs to
 
 	schedule schedule    // of cron_restart
 	due      *time.Timer // until it is looked at again
@@ -110,6 +112,8 @@ func (m *master) closeSockets(a *app) {
 	m.depositSockets(a)
 	a.deposited = nil
 }
+
+func (a *app) String() string { return a.name }
 
 // runs says that some slot of the app is to run, or all that will come.
 func (a *app) runs() bool {

@@ -14,8 +14,8 @@ import (
 	"github.com/nekoctl/neko/supervisor/socket"
 )
 
-// expose writes the answer to a scrape: what the master knows of itself and of all apps,
-// and then what their processes say.
+// expose writes the answer to a scrape: what the master knows of itself and of apps, and
+// what their processes say.
 func (m *master) expose(s *scrape) []byte {
 	c := m.collector
 	e := metrics.NewExposition()
@@ -28,24 +28,21 @@ func (m *master) expose(s *scrape) []byte {
 		}
 		for _, name := range m.order {
 			if wanted(s.about, name) {
-				apps = append(apps, m.view(m.apps[name], !s.worker))
+				apps = append(apps, m.view(m.apps[name]))
 			}
 		}
 		for _, p := range m.processes {
 			list = append(list, p.source())
 		}
 	})
-	if s.worker {
-		for _, v := range apps {
-			if a := c.accounts[v.id]; a != nil {
-				e.AddWorkers(v.name, a.Account, servingOf(list, v.id))
-			}
-		}
-		return e.Text()
-	}
 	m.exposeMaster(e, apps, keeper)
 	for _, v := range apps {
-		if a := c.accounts[v.id]; a != nil {
+		a := c.accounts[v.id]
+		switch {
+		case a == nil:
+		case s.worker:
+			e.AddWorkers(v.name, a.Account, servingOf(list, v.id))
+		default:
 			e.AddApp(v.name, a.Account, servingOf(list, v.id))
 		}
 	}
@@ -72,13 +69,9 @@ type slotView struct {
 	draining int
 }
 
-// view is called in the loop; all also of what is the master's.
-func (m *master) view(a *app, all bool) appView {
-	v := appView{name: a.name, id: a.uniqueID, dir: a.runDir}
-	if !all {
-		return v
-	}
-	v.instances, v.queues = a.instances(), a.viewQueues()
+// view is called in the loop.
+func (m *master) view(a *app) appView {
+	v := appView{name: a.name, id: a.uniqueID, dir: a.runDir, instances: a.instances(), queues: a.viewQueues()}
 	for _, s := range a.inUse() {
 		w := slotView{worker: strconv.Itoa(s.index), state: s.state, draining: len(s.leaving)}
 		if p := s.shown(); p != nil {

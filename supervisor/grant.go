@@ -123,7 +123,7 @@ func (m *master) regrant(a *app) {
 				return
 			}
 		}
-		m.log("%s is resized for that, instances: %d", a.name, n)
+		m.log("%s is resized for that, instances: %d", a, n)
 		for _, s := range a.inUse() {
 			if s.index < n {
 				older = append(older, s)
@@ -144,7 +144,7 @@ func (m *master) regrant(a *app) {
 		a.grant = sized
 		m.recordApp(a)
 		if err != nil && !m.stopping {
-			m.log("%s cannot follow what is granted: %s", a.name, errorText(err))
+			m.log("%s cannot follow what is granted: %s", a, errorText(err))
 		}
 	})
 }

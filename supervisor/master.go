@@ -16,7 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -35,6 +35,7 @@ import (
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
+	"github.com/nekoctl/neko/supervisor/ownlog"
 	"github.com/nekoctl/neko/supervisor/poll"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -63,6 +64,7 @@ type master struct {
 	ended chan struct{} // closed when the loop has ended
 
 	signals chan os.Signal // without a keeper
+	facts   *slog.Logger   // for lines with attributes; nil: neko.log is text
 
 	// Only the loop touches what follows.
 	settings      spec.Daemon
@@ -79,6 +81,7 @@ type master struct {
 	watchers      map[*watcher]bool
 	stopping      bool
 	stopCause     cause
+	counting      bool                // connections of processes that leave are looked at
 	code          int                 // what the daemon ends with
 	commands      int                 // under way
 	upgrading     bool                // it is this master's program that is on trial
@@ -109,9 +112,8 @@ func Main(version string) int {
 		debug.SetGCPercent(50)
 	}
 	leaveSignals()
-	log.SetPrefix("neko: ")
 	own := logs.NewShared(os.Stderr)
-	log.SetOutput(own)
+	facts := ownlog.Open(own, "master")
 	conn, in, err := keeper.Connect()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -119,7 +121,7 @@ func Main(version string) int {
 	}
 	m := newMaster(conn)
 	m.system, m.line = native{m}, conn
-	m.version, m.keeper = version, in.Keeper
+	m.version, m.keeper, m.facts = version, in.Keeper, facts
 	m.held["lock"] = in.Files["lock"]
 	if err := m.prepare(in); err != nil {
 		if failErr := conn.Fail(err.Error()); failErr != nil {
@@ -367,7 +369,7 @@ func (m *master) keeperSays(event any) {
 			}()
 		case unix.SIGUSR2:
 			go func() {
-				if err := m.upgrade("", 0); err != nil {
+				if err := m.upgrade(quiet{}, "", 0); err != nil {
 					m.log("%s", errorText(err))
 				}
 			}()
@@ -431,6 +433,7 @@ func (m *master) settleAll() {
 			continue // its record must not come back
 		}
 		m.settle(s)
+		m.tellWaits(s)
 		m.record(s)
 		m.keepPIDFile(s)
 		if !slices.Contains(apps, s.app) {
@@ -492,8 +495,6 @@ func (m *master) slots() []*slot {
 	return all
 }
 
-func (m *master) log(format string, args ...any) { log.Printf(format, args...) }
-
 // warn keeps something that the daemon cannot do for ping to tell; "" ends it.
 func (m *master) warn(about, text string) {
 	if text == "" {
@@ -544,6 +545,7 @@ func (quiet) reply(control.Reply)     {}
 // tell reports a slot's state to the commands that look on.
 func (m *master) tell(s *slot, message string) {
 	step := control.Progress{Name: s.app.name, Slot: s.index, State: s.state, Message: message}
+	s.told = control.Progress{State: s.state}
 	for _, r := range s.app.reporters {
 		r.report(step)
 	}

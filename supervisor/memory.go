@@ -54,7 +54,7 @@ func (m *master) weigh(p *process) {
 	}
 	s.heavy.busy = true
 	what := fmt.Sprintf("it had %s of memory, and max_memory_restart is %s", megabytes(p.usage.memory), megabytes(limit))
-	m.log("%s: pid %d has %s of memory, and max_memory_restart is %s: it is replaced", s, p.PID, megabytes(p.usage.memory), megabytes(limit))
+	m.log("%s: pid %d has %s of memory, and max_memory_restart is %s: it is replaced", s, pid(p.PID), megabytes(p.usage.memory), megabytes(limit))
 	go func() {
 		err := m.replaceHeavy(p, cause{control.CauseMemory, what})
 		m.do(func() {

@@ -29,27 +29,30 @@ type process struct {
 	inodes    []uint64  // of its pipes
 	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
-	adopted   bool // a child of the keeper, that an earlier master started
-	shimmed   bool // was started through the exec shim
-	ready     bool
-	passed    bool          // what its probes ask before it is ready
-	unready   string        // what its readiness probe, or before that the startup probe, has against it
-	trial     time.Duration // it must have been ready for so long before its predecessor leaves
-	tookOver  bool          // serves, or has served
-	leaving   bool          // was told to stop, or stops by itself
-	drains    bool          // and its drain_timeout is not over
-	saidReady bool          // READY=1
-	watchdog  watchdog
-	probers   []*prober
-	status    string // the last STATUS= it sent
-	failure   string // why it never became ready, or was given up
-	why       cause  // it was told to end, or is given up
-	because   cause  // of a successor: its predecessor is to end
-	served    bool   // under an earlier master
-	deadline  *time.Timer
-	tails     [2]*logs.Tail // the last lines of out and err while it starts
-	pumps     [2]*logs.Pump
-	usage     usage
+	adopted     bool // a child of the keeper, that an earlier master started
+	shimmed     bool // was started through the exec shim
+	ready       bool
+	passed      bool          // what its probes ask before it is ready
+	unready     string        // what its readiness probe, or before that the startup probe, has against it
+	trial       time.Duration // it must have been ready for so long before its predecessor leaves
+	tookOver    bool          // serves, or has served
+	leaving     bool          // was told to stop, or stops by itself
+	drains      bool          // and its drain_timeout is not over
+	saidReady   bool          // READY=1
+	watchdog    watchdog
+	probers     []*prober
+	status      string // the last STATUS= it sent
+	failure     string // why it never became ready, or was given up
+	why         cause  // it was told to end, or is given up
+	because     cause  // of a successor: its predecessor is to end
+	served      bool   // under an earlier master
+	deadline    *time.Timer
+	deadlineSet time.Time // when that was, and how much time it gave
+	deadlineIn  time.Duration
+	connections int           // that it has accepted and still has, at the last look, while it leaves
+	tails       [2]*logs.Tail // the last lines of out and err while it starts
+	pumps       [2]*logs.Pump
+	usage       usage
 
 	channel   *nodeipc.Channel           // of a program of Node's; nil: there is none
 	lineInode []uint64                   // of our end
@@ -99,13 +102,13 @@ func (p *process) pipesName() string {
 // atEnd runs f in the loop when p has ended, which its pidfd shows.
 func (m *master) atEnd(p *process, f func()) {
 	if p.pidfd == nil {
-		m.log("pid %d of %s cannot be watched: the kernel has no pidfd", p.PID, p.slot)
+		m.log("pid %d of %s cannot be watched: the kernel has no pidfd", pid(p.PID), p.slot)
 		return
 	}
 	m.polls.Forget(p.watch) // since the keeper has gone another end is awaited
 	var err error
 	if p.watch, err = m.polls.Await(int(p.pidfd.Fd()), func() { m.post(f) }); err != nil {
-		m.log("pid %d of %s cannot be watched: %v", p.PID, p.slot, err)
+		m.log("pid %d of %s cannot be watched: %v", pid(p.PID), p.slot, err)
 	}
 }
 
@@ -125,7 +128,7 @@ func (m *master) reap(p *process) {
 	m.endGroup(p)
 	exit, err := keeper.Peek(p.PID)
 	if err != nil {
-		m.log("wait for pid %d: %v", p.PID, err)
+		m.log("wait for pid %d: %v", pid(p.PID), err)
 	}
 	if !p.shimmed || p.ready || exit.ExitStatus() != shimFailed {
 		m.reaped(p, exit)
@@ -144,7 +147,7 @@ func (m *master) reap(p *process) {
 func (m *master) reaped(p *process, exit unix.WaitStatus) {
 	m.onRecord = append(m.onRecord, func() {
 		if err := keeper.Reap(p.PID); err != nil {
-			m.log("reap pid %d: %v", p.PID, err)
+			m.log("reap pid %d: %v", pid(p.PID), err)
 		}
 	})
 	m.exited(p, endingOf(exit))
@@ -174,7 +177,7 @@ func (n native) signal(p *process, s syscall.Signal) error {
 // have left that group itself.
 func (m *master) kill(p *process) {
 	if err := m.system.signal(p, unix.SIGKILL); err != nil {
-		m.log("kill pid %d of %s: %v", p.PID, p.slot, err)
+		m.log("kill pid %d of %s: %v", pid(p.PID), p.slot, err)
 	}
 	m.endGroup(p)
 }
@@ -195,7 +198,7 @@ func (n native) endGroup(p *process) {
 		return
 	}
 	if err := unix.Kill(-p.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
-		n.master.log("end the group of pid %d of %s: %v", p.PID, p.slot, err)
+		n.master.log("end the group of pid %d of %s: %v", pid(p.PID), p.slot, err)
 	}
 }
 
@@ -211,7 +214,7 @@ func (m *master) after(p *process, d time.Duration, f func()) {
 			}
 		})
 	})
-	p.deadline = t
+	p.deadline, p.deadlineSet, p.deadlineIn = t, time.Now(), d
 }
 
 func (p *process) cancelDeadline() {
@@ -277,6 +280,6 @@ func (m *master) giveTime(p *process, again bool) {
 
 // expire kills a leaving process whose time is over.
 func (m *master) expire(p *process) {
-	m.log("pid %d of %s did not stop in time and was killed", p.PID, p.slot)
+	m.log("pid %d of %s did not stop in time and was killed", pid(p.PID), p.slot)
 	m.kill(p)
 }

@@ -228,6 +228,7 @@ func (m *master) goOnWaiting(s *slot) {
 	if s.want == stop || s.cycle || s.errored || s.finished || s.serving != nil || s.starting != nil || s.waiting != nil || s.exitedAt.IsZero() || left <= 0 {
 		return
 	}
+	s.nextAt = time.Now().Add(min(left, s.spec.RestartDelay.D()))
 	m.later(&s.waiting, min(left, s.spec.RestartDelay.D()), func() { m.startAgain(s) }) // the clock may have been set back
 }
 

@@ -20,7 +20,7 @@ func (m *master) renew(a *app, why, what string) {
 		a.renewals = map[string]*renewal{}
 	}
 	a.renewals[why] = r
-	m.log("%s is reloaded (%s): %s", a.name, why, what)
+	m.log("%s is reloaded (%s): %s", a, why, what)
 	go func() {
 		err := m.renewNow(a, renewalCause(why, what))
 		m.do(func() {
@@ -29,7 +29,7 @@ func (m *master) renew(a *app, why, what string) {
 				return
 			}
 			if err != nil {
-				m.log("%s (%s): %s", a.name, why, errorText(err))
+				m.log("%s (%s): %s", a, why, errorText(err))
 			}
 			if r.again != "" {
 				m.renew(a, why, r.again)

@@ -109,10 +109,11 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		return subject{}, nil, m.runAction(r, q)
 	}))
 	mux.HandleFunc("POST /v1/upgrade", command(m, func(r reporter, q control.UpgradeRequest) (subject, []string, error) {
-		return subject{}, nil, m.upgrade(q.Program, 1)
+		return subject{}, nil, m.upgrade(r, q.Program, 1)
 	}))
 	mux.HandleFunc("POST /v1/kill", command(m, func(r reporter, _ struct{}) (subject, []string, error) {
-		m.shutdown("nekoctl kill")
+		m.do(func() { m.lookOn(r) })
+		m.shutdown("kill")
 		return subject{}, nil, nil
 	}))
 	server := &http.Server{
@@ -388,7 +389,10 @@ type stream struct {
 	mu     sync.Mutex
 	queue  []control.Answer
 	signal chan struct{}
+	trace  *control.Trace // that the command belongs to
 }
+
+func (s *stream) traceOf() *control.Trace { return s.trace }
 
 // report is called in the loop and never waits.
 func (s *stream) report(p control.Progress) { s.add(control.Answer{Progress: &p}) }
@@ -432,6 +436,9 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		w.WriteHeader(http.StatusOK)
 		s := &stream{signal: make(chan struct{}, 1)}
+		if trace, ok := control.ParseTrace(r.Header.Get(control.TraceHeader)); ok {
+			s.trace = &trace
+		}
 		go func() {
 			end, err := m.begin()
 			if err != nil {
@@ -442,6 +449,8 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 			about, notes, err := run(s, q)
 			s.add(m.outcome(about, notes, err))
 		}()
+		again := time.NewTicker(lookAgain)
+		defer again.Stop()
 		lines := json.NewEncoder(w)
 		flush := http.NewResponseController(w)
 		for {
@@ -453,6 +462,8 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 			_ = flush.Flush()
 			select {
 			case <-s.signal:
+			case <-again.C:
+				m.post(func() { m.tellAll(s) })
 			case <-r.Context().Done():
 				return
 			}

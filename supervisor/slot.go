@@ -72,11 +72,14 @@ type slot struct {
 	createdAt     time.Time // or last started anew by a command
 	pidFile       pidFile   // as it is on disk
 	exitedAt      time.Time
-	attempts      int           // launches that have failed since the slot was told to run
-	victim        *process      // the last of them, nil if it could not even be forked
-	ends          []control.End // the last ones of its processes, the last one first; never changed in place
-	lostTo        control.Cause // what has ended the process that served, if that was no crash
-	because       cause         // of a command that has stopped it before it was its turn
+	nextAt        time.Time        // of one that waits: when it is started again
+	held          int              // commands that wait until its predecessors have left
+	told          control.Progress // what those who look on know of it
+	attempts      int              // launches that have failed since the slot was told to run
+	victim        *process         // the last of them, nil if it could not even be forked
+	ends          []control.End    // the last ones of its processes, the last one first; never changed in place
+	lostTo        control.Cause    // what has ended the process that served, if that was no crash
+	because       cause            // of a command that has stopped it before it was its turn
 
 	recorded slotRecord // as the keeper has it
 
@@ -115,23 +118,6 @@ func (s *slot) observe() control.State {
 // empty says that the slot has no process.
 func (s *slot) empty() bool {
 	return s.serving == nil && s.starting == nil && s.standIn == nil && s.spare == nil && len(s.leaving) == 0
-}
-
-// why is what a command waits for that looks on, or what went wrong.
-func (s *slot) why() string {
-	switch {
-	case s.reason != "":
-	case s.want == retire && !s.stopsAt.IsZero():
-		return "serves on for " + s.spec.ShutdownDelay.D().String() + " before it stops (shutdown_delay)"
-	case s.want == retire:
-		return "serves what is on its way to it, which takes some seconds"
-	case s.state == control.Stopping && len(s.leaving) > 0:
-		p := s.leaving[len(s.leaving)-1]
-		return "has " + (p.spec.DrainTimeout + p.spec.KillTimeout).D().String() + " to finish what it serves"
-	case s.state == control.Launching && s.starting != nil && s.starting.awaited() != "":
-		return "is to " + s.starting.awaited()
-	}
-	return s.reason
 }
 
 // idle says that the slot is done with.
@@ -183,7 +169,6 @@ func (m *master) settle(s *slot) {
 		if state == control.Online {
 			s.reason = ""
 		}
-		m.tell(s, s.why())
 		m.wakeDependents(s.app)
 	}
 }
@@ -348,7 +333,7 @@ func (m *master) exited(p *process, end ending) {
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
 	worthy := p.hasServed() || s.starting == p || p.failure != ""
 	if !p.leaving {
-		m.log("%s: %s", s, how)
+		m.log("%s: pid %d ended: %s", s, pid(p.PID), s.lastExit)
 	}
 	switch {
 	case s.serving == p:
@@ -446,6 +431,7 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 	}
 	// Also without a delay: a program that cannot be run must not keep the loop from
 	// everything else.
+	s.nextAt = time.Now().Add(delay)
 	m.later(&s.waiting, delay, func() { m.startAgain(s) })
 }
 

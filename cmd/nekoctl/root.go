@@ -21,7 +21,8 @@ type cli struct {
 	out, err terminal
 	quiet    bool
 	home     home.Dir
-	machine  machine // on which startup installs units
+	machine  machine   // on which startup installs units
+	live     *progress // of the command that is under way
 }
 
 const rootHelp = `nekoctl runs servers: one worker per CPU core, restarted when they crash,
@@ -42,6 +43,7 @@ Commands:
     scale       change the number of processes of an app
     list        show all processes
     describe    show all about one app
+    monit       watch apps: figures, logs, and keys to act on them
     logs        show what apps print, as they print it
     send        send a line or a message to a process
     sendSignal  send a signal to processes
@@ -78,6 +80,7 @@ Examples:
     $ nekoctl start                            # ./neko.yaml, or else the API
     $ nekoctl start ./server -i max --listen :8080
     $ nekoctl reload all
+    $ nekoctl monit
     $ nekoctl logs server
 `
 
@@ -107,6 +110,12 @@ const environmentHelp = `Environment:
     NEKO_HOME  the folder of the daemon: its socket, its state, the logs of apps;
                ~/.neko if it is not set, or where nothing can be made there
                /dev/shm/neko-UID; one daemon per folder
+    NEKO_LOG_FORMAT
+               json: a daemon that is started with it writes neko.log as JSON,
+               an object a line, with the app, the slot, the pid and the trace
+    TRACEPARENT
+               the trace that a command belongs to, in W3C's form: lines of such
+               a neko.log that come of the command have its id
     NO_COLOR   if set, no colors
 
 "nekoctl start" without a file and a command starts neko-api and reads:
@@ -163,7 +172,7 @@ func (c *cli) command() *cobra.Command {
 	root.AddCommand(
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.resetCommand(), c.scaleCommand(),
 		c.sendCommand(), c.sendSignalCommand(), c.attachCommand(), c.triggerCommand(),
-		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
+		c.listCommand(), c.describeCommand(), c.monitCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
 		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.metricsCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(), c.manCommand(),
 	)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -32,11 +33,21 @@ type Client struct {
 	// Revive is called where no daemon runs, if it is set. If it returns true there
 	// is one now.
 	Revive func(context.Context) (bool, error)
+	trace  string
 }
 
 // NewClient does not connect yet. The path of the socket may be longer than
 // what sun_path holds.
-func NewClient(socket string) *Client { return &Client{socket: socket} }
+// Commands belong to the trace that the environment names (TRACEPARENT), if there is one.
+func NewClient(socket string) *Client {
+	c := &Client{socket: socket}
+	if parent := os.Getenv(TraceVariable); parent != "" {
+		if _, ok := ParseTrace(parent); ok {
+			c.trace = parent
+		}
+	}
+	return c
+}
 
 // Ping asks who is there.
 func (c *Client) Ping(ctx context.Context) (Ping, error) {
@@ -198,11 +209,23 @@ func (c *Client) postFor(ctx context.Context, path string, request any, step fun
 			return done, err
 		}
 	}
+	replaced := false // and who looks on was told
+	answered := func(a Answer) {
+		if replaced {
+			replaced = false
+			step(Answer{Progress: &Progress{Whole: true}})
+		}
+		step(a)
+	}
 	for {
-		done, err = c.command(ctx, path, body, step)
+		done, err = c.command(ctx, path, body, answered)
 		var e *Error
 		if !errors.As(err, &e) || !e.Again || !soon(ctx) {
 			return done, err
+		}
+		if !replaced {
+			replaced = true
+			step(Answer{Progress: &Progress{Whole: true, Message: "waits for the next master: the daemon is being replaced"}})
 		}
 	}
 }
@@ -248,6 +271,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	request.Close = true
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if c.trace != "" {
+		request.Header.Set(TraceHeader, c.trace)
 	}
 	// A master that refuses the request may close before it has read all of it;
 	// what it answered says more than the broken pipe.
