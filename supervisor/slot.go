@@ -80,6 +80,7 @@ type slot struct {
 	ends          []control.End    // the last ones of its processes, the last one first; never changed in place
 	lostTo        control.Cause    // what has ended the process that served, if that was no crash
 	because       cause            // of a command that has stopped it before it was its turn
+	owed          string           // why it is to have another process, which is told when that serves
 
 	recorded slotRecord // as the keeper has it
 
@@ -183,6 +184,10 @@ func (m *master) fill(s *slot) {
 	if err := m.launch(p); err != nil {
 		s.victim = nil
 		m.countCrash(s.app)
+		if s.want != stop && !m.stopping {
+			s.owe(byCrash)
+			m.tellOfEnd(p, control.EventCrash, nil, "%v", err)
+		}
 		m.crashed(s, err.Error(), 0)
 	}
 }
@@ -269,6 +274,7 @@ func (m *master) serve(p *process) {
 	}
 	s.serving, s.spec = p, p.spec
 	s.errored, s.finished, s.attempts = false, false, 0
+	m.tellOfRestart(p)
 	m.putOnProbation(p)
 	m.watchHealth(p)
 	m.touch(s)
@@ -290,6 +296,10 @@ func (m *master) failed(p *process) {
 		return
 	}
 	starting, spare, standIn := s.starting == p, s.spare == p, s.standIn == p
+	if starting && s.serving == nil && s.want != stop && !s.cycle {
+		s.owe(byCrash)
+		m.tellOfEnd(p, control.EventCrash, nil, "pid %d %s", p.PID, p.failure)
+	}
 	if p.why == (cause{}) {
 		p.why = cause{control.CauseCrash, p.failure}
 	}
@@ -339,8 +349,11 @@ func (m *master) exited(p *process, end ending) {
 	case s.serving == p:
 		s.serving = nil
 		if final(p.spec, end) {
+			m.tellOfEnd(p, control.EventExit, &end, "%s", how)
 			m.finish(s, how, end)
 		} else {
+			s.owe(byCrash)
+			m.tellOfEnd(p, control.EventCrash, &end, "%s", how)
 			m.lose(s, how, p)
 		}
 	case s.starting == p:
@@ -356,9 +369,12 @@ func (m *master) exited(p *process, end ending) {
 		case s.serving != nil:
 		case final(p.spec, end):
 			s.victim = p
+			m.tellOfEnd(p, control.EventExit, &end, "%s", how)
 			m.finish(s, how, end)
 		default:
 			s.victim = p
+			s.owe(byCrash)
+			m.tellOfEnd(p, control.EventCrash, &end, "pid %d %s", p.PID, p.failure)
 			m.crashed(s, p.failure, 0)
 		}
 	case s.standIn == p:
@@ -397,7 +413,10 @@ func (m *master) finish(s *slot, reason string, end ending) {
 		s.attempts++ // whoever waits for it is to know
 	}
 	s.errored = s.spec.Type == spec.Task && bad
-	s.finished = !s.errored
+	s.finished, s.owed = !s.errored, ""
+	if s.errored {
+		m.tellOfGivingUp(s)
+	}
 	m.steer(s.app)
 	m.touch(s)
 }
@@ -421,8 +440,10 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 	if giveUp {
 		s.unstable = 0 // as PM2 has it
 		s.errored = true
+		s.owed = ""
 		s.reason = fmt.Sprintf("%s; gave up after %d restarts within %s", reason, s.spec.MaxRestarts, s.spec.RestartWindow.D())
 		m.log("%s: %s", s, s.reason)
+		m.tellOfGivingUp(s)
 		return
 	}
 	if delay == 0 && s.backoff.streak <= 1 {
