@@ -115,7 +115,7 @@ func (d dashboard) json() ([]byte, error) {
 	}
 	variables := []any{object{
 		"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus", "refresh": 1, "hide": 0,
-		"includeAll": false, "multi": false, "options": []any{}, "regex": "", "skipUrlSync": false, "current": object{},
+		"includeAll": false, "multi": false, "options": []any{}, "regex": "", "skipUrlSync": false, "current": object{"text": "", "value": ""},
 	}}
 	for _, v := range d.variables {
 		variables = append(variables, object{
@@ -237,6 +237,7 @@ func (p panel) json(id int, at object) object {
 		options = object{
 			"reduceOptions": object{"calcs": []string{"lastNotNull"}, "fields": "", "values": false},
 			"graphMode":     "none", "colorMode": "value", "justifyMode": "auto", "textMode": "auto", "orientation": "auto",
+			"wideLayout": true, "showPercentChange": false, "percentChangeColorMode": "standard",
 		}
 	case states:
 		defaults["color"] = object{"mode": "thresholds"}
@@ -254,7 +255,7 @@ func (p panel) json(id int, at object) object {
 			"yAxis":   object{"axisPlacement": "left", "unit": p.unit, "reverse": false}, "filterValues": object{"le": 1e-9}, "showValue": "never",
 		}
 	case list:
-		options = object{"showHeader": true, "cellHeight": "sm", "footer": object{"show": false, "countRows": false, "fields": "", "reducer": []string{"sum"}}}
+		options = object{"showHeader": true, "frameIndex": 0, "cellHeight": "sm", "footer": object{"show": false, "countRows": false, "fields": "", "reducer": []string{"sum"}}}
 		defaults["custom"] = object{"align": "auto", "cellOptions": object{"type": "auto"}, "inspect": false, "filterable": true}
 		renamed := object{}
 		for i, c := range p.columns {

@@ -58,7 +58,7 @@ var overview = dashboard{
 			{kind: graph, title: "Memory", about: "Resident memory of each worker. A line that only rises is a leak; max_memory_restart bounds it.", unit: "bytes",
 				queries: []query{{`sum by (instance, app, worker) (neko_worker_memory_bytes{` + workers + `})`, "{{instance}} {{app}} {{worker}}"}}},
 			{kind: graph, title: "Age", about: "Since when the process in each slot runs.", unit: "s",
-				queries: []query{{`time() - max by (instance, app, worker) (neko_worker_start_time_seconds{` + workers + `} > 0)`, "{{instance}} {{app}} {{worker}}"}}},
+				queries: []query{{`time() - max by (instance, app, worker) (neko_worker_start_time_seconds{` + workers + `})`, "{{instance}} {{app}} {{worker}}"}}},
 			{kind: graph, title: "Accept queues", about: "How full the queue of connections that nobody has accepted yet is. When it is full, clients time out.", unit: "percentunit", steps: []step{{0.5, "red"}},
 				queries: []query{{`max by (instance, app, listener) (neko_worker_queue_length{` + workers + `} / neko_worker_queue_max{` + workers + `})`, "{{instance}} {{app}} {{listener}}"}}},
 			{kind: graph, title: "Draining", about: "Processes that have a successor, and still serve what they have begun.", unit: "none",
