@@ -138,7 +138,7 @@ func (d dashboard) json() ([]byte, error) {
 			"type": "dashboards", "tags": []string{"neko"}, "title": "neko", "asDropdown": false, "includeVars": true, "keepTime": true,
 			"targetBlank": false, "icon": "external link", "tooltip": "", "url": "",
 		}, object{
-			"type": "link", "tags": []string{}, "title": "Runbook", "url": "https://github.com/nekoctl/neko/blob/main/docs/monitoring.md", "targetBlank": true,
+			"type": "link", "tags": []string{}, "title": "Runbook", "url": "https://github.com/nekoctl/neko/blob/main/docs/alerts.md", "targetBlank": true,
 			"asDropdown": false, "includeVars": false, "keepTime": false, "icon": "doc", "tooltip": "what to do",
 		}},
 		"annotations": object{"list": []any{
