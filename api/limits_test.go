@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -17,7 +17,7 @@ import (
 func TestDefaultLimits(t *testing.T) {
 	w, err := worker.New(worker.Config{
 		Schema: Schema, Resolver: NewResolver(&fakeStore{}), SchemaOptions: SchemaOptions(), FieldCosts: FieldCosts,
-		Log: log.New(t.Output(), "", 0),
+		Log: logtext.Logger(t.Output()),
 	})
 	if err != nil {
 		t.Fatal(err)

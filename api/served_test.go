@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/nekoctl/neko/api/audit"
 	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -57,7 +57,7 @@ func serve(t testing.TB, change func(*worker.Config)) *served {
 	t.Helper()
 	st := openSample(t)
 	s := &served{TB: t, accounts: st.(store.Accounts), users: map[string]*store.User{}, tokens: map[string]string{"": ""}, log: &lockedBuffer{}, audit: &lockedBuffer{}}
-	logger := log.New(s.log, "", 0)
+	logger := logtext.Logger(s.log)
 	var err error
 	if s.auth, err = auth.New(t.Context(), s.accounts, auth.Options{Secret: []byte(strings.Repeat("secret", 6)), Log: logger}); err != nil {
 		t.Fatal(err)

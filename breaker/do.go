@@ -3,9 +3,12 @@ package breaker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
 	"time"
+
+	"github.com/nekoctl/neko/logtext"
 )
 
 // Kind says what may be done about a call that has failed.
@@ -87,7 +90,7 @@ func doTrial[T any](ctx, wait context.Context, p *Policy, a admission, f func(co
 			if v := recover(); v != nil {
 				r.panicked = panicked(v)
 				if wait.Err() != nil {
-					p.o.Log.Printf("error: panic in a call to %s that was given up: %v", p.o.Name, r.panicked)
+					p.o.Log.Error(fmt.Sprintf("panic in a call to %s that was given up", p.o.Name), logtext.Reason, r.panicked)
 				}
 			}
 			done <- r
@@ -179,7 +182,7 @@ func call[T any](ctx context.Context, p *Policy, f func(context.Context) (T, err
 		if v := recover(); v != nil {
 			r.panicked = panicked(v)
 			if ctx.Err() != nil {
-				p.o.Log.Printf("error: panic in a call to %s that was given up: %v", p.o.Name, r.panicked)
+				p.o.Log.Error(fmt.Sprintf("panic in a call to %s that was given up", p.o.Name), logtext.Reason, r.panicked)
 			}
 		}
 		p.ended.Add(1)

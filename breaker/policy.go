@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -55,8 +55,8 @@ type Options struct {
 	// context. Nil: every error is a failure.
 	IsFailure func(error) bool
 
-	// Log is told of panics of calls that nobody waits for any more. Nil: log.Default.
-	Log *log.Logger
+	// Log is told of panics of calls that nobody waits for any more. Nil: slog.Default.
+	Log *slog.Logger
 }
 
 // Policy is how one dependency is called. Its methods may be used by several goroutines at
@@ -99,7 +99,7 @@ func New(o Options) (*Policy, error) {
 	o.RetryRate = cmp.Or(o.RetryRate, 0.1)
 	o.RetryBurst = cmp.Or(o.RetryBurst, 3)
 	if o.Log == nil {
-		o.Log = log.Default()
+		o.Log = slog.Default()
 	}
 	if o.IsFailure == nil {
 		o.IsFailure = func(error) bool { return true }

@@ -19,7 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -125,7 +125,7 @@ type Options struct {
 	// ShareOwn has also answers that only one identity may see put into Shared, and into Reserve.
 	ShareOwn bool
 	// Log is told of invalidations that wait for Shared. Nil: nobody is.
-	Log *log.Logger
+	Log *slog.Logger
 }
 
 const (

@@ -182,7 +182,7 @@ func (o *outbox) tell(c *Cache) {
 
 func (c *Cache) print(format string, args ...any) {
 	if c.options.Log != nil {
-		c.options.Log.Printf(format, args...)
+		c.options.Log.Warn(fmt.Sprintf(format, args...))
 	}
 }
 

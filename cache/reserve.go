@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"log"
+	"log/slog"
 	"math"
 	"math/bits"
 	"math/rand/v2"
@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/hostmem"
+	"github.com/nekoctl/neko/logtext"
 )
 
 const (
@@ -67,7 +68,7 @@ type Reserve struct {
 	// Of the cache that has it:
 	codec  *codec
 	gens   *generations
-	log    *log.Logger
+	log    *slog.Logger
 	own    bool // it may have what only one identity may see
 	queue  chan spilled
 	queued atomic.Int64 // bytes, with what is being written
@@ -289,7 +290,7 @@ func (r *Reserve) failed(which *respite, what string, err error) {
 	if now := time.Now(); r.said.IsZero() || now.Sub(r.said) >= reserveQuiet {
 		r.said = now
 		if r.log != nil {
-			r.log.Printf("warning: the file where answers are kept in reserve cannot be %s, and is left alone for %v each time: %v", what, reserveRest, err)
+			r.log.Warn(fmt.Sprintf("the file where answers are kept in reserve cannot be %s, and is left alone for %v each time", what, reserveRest), logtext.Reason, err)
 		}
 	}
 }

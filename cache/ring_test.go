@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
@@ -132,7 +132,7 @@ func TestTheRingIsAMapThatForgetsTheOldest(t *testing.T) {
 
 // cacheWith is one of which nothing stays in memory, and that logs into out.
 func cacheWith(t testing.TB, r *Reserve, out *bytes.Buffer) *Cache {
-	c, err := New(Options{Reserve: r, Bytes: MinBytes, Log: log.New(out, "", 0)})
+	c, err := New(Options{Reserve: r, Bytes: MinBytes, Log: logtext.Logger(out)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 
 	. "github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/cache/cachetest"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // hosts are caches of several hosts, and their connections.
@@ -291,7 +291,7 @@ func TestNothingIsPromisedAtTheEnd(t *testing.T) {
 func TestWithoutRedis(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
-		h := openHosts(t, 2, Options{Log: log.New(&text, "", 0)})
+		h := openHosts(t, 2, Options{Log: logtext.Logger(&text)})
 		a, b := h.all[0], h.all[1]
 		get(t, a, request(1, "T"), says("before"))
 		get(t, a, request(2, "U"), says("before"))

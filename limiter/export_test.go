@@ -1,7 +1,7 @@
 package limiter
 
 import (
-	"log"
+	"log/slog"
 	"time"
 
 	"github.com/nekoctl/neko/hostmem"
@@ -9,7 +9,7 @@ import (
 
 // NewSharedWithin is NewShared whose decisions may take so long: tests of what is decided
 // must not depend on how busy the machine is.
-func NewSharedWithin(budget time.Duration, m *hostmem.Mapping, source Source, logger *log.Logger) (*Shared, error) {
+func NewSharedWithin(budget time.Duration, m *hostmem.Mapping, source Source, logger *slog.Logger) (*Shared, error) {
 	t, err := newTable(m)
 	if err != nil {
 		return nil, err

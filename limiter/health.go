@@ -3,7 +3,7 @@ package limiter
 import (
 	"context"
 	"fmt"
-	"log"
+	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -42,7 +42,7 @@ type health struct {
 	alone  atomic.Uint64 // decisions without it, since it went
 	poke   chan struct{}
 
-	log   *log.Logger
+	log   *slog.Logger
 	began time.Time
 
 	// Only watch knows:
@@ -55,7 +55,7 @@ type health struct {
 	allHosts time.Time // when no fewer hosts were counted than are known here
 }
 
-func newHealth(l *log.Logger) *health {
+func newHealth(l *slog.Logger) *health {
 	h := &health{poke: make(chan struct{}, 1), log: l, began: time.Now(), allHosts: time.Now()}
 	h.now.Store(int32(away)) // until it was heard of
 	return h
@@ -181,7 +181,7 @@ func (s *Shared) beat(ctx context.Context) {
 		case h.toldPart && began.Sub(h.partAt) < quiet: // a key that fails is asked for now and then
 		default:
 			h.told, h.toldPart, h.backAt = false, false, began
-			h.print("rate limits: the source is back; %d decisions were made without it", h.alone.Swap(0))
+			h.print(slog.LevelInfo, "rate limits: the source is back; %d decisions were made without it", h.alone.Swap(0))
 		}
 	}
 }
@@ -200,13 +200,13 @@ func (h *health) say(format string, args ...any) bool {
 		return false
 	}
 	h.told = true
-	h.print(format, args...)
+	h.print(slog.LevelWarn, format, args...)
 	return true
 }
 
-func (h *health) print(format string, args ...any) {
+func (h *health) print(level slog.Level, format string, args ...any) {
 	if h.log != nil {
-		h.log.Printf(format, args...)
+		h.log.Log(context.Background(), level, fmt.Sprintf(format, args...))
 	}
 }
 

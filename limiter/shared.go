@@ -2,7 +2,7 @@ package limiter
 
 import (
 	"context"
-	"log"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,7 +55,7 @@ const firstWait = 250 * time.Millisecond
 // NewShared is a limiter by the buckets of a source, which it closes in the end. If the source does
 // not answer at once it is tried on. logger is told when the source goes, and when it is back; nil is
 // nobody.
-func NewShared(m *hostmem.Mapping, source Source, logger *log.Logger) (*Shared, error) {
+func NewShared(m *hostmem.Mapping, source Source, logger *slog.Logger) (*Shared, error) {
 	t, err := newTable(m)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func NewShared(m *hostmem.Mapping, source Source, logger *log.Logger) (*Shared, 
 	return s, nil
 }
 
-func newShared(m *hostmem.Mapping, t *table, source Source, logger *log.Logger, budget time.Duration) *Shared {
+func newShared(m *hostmem.Mapping, t *table, source Source, logger *slog.Logger, budget time.Duration) *Shared {
 	s := &Shared{
 		table: t, hostmem: m, source: source, now: t.now, budget: budget,
 		health: newHealth(logger),

@@ -2,7 +2,6 @@ package limiter_test
 
 import (
 	"context"
-	"log"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // Two hosts of two workers, a real Redis, real time: clients as fast as they can be, on one key.
@@ -37,7 +37,7 @@ func TestHostsShareABucketOfRedis(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := limiter.NewShared(m, source, log.New(t.Output(), "", 0))
+			s, err := limiter.NewShared(m, source, logtext.Logger(t.Output()))
 			if err != nil {
 				t.Fatal(err)
 			}

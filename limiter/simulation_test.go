@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"log"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/hostmem"
+	"github.com/nekoctl/neko/logtext"
 	"pgregory.net/rapid"
 )
 
@@ -73,7 +73,7 @@ func (f *fleet) newWorker(t testing.TB, host int) *Shared {
 		t.Fatal(err)
 	}
 	table.now = f.now
-	s := newShared(f.memory[host], table, f.bank, log.New(&f.log, "", 0), Budget)
+	s := newShared(f.memory[host], table, f.bank, logtext.Logger(&f.log), Budget)
 	s.start()
 	return s
 }

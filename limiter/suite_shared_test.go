@@ -2,7 +2,6 @@ package limiter_test
 
 import (
 	"context"
-	"log"
 	"testing"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/nekoctl/neko/limiter/limitertest"
 	"github.com/nekoctl/neko/limiter/redis"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/logtext"
 )
 
 func TestShared(t *testing.T) {
@@ -45,7 +45,7 @@ func sharedSuite(begin func(*testing.T) func() limiter.Source) limitertest.Suite
 			if err != nil {
 				t.Fatal(err)
 			}
-			l, err := limiter.NewSharedWithin(2*time.Second, m, source(), log.New(t.Output(), "", 0))
+			l, err := limiter.NewSharedWithin(2*time.Second, m, source(), logtext.Logger(t.Output()))
 			if err != nil {
 				t.Fatal(err)
 			}

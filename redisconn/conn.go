@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -41,7 +41,7 @@ type Options struct {
 	// Who begins the lines of the log: "rate limits", "cache".
 	Who string
 	// Log is told when Redis cannot be used, and when it can again; nil is nobody.
-	Log *log.Logger
+	Log *slog.Logger
 	// Page is where users read what Redis must allow: docs/limits.md. Full is a hint for when it
 	// has no memory left.
 	Page, Full string

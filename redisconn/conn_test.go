@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/logtext"
 )
 
 func TestMain(m *testing.M) { redistest.Main(m) }
@@ -53,7 +53,7 @@ func TestTheLogTellsOfAnOutageOnceWhoeverElseAnswers(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	var said memo
-	c := open(t, server.URL(), Options{Who: "cache", Full: "let it go", Log: log.New(&said, "", 0)})
+	c := open(t, server.URL(), Options{Who: "cache", Full: "let it go", Log: logtext.Logger(&said)})
 	set := func() error { _, err := do(within(t, patience), c, "SET", "a", "b"); return err }
 	eventually(t, set)
 	server.Do(t, "CONFIG", "SET", "maxmemory", "1")
@@ -73,7 +73,7 @@ func TestTheLogTellsOfAnOutageOnceWhoeverElseAnswers(t *testing.T) {
 		return errors.New("nothing is said of its end")
 	})
 	lines := strings.Split(said.String(), "\n")
-	if len(lines) != 4 || !strings.HasPrefix(lines[0], "cache: Redis cannot be used: OOM ") || !strings.HasSuffix(lines[1], " let it go") ||
+	if len(lines) != 4 || !strings.HasPrefix(lines[0], "warning: cache: Redis cannot be used: OOM ") || !strings.HasSuffix(lines[1], " let it go") ||
 		!strings.HasPrefix(lines[1], "hint: its maxmemory ") || !strings.HasPrefix(lines[2], "cache: Redis answers again, after ") {
 		t.Errorf("said:\n%s", said.String())
 	}

@@ -3,13 +3,13 @@ package redisconn
 import (
 	"bytes"
 	"errors"
-	"log"
 	"net"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"pgregory.net/rapid"
 )
 
@@ -97,7 +97,7 @@ func TestServerThatIsNoRedis(t *testing.T) {
 			}
 		})
 		var said bytes.Buffer
-		s, err := New(t.Context(), "redis://"+l.Addr().String(), Options{Who: "rate limits", Log: log.New(&said, "", 0)})
+		s, err := New(t.Context(), "redis://"+l.Addr().String(), Options{Who: "rate limits", Log: logtext.Logger(&said)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +109,7 @@ func TestServerThatIsNoRedis(t *testing.T) {
 			t.Errorf("%.20q: %v", answer, last)
 		}
 		s.Close()
-		if want := "rate limits: Redis cannot be used: " + ErrNoRedis.Error() + "\nhint: is it a Redis, at that port? "; !strings.HasPrefix(said.String(), want) {
+		if want := "warning: rate limits: Redis cannot be used: " + ErrNoRedis.Error() + "\nhint: is it a Redis, at that port? "; !strings.HasPrefix(said.String(), want) {
 			t.Errorf("%.20q: the log has %q", answer, said.String())
 		}
 		l.Close()

@@ -2,11 +2,13 @@ package redisconn
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/redis/rueidis"
 )
 
@@ -40,7 +42,7 @@ func (o *outage) ended() {
 		return
 	}
 	if o.told && o.Log != nil {
-		o.Log.Printf("%s: Redis answers again, after %v", o.Who, o.last.Sub(o.since).Round(time.Millisecond))
+		o.Log.Info(fmt.Sprintf("%s: Redis answers again, after %v", o.Who, o.last.Sub(o.since).Round(time.Millisecond)))
 	}
 	o.on.Store(false)
 	o.told = false
@@ -58,10 +60,7 @@ func (o *outage) failed(err error) {
 		return
 	}
 	o.said, o.told = now, true
-	o.Log.Printf("%s: Redis cannot be used: %v", o.Who, err)
-	if hint := o.Advice(err); hint != "" {
-		o.Log.Printf("hint: %s", hint)
-	}
+	o.Log.Warn(o.Who+": Redis cannot be used", logtext.Reason, err, logtext.Hint, o.Advice(err))
 }
 
 // Advice is what an operator can do about what Redis has answered, "" if nothing is known.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
@@ -24,8 +25,10 @@ type app struct {
 	turn     int                     // from which slot on a process is looked for that can be offered a connection
 	unplaced []*offer                // connections that are to be offered again, one for each process and listener at the most
 	busy     chan struct{}           // held by the one command that works on the app
+	cause    cause                   // what that is
 
-	reporters []reporter // of commands that look on
+	reporters []reporter                    // of commands that look on
+	trace     atomic.Pointer[control.Trace] // that the command which works on it belongs to
 
 	schedule schedule    // of cron_restart
 	due      *time.Timer // until it is looked at again
@@ -110,6 +113,8 @@ func (m *master) closeSockets(a *app) {
 	a.deposited = nil
 }
 
+func (a *app) String() string { return a.name }
+
 // runs says that some slot of the app is to run, or all that will come.
 func (a *app) runs() bool {
 	return len(a.slots) == 0 || slices.ContainsFunc(a.slots, func(s *slot) bool { return s.want == run })
@@ -175,7 +180,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
 	s.unstable, s.createdAt = 0, time.Now()
-	s.stopsAt = time.Time{}
+	s.stopsAt, s.because = time.Time{}, cause{}
 	s.spec = s.app.spec
 	m.touch(s)
 }

@@ -234,7 +234,7 @@ func (n native) askCommand(ctx context.Context, p *process, command []string) er
 		path = "/proc/self/exe"
 	}
 	env = slices.DeleteFunc(env, func(entry string) bool {
-		return strings.HasPrefix(entry, "NOTIFY_SOCKET=") || strings.HasPrefix(entry, "LISTEN_") || strings.HasPrefix(entry, "WATCHDOG_USEC=")
+		return strings.HasPrefix(entry, "NOTIFY_SOCKET=") || strings.HasPrefix(entry, "NEKO_METRICS_SOCKET=") || strings.HasPrefix(entry, "LISTEN_") || strings.HasPrefix(entry, "WATCHDOG_USEC=")
 	})
 	env = append(env, probeVariable+"="+string(n.master.home), fmt.Sprintf("NEKO_PID=%d", p.PID))
 

@@ -184,7 +184,7 @@ func (m *master) dropUnused(a *app) {
 		if used[group] || a.groups[group].Len() == 0 {
 			continue
 		}
-		m.log("%s listens on %s no more", a.name, a.groups[group].Address)
+		m.log("%s listens on %s no more", a, a.groups[group].Address)
 		for _, s := range a.slots {
 			m.endRelay(s, group)
 		}

@@ -24,7 +24,7 @@ var (
 // lock takes an app, or the slot of it that is meant, for a command with its
 // reporter. It is gone if the command before has deleted it: to go on would
 // bring back processes that have no name.
-func (m *master) lock(c chosen, r reporter) (unlock func(), err error) {
+func (m *master) lock(c chosen, r reporter, why cause) (unlock func(), err error) {
 	a := c.app
 	select {
 	case a.busy <- struct{}{}:
@@ -39,7 +39,10 @@ func (m *master) lock(c chosen, r reporter) (unlock func(), err error) {
 			err = fmt.Errorf("%s %w", c, errGone)
 		default:
 			err = nil
-			a.reporters = append(a.reporters, r)
+			a.reporters, a.cause = append(a.reporters, r), why
+			if t, ok := r.(interface{ traceOf() *control.Trace }); ok {
+				a.trace.Store(t.traceOf())
+			}
 		}
 	})
 	if err != nil {
@@ -47,7 +50,10 @@ func (m *master) lock(c chosen, r reporter) (unlock func(), err error) {
 		return nil, err
 	}
 	return func() {
-		m.do(func() { a.reporters = slices.DeleteFunc(a.reporters, func(x reporter) bool { return x == r }) })
+		m.do(func() {
+			a.trace.Store(nil)
+			a.reporters, a.cause = slices.DeleteFunc(a.reporters, func(x reporter) bool { return x == r }), cause{}
+		})
 		<-a.busy
 	}, nil
 }
@@ -161,8 +167,8 @@ func (m *master) unknown(target string) error {
 // each runs a command on all that the targets mean, what they depend on first and
 // else side by side, and joins the errors in their order. What depends on an app
 // that has failed is left alone.
-func (m *master) each(r reporter, targets []string, f func(chosen) error) error {
-	return m.inLine(r, targets, func(l *line, a *app) error {
+func (m *master) each(r reporter, targets []string, why cause, f func(chosen) error) error {
+	return m.inLine(r, targets, why, func(l *line, a *app) error {
 		var others []string
 		m.do(func() { others = a.spec.Dependencies() })
 		if failed := l.after(others); failed != "" {
@@ -174,9 +180,9 @@ func (m *master) each(r reporter, targets []string, f func(chosen) error) error 
 
 // eachLast is each the other way round, for what makes apps stop: those that depend
 // on others go first, and whatever becomes of them the others follow.
-func (m *master) eachLast(r reporter, targets []string, f func(chosen) error) error {
-	m.cutOff(targets)
-	return m.inLine(r, targets, func(l *line, a *app) error {
+func (m *master) eachLast(r reporter, targets []string, why cause, f func(chosen) error) error {
+	m.cutOff(targets, why)
+	return m.inLine(r, targets, why, func(l *line, a *app) error {
 		var others []string
 		m.do(func() {
 			for _, other := range m.dependents(a.name) {
@@ -190,7 +196,7 @@ func (m *master) eachLast(r reporter, targets []string, f func(chosen) error) er
 
 // cutOff stops what is to be stopped and has not come up: a command that waits for that
 // has ended then, and not only when listen_timeout is over.
-func (m *master) cutOff(targets []string) {
+func (m *master) cutOff(targets []string, why cause) {
 	list, err := m.choose(targets)
 	if err != nil {
 		return // the command itself will say so
@@ -202,6 +208,7 @@ func (m *master) cutOff(targets []string) {
 			}
 			for _, s := range c.slots() {
 				if s.want == run && s.serving == nil && s.starting != nil {
+					s.because = why
 					m.retired(s)
 				}
 			}
@@ -211,7 +218,7 @@ func (m *master) cutOff(targets []string) {
 
 // inLine runs a command on all that the targets mean, on each app when it is its
 // turn.
-func (m *master) inLine(r reporter, targets []string, turn func(*line, *app) error, f func(chosen) error) error {
+func (m *master) inLine(r reporter, targets []string, why cause, turn func(*line, *app) error, f func(chosen) error) error {
 	list, err := m.choose(targets)
 	if err != nil {
 		return err
@@ -229,7 +236,7 @@ func (m *master) inLine(r reporter, targets []string, turn func(*line, *app) err
 			if errs[i] = turn(l, c.app); errs[i] != nil {
 				return
 			}
-			unlock, err := m.lock(c, r)
+			unlock, err := m.lock(c, r, why)
 			if err != nil {
 				errs[i] = err
 				return

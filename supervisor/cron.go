@@ -156,11 +156,11 @@ func (m *master) renewDue(a *app) {
 	runs := func(s *slot) bool { return s.want == run && (s.serving != nil || s.starting != nil) }
 	switch {
 	case a.renewals[why] != nil:
-		m.log("%s: %s is due again, and is still under way: left out", a.name, why)
+		m.log("%s: %s is due again, and is still under way: left out", a, why)
 	case a.spec.Type == spec.Task && a.any(runs):
-		m.log("%s: %s is due, and the task still runs: left out", a.name, why)
+		m.log("%s: %s is due, and the task still runs: left out", a, why)
 	case a.any(func(s *slot) bool { return s.want == run }): // else a person has stopped it
-		m.renew(a, why, "it is due")
+		m.renew(a, why, a.spec.CronRestart+" was due")
 	case a.spec.PM2 != nil: // whose cron starts also that
 		go m.startDue(a)
 	}
@@ -176,6 +176,6 @@ func (m *master) startDue(a *app) {
 		_, err = m.start(quiet{}, []spec.App{settings}, startOptions{named: true})
 	}
 	if err != nil {
-		m.post(func() { m.log("%s (cron_restart): %s", a.name, errorText(err)) })
+		m.post(func() { m.log("%s (cron_restart): %s", a, errorText(err)) })
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/cgroup"
+	"github.com/nekoctl/neko/supervisor/control"
 )
 
 // grant is what the machine and the cgroup let the daemon have. It may change while
@@ -104,7 +105,7 @@ func (m *master) regrant(a *app) {
 		return // the next master sees the same
 	}
 	defer end()
-	unlock, err := m.lock(chosen{app: a}, quiet{})
+	unlock, err := m.lock(chosen{app: a}, quiet{}, cause{control.CauseReload, "other CPUs or memory are granted: " + granted().String()})
 	if err != nil {
 		return
 	}
@@ -122,7 +123,7 @@ func (m *master) regrant(a *app) {
 				return
 			}
 		}
-		m.log("%s is resized for that, instances: %d", a.name, n)
+		m.log("%s is resized for that, instances: %d", a, n)
 		for _, s := range a.inUse() {
 			if s.index < n {
 				older = append(older, s)
@@ -143,7 +144,7 @@ func (m *master) regrant(a *app) {
 		a.grant = sized
 		m.recordApp(a)
 		if err != nil && !m.stopping {
-			m.log("%s cannot follow what is granted: %s", a.name, errorText(err))
+			m.log("%s cannot follow what is granted: %s", a, errorText(err))
 		}
 	})
 }

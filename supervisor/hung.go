@@ -3,6 +3,8 @@ package supervisor
 import (
 	"fmt"
 	"time"
+
+	"github.com/nekoctl/neko/supervisor/control"
 )
 
 // watchdog expects a sign of life of a process at least every so often, from the
@@ -72,11 +74,12 @@ func (m *master) hung(p *process, why string) {
 	switch p {
 	case s.serving:
 		m.log("%s: %s", s, why)
+		p.why = cause{control.CauseHung, why}
 		m.leave(p)
 		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
 		m.lose(s, why, p)
 	case s.starting, s.standIn, s.spare:
-		p.failure = why
+		p.failure, p.why = why, cause{control.CauseHung, why}
 		m.failed(p)
 	}
 }
@@ -87,6 +90,7 @@ func (m *master) stopsItself(p *process) {
 	s := p.slot
 	switch p {
 	case s.serving:
+		p.why = cause{control.CauseExit, "it began to stop by itself"}
 		m.letGo(p)
 		m.giveTime(p, false)
 		m.lose(s, fmt.Sprintf("pid %d stopped by itself", p.PID), p)

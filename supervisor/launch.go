@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -263,6 +264,7 @@ func (m *master) environment(p *process) []string {
 	env["NEKO_INSTANCES"] = strconv.Itoa(instances)
 	if dir := m.makeRunDir(s.app); dir != "" {
 		env["NEKO_RUN_DIR"] = dir
+		env["NEKO_METRICS_SOCKET"] = filepath.Join(dir, metricsSocket(p.launch))
 	}
 	env["NEKO_DRAIN_TIMEOUT"] = app.DrainTimeout.D().String()
 	env["NOTIFY_SOCKET"] = m.notifyNameFor(app)

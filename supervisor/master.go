@@ -16,7 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -35,6 +35,7 @@ import (
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
+	"github.com/nekoctl/neko/supervisor/ownlog"
 	"github.com/nekoctl/neko/supervisor/poll"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -55,6 +56,7 @@ type master struct {
 	null      *os.File
 	polls     *poll.Poller    // pidfds
 	consoles  [2]*logs.Shared // standard output and error of a foreground daemon, else nil
+	collector *collector      // of metrics
 	printing  sync.WaitGroup  // of the processes whose output is not at its end
 	asking    sync.WaitGroup  // questions of probes that are under way
 
@@ -62,6 +64,7 @@ type master struct {
 	ended chan struct{} // closed when the loop has ended
 
 	signals chan os.Signal // without a keeper
+	facts   *slog.Logger   // for lines with attributes; nil: neko.log is text
 
 	// Only the loop touches what follows.
 	settings      spec.Daemon
@@ -76,6 +79,7 @@ type master struct {
 	onRecord      []func() // run when what an event has changed is with the keeper
 	watchers      map[*watcher]bool
 	stopping      bool
+	stopCause     cause
 	code          int                 // what the daemon ends with
 	commands      int                 // under way
 	upgrading     bool                // it is this master's program that is on trial
@@ -106,9 +110,8 @@ func Main(version string) int {
 		debug.SetGCPercent(50)
 	}
 	leaveSignals()
-	log.SetPrefix("neko: ")
 	own := logs.NewShared(os.Stderr)
-	log.SetOutput(own)
+	facts := ownlog.Open(own, "master")
 	conn, in, err := keeper.Connect()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -116,7 +119,7 @@ func Main(version string) int {
 	}
 	m := newMaster(conn)
 	m.system, m.line = native{m}, conn
-	m.version, m.keeper = version, in.Keeper
+	m.version, m.keeper, m.facts = version, in.Keeper, facts
 	m.held["lock"] = in.Files["lock"]
 	if err := m.prepare(in); err != nil {
 		if failErr := conn.Fail(err.Error()); failErr != nil {
@@ -152,8 +155,8 @@ func newMaster(conn holder) *master {
 		signals: make(chan os.Signal, 16),
 		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, triggers: map[*trigger]bool{}, warnings: map[string]string{},
-		lastOffer: rand.Int64N(1 << 52),
-		saver:     saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
+		lastOffer: rand.Int64N(1 << 52), collector: newCollector(),
+		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
 	}
 }
 
@@ -216,6 +219,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if err := m.serveControl(in); err != nil {
 		return err
 	}
+	go m.collect()
 	go m.sample()
 	go m.keepLosses()
 	go m.tidyLogs()
@@ -482,8 +486,6 @@ func (m *master) slots() []*slot {
 	return all
 }
 
-func (m *master) log(format string, args ...any) { log.Printf(format, args...) }
-
 // warn keeps something that the daemon cannot do for ping to tell; "" ends it.
 func (m *master) warn(about, text string) {
 	if text == "" {
@@ -578,5 +580,14 @@ func lastWords(p *process) []string {
 		case <-patience:
 		}
 	}
-	return append(p.tails[0].Lines(), p.tails[1].Lines()...)
+	if !p.tookOver {
+		return append(p.tails[0].Lines(), p.tails[1].Lines()...)
+	}
+	var lines []string // since it serves only its files have them
+	for _, pump := range p.pumps {
+		if pump != nil {
+			lines = append(lines, pump.LastLines()...)
+		}
+	}
+	return lines
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -52,9 +53,10 @@ func (m *master) weigh(p *process) {
 		return
 	}
 	s.heavy.busy = true
-	m.log("%s: pid %d has %s of memory, and max_memory_restart is %s: it is replaced", s, p.PID, megabytes(p.usage.memory), megabytes(limit))
+	what := fmt.Sprintf("it had %s of memory, and max_memory_restart is %s", megabytes(p.usage.memory), megabytes(limit))
+	m.log("%s: pid %d has %s of memory, and max_memory_restart is %s: it is replaced", s, pid(p.PID), megabytes(p.usage.memory), megabytes(limit))
 	go func() {
-		err := m.replaceHeavy(p)
+		err := m.replaceHeavy(p, cause{control.CauseMemory, what})
 		m.do(func() {
 			s.heavy.busy = false
 			if err != nil && !m.stopping && !errors.Is(err, errGone) {
@@ -64,14 +66,14 @@ func (m *master) weigh(p *process) {
 	}()
 }
 
-func (m *master) replaceHeavy(p *process) error {
+func (m *master) replaceHeavy(p *process, why cause) error {
 	s := p.slot
 	end, err := m.begin()
 	if err != nil {
 		return err
 	}
 	defer end()
-	unlock, err := m.lock(chosen{s.app, s}, quiet{})
+	unlock, err := m.lock(chosen{s.app, s}, quiet{}, why)
 	if err != nil {
 		return err
 	}

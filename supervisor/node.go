@@ -158,7 +158,7 @@ func (m *master) hangUp(p *process, why error) {
 		return
 	}
 	if why != nil && !errors.Is(why, io.EOF) && !errors.Is(why, net.ErrClosed) && !errors.Is(why, unix.ECONNRESET) {
-		m.log("pid %d of %s is not heard any more: %v", p.PID, p.slot, why)
+		m.log("pid %d of %s is not heard any more: %v", pid(p.PID), p.slot, why)
 	}
 	if err := p.channel.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		m.log("close the channel of %s: %v", p.slot, err)
@@ -171,7 +171,7 @@ func (m *master) hangUp(p *process, why error) {
 func (m *master) sendsTooMuch(p *process, err error) {
 	if !p.sentTooMuch {
 		p.sentTooMuch = true
-		m.log("%s: pid %d: %v, and is passed over", p.slot, p.PID, err)
+		m.log("%s: pid %d: %v, and is passed over", p.slot, pid(p.PID), err)
 	}
 }
 
@@ -214,7 +214,7 @@ func (m *master) hear(p *process, message nodeipc.Message) {
 // sent reports what could not be sent. Who has ended need not be told.
 func (m *master) sent(p *process, err error) {
 	if err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
-		m.log("tell pid %d of %s: %v", p.PID, p.slot, err)
+		m.log("tell pid %d of %s: %v", pid(p.PID), p.slot, err)
 	}
 }
 
@@ -250,7 +250,7 @@ func (m *master) heedQuery(p *process, message nodeipc.Message) {
 		err = unix.EADDRNOTAVAIL
 	}
 	if err != nil {
-		m.log("%s: pid %d cannot listen on %s: %v", p.slot, p.PID, keyOf(q), err)
+		m.log("%s: pid %d cannot listen on %s: %v", p.slot, pid(p.PID), keyOf(q), err)
 		m.sent(p, p.channel.Refuse(message.Seq, key, message.Data, errnoOf(q, err)))
 		return
 	}
@@ -348,7 +348,7 @@ func (m *master) tellToLeave(p *process) {
 		}
 	}
 	if err := m.system.signal(p, p.spec.Signal()); err != nil {
-		m.log("signal pid %d of %s: %v", p.PID, p.slot, err)
+		m.log("signal pid %d of %s: %v", pid(p.PID), p.slot, err)
 	}
 }
 

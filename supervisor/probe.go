@@ -145,9 +145,9 @@ func (m *master) watchHealth(p *process) {
 		m.steer(p.slot.app)
 		m.touch(p.slot) // a new master is to know
 		if p.unready == "" {
-			m.log("%s: pid %d is ready again", p.slot, p.PID)
+			m.log("%s: pid %d is ready again", p.slot, pid(p.PID))
 		} else {
-			m.log("%s: pid %d is not ready (readiness, %d times in a row): %s", p.slot, p.PID, failures, p.unready)
+			m.log("%s: pid %d is not ready (readiness, %d times in a row): %s", p.slot, pid(p.PID), failures, p.unready)
 		}
 	})
 	m.examine(p, p.spec.Liveness, func(err error, failures int) {

@@ -43,20 +43,25 @@ type process struct {
 	probers   []*prober
 	status    string // the last STATUS= it sent
 	failure   string // why it never became ready, or was given up
+	why       cause  // it was told to end, or is given up
+	because   cause  // of a successor: its predecessor is to end
+	served    bool   // under an earlier master
 	deadline  *time.Timer
 	tails     [2]*logs.Tail // the last lines of out and err while it starts
 	pumps     [2]*logs.Pump
 	usage     usage
 
-	channel   *nodeipc.Channel // of a program of Node's; nil: there is none
-	lineInode []uint64         // of our end
-	handles   []handle         // what it listens on, or wants to
-	metrics   map[string]json.RawMessage
-	actions   []string // of @pm2/io
-	input     uint64   // the inode of its standard input; 0: it has none of ours
+	channel   *nodeipc.Channel           // of a program of Node's; nil: there is none
+	lineInode []uint64                   // of our end
+	handles   []handle                   // what it listens on, or wants to
+	metrics   map[string]json.RawMessage // of @pm2/io
+	actions   []string                   // of @pm2/io
+	input     uint64                     // the inode of its standard input; 0: it has none of ours
 
 	offered     *offer // a connection, and it has not said yet whether it takes it
 	sentTooMuch bool   // a message that was too long, and it was told of
+
+	metricsProblem string // why its metrics could not be had the last time
 
 	heavySince time.Time // it has more memory than it may have; zero: it has not
 }
@@ -73,17 +78,18 @@ func (p *process) uptime() time.Duration {
 type ending struct {
 	code int // its exit code; -128-N: signal N has killed it; -1: nobody knows
 	text string
+	core bool // dumped
 }
 
 // unknownEnding is that of a process that was nobody's child that we could ask.
-var unknownEnding = ending{-1, "unknown"}
+var unknownEnding = ending{code: -1, text: "unknown"}
 
 func endingOf(status unix.WaitStatus) ending {
 	code := status.ExitStatus()
 	if status.Signaled() {
 		code = -128 - int(status.Signal())
 	}
-	return ending{code, keeper.Describe(status)}
+	return ending{code, keeper.Describe(status), status.CoreDump()}
 }
 
 func (p *process) pipesName() string {
@@ -93,13 +99,13 @@ func (p *process) pipesName() string {
 // atEnd runs f in the loop when p has ended, which its pidfd shows.
 func (m *master) atEnd(p *process, f func()) {
 	if p.pidfd == nil {
-		m.log("pid %d of %s cannot be watched: the kernel has no pidfd", p.PID, p.slot)
+		m.log("pid %d of %s cannot be watched: the kernel has no pidfd", pid(p.PID), p.slot)
 		return
 	}
 	m.polls.Forget(p.watch) // since the keeper has gone another end is awaited
 	var err error
 	if p.watch, err = m.polls.Await(int(p.pidfd.Fd()), func() { m.post(f) }); err != nil {
-		m.log("pid %d of %s cannot be watched: %v", p.PID, p.slot, err)
+		m.log("pid %d of %s cannot be watched: %v", pid(p.PID), p.slot, err)
 	}
 }
 
@@ -119,7 +125,7 @@ func (m *master) reap(p *process) {
 	m.endGroup(p)
 	exit, err := keeper.Peek(p.PID)
 	if err != nil {
-		m.log("wait for pid %d: %v", p.PID, err)
+		m.log("wait for pid %d: %v", pid(p.PID), err)
 	}
 	if !p.shimmed || p.ready || exit.ExitStatus() != shimFailed {
 		m.reaped(p, exit)
@@ -138,7 +144,7 @@ func (m *master) reap(p *process) {
 func (m *master) reaped(p *process, exit unix.WaitStatus) {
 	m.onRecord = append(m.onRecord, func() {
 		if err := keeper.Reap(p.PID); err != nil {
-			m.log("reap pid %d: %v", p.PID, err)
+			m.log("reap pid %d: %v", pid(p.PID), err)
 		}
 	})
 	m.exited(p, endingOf(exit))
@@ -168,7 +174,7 @@ func (n native) signal(p *process, s syscall.Signal) error {
 // have left that group itself.
 func (m *master) kill(p *process) {
 	if err := m.system.signal(p, unix.SIGKILL); err != nil {
-		m.log("kill pid %d of %s: %v", p.PID, p.slot, err)
+		m.log("kill pid %d of %s: %v", pid(p.PID), p.slot, err)
 	}
 	m.endGroup(p)
 }
@@ -189,7 +195,7 @@ func (n native) endGroup(p *process) {
 		return
 	}
 	if err := unix.Kill(-p.PID, unix.SIGKILL); err != nil && err != unix.ESRCH {
-		n.master.log("end the group of pid %d of %s: %v", p.PID, p.slot, err)
+		n.master.log("end the group of pid %d of %s: %v", pid(p.PID), p.slot, err)
 	}
 }
 
@@ -271,6 +277,6 @@ func (m *master) giveTime(p *process, again bool) {
 
 // expire kills a leaving process whose time is over.
 func (m *master) expire(p *process) {
-	m.log("pid %d of %s did not stop in time and was killed", p.PID, p.slot)
+	m.log("pid %d of %s did not stop in time and was killed", pid(p.PID), p.slot)
 	m.kill(p)
 }

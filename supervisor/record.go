@@ -57,6 +57,7 @@ type slotRecord struct {
 	ExitCode  int             `json:"exit_code,omitempty"` // if it is finished
 	ExitedAt  time.Time       `json:"exited_at,omitzero"`
 	StopsAt   time.Time       `json:"stops_at,omitzero"` // the end of shutdown_delay
+	Ends      []control.End   `json:"ends,omitempty"`
 	Processes []processRecord `json:"processes,omitempty"`
 }
 
@@ -74,6 +75,9 @@ type processRecord struct {
 	Handles   []handle  `json:"handles,omitempty"`    // in Node's cluster mode
 	Actions   []string  `json:"actions,omitempty"`    // of @pm2/io
 	Input     uint64    `json:"input,omitempty"`      // the inode of its standard input
+	Why       cause     `json:"why,omitzero"`         // it was told to end
+	Because   cause     `json:"because,omitzero"`     // of a successor: its predecessor is to end
+	Served    bool      `json:"served,omitempty"`     // though it is leaving
 }
 
 type role string
@@ -105,14 +109,14 @@ func (m *master) record(s *slot) {
 	r := slotRecord{
 		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Awaits: s.awaits, Vacant: s.vacant, Reason: s.reason,
 		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
-		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt, LastStart: s.lastStart,
+		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt, LastStart: s.lastStart, Ends: s.ends,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
 			pr := processRecord{
 				Launch: p.launch, PID: p.PID, Start: p.Start, StartedAt: p.startedAt, Role: as, As: p.as,
 				Ready: p.ready, SaidReady: p.saidReady && !p.ready, Handles: slices.Clone(p.handles),
-				Actions: slices.Clone(p.actions), Input: p.input,
+				Actions: slices.Clone(p.actions), Input: p.input, Why: p.why, Because: p.because, Served: as == leaving && p.hasServed(),
 			}
 			if as == serving {
 				pr.Unready = p.unready
@@ -307,6 +311,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		s.id, s.want, s.cycle, s.errored, s.finished, s.awaits, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Awaits, sr.Reason
 		s.restarts, s.lastExit, s.exitCode, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt, sr.StopsAt
 		s.unstable, s.lastCode, s.createdAt, s.lastStart, s.vacant = sr.Unstable, sr.LastCode, sr.CreatedAt, sr.LastStart, sr.Vacant
+		s.ends = sr.Ends
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}
@@ -340,7 +345,7 @@ func (m *master) adoptSlot(in *keeper.Inheritance, s *slot) (begun []*process) {
 			Child: keeper.Child{PID: r.PID, Start: r.Start}, launch: r.Launch, slot: s, as: r.As, spec: s.spec,
 			startedAt: r.StartedAt, tails: newTails(),
 			ready: r.Role == serving || r.Ready, saidReady: r.SaidReady, unready: r.Unready, tookOver: r.Role == serving, leaving: r.Role == leaving,
-			handles: r.Handles, actions: r.Actions, input: r.Input,
+			handles: r.Handles, actions: r.Actions, input: r.Input, why: r.Why, because: r.Because, served: r.Served,
 		}
 		p.watchdog.every = s.spec.Watchdog.D()
 		m.lastLaunch = max(m.lastLaunch, r.Launch)

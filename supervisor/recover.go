@@ -108,7 +108,7 @@ func (s *state) unrecorded() []keeper.Child {
 // they serve.
 func (m *master) endUnrecorded(list []keeper.Child) {
 	for _, c := range list {
-		m.log("pid %d is of the earlier daemon, and on no record: it is told to stop", c.PID)
+		m.log("pid %d is of the earlier daemon, and on no record: it is told to stop", pid(c.PID))
 		_ = unix.Kill(c.PID, unix.SIGTERM) // it may have ended
 	}
 }

@@ -14,7 +14,7 @@ import (
 // reload replaces processes by ones that are ready, so many of an app at a time; 0: as
 // its spec says. What is stopped stays so. It returns notes worth telling.
 func (m *master) reload(r reporter, targets []string, parallel int) (notes []string, err error) {
-	err = m.each(r, targets, func(c chosen) error {
+	err = m.each(r, targets, cause{control.CauseReload, "reload"}, func(c chosen) error {
 		more, err := m.roll(c.app, c.app.spec, c.slot, parallel)
 		m.do(func() { notes = append(notes, more...) })
 		return err
@@ -132,7 +132,7 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 		// Until the successor serves, a crash of the slot is answered with what is
 		// known to work.
 		successor = m.newProcess(s, next)
-		successor.trial, s.starting = trial, successor
+		successor.trial, successor.because, s.starting = trial, s.app.cause, successor
 		err = m.launch(successor)
 		m.touch(s)
 	})

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"slices"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -19,16 +20,16 @@ func (m *master) renew(a *app, why, what string) {
 		a.renewals = map[string]*renewal{}
 	}
 	a.renewals[why] = r
-	m.log("%s is reloaded (%s): %s", a.name, why, what)
+	m.log("%s is reloaded (%s): %s", a, why, what)
 	go func() {
-		err := m.renewNow(a)
+		err := m.renewNow(a, renewalCause(why, what))
 		m.do(func() {
 			delete(a.renewals, why)
 			if m.apps[a.name] != a || m.stopping {
 				return
 			}
 			if err != nil {
-				m.log("%s (%s): %s", a.name, why, errorText(err))
+				m.log("%s (%s): %s", a, why, errorText(err))
 			}
 			if r.again != "" {
 				m.renew(a, why, r.again)
@@ -37,13 +38,24 @@ func (m *master) renew(a *app, why, what string) {
 	}()
 }
 
-func (m *master) renewNow(a *app) error {
+// renewalCause is what a renewal is for who is replaced.
+func renewalCause(why, what string) cause {
+	switch why {
+	case "watch":
+		return cause{control.CauseWatch, what}
+	case "cron_restart":
+		return cause{control.CauseCron, what}
+	}
+	return cause{control.CauseReload, what}
+}
+
+func (m *master) renewNow(a *app, why cause) error {
 	end, err := m.begin()
 	if err != nil {
 		return err
 	}
 	defer end()
-	unlock, err := m.lock(chosen{app: a}, quiet{})
+	unlock, err := m.lock(chosen{app: a}, quiet{}, why)
 	if err != nil {
 		return err
 	}

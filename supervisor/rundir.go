@@ -185,7 +185,7 @@ func (m *master) tellStopping(a *app) {
 		err = nil
 	}
 	if err != nil {
-		m.log("%s is not told that it is to stop: %v", a.name, err)
+		m.log("%s is not told that it is to stop: %v", a, err)
 	}
 	a.toldStopping = stopping
 }

@@ -17,7 +17,7 @@ func (m *master) scale(r reporter, name, text string) error {
 	if name == "all" || len(list) != 1 || list[0].slot != nil {
 		return failure("give the name of one app", "%q is not an app", name)
 	}
-	unlock, err := m.lock(list[0], r)
+	unlock, err := m.lock(list[0], r, commanded("scale"))
 	if err != nil {
 		return err
 	}

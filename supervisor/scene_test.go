@@ -400,7 +400,7 @@ func (s *scene) blow(kind string, which int) {
 		s.printf("    pid %d of %s", b.PID, b.slot)
 		switch kind {
 		case "kill":
-			s.end(b, ending{-1, "killed by SIGKILL"})
+			s.end(b, ending{code: -1, text: "killed by SIGKILL"})
 		case "ready":
 			s.say(b, "READY=1")
 		case "hung":

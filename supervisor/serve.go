@@ -49,6 +49,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/apps", m.serveApps)
 	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
 	mux.HandleFunc("GET /v1/daemon", m.serveDaemon)
+	mux.HandleFunc("GET /v1/metrics", m.serveMetrics)
 	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) (subject, []string, error) {
 		about := subject{targets: q.Targets}
 		for _, app := range q.Apps {
@@ -200,20 +201,22 @@ func (l ownOnly) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		raw, err := conn.(*net.UnixConn).SyscallConn()
-		var cred *unix.Ucred
-		if err == nil {
-			var credErr error
-			err = raw.Control(func(fd uintptr) {
-				cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-			})
-			err = errors.Join(err, credErr)
-		}
+		cred, err := peerOf(conn.(*net.UnixConn))
 		if err == nil && (cred.Uid == 0 || int(cred.Uid) == syscall.Geteuid()) {
 			return conn, nil
 		}
 		conn.Close()
 	}
+}
+
+// peerOf says who is at the other end of a connection, or had it listen there.
+func peerOf(conn *net.UnixConn) (cred *unix.Ucred, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	controlErr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return cred, errors.Join(controlErr, err)
 }
 
 func answer(w http.ResponseWriter, status int, body any) {
@@ -337,7 +340,7 @@ func (m *master) detail(c chosen) control.AppDetail {
 func (m *master) showAll(s *slot) control.ProcessExtra {
 	paths := m.logPaths(s.spec, s)
 	v := control.ProcessExtra{
-		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt,
+		Process: s.show(), LastExit: s.lastExit, LastExitAt: s.exitedAt, Ends: s.ends,
 		OutLog: paths[0], ErrLog: paths[1], AllLog: paths[2], Lost: m.showLost(paths),
 		CreatedAt: s.createdAt, Unstable: s.unstable, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
@@ -385,7 +388,10 @@ type stream struct {
 	mu     sync.Mutex
 	queue  []control.Answer
 	signal chan struct{}
+	trace  *control.Trace // that the command belongs to
 }
+
+func (s *stream) traceOf() *control.Trace { return s.trace }
 
 // report is called in the loop and never waits.
 func (s *stream) report(p control.Progress) { s.add(control.Answer{Progress: &p}) }
@@ -429,6 +435,9 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		w.WriteHeader(http.StatusOK)
 		s := &stream{signal: make(chan struct{}, 1)}
+		if trace, ok := control.ParseTrace(r.Header.Get(control.TraceHeader)); ok {
+			s.trace = &trace
+		}
 		go func() {
 			end, err := m.begin()
 			if err != nil {

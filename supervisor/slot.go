@@ -71,8 +71,10 @@ type slot struct {
 	createdAt     time.Time // or last started anew by a command
 	pidFile       pidFile   // as it is on disk
 	exitedAt      time.Time
-	attempts      int      // launches that have failed since the slot was told to run
-	victim        *process // the last of them, nil if it could not even be forked
+	attempts      int           // launches that have failed since the slot was told to run
+	victim        *process      // the last of them, nil if it could not even be forked
+	ends          []control.End // the last ones of its processes, the last one first; never changed in place
+	because       cause         // of a command that has stopped it before it was its turn
 
 	recorded slotRecord // as the keeper has it
 
@@ -153,6 +155,7 @@ func (m *master) settle(s *slot) {
 		}
 		for _, p := range []*process{s.starting, s.serving, s.standIn, s.spare} {
 			if p != nil {
+				p.why = m.whyStopped(s)
 				m.leave(p)
 			}
 		}
@@ -259,6 +262,7 @@ func (m *master) takeOver(p *process) {
 		if predecessor.uptime() >= predecessor.spec.MinUptime.D() {
 			s.backoff.streak = 0
 		}
+		predecessor.why = p.because
 		m.leave(predecessor)
 		m.steer(s.app)
 		m.tell(s, fmt.Sprintf("pid %d took over from pid %d", p.PID, predecessor.PID))
@@ -298,6 +302,9 @@ func (m *master) failed(p *process) {
 		return
 	}
 	starting, spare, standIn := s.starting == p, s.spare == p, s.standIn == p
+	if p.why == (cause{}) {
+		p.why = cause{control.CauseCrash, p.failure}
+	}
 	m.leave(p)
 	switch {
 	case standIn:
@@ -336,8 +343,9 @@ func (m *master) exited(p *process, end ending) {
 		s.lastCode = max(end.code, 0)
 	}
 	how := fmt.Sprintf("pid %d ended: %s", p.PID, s.lastExit)
+	worthy := p.hasServed() || s.starting == p || p.failure != ""
 	if !p.leaving {
-		m.log("%s: %s", s, how)
+		m.log("%s: pid %d ended: %s", s, pid(p.PID), s.lastExit)
 	}
 	switch {
 	case s.serving == p:
@@ -374,6 +382,10 @@ func (m *master) exited(p *process, end ending) {
 		m.spareFailed(p)
 	default:
 		s.leaving = slices.DeleteFunc(s.leaving, func(q *process) bool { return q == p })
+	}
+	m.retireMetrics(p)
+	if worthy {
+		m.remember(p, end)
 	}
 	m.dropUnused(s.app) // who was killed has not said that it listens no more
 	m.touch(s)

@@ -57,14 +57,14 @@ func (m *master) takeSpare(s *slot) bool {
 	}
 	p := s.spare
 	if err := p.open(); err != nil {
-		m.log("%s: its spare (pid %d) cannot be told to serve: %v", s, p.PID, err)
+		m.log("%s: its spare (pid %d) cannot be told to serve: %v", s, pid(p.PID), err)
 		return false
 	}
 	s.spare = nil
 	p.tookAt = time.Now()
 	m.serve(p)
 	m.later(&s.sparing, respite, func() { m.touch(s) })
-	m.log("%s: pid %d, its spare, serves", s, p.PID)
+	m.log("%s: pid %d, its spare, serves", s, pid(p.PID))
 	return true
 }
 

@@ -31,7 +31,7 @@ func (m *master) cover(s *slot) {
 		m.standInFailed(s, err.Error())
 		return
 	}
-	m.log("%s: pid %d serves what has queued on it", s, p.PID)
+	m.log("%s: pid %d serves what has queued on it", s, pid(p.PID))
 }
 
 // dead says that nobody serves in a slot, or will soon.

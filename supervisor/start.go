@@ -173,7 +173,14 @@ func (m *master) add(a *app) {
 // its turn. A task that has ended runs again.
 func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions, l *line) (notes []string, err error) {
 	a, renew := e.app, e.renew
-	unlock, err := m.lock(chosen{app: a}, r)
+	why := cause{control.CauseReload, "reload"}
+	switch {
+	case o.restart:
+		why = commanded("restart")
+	case !o.reload:
+		why.Detail = "start, with other settings"
+	}
+	unlock, err := m.lock(chosen{app: a}, r, why)
 	if err != nil {
 		return nil, err
 	}

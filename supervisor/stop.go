@@ -10,7 +10,7 @@ import (
 // stop stops what the targets mean; with unwatch it is not watched any more either,
 // when it is started again.
 func (m *master) stop(r reporter, targets []string, unwatch bool) error {
-	return m.eachLast(r, targets, func(c chosen) error {
+	return m.eachLast(r, targets, commanded("stop"), func(c chosen) error {
 		if unwatch {
 			m.do(func() { m.unwatch(c.app) })
 		}
@@ -38,7 +38,7 @@ func (m *master) stopChosen(c chosen) error {
 
 // restart stops processes and starts them again, so many of an app at a time; 0: all.
 func (m *master) restart(r reporter, targets []string, parallel int) error {
-	return m.each(r, targets, func(c chosen) error {
+	return m.each(r, targets, commanded("restart"), func(c chosen) error {
 		if c.slot == nil {
 			return m.restartInto(c.app, c.app.spec, parallel)
 		}
@@ -129,7 +129,7 @@ func (m *master) reset(targets []string) error {
 
 // delete forgets apps, or single processes of theirs.
 func (m *master) delete(r reporter, targets []string) error {
-	return m.eachLast(r, targets, func(c chosen) error {
+	return m.eachLast(r, targets, commanded("delete"), func(c chosen) error {
 		if c.slot != nil {
 			return m.deleteOne(c)
 		}
@@ -150,6 +150,7 @@ func (m *master) remove(a *app) {
 	m.stopWatch(a)
 	m.prune(a)
 	m.removeRunDir(a)
+	m.forgetMetrics(a)
 	delete(m.apps, a.name)
 	m.order = slices.DeleteFunc(m.order, func(name string) bool { return name == a.name })
 }
@@ -165,7 +166,7 @@ func (m *master) shutdown(why string) {
 		if m.stopping {
 			return
 		}
-		m.stopping = true
+		m.stopping, m.stopCause = true, commanded(why)
 		m.log("stopping: %s", why)
 		m.kept("stopping", m.conn.Set("stopping", "1"))
 		m.tellManager("STOPPING=1")

@@ -54,6 +54,7 @@ func (m *master) vacate(s *slot) {
 	s.cancel(&s.waiting)
 	s.vacant, s.id = true, noID
 	s.errored, s.finished, s.restarts, s.unstable, s.reason, s.lastExit, s.backoff = false, false, 0, 0, "", "", backoff{}
+	s.ends = nil
 	m.touch(s)
 	fewer := *a.spec
 	fewer.Instances = a.instances()

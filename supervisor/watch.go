@@ -90,7 +90,7 @@ func (m *master) filesChanged(a *app, file string) {
 	what := file + " has changed"
 	if r := a.renewals[why]; r != nil {
 		if r.again == "" {
-			m.log("%s is to be reloaded once more (%s): %s", a.name, why, what)
+			m.log("%s is to be reloaded once more (%s): %s", a, why, what)
 		}
 		r.again = what
 		return

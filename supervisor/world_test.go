@@ -144,7 +144,7 @@ func (w *world) in(d time.Duration, b *body, f func()) {
 func (w *world) say(b *body, text string) {
 	w.m.heard(b.PID, b.PID, text)
 	if text == "READY=1" && b.temper.endsReady {
-		w.end(b, ending{1, "exit code 1"})
+		w.end(b, ending{code: 1, text: "exit code 1"})
 	}
 }
 
@@ -161,7 +161,7 @@ func (w *world) drain(b *body) {
 	if b.told.IsZero() {
 		b.told = time.Now()
 		w.say(b, "STOPPING=1")
-		w.in(b.temper.obeysIn, b, func() { w.end(b, ending{0, "exit code 0"}) })
+		w.in(b.temper.obeysIn, b, func() { w.end(b, ending{code: 0, text: "exit code 0"}) })
 	}
 }
 
@@ -169,9 +169,9 @@ func (w *world) drain(b *body) {
 // they fail.
 func (w *world) endByItself(b *body) {
 	if b.spec.Type == spec.Task && w.behave {
-		w.end(b, ending{0, "exit code 0"})
+		w.end(b, ending{code: 0, text: "exit code 0"})
 	} else {
-		w.end(b, ending{1, "exit code 1"})
+		w.end(b, ending{code: 1, text: "exit code 1"})
 	}
 }
 
@@ -189,10 +189,10 @@ func (w *world) signal(p *process, s syscall.Signal) error {
 	switch {
 	case b == nil:
 	case s == unix.SIGKILL:
-		w.in(0, b, func() { w.end(b, ending{-1, "killed by SIGKILL"}) })
+		w.in(0, b, func() { w.end(b, ending{code: -1, text: "killed by SIGKILL"}) })
 	case b.told.IsZero():
 		b.told = time.Now()
-		w.in(b.temper.obeysIn, b, func() { w.end(b, ending{0, "exit code 0"}) })
+		w.in(b.temper.obeysIn, b, func() { w.end(b, ending{code: 0, text: "exit code 0"}) })
 	}
 	return nil
 }
@@ -256,7 +256,7 @@ func (w *world) become(t temper) {
 		if b.temper.obeysIn == never {
 			b.temper.obeysIn = t.obeysIn
 			if !b.told.IsZero() {
-				w.in(t.obeysIn, b, func() { w.end(b, ending{0, "exit code 0"}) })
+				w.in(t.obeysIn, b, func() { w.end(b, ending{code: 0, text: "exit code 0"}) })
 			}
 		}
 		b.temper.endsReady, b.temper.answersIn = false, t.answersIn

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -33,7 +34,7 @@ type accessLog struct {
 	slow   time.Duration
 	path   string // "": out is not a file of ours
 	out    io.Writer
-	say    *log.Logger
+	say    *slog.Logger
 
 	mu      sync.Mutex
 	pending []byte
@@ -318,7 +319,7 @@ func (l *accessLog) flush() {
 	l.mu.Unlock()
 	if time.Since(l.said) >= accessComplain {
 		l.said = time.Now()
-		l.say.Printf("warning: the access log cannot be written, %d lines are lost so far: %v", total, err)
+		l.say.Warn(fmt.Sprintf("the access log cannot be written, %d lines are lost so far", total), logtext.Reason, err)
 	}
 }
 

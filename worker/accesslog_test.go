@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -128,7 +129,7 @@ func TestNoSecretInTheAccessLog(t *testing.T) {
 			return Identity{}, errors.New("cannot look for " + secret)
 		}
 		return Identity{Subject: "user:1", Name: secret}, nil
-	}, Log: log.New(io.Discard, "", 0)})
+	}, Log: logtext.Logger(io.Discard)})
 	headers := asJSON + "\nAuthorization: Bearer " + secret + "\nX-API-Key: " + secret + "\nCookie: " + secret +
 		"\nUser-Agent: " + secret + "\nReferer: http://x/" + secret + "\nX-Request-Id: \"" + secret + "\"\nX-Forwarded-For: " + secret + "\nOrigin: " + secret
 	quoted := func(query string, variables any) string {
@@ -239,7 +240,7 @@ func TestAccessLogSample(t *testing.T) {
 	root := newTestRoot()
 	w := newTestWorker(t, Config{
 		Resolver: root, AccessLog: path, AccessLogSample: 1e-9, AccessLogSlow: time.Hour, ExecutionTimeout: 50 * time.Millisecond,
-		Log: log.New(io.Discard, "", 0),
+		Log: logtext.Logger(io.Discard),
 		Identify: func(_ context.Context, c Credentials) (Identity, error) {
 			return Identity{}, NewError(CodeUnauthenticated, "no")
 		},
@@ -347,7 +348,7 @@ func (s *stuck) Write(p []byte) (int, error) {
 func TestAccessLogInAHurry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := &stuck{}
-		l := testAccessLog(disk, log.New(io.Discard, "", 0))
+		l := testAccessLog(disk, logtext.Logger(io.Discard))
 		for range 3 * accessFlush / 150 {
 			l.log(new(fasthttp.RequestCtx), &envelope{began: time.Now(), id: []byte("x")})
 		}
@@ -362,7 +363,7 @@ func TestAccessLogInAHurry(t *testing.T) {
 	})
 }
 
-func testAccessLog(out io.Writer, say *log.Logger) *accessLog {
+func testAccessLog(out io.Writer, say *slog.Logger) *accessLog {
 	l := &accessLog{sample: 1, out: out, say: say, full: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
 	go l.run()
 	return l
@@ -374,7 +375,7 @@ func TestAccessLogOnAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := &stuck{fail: true}
 		var said bytes.Buffer
-		l := testAccessLog(disk, log.New(&said, "", 0))
+		l := testAccessLog(disk, logtext.Logger(&said))
 		request := func() {
 			l.log(new(fasthttp.RequestCtx), &envelope{began: time.Now(), id: []byte("x")})
 		}
@@ -407,7 +408,7 @@ func TestAccessLogToNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := testAccessLog(w, log.New(io.Discard, "", 0))
+	l := testAccessLog(w, logtext.Logger(io.Discard))
 	for range 30_000 {
 		l.log(new(fasthttp.RequestCtx), &envelope{began: time.Now(), id: []byte("x")})
 	}

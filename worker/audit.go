@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
@@ -112,6 +113,6 @@ func (w *Worker) auditMutation(ctx context.Context, plan *Plan, caller *Caller, 
 func (w *Worker) auditFailed(what string, err error) {
 	now := time.Now().Unix()
 	if last := w.auditComplained.Load(); now-last >= 10 && w.auditComplained.CompareAndSwap(last, now) {
-		w.config.Log.Printf("error: %s: %v", what, err)
+		w.config.Log.Error(what, logtext.Reason, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -95,7 +96,7 @@ func (w *Worker) executeBatch(ops []operation, caller *Caller) {
 			defer func() { <-places }()
 			defer func() { // else it ends the process
 				if v := recover(); v != nil {
-					w.config.Log.Printf("error: panic in an operation of a batch: %v\n%s", v, debug.Stack())
+					w.config.Log.ErrorContext(WithCaller(ctx, caller), "panic in an operation of a batch", logtext.Reason, v, "stack", string(debug.Stack()))
 					op.fail(NewError(CodeInternal, "internal error"))
 				}
 			}()

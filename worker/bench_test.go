@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"strconv"
@@ -15,13 +14,14 @@ import (
 
 	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/limiter"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 	"github.com/valyala/fasthttp/fasthttputil"
 )
 
 // BenchmarkNew is what a start costs besides the program's own.
 func BenchmarkNew(b *testing.B) {
-	c := Config{Schema: `type Query { hello(name: String! = "world"): String! }`, Resolver: &benchRoot{}, Log: log.New(io.Discard, "", 0)}
+	c := Config{Schema: `type Query { hello(name: String! = "world"): String! }`, Resolver: &benchRoot{}, Log: logtext.Logger(io.Discard)}
 	for b.Loop() {
 		w, err := New(c)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // cacheRequest is what an operation asks the cache for; not ok if its answer is not kept,
@@ -56,14 +57,14 @@ func (w *Worker) resultOf(ctx context.Context, op *operation, caller *Caller) re
 	case err != nil && ctx.Err() != nil:
 		return failed(interrupted(ctx))
 	case err != nil:
-		w.config.Log.Printf("error: cache: %v%s", err, requestNote(caller.RequestID))
+		w.config.Log.ErrorContext(WithCaller(ctx, caller), "cache", logtext.Reason, err)
 		return failed(NewError(CodeInternal, "internal error"))
 	case served.Answer != nil:
 		return result{cached: served.Answer, stale: served.State == cache.StaleOnError}
 	}
 	r, ok := served.Filled.Result.(result)
 	if !ok {
-		w.config.Log.Printf("error: cache: what was made has no result (state %d)%s", served.State, requestNote(caller.RequestID))
+		w.config.Log.ErrorContext(WithCaller(ctx, caller), fmt.Sprintf("cache: what was made has no result (state %d)", served.State))
 		return failed(NewError(CodeInternal, "internal error"))
 	}
 	return r
@@ -86,7 +87,7 @@ func (w *Worker) fill(plan *Plan, in input, caller *Caller, batch *fieldBudget) 
 	return func(ctx context.Context) (f cache.Filled) {
 		defer func() { // nobody else would keep it from ending the process
 			if v := recover(); v != nil {
-				w.config.Log.Printf("error: panic in an operation%s: %v\n%s", requestNote(maker.RequestID), v, debug.Stack())
+				w.config.Log.ErrorContext(WithCaller(ctx, maker), "panic in an operation", logtext.Reason, v, "stack", string(debug.Stack()))
 				f = cache.Filled{Failed: true, Result: failed(NewError(CodeInternal, "internal error"))}
 			}
 		}()

@@ -2,7 +2,7 @@ package worker
 
 import (
 	"context"
-	"log"
+	"log/slog"
 	"os"
 	"time"
 
@@ -10,6 +10,7 @@ import (
 	"github.com/nekoctl/neko/breaker"
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/limiter"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -222,8 +223,10 @@ type Config struct {
 	// ports too. Default: it is not said.
 	HSTS time.Duration
 
-	// Log receives what an operator should know, one line each. Default: stderr.
-	Log *log.Logger
+	// Log receives what an operator should know: sentences, with facts as attributes (package
+	// logtext writes both as a line for people). Prepare is given it with [LogHandler] around.
+	// Default: plain lines on stderr.
+	Log *slog.Logger
 }
 
 // Check is one thing that must be well for the worker to serve.
@@ -270,7 +273,10 @@ func (c Config) withDefaults() Config {
 	set(&c.AccessLogSample, 1)
 	set(&c.AccessLogSlow, time.Second)
 	if c.Log == nil {
-		c.Log = log.New(os.Stderr, "", 0)
+		c.Log = logtext.Logger(os.Stderr)
+	}
+	if h := c.Log.Handler(); !fromRequests(h) {
+		c.Log = slog.New(requestHandler{h})
 	}
 	return c
 }

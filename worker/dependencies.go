@@ -3,12 +3,14 @@ package worker
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nekoctl/neko/breaker"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // Dependency is something that the worker calls, and that may be away: a *[breaker.Policy], or
@@ -89,14 +91,18 @@ func (d *dependencies) changed(one *dependency, c breaker.Change) {
 	d.mu.Lock()
 	one.state = c.To
 	if one.toSay(c) {
-		d.w.config.Log.Print(describeChange(c))
+		level := slog.LevelInfo
+		if c.To == breaker.Open {
+			level = slog.LevelWarn
+		}
+		d.w.config.Log.Log(d.w.base, level, describeChange(c), "dependency", logtext.Said(c.Name), "state", logtext.Said(c.To.String()))
 	}
 	supervisor := d.supervisor
 	d.mu.Unlock()
 	d.sending.Lock()
 	if serving, line := d.line(); serving {
 		if err := supervisor.send(line); err != nil {
-			d.w.config.Log.Print("warning: ", err)
+			d.w.config.Log.Warn(err.Error())
 		}
 	}
 	d.sending.Unlock()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log"
 	"net"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/breaker"
+	"github.com/nekoctl/neko/logtext"
 )
 
 var errAsleep = errors.New("it sleeps")
@@ -154,7 +154,7 @@ func TestChangesOfDependenciesAreTold(t *testing.T) {
 	events := make(chan breaker.Change, 100)
 	var text bytes.Buffer
 	w := newTestWorker(t, Config{
-		Log: log.New(&text, "", 0), Dependencies: []Dependency{p, other}, OnBreaker: func(c breaker.Change) { events <- c },
+		Log: logtext.Logger(&text), Dependencies: []Dependency{p, other}, OnBreaker: func(c breaker.Change) { events <- c },
 	})
 	supervisor := notifier{address: path}
 	w.tell(supervisor, "READY=1", "STATUS=serving")
@@ -191,8 +191,8 @@ func TestChangesOfDependenciesAreTold(t *testing.T) {
 	w.dependencies.mu.Lock()
 	defer w.dependencies.mu.Unlock()
 	lines := strings.Split(strings.TrimSpace(text.String()), "\n")
-	if len(lines) != 3 || !strings.HasPrefix(lines[0], "breaker bowl: CLOSED → OPEN until ") || !strings.HasSuffix(lines[0], ": 1 of 1 calls failed, the last: it sleeps") ||
-		lines[1] != "breaker bowl: HALF_OPEN → CLOSED" || lines[2] != "breaker toy: CLOSED → OPEN" {
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "warning: breaker bowl: CLOSED → OPEN until ") || !strings.HasSuffix(lines[0], ": 1 of 1 calls failed, the last: it sleeps") ||
+		lines[1] != "breaker bowl: HALF_OPEN → CLOSED" || lines[2] != "warning: breaker toy: CLOSED → OPEN" {
 		t.Errorf("%q", lines)
 	}
 }

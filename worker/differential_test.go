@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
 	"maps"
 	"os"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/rules"
 	"pgregory.net/rapid"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/worker/gqltest"
 )
 
@@ -40,7 +40,7 @@ type both struct {
 func newBoth(t testing.TB, sdl string, resolver any) both {
 	t.Helper()
 	if resolver != nil {
-		w := newTestWorker(t, Config{Schema: sdl, Resolver: resolver, MaxFields: 1 << 30, Log: log.New(io.Discard, "", 0), MaxDocument: -1, MaxTokens: -1, MaxDepth: -1, MaxAliases: -1, MaxSelections: -1, MaxCost: -1})
+		w := newTestWorker(t, Config{Schema: sdl, Resolver: resolver, MaxFields: 1 << 30, Log: logtext.Logger(io.Discard), MaxDocument: -1, MaxTokens: -1, MaxDepth: -1, MaxAliases: -1, MaxSelections: -1, MaxCost: -1})
 		return both{w, w.planner, w.executor.schema}
 	}
 	p, err := newPlanner(Config{Schema: sdl, MaxDocument: -1, MaxTokens: -1, MaxDepth: -1, MaxAliases: -1, MaxSelections: -1, MaxCost: -1}.withDefaults())

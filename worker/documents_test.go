@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nekoctl/neko/logtext"
 )
 
 // persistedHash is an extension of Apollo's for a document.
@@ -221,7 +222,7 @@ func TestDocuments(t *testing.T) {
 
 func testHostDocuments(t testing.TB, dir string, maxNumber, maxBytes int, clock *time.Time) *hostDocuments {
 	t.Helper()
-	d, err := newHostDocuments(dir, maxNumber, maxBytes, log.New(t.Output(), "", 0))
+	d, err := newHostDocuments(dir, maxNumber, maxBytes, logtext.Logger(t.Output()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +251,7 @@ func TestHostDocumentsAreVerified(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			var out bytes.Buffer
 			d := testHostDocuments(t, t.TempDir(), 10, 64<<10, nil)
-			d.log = log.New(&out, "", 0)
+			d.log = logtext.Logger(&out)
 			d.put(hash, text)
 			if err := damage(d.path(hash)); err != nil {
 				t.Fatal(err)
@@ -274,7 +275,7 @@ func TestHostDocumentsNeverFail(t *testing.T) {
 	var out bytes.Buffer
 	dir := t.TempDir()
 	d := testHostDocuments(t, dir, 10, 64<<10, nil)
-	d.log = log.New(&out, "", 0)
+	d.log = logtext.Logger(&out)
 	if err := os.RemoveAll(d.dir); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +297,7 @@ func TestHostDocumentsNeverFail(t *testing.T) {
 
 	t.Setenv("NEKO_RUN_DIR", filepath.Join(dir, "none"))
 	out.Reset()
-	w := newTestWorker(t, Config{Log: log.New(&out, "", 0)})
+	w := newTestWorker(t, Config{Log: logtext.Logger(&out)})
 	ask := func(query string) string {
 		return string(w.ask("POST", "/graphql", asGraphQL, fmt.Sprintf(`{%s"extensions":%s}`, query, persistedHash(text))).Response.Body())
 	}
@@ -367,7 +368,7 @@ func TestHostDocumentsOnAFullDisk(t *testing.T) {
 	})
 	var out bytes.Buffer
 	d := testHostDocuments(t, dir, 1000, 1<<20, nil)
-	d.log = log.New(&out, "", 0)
+	d.log = logtext.Logger(&out)
 	kept := 0
 	for i := range 50 {
 		text := fmt.Sprint(i, strings.Repeat("#", 5000))

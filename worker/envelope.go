@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"net/netip"
 	"sync"
 	"time"
@@ -119,14 +118,3 @@ next:
 
 // caller is who asks, for resolvers, which may outlive the envelope.
 func (e *envelope) caller() *Caller { return &Caller{IP: e.ip, RequestID: string(e.id)} }
-
-// inRequest is what a line of the log ends with, so that it can be found by what
-// the client was told.
-func inRequest(ctx context.Context) string { return requestNote(CallerFrom(ctx).RequestID) }
-
-func requestNote(id string) string {
-	if id == "" {
-		return ""
-	}
-	return " (request " + id + ")"
-}

@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"runtime/debug"
 
 	graphql "github.com/graph-gophers/graphql-go"
 	gqlerrors "github.com/graph-gophers/graphql-go/errors"
 	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // result is the outcome of an operation. Data is nil if it did not run, or if the whole
@@ -28,7 +29,7 @@ func failed(errs ...*Error) result { return result{errors: errs} }
 type executor struct {
 	schema    *graphql.Schema
 	maxFields int
-	log       *log.Logger
+	log       *slog.Logger
 }
 
 func newExecutor(c Config) (*executor, error) {
@@ -128,12 +129,12 @@ func (e *executor) public(ctx context.Context, err *gqlerrors.QueryError, execut
 		// has to put it right.
 		cause := errors.Unwrap(err.ResolverError)
 		if code := fmt.Sprint(p.Extensions()["code"]); cause != nil && (code == string(CodeInternal) || code == string(CodeUnavailable)) {
-			e.log.Printf("error: %s: %s: %v%s", pathString(err.Path), p.Message, cause, inRequest(ctx))
+			e.log.ErrorContext(ctx, pathString(err.Path)+": "+p.Message, logtext.Reason, cause)
 		}
 	case errors.Is(err.ResolverError, context.DeadlineExceeded):
 		p.Message, p.code = "the operation took too long", CodeTimeout
 	default:
-		e.log.Printf("error: %s: %v%s", pathString(err.Path), err.ResolverError, inRequest(ctx))
+		e.log.ErrorContext(ctx, pathString(err.Path), logtext.Reason, err.ResolverError)
 		p.Message = "internal error"
 	}
 	return p
@@ -152,7 +153,7 @@ func pathString(path []any) string {
 
 // LogPanic implements graph-gophers' log.Logger.
 func (e *executor) LogPanic(ctx context.Context, value any) {
-	e.log.Printf("error: panic in a resolver: %v%s\n%s", value, inRequest(ctx), debug.Stack())
+	e.log.ErrorContext(ctx, "panic in a resolver", logtext.Reason, value, "stack", string(debug.Stack()))
 }
 
 // MakePanicError implements graph-gophers' errors.PanicHandler. The client does

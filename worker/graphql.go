@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 	"github.com/vektah/gqlparser/v2/ast"
 )
@@ -167,7 +168,7 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	if errors.As(err, &known) && known.code == CodeUnauthenticated {
 		return caller, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, known.Message}
 	}
-	w.config.Log.Printf("error: cannot tell who sends a request: %v%s", err, requestNote(caller.RequestID))
+	w.config.Log.ErrorContext(WithCaller(within, caller), "cannot tell who sends a request", logtext.Reason, err)
 	return caller, &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "who you are cannot be found out at the moment"}
 }
 

@@ -3,13 +3,13 @@ package worker
 import (
 	"bytes"
 	"fmt"
-	"log"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -239,7 +239,7 @@ func TestErrorsOfResolvers(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			var out bytes.Buffer
-			w := newTestWorker(t, Config{Log: log.New(&out, "", 0)})
+			w := newTestWorker(t, Config{Log: logtext.Logger(&out)})
 			if got := w.answer(t, fmt.Sprintf("{fail(how: %s)}", how), "", ""); got != want.answer {
 				t.Errorf("%s, want %s", got, want.answer)
 			}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -55,7 +56,7 @@ func (w *Worker) checkOne(ctx context.Context, i int) checkResult {
 		err := errors.New("panic")
 		defer func() {
 			if v := recover(); v != nil {
-				w.config.Log.Printf("error: panic in check %s: %v", c.Name, v)
+				w.config.Log.Error("panic in check "+c.Name, logtext.Reason, v)
 			}
 			done <- err
 		}()

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -28,6 +27,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/logtext"
 )
 
 const hitSchema = `
@@ -107,7 +107,7 @@ func newHitWorker(t testing.TB, change func(*Config)) *Worker {
 		}
 	})
 	config := Config{
-		Schema: hitSchema, Resolver: &hitRoot{}, Cache: c, Log: log.New(io.Discard, "", 0),
+		Schema: hitSchema, Resolver: &hitRoot{}, Cache: c, Log: logtext.Logger(io.Discard),
 		SchemaOptions: []graphql.SchemaOpt{graphql.UseFieldResolvers()},
 		Identify: func(_ context.Context, c Credentials) (Identity, error) {
 			id := hitIdentities[c.Authorization+c.APIKey]
@@ -143,7 +143,7 @@ func (w *Worker) askRaw(t testing.TB, text string) (ctx *fasthttp.RequestCtx, hi
 		t.Fatalf("%v: %q", err, text)
 	}
 	ctx = new(fasthttp.RequestCtx)
-	ctx.Init(&req, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}, log.New(io.Discard, "", 0))
+	ctx.Init(&req, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}, nil)
 	w.serveEnveloped(ctx, func(ctx *fasthttp.RequestCtx) {
 		e := envelopeOf(ctx)
 		w.handle(ctx)

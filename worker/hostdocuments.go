@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/nekoctl/neko/logtext"
 )
 
 // hostDocuments keeps documents for all workers of an app on this host: a file for
@@ -28,7 +30,7 @@ import (
 type hostDocuments struct {
 	dir              string
 	maxNumber, maxKB int
-	log              *log.Logger
+	log              *slog.Logger
 	complained       sync.Once
 
 	adding          sync.Mutex // held by put
@@ -53,7 +55,7 @@ const (
 )
 
 // newHostDocuments uses, and makes, a folder in runDir.
-func newHostDocuments(runDir string, maxNumber, maxBytes int, logger *log.Logger) (*hostDocuments, error) {
+func newHostDocuments(runDir string, maxNumber, maxBytes int, logger *slog.Logger) (*hostDocuments, error) {
 	d := &hostDocuments{
 		dir:       filepath.Join(runDir, hostDocumentsName),
 		maxNumber: maxNumber, maxKB: max(maxBytes/1024, 1),
@@ -78,7 +80,7 @@ func (d *hostDocuments) path(hash documentHash) string { return filepath.Join(d.
 // happen at every request.
 func (d *hostDocuments) complain(err error) {
 	d.complained.Do(func() {
-		d.log.Printf("warning: persisted queries are not shared between the workers as they should be, so clients send some of them more than once: %v", err)
+		d.log.Warn("persisted queries are not shared between the workers as they should be, so clients send some of them more than once", logtext.Reason, err)
 	})
 }
 

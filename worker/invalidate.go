@@ -11,6 +11,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // Invalidate says that what these tags name has changed, or may have, in the mutation of
@@ -99,6 +100,6 @@ func (w *Worker) invalidate(tags []string) {
 	defer cancel()
 	// All other errors are those of hosts that are told later. The cache says so in the log.
 	if err := w.config.Cache.Invalidate(ctx, tags...); errors.Is(err, cache.ErrClosed) {
-		w.config.Log.Printf("error: a change came after the end of the cache, and other workers may serve answers of before: %v", err)
+		w.config.Log.ErrorContext(ctx, "a change came after the end of the cache, and other workers may serve answers of before", logtext.Reason, err)
 	}
 }

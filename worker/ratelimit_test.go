@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"math"
 	"net"
 	"net/netip"
@@ -15,6 +14,7 @@ import (
 
 	graphql "github.com/graph-gophers/graphql-go"
 	"github.com/nekoctl/neko/limiter"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -520,7 +520,7 @@ func TestTooManyBuckets(t *testing.T) {
 // Who stands behind a proxy that nobody has named is one client, and the log says so.
 func TestUnknownProxyIsToldOf(t *testing.T) {
 	var out strings.Builder
-	w, _ := rateWorker(t, Config{Log: log.New(&out, "", 0), TrustedProxies: []string{"10.9.0.0/16"}, RateLimits: []RateLimit{perMinute("identity", 1)}})
+	w, _ := rateWorker(t, Config{Log: logtext.Logger(&out), TrustedProxies: []string{"10.9.0.0/16"}, RateLimits: []RateLimit{perMinute("identity", 1)}})
 	ask := func(peer string) int {
 		ctx := new(fasthttp.RequestCtx)
 		ctx.Init(&fasthttp.Request{}, &net.TCPAddr{IP: net.ParseIP(peer)}, nil)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/limiter"
+	"github.com/nekoctl/neko/logtext"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -119,20 +120,13 @@ func (r *rates) look() {
 	if err != nil {
 		if text := err.Error(); text != f.said {
 			f.said = text
-			log.Printf("warning: the rate limits stay as they were: %s%s", text, hintAfter(err))
+			log.Warn("the rate limits stay as they were", logtext.Reason, text, logtext.Hint, adviceOf(err))
 		}
 		return
 	}
 	f.said = ""
 	r.current.Store(rules)
-	log.Printf("the rate limits in %s have changed, and are in force: %s", f.path, rules.names())
-}
-
-func hintAfter(err error) string {
-	if advice := adviceOf(err); advice != "" {
-		return " (" + advice + ")"
-	}
-	return ""
+	log.Info(fmt.Sprintf("the rate limits in %s have changed, and are in force: %s", f.path, rules.names()))
 }
 
 func (all *rateRules) names() string {

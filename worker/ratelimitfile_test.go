@@ -3,7 +3,6 @@ package worker
 import (
 	"errors"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/limiter"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // What a file may say, and what a mistake in it is answered with: place, reason, hint.
@@ -78,7 +78,7 @@ func TestRateLimitFile(t *testing.T) {
 			}
 		}
 		if err != nil {
-			got = err.Error() + hintAfter(err)
+			got = err.Error() + " (" + adviceOf(err) + ")"
 		}
 		if !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s\n got %s\nwant %s", c.text, got, c.want)
@@ -155,7 +155,7 @@ func TestRateLimitFileIsReadAgain(t *testing.T) {
 	}
 	write("- {name: identity, limit: 3/1m}")
 	var out printed
-	w, f := rateWorker(t, Config{RateLimits: []RateLimit{perMinute("identity", 3)}, Log: log.New(&out, "", 0)})
+	w, f := rateWorker(t, Config{RateLimits: []RateLimit{perMinute("identity", 3)}, Log: logtext.Logger(&out)})
 	w.rates.file = &rateFile{path: path} // without looks of its own
 	if _, err := w.rates.file.read(); err != nil {
 		t.Fatal(err)
@@ -188,8 +188,8 @@ func TestRateLimitFileIsReadAgain(t *testing.T) {
 		t.Errorf("%s: the bucket goes on", got)
 	}
 	for _, bad := range []struct{ text, want string }{
-		{"- {name: identity, limit: 9}", `warning: the rate limits stay as they were: FILE:1:27: "9" is no limit (write how many in how long, like 1000/1m, 5/min, 10/s or 100000/1h)` + "\n"},
-		{"", "warning: the rate limits stay as they were: FILE is empty (write a list of rules, each like \"- {name: identity, limit: 1000/1m}\"; [] is no limits)\n"},
+		{"- {name: identity, limit: 9}", `warning: the rate limits stay as they were: FILE:1:27: "9" is no limit` + "\nhint: write how many in how long, like 1000/1m, 5/min, 10/s or 100000/1h\n"},
+		{"", "warning: the rate limits stay as they were: FILE is empty\nhint: write a list of rules, each like \"- {name: identity, limit: 1000/1m}\"; [] is no limits\n"},
 	} {
 		write(bad.text)
 		for range 4 {
@@ -204,7 +204,7 @@ func TestRateLimitFileIsReadAgain(t *testing.T) {
 	}
 	look()
 	look()
-	if got := said(); got != "warning: the rate limits stay as they were: cannot read the rate limits in FILE: no such file or directory (name a YAML file with a list of rules)\n" {
+	if got := said(); got != "warning: the rate limits stay as they were: cannot read the rate limits in FILE: no such file or directory\nhint: name a YAML file with a list of rules\n" {
 		t.Errorf("%q", got)
 	}
 	if got := ask(); got != `200 "identity";r=0;t=10` {
@@ -214,7 +214,7 @@ func TestRateLimitFileIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	look() // and does not wait for whoever writes to it
-	if got := said(); !strings.HasPrefix(got, "warning: the rate limits stay as they were: cannot read the rate limits in FILE: it is no file (") {
+	if got := said(); !strings.HasPrefix(got, "warning: the rate limits stay as they were: cannot read the rate limits in FILE: it is no file\nhint: ") {
 		t.Errorf("%q", got)
 	}
 	if err := os.Remove(path); err != nil {

@@ -190,7 +190,7 @@ func (r *rates) warnOfProxy(ctx *fasthttp.RequestCtx) {
 		name = peer.String()
 	}
 	if !r.misled.Swap(true) {
-		r.worker.config.Log.Printf("warning: a rate limit has refused a request with X-Forwarded-For from %s: if that is a proxy, all its clients count as one until it is among the trusted proxies", name)
+		r.worker.config.Log.Warn(fmt.Sprintf("a rate limit has refused a request with X-Forwarded-For from %s: if that is a proxy, all its clients count as one until it is among the trusted proxies", name))
 	}
 }
 

@@ -3,10 +3,11 @@ package worker
 import (
 	"bytes"
 	"context"
-	"log"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/nekoctl/neko/logtext"
 )
 
 var madeID = regexp.MustCompile(`^[0-9a-f]{32}$`)
@@ -45,11 +46,11 @@ func TestRequestID(t *testing.T) {
 // What the log says of a request can be found by what its client was told.
 func TestLogNamesTheRequest(t *testing.T) {
 	for query, want := range map[string]string{
-		"{fail(how: PLAIN)}": `error: fail: password=hunter2 (request cat-1)`,
-		"{fail(how: PANIC)}": `error: panic in a resolver: the secret of the resolver (request cat-1)`,
+		"{fail(how: PLAIN)}": `error: fail: password=hunter2 (request_id=cat-1)`,
+		"{fail(how: PANIC)}": `error: panic in a resolver: the secret of the resolver (request_id=cat-1)`,
 	} {
 		var out bytes.Buffer
-		w := newTestWorker(t, Config{Log: log.New(&out, "", 0)})
+		w := newTestWorker(t, Config{Log: logtext.Logger(&out)})
 		w.ask("POST", "/graphql", asJSON+"\nX-Request-Id: cat-1", `{"query":"`+query+`"}`)
 		if line, _, _ := strings.Cut(out.String(), "\n"); line != want {
 			t.Errorf("%q, want %q", line, want)

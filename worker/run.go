@@ -59,6 +59,7 @@ func Run(ctx context.Context, config Config) error {
 	starting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go supervisor.keepWatchdog(starting)
+	config.Log = config.withDefaults().Log
 	if config.Prepare != nil {
 		if stopped, err := prepare(starting, &config, stop); stopped || err != nil {
 			return err
@@ -70,7 +71,7 @@ func Run(ctx context.Context, config Config) error {
 	}
 	defer w.Close()
 	if m, err := w.serveMetrics(metrics); err != nil { // it serves all the same
-		w.config.Log.Print("warning: ", err)
+		w.config.Log.Warn(err.Error())
 	} else {
 		defer m.close()
 	}
@@ -82,7 +83,7 @@ func Run(ctx context.Context, config Config) error {
 	}
 	if !supervisor.present() {
 		serve()
-		w.config.Log.Printf("%s serves GraphQL on %s", w.config.Name, endpoint(w.scheme(), sockets[0]))
+		w.config.Log.Info(fmt.Sprintf("%s serves GraphQL on %s", w.config.Name, endpoint(w.scheme(), sockets[0])))
 	}
 	ready := make(chan bool, 1)
 	go func() { ready <- w.waitReady(starting, supervisor) }()
@@ -194,7 +195,7 @@ func (w *Worker) drainOrStop(supervisor notifier, stop <-chan os.Signal) error {
 func (w *Worker) tell(supervisor notifier, assignments ...string) {
 	w.dependencies.says(supervisor, assignments)
 	if err := supervisor.send(assignments...); err != nil {
-		w.config.Log.Print("warning: ", err)
+		w.config.Log.Warn(err.Error())
 	}
 }
 

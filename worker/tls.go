@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log"
+	"log/slog"
 	"net"
 	"os"
 	"sync/atomic"
@@ -22,7 +22,7 @@ import (
 // before in use, and the log says so once.
 type certificate struct {
 	certFile, keyFile string
-	log               *log.Logger
+	log               *slog.Logger
 	current           atomic.Pointer[tls.Certificate]
 
 	// Of watch.
@@ -153,7 +153,7 @@ func (p *certificate) validity(now time.Time) string {
 // complain says what is wrong, once as long as it is the same.
 func (p *certificate) complain(trouble string) {
 	if trouble != "" && trouble != p.trouble {
-		p.log.Print("warning: ", trouble)
+		p.log.Warn(trouble)
 	}
 	p.trouble = trouble
 }
@@ -166,7 +166,7 @@ func (p *certificate) look(now time.Time) {
 		p.complain(fmt.Sprintf("the TLS certificate stays as it was: %v", err))
 		return
 	case changed:
-		p.log.Printf("the TLS certificate %s was replaced, by one that is good until %s", p.certFile, p.current.Load().Leaf.NotAfter.UTC().Format(time.RFC3339))
+		p.log.Info(fmt.Sprintf("the TLS certificate %s was replaced, by one that is good until %s", p.certFile, p.current.Load().Leaf.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	p.complain(p.validity(now))
 }

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -23,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/scripts/load"
 )
 
@@ -79,7 +79,7 @@ func servedName(t *testing.T, address string) string {
 func TestTLS(t *testing.T) {
 	certFile, keyFile := pairFiles(t)
 	var said printed
-	w, address := startWorker(t, Config{TLSCert: certFile, TLSKey: keyFile, HSTS: time.Hour, Log: log.New(&said, "", 0)})
+	w, address := startWorker(t, Config{TLSCert: certFile, TLSKey: keyFile, HSTS: time.Hour, Log: logtext.Logger(&said)})
 	cert, err := os.ReadFile(certFile)
 	if err != nil {
 		t.Fatal(err)
@@ -178,7 +178,7 @@ func TestCertificateIsReplaced(t *testing.T) {
 	}
 	point("a")
 	var said printed
-	w, address := startWorker(t, Config{TLSCert: path("current/cert"), TLSKey: path("current/key"), Log: log.New(&said, "", 0)})
+	w, address := startWorker(t, Config{TLSCert: path("current/cert"), TLSKey: path("current/key"), Log: logtext.Logger(&said)})
 	kept, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		t.Fatal(err)
@@ -265,7 +265,7 @@ func TestCertificateThatCannotBe(t *testing.T) {
 		{"broken", "key", "DIR/broken has a certificate that cannot be read", "anew"},
 		{"other", "key", "the TLS certificate DIR/other and the key DIR/key are no pair", "the same issue"},
 	} {
-		config := Config{Schema: testSchema, Resolver: newTestRoot(), Log: log.New(io.Discard, "", 0)}
+		config := Config{Schema: testSchema, Resolver: newTestRoot(), Log: logtext.Logger(io.Discard)}
 		if c.cert != "" {
 			config.TLSCert = path(c.cert)
 		}
@@ -296,7 +296,7 @@ func TestCertificateThatCannotBe(t *testing.T) {
 		store(t, path("cert"), cert)
 		store(t, path("key"), key)
 		var said bytes.Buffer
-		newTestWorker(t, Config{TLSCert: path("cert"), TLSKey: path("key"), Log: log.New(&said, "", 0)}).Close()
+		newTestWorker(t, Config{TLSCert: path("cert"), TLSKey: path("key"), Log: logtext.Logger(&said)}).Close()
 		if got := said.String(); !strings.Contains(got, want) || (want == "") != (got == "") {
 			t.Errorf("%q, want %q", got, want)
 		}

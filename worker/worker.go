@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net"
 	"runtime/debug"
 	"slices"
@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 )
 
@@ -178,11 +179,11 @@ func (w *Worker) Close() {
 
 // serverLog leaves out what the server says of each client that sends nonsense or
 // hangs up: anybody could fill the log. The access log has what became of a request.
-type serverLog struct{ *log.Logger }
+type serverLog struct{ *slog.Logger }
 
 func (l serverLog) Printf(format string, args ...any) {
 	if !strings.HasPrefix(format, "error when serving connection ") {
-		l.Logger.Printf(format, args...)
+		l.Warn(fmt.Sprintf(format, args...))
 	}
 }
 
@@ -191,7 +192,7 @@ func (l serverLog) Printf(format string, args ...any) {
 func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 	defer func() {
 		if v := recover(); v != nil {
-			w.config.Log.Printf("error: panic in a handler%s: %v\n%s", requestNote(string(envelopeOf(ctx).id)), v, debug.Stack())
+			w.config.Log.ErrorContext(WithCaller(w.base, envelopeOf(ctx).caller()), "panic in a handler", logtext.Reason, v, "stack", string(debug.Stack()))
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(NewError(CodeInternal, "internal error")))

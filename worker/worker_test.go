@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"log"
 	"net"
 	"os"
 	"runtime"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	graphql "github.com/graph-gophers/graphql-go"
+	"github.com/nekoctl/neko/logtext"
 	"go.uber.org/goleak"
 )
 
@@ -117,7 +117,7 @@ func newTestWorker(t testing.TB, c Config) *Worker {
 		c.Resolver = newTestRoot()
 	}
 	if c.Log == nil {
-		c.Log = log.New(t.Output(), "", 0)
+		c.Log = logtext.Logger(t.Output())
 	}
 	w, err := New(c)
 	if err != nil {

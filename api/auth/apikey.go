@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/subtle"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -93,7 +94,7 @@ func (s *Service) touch(k *store.APIKey, now time.Time) {
 		ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 		defer cancel()
 		if err := s.accounts.TouchAPIKey(ctx, k.ID, now); err != nil {
-			s.logf("warning: it could not be noted when API key %s was used: %v", k.ID, err)
+			s.log(slog.LevelWarn, "it could not be noted when API key "+k.ID+" was used", err)
 		}
 		t.mu.Lock()
 		t.busy = false

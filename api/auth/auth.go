@@ -24,13 +24,14 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"log"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -79,7 +80,7 @@ type Options struct {
 	// Now is the clock, for tests.
 	Now func() time.Time
 	// Log receives what an operator should know. Default: nothing.
-	Log *log.Logger
+	Log *slog.Logger
 }
 
 // Service is all of it. Its methods may be called by many goroutines at once.
@@ -136,9 +137,9 @@ func New(ctx context.Context, accounts store.Accounts, o Options) (*Service, err
 // Close waits for what runs in the background.
 func (s *Service) Close() { s.background.Wait() }
 
-func (s *Service) logf(format string, args ...any) {
+func (s *Service) log(level slog.Level, what string, err error) {
 	if s.options.Log != nil {
-		s.options.Log.Printf(format, args...)
+		s.options.Log.Log(context.Background(), level, what, logtext.Reason, err)
 	}
 }
 

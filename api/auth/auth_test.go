@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"log"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/nekoctl/neko/api/store/mongo"
 	"github.com/nekoctl/neko/api/store/mongo/mongotest"
 	"github.com/nekoctl/neko/api/store/sqlite"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/worker"
 )
 
@@ -139,7 +139,7 @@ func newWorldIn(t *testing.T, st store.Accounts) *world {
 // another is the service of another worker.
 func (w *world) another(o Options) *Service {
 	w.Helper()
-	o.Now, o.Log = w.clock.now, log.New(w.log, "", 0)
+	o.Now, o.Log = w.clock.now, logtext.Logger(w.log)
 	if o.Secret == nil {
 		o.Secret = secret
 	}

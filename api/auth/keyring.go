@@ -11,12 +11,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // keyOverlap is how long a new key is published before it signs: longer than any
@@ -56,7 +58,7 @@ func newKeyring(accounts store.Accounts, o Options) (*keyring, error) {
 	}
 	k := &keyring{accounts: accounts, seal: seal, age: o.KeyAge, now: o.Now, failed: func(err error) {
 		if o.Log != nil {
-			o.Log.Printf("warning: no new signing key could be made, the present one signs on: %v", err)
+			o.Log.Warn("no new signing key could be made, the present one signs on", logtext.Reason, err)
 		}
 	}}
 	k.keys = newFresh(o.Now, k.load)
@@ -255,7 +257,7 @@ func (s *Service) JWKS(ctx context.Context) ([]byte, error) {
 func (s *Service) ServeJWKS(ctx *fasthttp.RequestCtx) {
 	set, err := s.JWKS(context.Background()) // the store has a second
 	if err != nil {
-		s.logf("error: the list of signing keys: %v", err)
+		s.log(slog.LevelError, "the list of signing keys", err)
 		ctx.Error("the keys cannot be read at the moment\n", fasthttp.StatusServiceUnavailable)
 		ctx.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
 		return

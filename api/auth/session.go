@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -55,7 +56,7 @@ func (s *Service) Login(ctx context.Context, name, password string) (*Grant, err
 	case errors.Is(err, ErrBusy), ctx.Err() != nil && err != nil:
 		return nil, err
 	case err != nil:
-		s.logf("error: user %s: %v", user.ID, err)
+		s.log(slog.LevelError, "user "+user.ID, err)
 		return nil, ErrCredentials
 	case !ok || !possible || user == nil || user.Disabled:
 		return nil, ErrCredentials
@@ -109,7 +110,7 @@ func (s *Service) rehash(ctx context.Context, u *store.User, password string) {
 		err = s.accounts.RehashPassword(ctx, u.ID, u.Password, phc)
 	}
 	if err != nil {
-		s.logf("warning: the password of user %s could not be hashed anew: %v", u.ID, err)
+		s.log(slog.LevelWarn, "the password of user "+u.ID+" could not be hashed anew", err)
 	}
 }
 
@@ -199,7 +200,7 @@ func (s *Service) prune(ctx context.Context, now time.Time) {
 		return
 	}
 	if err := s.accounts.PruneSessions(ctx, now.Add(-time.Hour)); err != nil {
-		s.logf("warning: expired sessions could not be removed: %v", err)
+		s.log(slog.LevelWarn, "expired sessions could not be removed", err)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"os"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/scripts/slowproxy"
 )
 
@@ -176,7 +176,7 @@ func TestARedisThatIsFull(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	var said memo
-	s := calm(t, server.URL(), Options{Log: log.New(&said, "", 0)})
+	s := calm(t, server.URL(), Options{Log: logtext.Logger(&said)})
 	other := calm(t, server.URL(), Options{})
 	e := listen(other)
 	if err := s.Store(within(t, patience), key(1), []byte("x"), time.Minute); err != nil {

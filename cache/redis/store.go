@@ -8,7 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -44,7 +44,7 @@ type Options struct {
 	// Prefix is what all keys begin with; "" is "neko:".
 	Prefix string
 	// Log is told when Redis cannot be used, and when it can again; nil is nobody.
-	Log *log.Logger
+	Log *slog.Logger
 }
 
 // Store is a [cache.Shared].

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"net/url"
 	"os"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/cache/cachetest"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/redisconn"
 )
 
@@ -276,7 +276,7 @@ func TestTheLeastThatAUserMustBeAllowedToDo(t *testing.T) {
 		server.Do(t, "SCRIPT", "FLUSH")
 		server.Do(t, append([]string{"ACL", "SETUSER", "cache", "reset", "on", ">p%ss", keys, "-@all"}, commands...)...)
 		var said memo
-		s, err := newStore(context.Background(), "redis://cache:p%25ss@"+server.Addr(), Options{Log: log.New(&said, "", 0)}, patience)
+		s, err := newStore(context.Background(), "redis://cache:p%25ss@"+server.Addr(), Options{Log: logtext.Logger(&said)}, patience)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,7 @@ package main
 
 import (
 	"fmt"
-	"log"
+	"log/slog"
 	"time"
 
 	"github.com/nekoctl/neko/api/store/guarded"
@@ -50,7 +50,7 @@ type guards struct {
 const places = 100
 
 // open puts a store behind breakers that all workers have in common who share the memory.
-func (b breakers) open(m *hostmem.Mapping, st database, logger *log.Logger) (g guards, err error) {
+func (b breakers) open(m *hostmem.Mapping, st database, logger *slog.Logger) (g guards, err error) {
 	host, err := breaker.NewHost(m)
 	if err != nil {
 		return g, err
@@ -80,7 +80,7 @@ func (b breakers) open(m *hostmem.Mapping, st database, logger *log.Logger) (g g
 }
 
 // before puts a breaker before the Redis where hosts share answers.
-func (g *guards) before(shared cache.Shared, logger *log.Logger) (cache.Shared, error) {
+func (g *guards) before(shared cache.Shared, logger *slog.Logger) (cache.Shared, error) {
 	o := guardedcache.Options("redis-cache", g.host)
 	o.Log = logger
 	p, err := breaker.New(o)

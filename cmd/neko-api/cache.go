@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,6 +14,7 @@ import (
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/hostmem"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/worker"
 	"github.com/nekoctl/neko/worker/settings"
 )
@@ -98,7 +99,7 @@ type answerCache struct {
 }
 
 // openAnswers opens it. Hosts share answers if they have one store, which is a server, and a Redis.
-func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.Mapping, guards *guards, logger *log.Logger) (c answerCache, err error) {
+func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.Mapping, guards *guards, logger *slog.Logger) (c answerCache, err error) {
 	options := cache.Options{Memory: memory, NegativeMaxAge: orNever(*o.answers.negative), Log: logger}
 	if *o.answers.size != nil {
 		options.Bytes = int64(**o.answers.size)
@@ -138,7 +139,7 @@ func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.
 
 // openReserve makes the file for what memory has no room for: beside the SQLite file, or in $NEKO_HOME, or where
 // temporary files are, if that is a disk. A worker does without if that cannot be: it is for when something else is away.
-func (o *options) openReserve(logger *log.Logger) *cache.Reserve {
+func (o *options) openReserve(logger *slog.Logger) *cache.Reserve {
 	var size int64
 	if n := *o.answers.reserve; n != nil {
 		if *n == 0 {
@@ -164,12 +165,13 @@ func (o *options) openReserve(logger *log.Logger) *cache.Reserve {
 	default:
 		var r *cache.Reserve
 		if r, tempErr = cache.OpenReserve(temp, size); tempErr == nil {
-			logger.Printf("warning: answers that memory has no room for are kept in %s, as they cannot be where they should: %v", temp, err)
+			logger.Warn(fmt.Sprintf("answers that memory has no room for are kept in %s, as they cannot be where they should", temp), logtext.Reason, err)
 			return r
 		}
 	}
-	logger.Printf("warning: answers that memory has no room for are not kept for when the store is away: %v; and %v", err, tempErr)
-	logger.Printf("hint: give neko-api a folder on a disk that it may write to, in NEKO_HOME or TMPDIR, or say --cache-reserve off")
+	logger.Warn("answers that memory has no room for are not kept for when the store is away",
+		logtext.Reason, fmt.Sprintf("%v; and %v", err, tempErr),
+		logtext.Hint, "give neko-api a folder on a disk that it may write to, in NEKO_HOME or TMPDIR, or say --cache-reserve off")
 	return nil
 }
 
@@ -194,7 +196,7 @@ type follower struct {
 	every  time.Duration
 	at     int64 // position in the log
 	owed   int64 // up to there hosts are told of it, but may not all have been yet; 0: nothing
-	logger *log.Logger
+	logger *slog.Logger
 }
 
 // confirmer is a store whose hosts may share answers, and that remembers which entries of its
@@ -241,7 +243,7 @@ func (f *follower) run(ctx context.Context) {
 		case !said && !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded):
 			// That the store is away others say; nothing is missed then.
 			said = true
-			f.logger.Printf("warning: imports and purges are not seen, and answers from before them may be sent: %v", err)
+			f.logger.Warn("imports and purges are not seen, and answers from before them may be sent", logtext.Reason, err)
 		}
 		select {
 		case <-tick.C:
@@ -291,7 +293,7 @@ func (f *follower) look(ctx context.Context) error {
 
 // hostMemory is what the workers of the app share. If that cannot be had each of them is alone, and the
 // log says what comes of that.
-func hostMemory(logger *log.Logger) (*hostmem.Mapping, error) {
+func hostMemory(logger *slog.Logger) (*hostmem.Mapping, error) {
 	dir := os.Getenv("NEKO_RUN_DIR")
 	if !filepath.IsAbs(dir) {
 		return hostmem.Anonymous(0)
@@ -300,10 +302,11 @@ func hostMemory(logger *log.Logger) (*hostmem.Mapping, error) {
 	if err == nil {
 		return m, nil
 	}
-	logger.Printf("warning: this worker shares nothing with the others of this host: it counts requests for itself alone, and lets its part of what the rate limits say pass again; and what they change it sees later: %v", err)
+	hint := ""
 	var advice interface{ Hint() string }
 	if errors.As(err, &advice) {
-		logger.Printf("hint: %s", advice.Hint())
+		hint = advice.Hint()
 	}
+	logger.Warn("this worker shares nothing with the others of this host: it counts requests for itself alone, and lets its part of what the rate limits say pass again; and what they change it sees later", logtext.Reason, err, logtext.Hint, hint)
 	return hostmem.Anonymous(0)
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -26,6 +25,7 @@ import (
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // What is typed, and all that is seen.
@@ -124,7 +124,7 @@ func newKept(t *testing.T, st database, args ...string) *kept {
 		t.Fatal(err)
 	}
 	k := &kept{T: t, said: &lockedLog{}}
-	logger := log.New(k.said, "", 0)
+	logger := logtext.Logger(k.said)
 	guards, err := o.breakers.open(m, st, logger)
 	if err != nil {
 		t.Fatal(err)
@@ -431,7 +431,7 @@ func TestReserveHasItsPlace(t *testing.T) {
 				t.Fatal(err)
 			}
 			var said bytes.Buffer
-			r := o.openReserve(log.New(&said, "", 0))
+			r := o.openReserve(logtext.Logger(&said))
 			if !regexp.MustCompile("^" + c.says + "$").MatchString(said.String()) {
 				t.Errorf("the log says %q", said.String())
 			}

@@ -3,10 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
-	"log"
 
 	"github.com/nekoctl/neko/api/stix"
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // importBundle loads a bundle into the store. A signal ends it, and the store is
@@ -21,7 +21,7 @@ func importBundle(o *options, args []string, s streams) error {
 	defer st.Close()
 	err = stix.Command(ctx, st, args[0], stix.Streams{In: s.in, Out: s.out, Err: s.err})
 	// Whatever has become of it, the log of the store says what has changed.
-	if _, e := tellRedis(ctx, o, st, log.New(s.err, "", 0)); e != nil {
+	if _, e := tellRedis(ctx, o, st, logtext.Logger(s.err)); e != nil {
 		fmt.Fprintf(s.err, "warning: Redis could not be told what has changed: %v\n", e)
 		fmt.Fprintf(s.err, "hint: nothing needs to be done: workers read it in the store within %v, and tell Redis as soon as it answers\n", followServer)
 	}

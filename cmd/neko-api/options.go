@@ -31,6 +31,7 @@ type options struct {
 	corsCredentials  *bool
 	compress         *bool
 	trustedProxies   *[]string
+	logging          logging
 	accessLog        *string
 	accessLogSample  *float64
 	accessLogSlow    *time.Duration
@@ -91,6 +92,7 @@ func newOptions() *options {
 		corsCredentials:  s.Bool("cors-credentials", false, "let browsers send cookies and client certificates along"),
 		compress:         s.Bool("compress", true, "send all answers as they are, and not by zstd, br or gzip"),
 		trustedProxies:   s.List("trusted-proxies", "CIDR,...", "the proxies whose X-Forwarded-For is believed: addresses and networks, and unix for who connects by a unix socket; if not given, none"),
+		logging:          newLogging(s),
 		accessLog:        s.String("access-log", "off", "FILE", "where a line of JSON for each request goes: a file, - for standard output, or off"),
 		accessLogSample:  s.Fraction("access-log-sample", 1, "the part of the requests that get a line; those that fail, are not allowed or are slow all do"),
 		accessLogSlow:    s.Duration("access-log-slow", time.Second, "from which time on a request is slow"),

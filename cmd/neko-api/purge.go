@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -20,6 +20,7 @@ import (
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/api/store/mongo"
 	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/worker"
 	"github.com/nekoctl/neko/worker/settings"
 )
@@ -61,7 +62,7 @@ func purge(o *options, args []string, s streams) error {
 	if err := st.Invalidate(ctx, tags...); err != nil {
 		return hinted{"nothing is purged: " + err.Error(), "see whether the store is up and its disk has room, and try again"}
 	}
-	told, err := tellRedis(ctx, o, st, log.New(s.err, "", 0))
+	told, err := tellRedis(ctx, o, st, logtext.Logger(s.err))
 	within := followFile
 	if _, isServer := st.(confirmer); isServer {
 		within = followServer
@@ -174,7 +175,7 @@ func taggedTypes(sdl string) (map[string]string, error) {
 
 // tellRedis has all hosts know of what is in the log of the store and they do not know of yet. It is
 // false if they share nothing.
-func tellRedis(ctx context.Context, o *options, st database, logger *log.Logger) (told bool, err error) {
+func tellRedis(ctx context.Context, o *options, st database, logger *slog.Logger) (told bool, err error) {
 	c, isServer := st.(confirmer)
 	if !isServer {
 		return false, nil

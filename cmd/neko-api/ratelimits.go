@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -102,7 +102,7 @@ type counter struct {
 
 // connect begins to connect to the Redis of the settings, if there is one. It does not
 // wait for it.
-func (r rateLimits) connect(ctx context.Context, logger *log.Logger) (c counter, err error) {
+func (r rateLimits) connect(ctx context.Context, logger *slog.Logger) (c counter, err error) {
 	url, err := r.redisURL()
 	if err != nil || url == "" || *r.file == off {
 		return c, err
@@ -128,7 +128,7 @@ func (r rateLimits) redisURL() (string, error) {
 
 // open opens it: buckets in memory that the workers of the app share, or this process
 // alone, filled by time or from Redis.
-func (c *counter) open(memory *hostmem.Mapping, logger *log.Logger) error {
+func (c *counter) open(memory *hostmem.Mapping, logger *slog.Logger) error {
 	if c.source != nil {
 		shared, err := limiter.NewShared(memory, c.source, logger)
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
 	"math"
 	"net"
 	"net/http"
@@ -27,6 +26,7 @@ import (
 	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/scripts/source"
 	"github.com/nekoctl/neko/worker"
 )
@@ -417,7 +417,7 @@ func TestDefaultRateLimitsAreDocumented(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := worker.Config{Schema: api.Schema, Resolver: api.NewResolver(nil), SchemaOptions: api.SchemaOptions(), DefaultRole: defaultRole(o), Limiter: counts, Log: log.New(t.Output(), "", 0)}
+		c := worker.Config{Schema: api.Schema, Resolver: api.NewResolver(nil), SchemaOptions: api.SchemaOptions(), DefaultRole: defaultRole(o), Limiter: counts, Log: logtext.Logger(t.Output())}
 		if err := o.rateLimits.apply(&c); err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"os"
 
 	"github.com/valyala/fasthttp"
@@ -31,6 +31,10 @@ func serve(o *options) error {
 		maxDocuments = -1
 	}
 	if err := o.breakers.check(); err != nil {
+		return err
+	}
+	logger, err := o.logging.logger(os.Stderr)
+	if err != nil {
 		return err
 	}
 	var st database
@@ -112,7 +116,7 @@ func serve(o *options) error {
 		TrustedDocuments: *o.trustedDocuments,
 		TrustedOnly:      *o.trustedDocumentsMode == "only",
 		MaxBatch:         *o.maxBatch,
-		Log:              log.New(os.Stderr, "", 0),
+		Log:              logger,
 	}
 	if err := o.limits.apply(&config); err != nil {
 		return err
@@ -121,7 +125,7 @@ func serve(o *options) error {
 		return err
 	}
 	o.answers.apply(&config)
-	err := worker.Run(context.Background(), config)
+	err = worker.Run(context.Background(), config)
 	if err != nil || st == nil { // requests may still use it
 		return err
 	}
@@ -145,7 +149,7 @@ func defaultRole(o *options) string {
 }
 
 // identify makes what knows who sends a request.
-func identify(ctx context.Context, o *options, accounts store.Accounts, logger *log.Logger) (*auth.Service, error) {
+func identify(ctx context.Context, o *options, accounts store.Accounts, logger *slog.Logger) (*auth.Service, error) {
 	secret, err := secret(o)
 	if err != nil {
 		return nil, err
@@ -163,7 +167,7 @@ func identify(ctx context.Context, o *options, accounts store.Accounts, logger *
 }
 
 // open opens the store, and loads the sample data if it is empty.
-func open(ctx context.Context, o *options, logger *log.Logger) (database, error) {
+func open(ctx context.Context, o *options, logger *slog.Logger) (database, error) {
 	st, err := openStore(ctx, o)
 	if err != nil || !*o.loadSample {
 		return st, err
@@ -174,7 +178,7 @@ func open(ctx context.Context, o *options, logger *log.Logger) (database, error)
 		return nil, err
 	}
 	if loaded {
-		logger.Print("the store was empty: loaded the sample data (neko-api import FILE loads yours)")
+		logger.Info("the store was empty: loaded the sample data (neko-api import FILE loads yours)")
 	}
 	return st, nil
 }

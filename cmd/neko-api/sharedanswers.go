@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"log"
+	"log/slog"
 
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/cache/redis"
@@ -11,7 +11,7 @@ import (
 // connectAnswers begins to connect to the Redis of the settings, where the hosts of a store
 // share answers; nil if there is none. It does not wait for it. What it has of another
 // database under the same prefix has other names.
-func (o *options) connectAnswers(ctx context.Context, st confirmer, logger *log.Logger) (cache.Shared, error) {
+func (o *options) connectAnswers(ctx context.Context, st confirmer, logger *slog.Logger) (cache.Shared, error) {
 	url, err := o.rateLimits.redisURL()
 	if err != nil || url == "" {
 		return nil, err

@@ -54,6 +54,7 @@ Commands:
     convert     write a neko.yaml of a process file of PM2's
     startup     have systemd start what was saved, at each boot
     unstartup   undo startup
+    metrics     show what apps and the daemon count, as Prometheus reads it
     ping        say who runs
     upgrade     replace the daemon by another nekoctl; apps serve on
     kill        stop every app and the daemon
@@ -106,6 +107,12 @@ const environmentHelp = `Environment:
     NEKO_HOME  the folder of the daemon: its socket, its state, the logs of apps;
                ~/.neko if it is not set, or where nothing can be made there
                /dev/shm/neko-UID; one daemon per folder
+    NEKO_LOG_FORMAT
+               json: a daemon that is started with it writes neko.log as JSON,
+               an object a line, with the app, the slot, the pid and the trace
+    TRACEPARENT
+               the trace that a command belongs to, in W3C's form: lines of such
+               a neko.log that come of the command have its id
     NO_COLOR   if set, no colors
 
 "nekoctl start" without a file and a command starts neko-api and reads:
@@ -163,7 +170,7 @@ func (c *cli) command() *cobra.Command {
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.resetCommand(), c.scaleCommand(),
 		c.sendCommand(), c.sendSignalCommand(), c.attachCommand(), c.triggerCommand(),
 		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
-		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
+		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.metricsCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(), c.manCommand(),
 	)
 	root.AddCommand(c.pm2Words()...)

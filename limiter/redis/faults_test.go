@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 	"net"
 	"runtime"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/redisconn"
 	"github.com/nekoctl/neko/scripts/slowproxy"
 )
@@ -276,7 +276,7 @@ func TestTheLogTellsOfAnOutageOnceAndOfItsEnd(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	var said memo
-	s := open(t, server.URL(), Options{Log: log.New(&said, "", 0)})
+	s := open(t, server.URL(), Options{Log: logtext.Logger(&said)})
 	p := policy(t, "p", 1_000_000, time.Second, 0)
 	ask := func() error { _, err := s.Grant(within(t, patience), p, id(1), 1, 1); return err }
 	eventually(t, ask)
@@ -294,7 +294,7 @@ func TestTheLogTellsOfAnOutageOnceAndOfItsEnd(t *testing.T) {
 		return errors.New("nothing is said of its end")
 	})
 	lines := strings.Split(said.String(), "\n")
-	if len(lines) != 4 || !strings.HasPrefix(lines[0], "rate limits: Redis cannot be used: OOM ") || !strings.HasPrefix(lines[1], "hint: its maxmemory ") ||
+	if len(lines) != 4 || !strings.HasPrefix(lines[0], "warning: rate limits: Redis cannot be used: OOM ") || !strings.HasPrefix(lines[1], "hint: its maxmemory ") ||
 		!strings.HasPrefix(lines[2], "rate limits: Redis answers again, after ") {
 		t.Errorf("said:\n%s", said.String())
 	}
@@ -337,7 +337,7 @@ func TestNoPasswordIsInErrorsOrTheLog(t *testing.T) {
 	server := redistest.Start(t, "requirepass right")
 	for name, addr := range map[string]string{"wrong": server.Addr(), "repeated": liar(t)} {
 		var said memo
-		s := open(t, "redis://user:SeCreT@"+addr, Options{Log: log.New(&said, "", 0)})
+		s := open(t, "redis://user:SeCreT@"+addr, Options{Log: logtext.Logger(&said)})
 		p := policy(t, "p", 10, time.Second, 0)
 		var err error
 		eventually(t, func() error {

@@ -6,7 +6,7 @@ import (
 	_ "embed"
 	"encoding/base64"
 	"fmt"
-	"log"
+	"log/slog"
 	"net/url"
 	"strconv"
 	"time"
@@ -37,7 +37,7 @@ type Options struct {
 	// Prefix is what all keys begin with; "" is "neko:".
 	Prefix string
 	// Log is told when Redis cannot be used, and when it can again; nil is nobody.
-	Log *log.Logger
+	Log *slog.Logger
 }
 
 // Source is a [limiter.Source].

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log"
 	"os"
 	"strconv"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // decideCommand makes this program one of the processes that decide.
@@ -84,7 +84,7 @@ func newLimiter(memory *hostmem.Mapping, url string) (limiter.Limiter, error) {
 	if url == "" {
 		return limiter.NewHost(memory)
 	}
-	log := log.New(os.Stderr, "", 0)
+	log := logtext.Logger(os.Stderr)
 	source, err := redis.New(context.Background(), url, redis.Options{Log: log})
 	if err != nil {
 		return nil, err

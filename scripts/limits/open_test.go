@@ -3,12 +3,12 @@ package limits
 import (
 	"context"
 	"io"
-	"log"
 	"os"
 
 	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // open makes a worker's limiter, as neko-api does: with a source if there is a URL. What
@@ -26,7 +26,7 @@ func open(url, runDir string, buckets int) (limiter.Limiter, io.Closer, error) {
 	if url == "" {
 		l, err = limiter.NewHost(m)
 	} else {
-		logger := log.New(os.Stderr, "", log.Lmicroseconds)
+		logger := logtext.Logger(os.Stderr)
 		var source *redis.Source
 		if source, err = redis.New(context.Background(), url, redis.Options{Log: logger}); err == nil {
 			l, err = limiter.NewShared(m, source, logger)

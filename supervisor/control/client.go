@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -32,11 +33,21 @@ type Client struct {
 	// Revive is called where no daemon runs, if it is set. If it returns true there
 	// is one now.
 	Revive func(context.Context) (bool, error)
+	trace  string
 }
 
 // NewClient does not connect yet. The path of the socket may be longer than
 // what sun_path holds.
-func NewClient(socket string) *Client { return &Client{socket: socket} }
+// Commands belong to the trace that the environment names (TRACEPARENT), if there is one.
+func NewClient(socket string) *Client {
+	c := &Client{socket: socket}
+	if parent := os.Getenv(TraceVariable); parent != "" {
+		if _, ok := ParseTrace(parent); ok {
+			c.trace = parent
+		}
+	}
+	return c
+}
 
 // Ping asks who is there.
 func (c *Client) Ping(ctx context.Context) (Ping, error) {
@@ -66,6 +77,20 @@ func (c *Client) Specs(ctx context.Context) ([]Saved, error) {
 func (c *Client) Daemon(ctx context.Context) (spec.Daemon, error) {
 	var d spec.Daemon
 	return d, c.get(ctx, "/v1/daemon", &d)
+}
+
+// Metrics are those of all apps, or of those that the targets mean, in Prometheus's text
+// format 0.0.4; by worker: what each process says that serves, not summed.
+func (c *Client) Metrics(ctx context.Context, targets []string, byWorker bool) ([]byte, error) {
+	query := url.Values{"app": targets}
+	if byWorker {
+		query.Set("by", "worker")
+	}
+	var text []byte
+	return text, c.read(ctx, "/v1/metrics?"+query.Encode(), func(body *bufio.Reader) (err error) {
+		text, err = io.ReadAll(body)
+		return err
+	})
 }
 
 // Apps are all apps with all that is known of them, secrets too.
@@ -134,11 +159,15 @@ func (c *Client) Kill(ctx context.Context, progress func(Progress)) (Done, error
 const answerTimeout = 10 * time.Second
 
 func (c *Client) get(ctx context.Context, path string, answer any) error {
+	return c.read(ctx, path, func(body *bufio.Reader) error { return json.NewDecoder(body).Decode(answer) })
+}
+
+func (c *Client) read(ctx context.Context, path string, read func(*bufio.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	for {
 		err := c.do(ctx, "GET", path, nil, func(body *bufio.Reader) error {
-			err := json.NewDecoder(body).Decode(answer)
+			err := read(body)
 			if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 				err = errors.Join(errBroken, err)
 			}
@@ -230,6 +259,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 	request.Close = true
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if c.trace != "" {
+		request.Header.Set(TraceHeader, c.trace)
 	}
 	// A master that refuses the request may close before it has read all of it;
 	// what it answered says more than the broken pipe.

@@ -7,6 +7,7 @@
 //	GET  /v1/apps                       []AppDetail, in the order of their start, nothing of Env hidden
 //	GET  /v1/specs                      []Saved, in the order of their start
 //	GET  /v1/daemon                     spec.Daemon, nothing hidden
+//	GET  /v1/metrics                    no JSON: Prometheus's text format 0.0.4; ?app=TARGET&by=worker
 //	POST /v1/start    StartRequest      a stream of Answer
 //	POST /v1/resurrect ResurrectRequest "
 //	POST /v1/stop     TargetRequest     "
@@ -113,6 +114,8 @@ type ProcessExtra struct {
 	Lost       []Lost    `json:"lost,omitempty"`      // from the logs, as they cannot be written
 	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
 	LastExitAt time.Time `json:"last_exit_at,omitzero"`
+	// Ends are the last ones of the slot's processes, at most five, the last one first.
+	Ends []End `json:"ends,omitempty"`
 	// Starting, Spare, StandIn and Draining are the pids of a successor that is
 	// not ready yet or on trial, of a process that is ready to take over, of one
 	// that serves what has queued on a slot whose own do not run, and of
@@ -121,6 +124,38 @@ type ProcessExtra struct {
 	Spare    int   `json:"spare,omitempty"`
 	StandIn  int   `json:"stand_in,omitempty"`
 	Draining []int `json:"draining,omitempty"`
+}
+
+// Cause is why a process has ended, or was told to.
+type Cause string
+
+// The causes. Those of a restart are all but exit, and of a command's some.
+const (
+	CauseCrash   Cause = "crash"   // by itself, or it never became ready
+	CauseExit    Cause = "exit"    // by itself, as it may: its work is done, it renews itself, or its app has no restarts
+	CauseCommand Cause = "command" // stop, restart, delete, scale, kill
+	CauseReload  Cause = "reload"  // by a command
+	CauseCron    Cause = "cron"    // cron_restart
+	CauseWatch   Cause = "watch"   // a file has changed
+	CauseMemory  Cause = "memory"  // max_memory_restart
+	CauseHung    Cause = "hung"    // watchdog, liveness
+)
+
+// End is how one process of a slot has ended.
+type End struct {
+	At        time.Time `json:"at"`
+	PID       int       `json:"pid"`
+	StartedAt time.Time `json:"started_at,omitzero"`
+	Served    bool      `json:"served"` // or it never got there
+	Cause     Cause     `json:"cause"`
+	Detail    string    `json:"detail,omitempty"` // of the cause, for people: "restart", "/srv/app.js has changed"
+	How       string    `json:"how"`              // "exit code 1", "signal: killed", "unknown"
+	// ExitCode is nil after a signal, and where nobody knows; Signal is "SIGKILL", say.
+	ExitCode   *int   `json:"exit_code,omitempty"`
+	Signal     string `json:"signal,omitempty"`
+	CoreDumped bool   `json:"core_dumped,omitempty"`
+	// Output are the last lines that it printed, if it has ended by itself.
+	Output []string `json:"output,omitempty"`
 }
 
 // Lost is output that a log does not have, and does not tell of yet.

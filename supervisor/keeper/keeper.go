@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/home"
+	"github.com/nekoctl/neko/supervisor/ownlog"
 )
 
 // MasterMode is the first argument that makes the binary a master.
@@ -101,8 +102,7 @@ func Run(h home.Dir, o Options) int {
 
 func newKeeper(version string) *keeper {
 	runtime.GOMAXPROCS(1) // a process that mostly sleeps needs no more, and each P costs memory
-	log.SetFlags(log.LstdFlags)
-	log.SetPrefix("neko keeper: ")
+	ownlog.Open(os.Stderr, "keeper")
 	k := &keeper{
 		version: version,
 		run:     strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36),

@@ -38,6 +38,7 @@ type File struct {
 
 	mu     sync.Mutex // held for one step of a pump
 	file   *os.File
+	inode  uint64 // of it
 	offset int64
 	born   time.Time // when the file was made
 	last   lastLine
@@ -146,6 +147,7 @@ func (f *File) use(file *os.File) error {
 		return err
 	}
 	f.file, f.offset, f.born = file, end, birth(file)
+	f.inode = inodeOf(file)
 	f.last = lastLine{writtenAt: time.Now()}
 	_, err = unix.Fgetxattr(int(file.Fd()), rewrittenAttribute, nil)
 	f.rewritten = err == nil
@@ -188,6 +190,7 @@ func (f *File) move(p *Pump, pipe, n int) (int, error) {
 			if moved > 0 {
 				f.index.note(before, time.Now())
 				f.left(p)
+				p.wrote(f.inode, before, f.offset)
 			}
 			return int(moved), err
 		}
@@ -211,6 +214,7 @@ func (f *File) write(p *Pump, pipe int, text []byte, n int) (int, error) {
 		if err = f.append(text); err == nil {
 			f.index.note(before, time.Now())
 			f.left(p)
+			p.wrote(f.inode, before, f.offset)
 			return drop(pipe, n)
 		}
 	}

@@ -45,6 +45,7 @@ type Pump struct {
 	mu     sync.Mutex
 	closed bool   // the pipe
 	then   func() // runs when it is done
+	words  stretch
 
 	more     chan struct{} // tells of more of an unfinished line; nil: there is none
 	line     int32         // and is watched by this

@@ -31,10 +31,14 @@ func (t *Tail) Write(p []byte) (int, error) {
 func (t *Tail) Lines() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	text := strings.ToValidUTF8(strings.TrimRight(string(t.text), "\n"), "\uFFFD")
-	if text == "" {
+	return lastLines(t.text)
+}
+
+func lastLines(text []byte) []string {
+	valid := strings.ToValidUTF8(strings.TrimRight(string(text), "\n"), "\uFFFD")
+	if valid == "" {
 		return nil
 	}
-	lines := strings.Split(text, "\n")
+	lines := strings.Split(valid, "\n")
 	return lines[max(0, len(lines)-tailLines):]
 }

@@ -5,12 +5,13 @@ import (
 	"unicode/utf8"
 )
 
-// ofTheShell are variables that belong to the shell or the terminal that
+// ofTheShell are variables that belong to the shell, the terminal or the job that
 // somebody starts an app from. An app does not inherit them: they say nothing
 // true about its process, and a start from another window would look like a
 // new spec.
 var ofTheShell = []string{"_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "WINDOWID", "TMUX", "TMUX_PANE", "STY",
-	"SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "XDG_SESSION_ID", "INVOCATION_ID", "JOURNAL_STREAM"}
+	"SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "XDG_SESSION_ID", "INVOCATION_ID", "JOURNAL_STREAM",
+	"TRACEPARENT", "TRACESTATE"} // of the command, see control.TraceVariable
 
 // ForgetUser takes from an inherited environment what is about whoever starts an
 // app: one that runs as another user gets that user's own (docs/configuration.md).

@@ -1,0 +1,199 @@
+package metrics
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ContentType is that of what [Exposition.Text] writes.
+const ContentType = "text/plain; version=0.0.4; charset=utf-8"
+
+// Exposition is an answer to GET /metrics in the making. Whoever adds a family first says
+// what it is; for an app that means something else by the same name see [Exposition.Add].
+type Exposition struct {
+	families map[string]*Exposed
+	refused  []string
+}
+
+// Exposed is a family of an [Exposition].
+type Exposed struct {
+	name, help string
+	kind       Kind
+	samples    []sample
+}
+
+type sample struct {
+	suffix string // _bucket, _sum, _count
+	labels string
+	extra  string // le or quantile
+	value  float64
+}
+
+// NewExposition is an empty one.
+func NewExposition() *Exposition { return &Exposition{families: map[string]*Exposed{}} }
+
+// Add adds a family, or finds it. There is one type for a name: single values that are
+// said to be something else before become untyped, which every query takes; a histogram or
+// summary that cannot be told from others is left out, and nil returned.
+func (e *Exposition) Add(name, help string, kind Kind) *Exposed {
+	f := e.families[name]
+	switch {
+	case f == nil && e.ambiguous(name, kind), f != nil && f.kind != kind && (f.kind.distributes() || kind.distributes()):
+		e.refused = append(e.refused, name)
+		return nil
+	case f == nil:
+		f = &Exposed{name: name, help: help, kind: kind}
+		e.families[name] = f
+	case f.kind != kind:
+		f.kind = Untyped
+	}
+	return f
+}
+
+// suffixes are those of the samples of a histogram or a summary.
+var suffixes = []string{"_bucket", "_sum", "_count"}
+
+// ambiguous says that a sample of a family could be taken for one of another's.
+func (e *Exposition) ambiguous(name string, kind Kind) bool {
+	for _, suffix := range suffixes {
+		if base, cut := strings.CutSuffix(name, suffix); cut && e.families[base] != nil && e.families[base].kind.distributes() {
+			return true
+		}
+		if kind.distributes() && e.families[name+suffix] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Refused are the names of families that were left out, each once.
+func (e *Exposition) Refused() []string {
+	slices.Sort(e.refused)
+	return slices.Compact(e.refused)
+}
+
+// Set adds a value, with pairs of a label's name and its value.
+func (f *Exposed) Set(value float64, pairs ...string) {
+	labels := make([]Label, 0, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		labels = append(labels, Label{pairs[i], pairs[i+1]})
+	}
+	f.sample("", RenderLabels(labels), "", value)
+}
+
+func (f *Exposed) sample(suffix, labels, extra string, value float64) {
+	f.samples = append(f.samples, sample{suffix, labels, extra, value})
+}
+
+// distribution adds a histogram's samples, or the sum and the count of a summary.
+func (f *Exposed) distribution(labels string, d *Distribution) {
+	if f.kind == Histogram {
+		for i, bound := range d.Bounds {
+			f.sample("_bucket", labels, "le=\""+strconv.FormatFloat(bound, 'g', -1, 64)+"\"", d.Counts[i])
+		}
+		f.sample("_bucket", labels, `le="+Inf"`, d.Count)
+	}
+	f.sample("_sum", labels, "", d.Sum)
+	f.sample("_count", labels, "", d.Count)
+}
+
+// AddApp adds what an app's account has: what counts summed, and of everything else what
+// those say of it who serve, by the label worker.
+func (e *Exposition) AddApp(app string, a *Account, serving map[ProcessID]string) {
+	own := RenderLabels([]Label{{"app", app}})
+	for _, name := range slices.Sorted(maps.Keys(a.families)) {
+		total := a.families[name]
+		f := e.Add(name, total.help, total.kind)
+		if f == nil {
+			continue
+		}
+		for _, labels := range slices.Sorted(maps.Keys(total.totals)) {
+			sum := total.totals[labels]
+			if all := join(own, labels); sum.dist != nil {
+				f.distribution(all, sum.dist)
+			} else {
+				f.sample("", all, "", sum.value)
+			}
+		}
+	}
+	e.addWorkers(app, a, serving, func(f *Family) bool { return !f.Kind.counts() && a.families[f.Name] == nil })
+}
+
+// AddWorkers adds all that the processes of an app say that serve, by the label worker and
+// not summed.
+func (e *Exposition) AddWorkers(app string, a *Account, serving map[ProcessID]string) {
+	e.addWorkers(app, a, serving, func(*Family) bool { return true })
+}
+
+func (e *Exposition) addWorkers(app string, a *Account, serving map[ProcessID]string, which func(*Family) bool) {
+	ids := slices.SortedFunc(maps.Keys(serving), func(x, y ProcessID) int {
+		return cmp.Or(cmp.Compare(len(serving[x]), len(serving[y])), strings.Compare(serving[x], serving[y]), cmp.Compare(x, y))
+	})
+	for _, id := range ids {
+		p := a.processes[id]
+		if p == nil {
+			continue
+		}
+		own := RenderLabels([]Label{{"app", app}, {"worker", serving[id]}})
+		for i := range p.page {
+			family := &p.page[i]
+			if !which(family) {
+				continue
+			}
+			f := e.Add(family.Name, family.Help, family.Kind)
+			if f == nil {
+				continue
+			}
+			for _, s := range family.Series {
+				all := join(own, s.Labels)
+				for _, q := range s.Quantiles {
+					f.sample("", all, "quantile=\""+strconv.FormatFloat(q.Quantile, 'g', -1, 64)+"\"", q.Value)
+				}
+				if s.Distribution != nil {
+					f.distribution(all, s.Distribution)
+				} else {
+					f.sample("", all, "", s.Value)
+				}
+			}
+		}
+	}
+}
+
+func join(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "":
+		return a
+	}
+	return a + "," + b
+}
+
+// Text is all that was added, in the text format 0.0.4, families in the order of their
+// names.
+func (e *Exposition) Text() []byte {
+	var b []byte
+	for _, name := range slices.Sorted(maps.Keys(e.families)) {
+		f := e.families[name]
+		if len(f.samples) == 0 {
+			continue
+		}
+		help := helpEscapes.Replace(f.help)
+		b = fmt.Appendf(b, "# HELP %s %s\n# TYPE %s %s\n", f.name, help, f.name, f.kind)
+		for _, s := range f.samples {
+			b = append(append(b, f.name...), s.suffix...)
+			if labels := join(s.labels, s.extra); labels != "" {
+				b = append(append(append(b, '{'), labels...), '}')
+			}
+			b = append(appendValue(append(b, ' '), s.value), '\n')
+		}
+	}
+	return b
+}
+
+// helpEscapes: a program may have said none, and promtool insists on one.
+var helpEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
