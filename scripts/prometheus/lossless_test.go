@@ -103,10 +103,10 @@ apps:
 	pass()
 	d.nekoctl("scale", "api", "2")
 	pass()
-	master := d.ping().PID
+	master := d.ping().Master
 	d.kill(master)
 	eventually(t, 20*time.Second, func() error {
-		if d.ping().PID == master {
+		if d.ping().Master == master {
 			return errors.New("there is no new master")
 		}
 		return nil
