@@ -144,10 +144,12 @@ func try[T any](ctx, within context.Context, p *Policy, a admission, f func(cont
 		select {
 		case r = <-done:
 		default:
+			p.took.Since(began)
 			o, err = p.givenUp(ctx, within, began)
 			return v, p.settle(a, o, err), err
 		}
 	}
+	p.took.Since(began)
 	switch {
 	case r.panicked != nil:
 		p.settle(a, nothing, r.panicked)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/bulkhead"
+
+	"github.com/nekoctl/neko/histogram"
 )
 
 // Options are what a policy is like. All but the Name have defaults.
@@ -79,6 +81,7 @@ type Policy struct {
 
 	calls, failures, rejected, crowded, timeouts, retries, opened atomic.Uint64
 	started, ended                                                atomic.Uint64
+	took                                                          histogram.Histogram // of tries
 
 	budget  budget
 	changes changes
@@ -127,6 +130,7 @@ func New(o Options) (*Policy, error) {
 	if p.record != nil {
 		p.seen.Store(uint64(newWord(closed, word(p.record.word.Load()).count(), 0)))
 	}
+	p.took.Begin(&histogram.Durations)
 	p.budget.begin(o)
 	p.meter.Store(p.newMeter())
 	return p, nil

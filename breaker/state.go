@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/nekoctl/neko/histogram"
 )
 
 // State is what a breaker is.
@@ -50,6 +52,10 @@ func (p *Policy) Stats() Stats {
 		InFlight: int(p.started.Load() - ended),
 	}
 }
+
+// Durations are how long tries took, or until they were given up, with the time for which they
+// waited for a place: of those that had one.
+func (p *Policy) Durations() histogram.Snapshot { return p.took.Snapshot() }
 
 // State is that of now.
 func (p *Policy) State() State { return p.Status().State }

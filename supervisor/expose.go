@@ -26,6 +26,7 @@ func (m *master) expose(s *scrape) []byte {
 		}
 	})
 	if s.worker {
+		m.exposeMaster(e, apps) // what the workers do not tell of themselves
 		for _, v := range apps {
 			if a := c.accounts[v.id]; a != nil {
 				e.AddWorkers(v.name, a.account, servingOf(list, v.id))

@@ -87,8 +87,7 @@ func openAccessLog(c Config) (*accessLog, error) {
 }
 
 // log decides whether the request gets a line, and puts it into the buffer.
-func (l *accessLog) log(ctx *fasthttp.RequestCtx, e *envelope) {
-	took := time.Since(e.began)
+func (l *accessLog) log(ctx *fasthttp.RequestCtx, e *envelope, took time.Duration) {
 	if !l.wants(ctx, e, took) {
 		return
 	}
@@ -199,12 +198,8 @@ func appendAccess(b []byte, ctx *fasthttp.RequestCtx, e *envelope, took time.Dur
 		b = append(b, `,"subject":`...)
 		b = appendText(b, []byte(e.subject), accessSubject)
 	}
-	sent := len(ctx.Response.Body())
-	if ctx.IsHead() {
-		sent = 0
-	}
 	b = append(b, `,"bytes":`...)
-	b = strconv.AppendInt(b, int64(sent), 10)
+	b = strconv.AppendInt(b, int64(sentBytes(ctx)), 10)
 	b = append(b, `,"duration_ms":`...)
 	b = strconv.AppendFloat(b, float64(took.Microseconds())/1000, 'f', 3, 64)
 	return append(b, "}\n"...)

@@ -350,7 +350,7 @@ func TestAccessLogInAHurry(t *testing.T) {
 		disk := &stuck{}
 		l := testAccessLog(disk, logtext.Logger(io.Discard))
 		for range 3 * accessFlush / 150 {
-			l.log(new(fasthttp.RequestCtx), &envelope{began: time.Now(), id: []byte("x")})
+			l.log(new(fasthttp.RequestCtx), &envelope{began: time.Now(), id: []byte("x")}, 0)
 		}
 		synctest.Wait()
 		disk.mu.Lock()
@@ -377,7 +377,7 @@ func TestAccessLogOnAFullDisk(t *testing.T) {
 		var said bytes.Buffer
 		l := testAccessLog(disk, logtext.Logger(&said))
 		request := func() {
-			l.log(new(fasthttp.RequestCtx), &envelope{began: time.Now(), id: []byte("x")})
+			l.log(new(fasthttp.RequestCtx), &envelope{began: time.Now(), id: []byte("x")}, 0)
 		}
 		for range 5 {
 			request()
@@ -410,7 +410,7 @@ func TestAccessLogToNobody(t *testing.T) {
 	}
 	l := testAccessLog(w, logtext.Logger(io.Discard))
 	for range 30_000 {
-		l.log(new(fasthttp.RequestCtx), &envelope{began: time.Now(), id: []byte("x")})
+		l.log(new(fasthttp.RequestCtx), &envelope{began: time.Now(), id: []byte("x")}, 0)
 	}
 	l.mu.Lock()
 	if l.lost == 0 || len(l.pending) > accessBuffer {
@@ -448,6 +448,6 @@ func BenchmarkAccessLog(b *testing.B) {
 	x := &envelope{began: time.Now(), id: []byte("0123456789abcdef")}
 	b.ReportAllocs()
 	for b.Loop() {
-		w.access.log(ctx, x)
+		w.access.log(ctx, x, time.Since(x.began))
 	}
 }

@@ -68,6 +68,7 @@ type arrival struct {
 	read bool        // to its end, or until it was refused
 	bad  *badRequest // why it was refused
 	held int64       // of bodies.room
+	size int         // how much has been read
 }
 
 // read returns the body of a request, which is good until done. What was read once is
@@ -78,6 +79,7 @@ func (b *bodies) read(ctx *fasthttp.RequestCtx, a *arrival) ([]byte, *badRequest
 		if a.bad = b.fill(ctx, a); a.bad != nil {
 			ctx.SetConnectionClose()
 		}
+		a.size = len(a.body)
 	}
 	return a.body, a.bad
 }
@@ -137,7 +139,7 @@ func (b *bodies) done(a *arrival) {
 	if cap(a.body) > firstRead+1 {
 		a.body = nil
 	}
-	*a = arrival{body: a.body}
+	*a = arrival{body: a.body, size: a.size}
 }
 
 func (b *bodies) tooLarge() *badRequest {

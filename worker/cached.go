@@ -44,7 +44,7 @@ func (w *Worker) resultOf(ctx context.Context, op *operation, caller *Caller) re
 	}
 	batch, _ := ctx.Value(fieldBudgetKey{}).(*fieldBudget)
 	if batch != nil { // what it may cost does not depend on what is in the cache
-		if err := w.planner.limits.checkCost(ctx, op.plan, op.input.values); err != nil {
+		if _, err := w.planner.limits.checkCost(ctx, op.plan, op.input.values); err != nil {
 			return failed(err)
 		}
 	}

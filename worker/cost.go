@@ -346,9 +346,9 @@ func (c *cost) bytes() (n int) {
 // with the variables of one request, coerced. It is never negative.
 func (p *Plan) Cost(values map[string]any) int { return p.cost.in(values) }
 
-// checkCost returns an error if an operation costs more than may be, together with
+// checkCost returns what an operation costs, and an error if that is more than may be, together with
 // those of the batch that ctx is of.
-func (l *limits) checkCost(ctx context.Context, plan *Plan, values map[string]any) *Error {
+func (l *limits) checkCost(ctx context.Context, plan *Plan, values map[string]any) (int, *Error) {
 	n := plan.Cost(values)
 	if b, ok := ctx.Value(fieldBudgetKey{}).(*fieldBudget); ok {
 		for {
@@ -362,9 +362,9 @@ func (l *limits) checkCost(ctx context.Context, plan *Plan, values map[string]an
 		}
 	}
 	if n <= l.cost {
-		return nil
+		return n, nil
 	}
-	return &Error{
+	return n, &Error{
 		Message: fmt.Sprintf("the operation costs %d, and may cost %d: ask for shorter lists or fewer of them, or in several requests", n, l.cost),
 		code:    CodeTooExpensive,
 		// As Apollo Router says it.

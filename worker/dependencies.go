@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -210,44 +209,4 @@ func (d *dependencies) verbose() (list string) {
 		list += "\n"
 	}
 	return list
-}
-
-func (d *dependencies) appendMetrics(b []byte) []byte {
-	if len(d.all) == 0 {
-		return b
-	}
-	add := func(name, help, typ string, value func(Dependency) (uint64, bool)) {
-		b = appendFamily(b, name, help, typ)
-		for _, one := range d.all {
-			if v, ok := value(one.Dependency); ok {
-				b = strconv.AppendUint(fmt.Appendf(b, "%s{name=%q} ", name, one.Name()), v, 10)
-				b = append(b, '\n')
-			}
-		}
-	}
-	add("neko_breaker_state", "What the circuit breaker of a dependency is: 0 CLOSED, 1 HALF_OPEN, 2 OPEN.", "gauge", func(one Dependency) (uint64, bool) {
-		return uint64(one.Status().State), true
-	})
-	for _, c := range []struct {
-		name, help, typ string
-		of              func(breaker.Stats) uint64
-	}{
-		{"neko_breaker_calls_total", "Calls to a dependency that were asked for.", "counter", func(s breaker.Stats) uint64 { return s.Calls }},
-		{"neko_breaker_failures_total", "Tries that have failed, those without an answer in time included.", "counter", func(s breaker.Stats) uint64 { return s.Failures }},
-		{"neko_breaker_rejected_total", "Calls that were not made, as the breaker was open.", "counter", func(s breaker.Stats) uint64 { return s.Rejected }},
-		{"neko_breaker_busy_total", "Calls that were not made, as too many were under way.", "counter", func(s breaker.Stats) uint64 { return s.Busy }},
-		{"neko_breaker_timeouts_total", "Calls that were given up after the timeout.", "counter", func(s breaker.Stats) uint64 { return s.Timeouts }},
-		{"neko_breaker_retries_total", "Tries beyond the first.", "counter", func(s breaker.Stats) uint64 { return s.Retries }},
-		{"neko_breaker_opened_total", "How often the breaker has become OPEN.", "counter", func(s breaker.Stats) uint64 { return s.Opened }},
-		{"neko_breaker_in_flight", "Calls that have not ended, those that were given up included.", "gauge", func(s breaker.Stats) uint64 { return uint64(s.InFlight) }},
-	} {
-		add(c.name, c.help, c.typ, func(one Dependency) (uint64, bool) {
-			counts, ok := one.(interface{ Stats() breaker.Stats })
-			if !ok {
-				return 0, false
-			}
-			return c.of(counts.Stats()), true
-		})
-	}
-	return b
 }

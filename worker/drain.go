@@ -33,8 +33,13 @@ type drainer struct {
 	draining  atomic.Bool
 	stopping  *stopping
 	open      atomic.Int64  // connections
+	accepted  atomic.Uint64 // connections, ever
 	inFlight  atomic.Int64  // requests
 	lastClose chan struct{} // a hint that open may be 0
+
+	drained atomic.Uint64 // how often, once at most
+	took    atomic.Int64  // nanoseconds that the drain has taken
+	cut     atomic.Uint64 // requests that were under way at its end
 }
 
 func newDrainer(s *stopping) *drainer {
@@ -53,6 +58,7 @@ func (d *drainer) connState(_ net.Conn, state fasthttp.ConnState) {
 	switch state {
 	case fasthttp.StateNew:
 		d.open.Add(1)
+		d.accepted.Add(1)
 	case fasthttp.StateHijacked, fasthttp.StateClosed:
 		if d.open.Add(-1) == 0 {
 			select {
@@ -101,7 +107,10 @@ func (d *drainer) drain(ctx context.Context, s *fasthttp.Server, listeners []*dr
 		}
 	}
 	err := s.ShutdownWithContext(ctx)
+	d.took.Store(int64(time.Since(began)))
+	d.drained.Add(1)
 	if n := d.inFlight.Load(); n > 0 {
+		d.cut.Store(uint64(n))
 		return fmt.Errorf("%d requests cut after a drain of %v", n, time.Since(began).Round(time.Millisecond))
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/nekoctl/neko/cache"
@@ -14,7 +13,8 @@ import (
 // those share who stand around the handlers. It ends with the answer, and is used
 // again then: what outlives the answer takes copies.
 type envelope struct {
-	began   time.Time // when all of the request was there; only if there is an access log
+	counts  *counts   // where it is counted, see counts.go
+	began   time.Time // when all of the request was there
 	id      []byte    // see requestid.go
 	ip      netip.Addr
 	subject string // of the identity
@@ -22,6 +22,9 @@ type envelope struct {
 	secret  bool   // the answer may hold a token
 	unread  bool   // the request's header could not be read
 	warming bool   // nobody has asked, see warmUp
+	nobody  bool   // nobody is there to be answered
+
+	panicked bool
 
 	limitedBy string // the rate limit that has refused it
 	line      []byte // room for the access log
@@ -34,8 +37,6 @@ type envelope struct {
 }
 
 type envelopeKey struct{}
-
-var envelopes = sync.Pool{New: func() any { return new(envelope) }}
 
 // envelopeOf is the envelope of ctx. There is always one, and without a server
 // around, as when a worker warms up, it is one that nobody else sees.
@@ -51,11 +52,11 @@ func envelopeOf(ctx *fasthttp.RequestCtx) *envelope {
 // serveEnveloped answers a request by handler, and sees to all that does not depend on
 // what is asked.
 func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.RequestHandler) {
-	e := envelopes.Get().(*envelope)
-	ctx.SetUserValue(envelopeKey{}, e)
-	if w.access != nil {
-		e.began = time.Now()
+	e, _ := w.envelopes.Get().(*envelope)
+	if e == nil {
+		e = &envelope{counts: w.counting.shard()}
 	}
+	ctx.SetUserValue(envelopeKey{}, e)
 	e.id = appendRequestID(e.id[:0], ctx.Request.Header.Peek(requestIDHeader))
 	e.ip = w.proxies.clientOf(ctx)
 
@@ -67,26 +68,28 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 			compress(ctx, e.answer)
 		}
 	}
+	if e.began.IsZero() {
+		e.began = time.Now() // it was refused before anything was looked at
+	}
+	took := time.Since(e.began)
+	w.count(ctx, e, took)
 	if w.access != nil {
-		w.access.log(ctx, e)
+		w.access.log(ctx, e, took)
 	}
 	ctx.RemoveUserValue(envelopeKey{})
 	w.bodies.done(&e.arrival)
 	e.reset()
-	envelopes.Put(e)
+	w.envelopes.Put(e)
 }
 
 func (e *envelope) reset() {
-	*e = envelope{id: e.id, codes: e.codes[:0], line: e.line, arrival: e.arrival}
+	e.arrival.size = 0
+	*e = envelope{counts: e.counts, id: e.id, codes: e.codes[:0], line: e.line, arrival: e.arrival}
 }
 
-// arrived notes that the body has been read to its end: how long a client takes to
-// send it makes no request a slow one.
-func (e *envelope) arrived() {
-	if !e.began.IsZero() {
-		e.began = time.Now()
-	}
-}
+// arrived notes that the request is there, with its body, or that no more of that is
+// waited for: how long a client takes to send it makes no request a slow one.
+func (e *envelope) arrived() { e.began = time.Now() }
 
 // planned notes an operation that was asked for. What a mutation answers may be a
 // token, as that of a login is.

@@ -15,6 +15,7 @@ type exchange struct {
 	batch      bool
 	refused    Code   // why the HTTP request was refused without regard to its operations, "" if it was not
 	over       *Error // why all that could run was refused: a rate limit
+	status     int    // of a request that was refused as a whole, else 0
 
 	one [1]operation // room for the usual case
 }
@@ -22,11 +23,12 @@ type exchange struct {
 // operation is one GraphQL request of an exchange.
 type operation struct {
 	request
-	document documentHash // of the text, zero if that is not known
-	plan     *Plan        // nil if there is none
-	register string       // the text that is to be kept for other requests, by its hash
-	input    input        // what it runs with, if it may
-	result   result       // the answer; its errors before it runs are why it does not
+	document   documentHash // of the text, zero if that is not known
+	plan       *Plan        // nil if there is none
+	register   string       // the text that is to be kept for other requests, by its hash
+	registered bool         // it is
+	input      input        // what it runs with, if it may
+	result     result       // the answer; its errors before it runs are why it does not
 }
 
 // pending says whether nothing has spoken against running op yet.
@@ -62,7 +64,7 @@ func outcomes(ctx *fasthttp.RequestCtx) (list []outcome) {
 	}
 	for i := range x.operations {
 		op := &x.operations[i]
-		o := outcome{Persisted: op.query == "" && (op.persisted != nil || op.documentID != "")}
+		o := outcome{Persisted: op.named()}
 		if op.plan != nil {
 			o.Kind, o.Name = op.plan.Kind, op.plan.Name
 		}

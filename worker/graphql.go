@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
@@ -18,6 +19,9 @@ func (w *Worker) serveGraphQL(ctx *fasthttp.RequestCtx) {
 	bad := w.process(ctx, x)
 	if bad == nil {
 		bad = w.makeRoom(ctx, x)
+	}
+	if bad != nil {
+		x.status = bad.status
 	}
 	switch {
 	case x.over != nil:
@@ -53,6 +57,7 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 		if op := &x.operations[i]; op.pending() && op.register != "" {
 			w.documents.put(op.document, op.register)
 			op.plan.named.Store(true)
+			op.registered = true
 		}
 	}
 	if x.batch {
@@ -189,8 +194,9 @@ func (w *Worker) run(ctx context.Context, plan *Plan, in input, caller *Caller) 
 	if in.err != nil {
 		return failed(in.err)
 	}
-	if err := w.planner.limits.checkCost(ctx, plan, in.values); err != nil {
-		return failed(err)
+	cost, tooMuch := w.planner.limits.checkCost(ctx, plan, in.values)
+	if tooMuch != nil {
+		return failed(tooMuch)
 	}
 	text, err := plan.text(in.states)
 	if err != nil {
@@ -200,7 +206,10 @@ func (w *Worker) run(ctx context.Context, plan *Plan, in input, caller *Caller) 
 	if w.config.Context != nil {
 		ctx = w.config.Context(ctx)
 	}
+	began := time.Now()
 	r := w.executor.execute(ctx, plan, text, in.values)
+	w.counting.executions.Since(began)
+	w.counting.costs.Observe(uint64(cost))
 	if plan.introspect && r.data != nil {
 		if r.data, err = w.planner.introspect(plan, in.values, r.data, maxIntrospectionFields); err != nil {
 			return failed(err)

@@ -105,7 +105,7 @@ func (w *Worker) serveHit(ctx *fasthttp.RequestCtx) bool {
 	if !ok {
 		return false
 	}
-	now := time.Now().UnixMilli()
+	now := e.began.UnixMilli()
 	answer, state := w.config.Cache.Peek(key, now)
 	if state != cache.Fresh {
 		return false
@@ -118,7 +118,9 @@ func (w *Worker) serveHit(ctx *fasthttp.RequestCtx) bool {
 	}
 	if !w.answers.take(ctx, len(answer.Body), false) {
 		bad := noRoom()
-		ctx.SetUserValue(exchangeKey{}, &exchange{refused: bad.code})
+		x := k.exchange()
+		x.refused, x.status = bad.code, bad.status
+		ctx.SetUserValue(exchangeKey{}, x)
 		e.subject = who.Subject
 		w.cors.allow(ctx)
 		t.tell(&ctx.Response.Header)
@@ -182,6 +184,7 @@ func (w *Worker) knownText(ctx *fasthttp.RequestCtx, e *envelope) (text []byte, 
 		if len(query) == 0 || len(query) > maxKnownText || ctx.Request.Header.ContentLength() > 0 || w.csrf.check(&ctx.Request.Header) != nil {
 			return nil, true, false
 		}
+		e.arrived()
 		return query, true, true
 	}
 	return nil, false, false
@@ -207,6 +210,7 @@ func (w *Worker) refuseKnown(ctx *fasthttp.RequestCtx, e *envelope, k *known, wh
 	caller := e.caller()
 	caller.Identity, e.subject = *who, who.Subject
 	over := w.rates.refuse(ctx, x, caller, nil, t, d)
+	x.status = over.status
 	w.cors.allow(ctx)
 	refuseWith(ctx, over.status, x.over)
 }

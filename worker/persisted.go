@@ -118,6 +118,7 @@ func (w *Worker) planned(op *operation, text string) (*Plan, []*Error) {
 	// Not the plan of a document that was only sent: whether there is one would tell
 	// who guesses what others have written into theirs, a password for one.
 	if plan, _ := w.planner.cache.get(key); plan != nil && plan.named.Load() {
+		w.planner.hits.Add(1)
 		w.documents.used(op.document)
 		return plan, nil
 	}

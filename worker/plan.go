@@ -80,6 +80,8 @@ type planner struct {
 	introspectionBytes int
 	cache              *planCache
 	refusals           *planCache
+
+	hits, misses atomic.Uint64 // of both
 }
 
 // maxErrors is how many errors of one document are told: a document may have
@@ -203,11 +205,14 @@ func (p *planner) planOf(key planKey, document string) (*Plan, []*Error) {
 		return nil, []*Error{e}
 	}
 	if plan, _ := p.cache.get(key); plan != nil {
+		p.hits.Add(1)
 		return plan, nil
 	}
 	if _, errs := p.refusals.get(key); errs != nil {
+		p.hits.Add(1)
 		return nil, errs
 	}
+	p.misses.Add(1)
 	plan, errs := p.make(document, key.name)
 	if errs != nil {
 		p.refusals.put(key, nil, errs, refusalSize(key.name, errs))

@@ -17,6 +17,8 @@ type planCache struct {
 	plans map[planKey]*list.Element
 	once  planList
 	again planList
+
+	evictions uint64
 }
 
 // planList is a part of the cache.
@@ -90,7 +92,15 @@ func (c *planCache) trim() {
 			from = &c.again
 		}
 		delete(c.plans, from.remove(from.order.Back()).key)
+		c.evictions++
 	}
+}
+
+// stats are how many there are, what they take, about, and how many had to go.
+func (c *planCache) stats() (plans, bytes int, evictions uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.plans), c.once.bytes + c.again.bytes, c.evictions
 }
 
 func (l *planList) push(e *planEntry) *list.Element {

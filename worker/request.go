@@ -67,10 +67,10 @@ func (w *Worker) decode(ctx *fasthttp.RequestCtx, x *exchange) (bad *badRequest)
 	e := envelopeOf(ctx)
 	body, bad := w.bodies.read(ctx, &e.arrival)
 	defer w.bodies.decoded(&e.arrival)
+	e.arrived()
 	if bad != nil {
 		return bad
 	}
-	e.arrived()
 	if tooManyValues(body) {
 		return &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, fmt.Sprintf("the body has more than %d values", maxInputValues)}
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nekoctl/neko/logtext"
@@ -36,6 +37,9 @@ type Worker struct {
 	cert     *certificate // nil: no TLS
 	access   *accessLog
 	started  time.Time
+
+	envelopes sync.Pool
+	counting  counters
 
 	rates     *rates            // nil: no limits
 	documents documents         // nil: no automatic persisted queries
@@ -62,6 +66,7 @@ type Worker struct {
 // the resolver does not fit it. Config.Prepare is not called: that is for [Run].
 func New(config Config) (*Worker, error) {
 	w := &Worker{config: config.withDefaults(), stopping: stoppingFromEnv(), started: time.Now()}
+	w.counting.begin()
 	w.drainer = newDrainer(w.stopping)
 	// Both parse the schema, and start-up time is what a crash costs.
 	planned := make(chan error, 1)
@@ -195,11 +200,16 @@ func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 			w.config.Log.ErrorContext(WithCaller(w.base, envelopeOf(ctx).caller()), "panic in a handler", logtext.Reason, v, "stack", string(debug.Stack()))
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
+			e := envelopeOf(ctx)
+			e.panicked, e.finished, e.known, e.codes = true, false, nil, e.codes[:0]
 			write(ctx, fasthttp.StatusInternalServerError, typeJSON, failed(NewError(CodeInternal, "internal error")))
 		}
 	}()
 	if w.serveHit(ctx) {
 		return
+	}
+	if e := envelopeOf(ctx); e.began.IsZero() {
+		e.arrived()
 	}
 	if w.bodies.announced(ctx) {
 		w.cors.allow(ctx) // a page is to learn why
@@ -301,6 +311,7 @@ func (c Config) check() error {
 // unreadable answers what could not be read as a request.
 func (w *Worker) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	if c, ok := ctx.Conn().(*tls.Conn); ok && !c.ConnectionState().HandshakeComplete {
+		w.counting.handshakeFailures.Add(1)
 		answerPlain(err)
 		return // nobody could read it
 	}
@@ -309,10 +320,13 @@ func (w *Worker) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		bad := illegible("the request could not be read")
 		var header *fasthttp.ErrSmallBuffer
 		var network net.Error
-		envelopeOf(ctx).unread = true
+		e := envelopeOf(ctx)
+		e.unread = true
 		switch {
+		case errors.Is(err, syscall.ECONNRESET):
+			e.nobody = true // a balancer that looks whether somebody listens ends it so
 		case errors.Is(err, fasthttp.ErrBodyTooLarge):
-			envelopeOf(ctx).unread = false
+			e.unread = false
 			bad = &badRequest{fasthttp.StatusRequestEntityTooLarge, CodeTooLarge, "the body is too large"}
 		case errors.As(err, &header):
 			bad = &badRequest{fasthttp.StatusRequestHeaderFieldsTooLarge, CodeTooLarge, "the header is too large; send long queries by POST"}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nekoctl/neko/supervisor/logs"
 )
 
 // lineStyle is how `nekoctl logs` shows a line.
@@ -19,12 +21,12 @@ type lineStyle struct {
 var prefixColors = []color{"36", "32", "35", "34", "33", "96", "92", "95"}
 
 // print shows a line that was printed at a time.
-func (f *lineStyle) print(l logName, at time.Time, text []byte) error {
+func (f *lineStyle) print(l logs.Name, at time.Time, text []byte) error {
 	var line []byte
 	switch {
 	case f.json:
 		kind := "out"
-		if l.err {
+		if l.Err {
 			kind = "err"
 		}
 		object, err := json.Marshal(struct {
@@ -33,7 +35,7 @@ func (f *lineStyle) print(l logName, at time.Time, text []byte) error {
 			App       string    `json:"app_name"`
 			Slot      int       `json:"slot"`
 			Message   string    `json:"message"`
-		}{at, kind, l.app, l.slot, string(text)})
+		}{at, kind, l.App, l.Slot, string(text)})
 		if err != nil {
 			return err
 		}
@@ -51,18 +53,18 @@ func (f *lineStyle) print(l logName, at time.Time, text []byte) error {
 	return err
 }
 
-func (f *lineStyle) prefix(l logName) string {
+func (f *lineStyle) prefix(l logs.Name) string {
 	sum := 0
-	for _, c := range l.app {
+	for _, c := range l.App {
 		sum += int(c)
 	}
 	paint := prefixColors[sum%len(prefixColors)]
-	if l.err {
+	if l.Err {
 		paint = red
 	}
-	name := l.app
-	if l.slot >= 0 { // else it is of all slots
-		name += ":" + strconv.Itoa(l.slot)
+	name := l.App
+	if l.Slot >= 0 { // else it is of all slots
+		name += ":" + strconv.Itoa(l.Slot)
 	}
 	return f.out.paint(paint, name+" |")
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,18 +83,18 @@ func (c *cli) logsCommand() *cobra.Command {
 				return err
 			}
 			style.out = c.out
-			f := &follower{match: query.Match, show: style.print}
-			f.find = logsIn(c.home.Logs(), func(l logName) bool { return want(l) && (out == errs || l.err == errs) })
+			f := &logs.Follower{Match: query.Match, Show: style.print}
+			f.Find = logs.In(c.home.Logs(), func(l logs.Name) bool { return want(l) && (out == errs || l.Err == errs) })
 			if len(args) == 0 {
-				f.past = c.pastApps(cmd.Context())
+				f.Past = c.pastApps(cmd.Context())
 			}
-			if err := f.begin(query); err != nil {
+			if err := f.Begin(query); err != nil {
 				return err
 			}
 			if noFollow {
 				return nil
 			}
-			return f.follow(cmd.Context())
+			return f.Follow(cmd.Context())
 		},
 	}
 	cmd.Flags().IntVarP(&lines, "lines", "n", 15, "")
@@ -112,32 +111,32 @@ func (c *cli) logsCommand() *cobra.Command {
 
 // pastApps tells the apps whose logs are there but that the daemon does not
 // know. Without a daemon there are none.
-func (c *cli) pastApps(ctx context.Context) func(logName) bool {
+func (c *cli) pastApps(ctx context.Context) func(logs.Name) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	list, err := control.NewClient(c.home.Control()).Processes(ctx)
 	if err != nil {
 		return nil
 	}
-	return func(l logName) bool {
-		return !slices.ContainsFunc(list, func(p control.Process) bool { return p.Name == l.app })
+	return func(l logs.Name) bool {
+		return !slices.ContainsFunc(list, func(p control.Process) bool { return p.Name == l.App })
 	}
 }
 
 // wantedLogs tells which logs targets mean. A target that neither has a log nor
 // is known to the daemon is an error.
-func (c *cli) wantedLogs(ctx context.Context, targets []string) (func(logName) bool, error) {
+func (c *cli) wantedLogs(ctx context.Context, targets []string) (func(logs.Name) bool, error) {
 	entries, err := os.ReadDir(c.home.Logs())
 	if err != nil {
 		return nil, failed("nekoctl start begins", "there are no logs in %s yet", c.home)
 	}
 	if len(targets) == 0 || slices.Contains(targets, "all") {
-		return func(logName) bool { return true }, nil
+		return func(logs.Name) bool { return true }, nil
 	}
 	var known []string
 	for _, entry := range entries {
-		if l, ok := parseLogName(entry.Name()); ok {
-			known = append(known, l.app)
+		if l, ok := logs.ParseName(entry.Name()); ok {
+			known = append(known, l.App)
 		}
 	}
 	client, err := c.client()
@@ -151,7 +150,7 @@ func (c *cli) wantedLogs(ctx context.Context, targets []string) (func(logName) b
 		known = append(known, p.ShownName())
 	}
 
-	slots := map[logName]bool{}
+	slots := map[logs.Name]bool{}
 	apps := map[string]bool{}
 	for _, target := range targets {
 		found, byID, err := control.Choose(list, target)
@@ -161,7 +160,7 @@ func (c *cli) wantedLogs(ctx context.Context, targets []string) (func(logName) b
 		case byID && len(found) == 0:
 			return nil, failed("nekoctl list shows the ids", "there is no process with the id %s", target)
 		case byID:
-			slots[logName{app: found[0].Name, slot: found[0].Slot}] = true
+			slots[logs.Name{App: found[0].Name, Slot: found[0].Slot}] = true
 			continue
 		case len(found) > 0:
 			for _, p := range found {
@@ -178,35 +177,7 @@ func (c *cli) wantedLogs(ctx context.Context, targets []string) (func(logName) b
 		}
 		apps[target] = true
 	}
-	return func(l logName) bool {
-		return apps[l.app] || slots[logName{app: l.app, slot: l.slot}]
+	return func(l logs.Name) bool {
+		return apps[l.App] || slots[logs.Name{App: l.App, Slot: l.Slot}]
 	}, nil
-}
-
-// logName is what the name of a log file says.
-type logName struct {
-	app  string
-	err  bool
-	slot int
-}
-
-// parseLogName reads NAME-out-SLOT.log and NAME-error-SLOT.log, or without a slot
-// (-1) what all slots of an app print to.
-func parseLogName(file string) (l logName, ok bool) {
-	rest, ok := strings.CutSuffix(file, ".log")
-	if !ok {
-		return l, false
-	}
-	l.slot = -1
-	if i := strings.LastIndexByte(rest, '-'); i >= 0 && isNumber(rest[i+1:]) {
-		l.slot, _ = strconv.Atoi(rest[i+1:])
-		rest = rest[:i]
-	}
-	for _, stream := range []string{"-out", "-error"} {
-		if app, ok := strings.CutSuffix(rest, stream); ok && app != "" {
-			l.app, l.err = app, stream == "-error"
-			return l, true
-		}
-	}
-	return logName{}, false
 }

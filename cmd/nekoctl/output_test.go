@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,7 +16,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/nekoctl/neko/supervisor/control"
-	"github.com/nekoctl/neko/supervisor/logs"
 )
 
 // Every flag and every alias is in the help, and every help has an example.
@@ -203,93 +200,6 @@ func TestFailureOutput(t *testing.T) {
 	}
 	if want := "error: web:0 was not ready in 10s\n  | boom\n  | \ufffd[31mred\nhint: see its log\n"; stderr.String() != want || out.String() != "" {
 		t.Errorf("out %q\nerr %q", out.String(), stderr.String())
-	}
-}
-
-// A follower loses no line when files grow, are truncated, replaced or new.
-func TestFollow(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "web-out-0.log")
-	add := func(name, text string) {
-		f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		f.WriteString(text)
-	}
-	add(file, "one\ntwo\nthree\nhal")
-	var out lockedBuffer
-	style := lineStyle{out: terminal{Writer: &out}}
-	f := &follower{find: logsIn(dir, func(l logName) bool { return l.app == "web" }), show: style.print}
-	if err := f.begin(logs.Query{Last: 2}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error)
-	go func() { ended <- f.follow(ctx) }()
-	want := "web:0 | three\nweb:0 | hal\n"
-	expect := func(line string) {
-		t.Helper()
-		want += line
-		for end := time.Now().Add(5 * time.Second); out.String() != want; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("got %q, want %q", out.String(), want)
-			}
-		}
-	}
-	expect("")
-	add(file, "f\nfour\n")
-	expect("web:0 | f\nweb:0 | four\n")
-	add(filepath.Join(dir, "web-out-1.log"), "new\n") // a scale-up
-	expect("web:1 | new\n")
-	add(filepath.Join(dir, "other-out-0.log"), "not asked for\n")
-	add(file, "last") // rotated in the middle of a line
-	if err := os.Rename(file, file+".1"); err != nil {
-		t.Fatal(err)
-	}
-	add(file, "first\n")
-	expect("web:0 | last\nweb:0 | first\n")
-	if err := os.Truncate(file, 0); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(3 * lookEvery)
-	add(file, "again\n")
-	expect("web:0 | again\n")
-	long := strings.Repeat("x", 200_000)
-	add(file, long+"\n")
-	for end := time.Now().Add(5 * time.Second); strings.Count(out.String(), "x") != len(long) && time.Now().Before(end); {
-		time.Sleep(5 * time.Millisecond)
-	}
-	cancel()
-	if got := strings.Count(out.String(), "x"); got != len(long) {
-		t.Errorf("%d bytes of a long line, want %d", got, len(long))
-	}
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-}
-
-func TestLastLines(t *testing.T) {
-	text := strings.Repeat("a line\n", 50_000)
-	for n, want := range map[int]int64{0: 350_000, 1: 349_993, 3: 349_979, 20_000: 210_000, 50_000: 0, 60_000: 0} {
-		if got, err := logs.LastLines(strings.NewReader(text), int64(len(text)), n); err != nil || got != want {
-			t.Errorf("%d: %d, %v; want %d", n, got, err, want)
-		}
-	}
-	if got, _ := logs.LastLines(strings.NewReader("no end"), 6, 1); got != 0 {
-		t.Error(got)
-	}
-}
-
-func TestParseLogName(t *testing.T) {
-	for in, want := range map[string]logName{
-		"web-out-0.log": {"web", false, 0}, "web-error-12.log": {"web", true, 12}, "a-out-1-error-2.log": {"a-out-1", true, 2},
-		"web-out.log": {"web", false, -1}, "web-out-0.log.1": {}, "web-0.log": {}, "-out-0.log": {}, "web-out-.log": {}, "neko.log": {},
-	} {
-		if got, ok := parseLogName(in); got != want || ok != (want != logName{}) {
-			t.Errorf("%s: %+v", in, got)
-		}
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"math"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/nekoctl/neko/pm2/shape"
 	"github.com/nekoctl/neko/pm2/show"
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/monit"
 )
 
 // entry is a process as PM2 lists it.
@@ -298,28 +298,14 @@ func (f *face) env(ctx context.Context) error {
 	return pm2Exit(1)
 }
 
-// monit shows the list anew each second, until it is ended.
+// monit is nekoctl's own, where there is a terminal for it; else it is the list.
 func (f *face) monit(ctx context.Context) error {
-	for {
-		list, _, err := f.processes(ctx)
-		if err != nil {
-			return err
-		}
-		if f.out.width == 0 {
-			return f.showList(f.out, list)
-		}
-		var screen strings.Builder
-		fmt.Fprintf(&screen, "\x1b[2J\x1b[0fLast refresh:  %s\n", time.Now().Format(time.RFC3339))
-		if err := f.showList(&screen, list); err != nil {
-			return err
-		}
-		if _, err := io.WriteString(f.out, screen.String()); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Second):
-		}
+	if f.out.width > 0 && onTerminal() == nil {
+		return f.cli.monit(ctx, f.client, monit.Options{Interval: time.Second})
 	}
+	list, _, err := f.processes(ctx)
+	if err != nil {
+		return err
+	}
+	return f.showList(f.out, list)
 }

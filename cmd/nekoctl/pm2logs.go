@@ -166,21 +166,21 @@ func (f *face) stream(ctx context.Context, target string) error {
 		stamp = "YYYY-MM-DD-HH:mm:ss"
 	}
 	form := logs.ParseDate(stamp)
-	known := map[logName]pm2Log{}
-	follower := &follower{
-		find: func() (sources []logSource, err error) {
+	known := map[logs.Name]pm2Log{}
+	follower := &logs.Follower{
+		Find: func() (sources []logs.Source, err error) {
 			list, err := f.logsOf(ctx, target)
 			if err != nil {
 				return nil, err
 			}
 			for _, l := range list {
-				name := logName{app: l.name, err: l.kind == show.Err, slot: l.id}
+				name := logs.Name{App: l.name, Err: l.kind == show.Err, Slot: l.id}
 				known[name] = l
-				sources = append(sources, logSource{name, l.path})
+				sources = append(sources, logs.Source{Name: name, Path: l.path})
 			}
 			return sources, nil
 		},
-		show: func(name logName, at time.Time, text []byte) error {
+		Show: func(name logs.Name, at time.Time, text []byte) error {
 			l := known[name]
 			e := show.Entry{ID: l.id, Name: l.name, Kind: l.kind, Time: at, Text: string(text)}
 			if stamp != "" {
@@ -190,10 +190,10 @@ func (f *face) stream(ctx context.Context, target string) error {
 			return f.out.Writer.(*checked).err
 		},
 	}
-	if err := follower.begin(logs.Query{}); err != nil {
+	if err := follower.Begin(logs.Query{}); err != nil {
 		return err
 	}
-	return follower.follow(ctx)
+	return follower.Follow(ctx)
 }
 
 // attach is the other end of one process: what is typed goes to its standard input,
@@ -217,19 +217,19 @@ func (f *face) attach(ctx context.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	follower := &follower{
-		find: func() (sources []logSource, err error) {
+	follower := &logs.Follower{
+		Find: func() (sources []logs.Source, err error) {
 			for _, l := range list {
-				sources = append(sources, logSource{logName{app: l.name, err: l.kind == show.Err, slot: l.id}, l.path})
+				sources = append(sources, logs.Source{Name: logs.Name{App: l.name, Err: l.kind == show.Err, Slot: l.id}, Path: l.path})
 			}
 			return sources, nil
 		},
-		show: func(_ logName, _ time.Time, text []byte) error {
+		Show: func(_ logs.Name, _ time.Time, text []byte) error {
 			_, err := fmt.Fprintf(f.out, "%s\n", text)
 			return err
 		},
 	}
-	if err := follower.begin(logs.Query{}); err != nil {
+	if err := follower.Begin(logs.Query{}); err != nil {
 		return err
 	}
 	ctx, end := context.WithCancelCause(ctx)
@@ -243,11 +243,11 @@ func (f *face) attach(ctx context.Context) error {
 		}
 		end(lines.Err())
 	}()
-	if err := follower.follow(ctx); err != nil {
+	if err := follower.Follow(ctx); err != nil {
 		return err
 	}
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return follower.look() // what has come until our input was at its end
+	return follower.Look() // what has come until our input was at its end
 }

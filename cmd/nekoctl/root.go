@@ -42,6 +42,7 @@ Commands:
     scale       change the number of processes of an app
     list        show all processes
     describe    show all about one app
+    monit       watch apps: figures, logs, and keys to act on them
     logs        show what apps print, as they print it
     send        send a line or a message to a process
     sendSignal  send a signal to processes
@@ -78,6 +79,7 @@ Examples:
     $ nekoctl start                            # ./neko.yaml, or else the API
     $ nekoctl start ./server -i max --listen :8080
     $ nekoctl reload all
+    $ nekoctl monit
     $ nekoctl logs server
 `
 
@@ -169,7 +171,7 @@ func (c *cli) command() *cobra.Command {
 	root.AddCommand(
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.resetCommand(), c.scaleCommand(),
 		c.sendCommand(), c.sendSignalCommand(), c.attachCommand(), c.triggerCommand(),
-		c.listCommand(), c.describeCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
+		c.listCommand(), c.describeCommand(), c.monitCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
 		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.metricsCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(), c.manCommand(),
 	)

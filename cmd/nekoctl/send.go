@@ -95,15 +95,15 @@ func (c *cli) attachCommand() *cobra.Command {
 				return err
 			}
 			style := lineStyle{out: c.out, raw: true}
-			f := &follower{find: logsIn(c.home.Logs(), want), show: style.print}
-			if err := f.begin(logs.Query{}); err != nil {
+			f := &logs.Follower{Find: logs.In(c.home.Logs(), want), Show: style.print}
+			if err := f.Begin(logs.Query{}); err != nil {
 				return err
 			}
 			c.note("attached to %s; Ctrl-C ends that", args[0])
 			sent := make(chan error, 1)
 			go func() { sent <- typed(cmd, client, args[0]) }()
 			followed := make(chan error, 1)
-			go func() { followed <- f.follow(cmd.Context()) }()
+			go func() { followed <- f.Follow(cmd.Context()) }()
 			for {
 				select {
 				case err := <-followed:

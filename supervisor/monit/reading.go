@@ -1,0 +1,197 @@
+package monit
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// What is counted of a worker, of all that it tells.
+const (
+	requests  = iota // but those of probes
+	failures         // answered with a status of 500 and above
+	sentBytes        // in bodies
+	cacheHits        // answers from the cache
+	cacheAll         // answers for which it was asked
+	allowed          // by rate limits
+	denied           // by rate limits
+	rejected         // operations that were their clients' fault
+	failed           // operations that were not
+	gcRuns           // cycles of Go's collector
+	gcPause          // seconds that the program stood still for it
+	nCounts          // how many there are
+)
+
+// What is so at the moment.
+const (
+	inFlight = iota
+	connections
+	goroutines
+	heap // bytes
+	openFiles
+	maxFiles
+	queueLength
+	queueMax
+	draining // processes
+	nGauges
+)
+
+// worker is which process of which app.
+type worker struct {
+	app  string
+	slot int
+}
+
+// reading is what the metrics say of a worker at one time.
+type reading struct {
+	// started is when its process was, in seconds since 1970; 0: that is not known.
+	started float64
+	// told says that the process itself has told something.
+	told bool
+
+	counts  [nCounts]figure
+	gauges  [nGauges]figure
+	buckets []bucket // of durations, by bound
+	breaker []Breaker
+}
+
+// figure is one that may not be there.
+type figure struct {
+	v  float64
+	is bool
+}
+
+func (f *figure) add(v float64) { f.v, f.is = f.v+v, true }
+
+// bucket counts what took at most so long and longer than the bucket before it allows.
+type bucket struct {
+	bound float64 // seconds
+	count float64
+}
+
+// Breaker is a circuit breaker of a worker, or of an app: there the worst of its workers.
+type Breaker struct {
+	Name  string `json:"name"`
+	State string `json:"state"` // "CLOSED", "HALF_OPEN", "OPEN"
+	// Workers are so many that are not CLOSED; 0 for a worker.
+	Workers int `json:"workers,omitempty"`
+}
+
+var breakerStates = []string{"CLOSED", "HALF_OPEN", "OPEN"}
+
+func count(what int) func(*reading, labels, float64) {
+	return func(r *reading, _ labels, v float64) {
+		r.told = true
+		r.counts[what].add(v)
+	}
+}
+
+func gauge(what int) func(*reading, labels, float64) {
+	return func(r *reading, _ labels, v float64) { r.gauges[what].add(v) }
+}
+
+// wanted are the metrics that are read. docs/metrics.md has all that there are.
+var wanted = map[string]func(*reading, labels, float64){
+	"neko_worker_start_time_seconds": func(r *reading, _ labels, v float64) { r.started = v },
+	"neko_worker_queue_length":       gauge(queueLength),
+	"neko_worker_queue_max":          gauge(queueMax),
+	"neko_worker_draining":           gauge(draining),
+
+	"neko_http_requests_total": func(r *reading, l labels, v float64) {
+		r.told = true
+		if string(l.get("handler")) == "probe" {
+			return
+		}
+		r.counts[requests].add(v)
+		if code := l.get("code"); len(code) == 3 && code[0] == '5' {
+			r.counts[failures].add(v)
+		} else {
+			r.counts[failures].add(0)
+		}
+	},
+	"neko_http_request_duration_seconds_bucket": func(r *reading, l labels, v float64) {
+		bound, err := strconv.ParseFloat(string(l.get("le")), 64)
+		if err != nil {
+			return
+		}
+		r.told = true
+		i, found := slices.BinarySearchFunc(r.buckets, bound, func(b bucket, bound float64) int {
+			switch {
+			case b.bound < bound:
+				return -1
+			case b.bound > bound:
+				return 1
+			}
+			return 0
+		})
+		if !found {
+			r.buckets = slices.Insert(r.buckets, i, bucket{bound: bound})
+		}
+		r.buckets[i].count += v
+	},
+	"neko_http_response_bytes_total": count(sentBytes),
+	"neko_http_requests_in_flight":   gauge(inFlight),
+	"neko_http_connections":          gauge(connections),
+	"neko_graphql_operations_total": func(r *reading, l labels, v float64) {
+		r.told = true
+		switch string(l.get("outcome")) {
+		case "rejected":
+			r.counts[rejected].add(v)
+		case "failed":
+			r.counts[failed].add(v)
+		}
+	},
+	"neko_cache_served_total": func(r *reading, l labels, v float64) {
+		r.told = true
+		r.counts[cacheAll].add(v)
+		switch string(l.get("state")) {
+		case "fresh", "stale", "stale_on_error":
+			r.counts[cacheHits].add(v)
+		}
+	},
+	"neko_limiter_allowed_total": count(allowed),
+	"neko_limiter_denied_total":  count(denied),
+	"neko_breaker_state": func(r *reading, l labels, v float64) {
+		if i := int(v); i >= 0 && i < len(breakerStates) {
+			r.breaker = append(r.breaker, Breaker{Name: string(l.get("name")), State: breakerStates[i]})
+		}
+	},
+	"go_goroutines":                gauge(goroutines),
+	"go_memstats_heap_alloc_bytes": gauge(heap),
+	"go_gc_duration_seconds_count": count(gcRuns),
+	"go_gc_duration_seconds_sum":   count(gcPause),
+	"process_open_fds":             gauge(openFiles),
+	"process_max_fds":              gauge(maxFiles),
+}
+
+// readMetrics reads an answer to GET /v1/metrics?by=worker. What has no worker is of the
+// master, or of an app as a whole, and is not wanted here.
+func readMetrics(text []byte) map[worker]*reading {
+	all := map[worker]*reading{}
+	names := map[string]string{} // one string for each app
+	eachSample(text, wanted, func(take func(*reading, labels, float64), l labels, v float64) {
+		slot, err := strconv.Atoi(string(l.get("worker")))
+		if err != nil {
+			return
+		}
+		app, known := names[string(l.get("app"))]
+		if !known {
+			app = string(l.get("app"))
+			names[app] = app
+		}
+		w := worker{app, slot}
+		r := all[w]
+		if r == nil {
+			r = &reading{}
+			all[w] = r
+		}
+		take(r, l, v)
+	})
+	for _, r := range all {
+		for i := len(r.buckets) - 1; i > 0; i-- { // from "at most" to "between"
+			r.buckets[i].count = max(0, r.buckets[i].count-r.buckets[i-1].count)
+		}
+		slices.SortFunc(r.breaker, func(a, b Breaker) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return all
+}
