@@ -47,19 +47,19 @@ on_event:
   - {command: [/bin/false]}
 apps:
   - name: api
-    command: [%s, --redis, %q, --rate-limit, 100/1m, --max-batch, "4"]
-    listen: %s
+    command: [%[1]s, --redis, %[2]q, --rate-limit, 100/1m, --max-batch, "4"]
+    listen: %[3]s
     listen_pid: false
     wait_ready: true
     instances: 2
   - name: tls
-    command: [%[1]s, --tls-cert, %q, --tls-key, %q]
+    command: [%[1]s, --tls-cert, %[4]q, --tls-key, %[5]q]
     listen: 127.0.0.1:0
     listen_pid: false
     wait_ready: true
   - {name: silent, command: sleep 1000}
-  - {name: crashes, command: [sh, -c, "sleep 0.2; exit 3"], max_restarts: 6, restart_delay: 50ms}
-%s`, nekoAPI, "redis://"+redis.Addr(), api, cert, key, node))
+  - {name: crashes, command: [sh, -c, "sleep 1.2; exit 3"], max_restarts: 3, restart_delay: 50ms}
+%[6]s`, nekoAPI, "redis://"+redis.Addr(), api, cert, key, node))
 	return d, api
 }
 

@@ -34,14 +34,88 @@ func (a *answers) between(from, to time.Time) (n int) {
 
 const (
 	served   = `sum(neko_http_requests_total{app="api",handler="graphql",code="200"})`
-	counters = `{__name__=~"neko_.*_total|neko_.*_(count|bucket|sum)|process_cpu_seconds_total|go_.*_total"}`
+	counters = `neko_.*_total|neko_.*_(count|bucket|sum)|process_cpu_seconds_total|go_.*_total`
 )
+
+// clients send requests to the app api all the time.
+type clients struct {
+	*testing.T
+	*server
+	runs []*load.Run
+	seen answers
+}
+
+func startClients(t *testing.T, p *server, address string) *clients {
+	t.Helper()
+	c := &clients{T: t, server: p}
+	for _, mode := range []load.Mode{load.NewConnection, load.KeepAlive} {
+		run, err := load.Start(t.Context(), load.Config{
+			URL: "http://" + address + "/graphql", Mode: mode, Header: []string{"Content-Type: application/json"}, Body: []byte(queries[0]),
+			Clients: 6, ThinkMin: 5 * time.Millisecond, ThinkMax: 30 * time.Millisecond, Status: 200, Check: c.seen.note,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.runs = append(c.runs, run)
+	}
+	return c
+}
+
+// pass lets each client meet what has happened, and Prometheus see it.
+func (c *clients) pass() {
+	c.T.Helper()
+	for _, run := range c.runs {
+		if err := run.WaitRequests(c.T.Context(), 60); err != nil {
+			c.T.Fatal(err)
+		}
+	}
+	c.scraped()
+}
+
+// scraped waits until Prometheus has asked once more.
+func (c *clients) scraped() {
+	c.T.Helper()
+	now := float64(time.Now().UnixMilli()) / 1000
+	eventually(c.T, 10*time.Second, func() error {
+		found, err := c.query(`timestamp(up{job="neko"} == 1)`)
+		if err == nil && (len(found) == 0 || found[0].Value.value <= now) {
+			err = errors.New("no scrape")
+		}
+		return err
+	})
+}
+
+// stop ends them: so many answers they had, and so many requests without one.
+func (c *clients) stop() (answered, failed int) {
+	c.T.Helper()
+	for _, run := range c.runs {
+		report := run.Stop()
+		answered += int(report.OK)
+		failed += int(report.Failures())
+		c.T.Log(report)
+	}
+	if answered != len(c.seen.at) {
+		c.T.Fatalf("%d answers, and %d noted", answered, len(c.seen.at))
+	}
+	return answered, failed
+}
+
+// counted is what Prometheus has of that.
+func (c *clients) counted() int {
+	c.T.Helper()
+	c.scraped()
+	found, err := c.query(served)
+	if err != nil || len(found) != 1 {
+		c.T.Fatalf("%v, %d series", err, len(found))
+	}
+	return int(found[0].Value.value)
+}
 
 // Prometheus takes a counter that goes back for a process that began anew, and adds what it has then to what it
 // had before: a merged counter that goes back once shows requests that nobody has sent. So nothing may, whatever
 // happens to workers and master; and what is counted at the end is what the clients have counted.
 func TestCountersNeverGoBackAndLoseNothing(t *testing.T) {
-	url := freeAddress(t)
+	address := freeAddress(t)
 	build(t)
 	d := startDaemon(t, fmt.Sprintf(`
 apps:
@@ -52,57 +126,16 @@ apps:
     wait_ready: true
     instances: 3
     restart_delay: 0
-`, nekoAPI, url))
+`, nekoAPI, address))
 	p := startPrometheus(t, d, "")
-	seen := &answers{}
-	var runs []*load.Run
-	for _, mode := range []load.Mode{load.NewConnection, load.KeepAlive} {
-		run, err := load.Start(t.Context(), load.Config{
-			URL: "http://" + url + "/graphql", Mode: mode, Header: []string{"Content-Type: application/json"}, Body: []byte(queries[0]),
-			Clients: 8, ThinkMin: time.Millisecond, ThinkMax: 20 * time.Millisecond, Status: 200, Check: seen.note,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		runs = append(runs, run)
-	}
-	pass := func() { // so that each client has met what has happened, and Prometheus has seen it
-		t.Helper()
-		for _, run := range runs {
-			if err := run.WaitRequests(t.Context(), 100); err != nil {
-				t.Fatal(err)
-			}
-		}
-		now := time.Now()
-		eventually(t, 10*time.Second, func() error {
-			found, err := p.query(`timestamp(up{job="neko"} == 1)`)
-			if err == nil && (len(found) == 0 || found[0].Value.value < float64(now.UnixMilli())/1000) {
-				err = errors.New("no scrape")
-			}
-			return err
-		})
-	}
-	online := func(n int) {
-		t.Helper()
-		eventually(t, 20*time.Second, func() error {
-			list := d.list("api")
-			if len(list) != n {
-				return fmt.Errorf("%d workers, not %d", len(list), n)
-			}
-			for _, w := range list {
-				if w.State != "online" {
-					return fmt.Errorf("worker %d is %s", w.Slot, w.State)
-				}
-			}
-			return nil
-		})
-	}
 
-	pass()
+	// Nothing of this costs anything.
+	c := startClients(t, p, address)
+	c.pass()
 	d.nekoctl("reload", "api")
-	pass()
+	c.pass()
 	d.nekoctl("scale", "api", "2")
-	pass()
+	c.pass()
 	master := d.ping().Master
 	d.kill(master)
 	eventually(t, 20*time.Second, func() error {
@@ -111,71 +144,59 @@ apps:
 		}
 		return nil
 	})
-	pass()
+	c.pass()
 	d.nekoctl("upgrade", nekoctlB)
-	pass()
-	var failed int64
-	for _, run := range runs {
-		if stats := run.Stats(); stats.Failed() {
-			t.Errorf("before anything was killed that served:\n%s", stats)
-		}
+	c.pass()
+	d.nekoctl("scale", "api", "1")
+	c.pass()
+	all, failed := c.stop()
+	if failed > 0 {
+		t.Errorf("%d requests have failed", failed)
 	}
-	// Whoever is killed has not told what it served since it was asked last.
-	killed := time.Now()
-	d.kill(d.list("api")[0].PID)
-	online(2)
-	pass()
-	d.nekoctl("reload", "api")
-	ended := 0
-	for _, run := range runs {
-		report := run.Stop()
-		ended += int(report.OK)
-		failed += report.Failures()
-	}
-	if ended != len(seen.at) {
-		t.Fatalf("%d answers, and %d noted", ended, len(seen.at))
+	if counted := c.counted(); counted != all {
+		t.Errorf("clients had %d answers, and counted are %d", all, counted)
 	}
 
-	// The last scrape that had begun before the kill.
-	var last time.Time
-	found, err := p.query(fmt.Sprintf("%s[1m:]", served))
-	if err == nil {
-		found, err = p.query(`neko_http_requests_total{app="api",handler="graphql",code="200"}[5m]`)
-	}
-	if err != nil || len(found) != 1 {
-		t.Fatalf("%v, %d series", err, len(found))
-	}
-	before := -1.0
-	for _, v := range found[0].Values {
-		if v.at.Before(killed) {
-			last = v.at
-		}
-		if v.value < before {
-			t.Errorf("at %s it went from %v back to %v", v.at.Format(time.TimeOnly), before, v.value)
-		}
-		before = v.value
-	}
-	unknown := seen.between(last, killed.Add(time.Second/10)) // SIGKILL takes a moment
-	eventually(t, 10*time.Second, func() error {
-		found, err := p.query(served)
-		if err != nil || len(found) != 1 {
-			return fmt.Errorf("%v, %d series", err, len(found))
-		}
-		counted := int(found[0].Value.value)
-		t.Logf("clients had %d answers and %d failures, counted are %d; %d in the %s before the kill", ended, failed, counted, unknown, killed.Sub(last).Round(time.Millisecond))
-		if counted < ended-unknown || counted > ended+int(failed) {
-			return fmt.Errorf("counted are %d requests, and clients had %d answers, %d of them since the last scrape before the kill", counted, ended, unknown)
+	// Whoever is killed has not told what it served since it was asked last.
+	c = startClients(t, p, address)
+	c.pass()
+	victim := d.list("api")[0].PID
+	killing := time.Now()
+	d.kill(victim)
+	eventually(t, 20*time.Second, func() error {
+		if list := d.list("api"); len(list) != 1 || list[0].State != "online" || list[0].PID == victim {
+			return fmt.Errorf("there is no other: %v", list)
 		}
 		return nil
 	})
-	back, err := p.query(`resets(` + counters + `[5m]) > 0`)
+	c.pass()
+	answered, failed := c.stop()
+	all += answered
+	counted := c.counted()
+
+	series, err := p.query(`{job="neko",__name__=~"` + counters + `"}[5m]`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range back {
-		t.Errorf("%v went back %v times", s.Metric, s.Value.value)
+	var last time.Time // scrape that had begun before the kill
+	for _, s := range series {
+		for i, v := range s.Values {
+			if i > 0 && v.value < s.Values[i-1].value {
+				t.Errorf("%v: at %s it went from %v back to %v", s.Metric, v.at.Format("15:04:05.000"), s.Values[i-1].value, v.value)
+			}
+			if v.at.Before(killing) && v.at.After(last) {
+				last = v.at
+			}
+		}
 	}
-	if looked, err := p.query(`count(` + counters + `)`); err != nil || len(looked) != 1 || looked[0].Value.value < 100 {
-		t.Errorf("these are all counters: %v, %v", looked, err)
+	if len(series) < 100 {
+		t.Errorf("these are all counters: %d series", len(series))
 	}
+	unknown := c.seen.between(last, killing.Add(time.Second/20)) // a process does not end at once
+	account := fmt.Sprintf("clients had %d answers, and %d requests without one; counted are %d; between the last scrape before the kill and the kill, %s, there were %d answers",
+		all, failed, counted, killing.Sub(last).Round(time.Millisecond), unknown)
+	if counted < all-unknown || counted > all+failed {
+		t.Error(account)
+	}
+	t.Log(account)
 }
