@@ -28,8 +28,20 @@ func (m *master) lock(c chosen, r reporter, why cause) (unlock func(), err error
 	a := c.app
 	select {
 	case a.busy <- struct{}{}:
-	case <-m.ended:
-		return nil, errStopping
+	default:
+		m.do(func() {
+			what := "waits for another command to end"
+			if a.cause.Detail != "" {
+				what += " (" + a.cause.Detail + ")"
+			}
+			r.report(control.Progress{Name: a.name, Whole: true, Message: what})
+		})
+		select {
+		case a.busy <- struct{}{}:
+		case <-m.ended:
+			return nil, errStopping
+		}
+		m.waitInLine(r, a, "")
 	}
 	err = errStopping
 	m.do(func() {
@@ -40,6 +52,7 @@ func (m *master) lock(c chosen, r reporter, why cause) (unlock func(), err error
 		default:
 			err = nil
 			a.reporters, a.cause = append(a.reporters, r), why
+			a.forgetTold()
 			if t, ok := r.(interface{ traceOf() *control.Trace }); ok {
 				a.trace.Store(t.traceOf())
 			}
@@ -171,7 +184,7 @@ func (m *master) each(r reporter, targets []string, why cause, f func(chosen) er
 	return m.inLine(r, targets, why, func(l *line, a *app) error {
 		var others []string
 		m.do(func() { others = a.spec.Dependencies() })
-		if failed := l.after(others); failed != "" {
+		if failed := m.inTurn(r, a, l, others); failed != "" {
 			return failure("", "%s was left alone, for it depends on %s, which failed", a.name, failed)
 		}
 		return nil
@@ -189,7 +202,7 @@ func (m *master) eachLast(r reporter, targets []string, why cause, f func(chosen
 				others = append(others, other.name)
 			}
 		})
-		l.after(others)
+		m.inTurn(r, a, l, others)
 		return nil
 	}, f)
 }

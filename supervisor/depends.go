@@ -248,6 +248,18 @@ func (l *line) ended(name string, err error) {
 	}
 }
 
+// pending is the first of others of which there is work to be done, "" if there is none.
+func (l *line) pending(others []string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, other := range others {
+		if t := l.apps[other]; t != nil && t.left > 0 {
+			return other
+		}
+	}
+	return ""
+}
+
 // after waits for the work on others, and returns one that has failed, "" if none
 // has.
 func (l *line) after(others []string) (failed string) {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/events"
 	"github.com/nekoctl/neko/supervisor/keeper"
 )
 
@@ -52,7 +53,7 @@ func (m *master) begin() (end func(), err error) {
 // yield takes no more commands and waits until but others are under way. It fails
 // if that took too long, if somebody else is about to replace this master, or if
 // the daemon is to stop, which goes first.
-func (m *master) yield(but int) error {
+func (m *master) yield(r reporter, but int) error {
 	err := error(errAgain)
 	m.do(func() {
 		if !m.yielding {
@@ -66,7 +67,17 @@ func (m *master) yield(but int) error {
 	late, hung := false, false
 	timer := time.AfterFunc(longestYield, func() { m.post(func() { late = true }) })
 	defer timer.Stop()
-	m.until(func() bool { return m.stopping || m.commands <= but || late })
+	began, told := time.Now(), 0
+	m.until(func() bool {
+		if left := m.commands - but; left > 0 && left != told {
+			told = left
+			r.report(control.Progress{
+				Whole: true, Message: "waits for commands that are under way: " + m.underWay(left),
+				SinceMS: time.Since(began).Milliseconds(), LimitMS: longestYield.Milliseconds(),
+			})
+		}
+		return m.stopping || m.commands <= but || late
+	})
 	m.do(func() { m.offersNoMore = true })
 	defer time.AfterFunc(longestOffer, func() { m.post(func() { hung = true }) }).Stop()
 	m.until(func() bool { return m.stopping || late || hung || m.offers() == 0 })
@@ -88,6 +99,24 @@ func (m *master) yield(but int) error {
 	return err
 }
 
+// underWay are so many commands, and what they work on.
+func (m *master) underWay(n int) string {
+	text := fmt.Sprint(n)
+	var apps []string
+	for _, name := range m.order {
+		if a := m.apps[name]; len(a.busy) > 0 && a.cause.Detail != "" {
+			apps = append(apps, fmt.Sprintf("%s (%s)", name, a.cause.Detail))
+		}
+	}
+	if len(apps) > 3 {
+		apps = append(apps[:3], "…")
+	}
+	if len(apps) > 0 {
+		text += ", on " + strings.Join(apps, ", ")
+	}
+	return text
+}
+
 // stay goes on after all.
 func (m *master) stay() {
 	m.yielding, m.offersNoMore = false, false
@@ -99,7 +128,7 @@ func (m *master) stay() {
 // upgrade ends this master for one of the given program, "" for what is at the
 // path of this one now. The program is checked before anything is done. A command
 // that upgrades is under way itself, and ends before the master does.
-func (m *master) upgrade(program string, commands int) error {
+func (m *master) upgrade(r reporter, program string, commands int) error {
 	if program == "" {
 		own, err := os.Executable()
 		if err != nil {
@@ -109,6 +138,7 @@ func (m *master) upgrade(program string, commands int) error {
 	}
 	file, version, err := checkUpgrade(program)
 	if err != nil {
+		m.do(func() { m.tellOfUpgradeTo(events.Upgrade{From: m.version, To: program}, err) })
 		return err
 	}
 	defer file.Close()
@@ -119,15 +149,21 @@ func (m *master) upgrade(program string, commands int) error {
 	if gone {
 		return failure("wait a moment, and see nekoctl ping", "the keeper is being replaced")
 	}
-	if err := m.yield(commands); err != nil {
+	if err := m.yield(r, commands); err != nil {
 		return err
 	}
 	m.log("upgrade from %s to %s (%s)", m.version, version, program)
 	if err := m.line.Upgrade(file); err != nil {
-		m.do(m.stay)
+		m.do(func() {
+			m.stay()
+			m.tellOfUpgradeTo(events.Upgrade{From: m.version, To: version}, err)
+		})
 		return err
 	}
-	m.do(func() { m.leaves = true })
+	m.do(func() {
+		m.leaves = true
+		m.events.Update(func(s *events.State) { s.Left, s.Upgrade = true, &events.Upgrade{From: m.version, To: version} })
+	})
 	return nil
 }
 
@@ -203,7 +239,7 @@ func checkUpgrade(program string) (file *os.File, version string, err error) {
 // one, with all that it has, and starts another master. Its children stay its
 // own, and so their exit statuses come through.
 func (m *master) becomeKeeper() {
-	_ = m.yield(0) // a command that goes on for longer is cut off
+	_ = m.yield(quiet{}, 0) // a command that goes on for longer is cut off
 	for again := true; again; {
 		again = false // should this master have ended
 		m.do(func() {
@@ -212,6 +248,8 @@ func (m *master) becomeKeeper() {
 			}
 			e, err := m.estate()
 			if err == nil {
+				m.tellOfDaemon("keeper-replaced", "", "the keeper was killed; pid %d becomes the keeper", os.Getpid())
+				m.events.Update(func(s *events.State) { s.Left = true })
 				err = e.Become("/proc/self/exe", m.signals)
 			}
 			if again = errors.Is(err, keeper.ErrSignal); again {
@@ -220,6 +258,7 @@ func (m *master) becomeKeeper() {
 			leaveSignals()
 			m.heedSignals()
 			m.stay()
+			m.events.Update(func(s *events.State) { s.Left = false })
 			m.warn("keeper", fmt.Sprintf("the keeper is gone and could not be replaced (%v): nothing would start the master again; restart the daemon when you can", err))
 		})
 	}

@@ -29,27 +29,30 @@ type process struct {
 	inodes    []uint64  // of its pipes
 	gate      *os.File  // of a spare: what it waits at, nil once it was opened
 
-	adopted   bool // a child of the keeper, that an earlier master started
-	shimmed   bool // was started through the exec shim
-	ready     bool
-	passed    bool          // what its probes ask before it is ready
-	unready   string        // what its readiness probe, or before that the startup probe, has against it
-	trial     time.Duration // it must have been ready for so long before its predecessor leaves
-	tookOver  bool          // serves, or has served
-	leaving   bool          // was told to stop, or stops by itself
-	drains    bool          // and its drain_timeout is not over
-	saidReady bool          // READY=1
-	watchdog  watchdog
-	probers   []*prober
-	status    string // the last STATUS= it sent
-	failure   string // why it never became ready, or was given up
-	why       cause  // it was told to end, or is given up
-	because   cause  // of a successor: its predecessor is to end
-	served    bool   // under an earlier master
-	deadline  *time.Timer
-	tails     [2]*logs.Tail // the last lines of out and err while it starts
-	pumps     [2]*logs.Pump
-	usage     usage
+	adopted     bool // a child of the keeper, that an earlier master started
+	shimmed     bool // was started through the exec shim
+	ready       bool
+	passed      bool          // what its probes ask before it is ready
+	unready     string        // what its readiness probe, or before that the startup probe, has against it
+	trial       time.Duration // it must have been ready for so long before its predecessor leaves
+	tookOver    bool          // serves, or has served
+	leaving     bool          // was told to stop, or stops by itself
+	drains      bool          // and its drain_timeout is not over
+	saidReady   bool          // READY=1
+	watchdog    watchdog
+	probers     []*prober
+	status      string // the last STATUS= it sent
+	failure     string // why it never became ready, or was given up
+	why         cause  // it was told to end, or is given up
+	because     cause  // of a successor: its predecessor is to end
+	served      bool   // under an earlier master
+	deadline    *time.Timer
+	deadlineSet time.Time // when that was, and how much time it gave
+	deadlineIn  time.Duration
+	connections int           // that it has accepted and still has, at the last look, while it leaves
+	tails       [2]*logs.Tail // the last lines of out and err while it starts
+	pumps       [2]*logs.Pump
+	usage       usage
 
 	channel   *nodeipc.Channel           // of a program of Node's; nil: there is none
 	lineInode []uint64                   // of our end
@@ -211,7 +214,7 @@ func (m *master) after(p *process, d time.Duration, f func()) {
 			}
 		})
 	})
-	p.deadline = t
+	p.deadline, p.deadlineSet, p.deadlineIn = t, time.Now(), d
 }
 
 func (p *process) cancelDeadline() {

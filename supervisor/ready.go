@@ -91,9 +91,19 @@ func (p *process) awaited() string {
 	case p.clustered():
 		return ""
 	case len(p.spec.Listen) > 0:
-		return "accept on " + p.spec.Listen[0].String() + " or say READY=1"
+		return "accept on " + p.firstAddress() + " or say READY=1"
 	}
 	return ""
+}
+
+// firstAddress is where its first listener is, with the port that the kernel chose.
+func (p *process) firstAddress() string {
+	if groups := p.slot.app.groups; len(groups) > 0 && groups[0].Network == p.spec.Listen[0].Network {
+		l := p.spec.Listen[0]
+		l.Address = groups[0].Address
+		return l.String()
+	}
+	return p.spec.Listen[0].String()
 }
 
 // inodes are those of the listening sockets of a slot.

@@ -42,7 +42,12 @@ func (m *master) roll(a *app, next *spec.App, only *slot, parallel int) (notes [
 	if only != nil {
 		slots = []*slot{only}
 	}
+	began, reason := time.Now(), byCommand
+	if next != a.spec {
+		reason = bySettings
+	}
 	notes, err = m.replaceAll(slots, next, parallel)
+	m.do(func() { m.tellOfReload(chosen{a, only}, slots, reason, began, err) })
 	if err == nil && only == nil {
 		m.do(func() {
 			a.spec, a.grant = next, sized
@@ -100,7 +105,9 @@ func (m *master) replaceAll(slots []*slot, next *spec.App, parallel int) (notes 
 // A process that has bound a port by itself, and alone, is restarted: its
 // successor could not bind the port.
 func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note string, err error) {
+	m.do(func() { s.held++ })
 	m.until(func() bool { return s.want != run || len(s.leaving) == 0 && s.starting == nil })
+	m.do(func() { s.held-- })
 	pid, port := 0, ""
 	m.do(func() {
 		if s.serving != nil && len(s.spec.Listen) == 0 {

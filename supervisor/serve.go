@@ -49,6 +49,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/apps", m.serveApps)
 	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
 	mux.HandleFunc("GET /v1/daemon", m.serveDaemon)
+	mux.HandleFunc("GET /v1/events", m.serveEvents)
 	mux.HandleFunc("GET /v1/metrics", m.serveMetrics)
 	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) (subject, []string, error) {
 		about := subject{targets: q.Targets}
@@ -109,10 +110,11 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 		return subject{}, nil, m.runAction(r, q)
 	}))
 	mux.HandleFunc("POST /v1/upgrade", command(m, func(r reporter, q control.UpgradeRequest) (subject, []string, error) {
-		return subject{}, nil, m.upgrade(q.Program, 1)
+		return subject{}, nil, m.upgrade(r, q.Program, 1)
 	}))
 	mux.HandleFunc("POST /v1/kill", command(m, func(r reporter, _ struct{}) (subject, []string, error) {
-		m.shutdown("nekoctl kill")
+		m.do(func() { m.lookOn(r) })
+		m.shutdown("kill")
 		return subject{}, nil, nil
 	}))
 	server := &http.Server{
@@ -448,6 +450,8 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 			about, notes, err := run(s, q)
 			s.add(m.outcome(about, notes, err))
 		}()
+		again := time.NewTicker(lookAgain)
+		defer again.Stop()
 		lines := json.NewEncoder(w)
 		flush := http.NewResponseController(w)
 		for {
@@ -459,6 +463,8 @@ func command[Q any](m *master, run func(reporter, Q) (about subject, notes []str
 			_ = flush.Flush()
 			select {
 			case <-s.signal:
+			case <-again.C:
+				m.post(func() { m.tellAll(s) })
 			case <-r.Context().Done():
 				return
 			}

@@ -71,10 +71,14 @@ type slot struct {
 	createdAt     time.Time // or last started anew by a command
 	pidFile       pidFile   // as it is on disk
 	exitedAt      time.Time
-	attempts      int           // launches that have failed since the slot was told to run
-	victim        *process      // the last of them, nil if it could not even be forked
-	ends          []control.End // the last ones of its processes, the last one first; never changed in place
-	because       cause         // of a command that has stopped it before it was its turn
+	nextAt        time.Time        // of one that waits: when it is started again
+	held          int              // commands that wait until its predecessors have left
+	told          control.Progress // what those who look on know of it
+	attempts      int              // launches that have failed since the slot was told to run
+	victim        *process         // the last of them, nil if it could not even be forked
+	ends          []control.End    // the last ones of its processes, the last one first; never changed in place
+	because       cause            // of a command that has stopped it before it was its turn
+	owed          string           // why it is to have another process, which is told when that serves
 
 	recorded slotRecord // as the keeper has it
 
@@ -113,23 +117,6 @@ func (s *slot) observe() control.State {
 // empty says that the slot has no process.
 func (s *slot) empty() bool {
 	return s.serving == nil && s.starting == nil && s.standIn == nil && s.spare == nil && len(s.leaving) == 0
-}
-
-// why is what a command waits for that looks on, or what went wrong.
-func (s *slot) why() string {
-	switch {
-	case s.reason != "":
-	case s.want == retire && !s.stopsAt.IsZero():
-		return "serves on for " + s.spec.ShutdownDelay.D().String() + " before it stops (shutdown_delay)"
-	case s.want == retire:
-		return "serves what is on its way to it, which takes some seconds"
-	case s.state == control.Stopping && len(s.leaving) > 0:
-		p := s.leaving[len(s.leaving)-1]
-		return "has " + (p.spec.DrainTimeout + p.spec.KillTimeout).D().String() + " to finish what it serves"
-	case s.state == control.Launching && s.starting != nil && s.starting.awaited() != "":
-		return "is to " + s.starting.awaited()
-	}
-	return s.reason
 }
 
 // idle says that the slot is done with.
@@ -181,7 +168,6 @@ func (m *master) settle(s *slot) {
 		if state == control.Online {
 			s.reason = ""
 		}
-		m.tell(s, s.why())
 		m.wakeDependents(s.app)
 	}
 }
@@ -195,6 +181,10 @@ func (m *master) fill(s *slot) {
 	s.starting = p
 	if err := m.launch(p); err != nil {
 		s.victim = nil
+		if s.want != stop && !m.stopping {
+			s.owe(byCrash)
+			m.tellOfEnd(p, control.EventCrash, nil, "%v", err)
+		}
 		m.crashed(s, err.Error(), 0)
 	}
 }
@@ -281,6 +271,7 @@ func (m *master) serve(p *process) {
 	}
 	s.serving, s.spec = p, p.spec
 	s.errored, s.finished, s.attempts = false, false, 0
+	m.tellOfRestart(p)
 	m.putOnProbation(p)
 	m.watchHealth(p)
 	m.touch(s)
@@ -302,6 +293,10 @@ func (m *master) failed(p *process) {
 		return
 	}
 	starting, spare, standIn := s.starting == p, s.spare == p, s.standIn == p
+	if starting && s.serving == nil && s.want != stop && !s.cycle {
+		s.owe(byCrash)
+		m.tellOfEnd(p, control.EventCrash, nil, "pid %d %s", p.PID, p.failure)
+	}
 	if p.why == (cause{}) {
 		p.why = cause{control.CauseCrash, p.failure}
 	}
@@ -351,8 +346,11 @@ func (m *master) exited(p *process, end ending) {
 	case s.serving == p:
 		s.serving = nil
 		if final(p.spec, end) {
+			m.tellOfEnd(p, control.EventExit, &end, "%s", how)
 			m.finish(s, how, end)
 		} else {
+			s.owe(byCrash)
+			m.tellOfEnd(p, control.EventCrash, &end, "%s", how)
 			m.lose(s, how, p)
 		}
 	case s.starting == p:
@@ -368,9 +366,12 @@ func (m *master) exited(p *process, end ending) {
 		case s.serving != nil:
 		case final(p.spec, end):
 			s.victim = p
+			m.tellOfEnd(p, control.EventExit, &end, "%s", how)
 			m.finish(s, how, end)
 		default:
 			s.victim = p
+			s.owe(byCrash)
+			m.tellOfEnd(p, control.EventCrash, &end, "pid %d %s", p.PID, p.failure)
 			m.crashed(s, p.failure, 0)
 		}
 	case s.standIn == p:
@@ -409,7 +410,10 @@ func (m *master) finish(s *slot, reason string, end ending) {
 		s.attempts++ // whoever waits for it is to know
 	}
 	s.errored = s.spec.Type == spec.Task && bad
-	s.finished = !s.errored
+	s.finished, s.owed = !s.errored, ""
+	if s.errored {
+		m.tellOfGivingUp(s)
+	}
 	m.steer(s.app)
 	m.touch(s)
 }
@@ -433,8 +437,10 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 	if giveUp {
 		s.unstable = 0 // as PM2 has it
 		s.errored = true
+		s.owed = ""
 		s.reason = fmt.Sprintf("%s; gave up after %d restarts within %s", reason, s.spec.MaxRestarts, s.spec.RestartWindow.D())
 		m.log("%s: %s", s, s.reason)
+		m.tellOfGivingUp(s)
 		return
 	}
 	if delay == 0 && s.backoff.streak <= 1 {
@@ -443,6 +449,7 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 	}
 	// Also without a delay: a program that cannot be run must not keep the loop from
 	// everything else.
+	s.nextAt = time.Now().Add(delay)
 	m.later(&s.waiting, delay, func() { m.startAgain(s) })
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -178,7 +179,7 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 	case o.restart:
 		why = commanded("restart")
 	case !o.reload:
-		why.Detail = "start, with other settings"
+		why.Detail = "start"
 	}
 	unlock, err := m.lock(chosen{app: a}, r, why)
 	if err != nil {
@@ -198,14 +199,17 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 		return nil, err
 	}
 	if o.restart && toRun {
-		if failed := l.after(next.Dependencies()); failed != "" {
+		if failed := m.inTurn(r, a, l, next.Dependencies()); failed != "" {
 			return nil, failure("the running processes stay", "%s was not restarted, for it depends on %s, which failed", a.name, failed)
 		}
 		return nil, m.restartInto(a, next, o.parallel)
 	}
 	if renew && running {
-		if failed := l.after(next.Dependencies()); failed != "" {
+		if failed := m.inTurn(r, a, l, next.Dependencies()); failed != "" {
 			return nil, failure("the running processes stay", "%s was not reloaded, for it depends on %s, which failed", a.name, failed)
+		}
+		if !o.reload {
+			m.do(func() { a.cause.Detail = "start, with other settings" })
 		}
 		notes, err := m.roll(a, next, nil, o.parallel)
 		if err != nil {
@@ -267,8 +271,13 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 	if idle {
 		return []string{a.name + " is already online"}, m.untilOnline(a, nil)
 	}
-	l.after(next.Dependencies()) // what they were before says nothing
-	return nil, m.untilOnline(a, nil)
+	m.inTurn(r, a, l, next.Dependencies()) // what they were before says nothing
+	err = m.untilOnline(a, nil)
+	m.do(func() {
+		n := a.instances()
+		m.tellOfCommand(ofApp(a), control.EventStart, map[string]string{"instances": strconv.Itoa(n)}, err, fmt.Sprintf("started, instances: %d", n))
+	})
+	return nil, err
 }
 
 // works says of a task's slot that its process has not ended.

@@ -27,6 +27,14 @@ func (c *cli) spawn(ctx context.Context) (bool, error) {
 	return false, failed(c.home.Log()+" may say more", "cannot start the daemon: %v", err)
 }
 
+// spawnShown is spawn for people who wait.
+func (c *cli) spawnShown(ctx context.Context) (bool, error) {
+	p := c.progress()
+	defer p.end()
+	p.waitsFor("starts the daemon")
+	return c.spawn(ctx)
+}
+
 func (c *cli) noteBegun() { c.note("started the daemon on %s", c.home) }
 
 // runsAlready refuses a second daemon on a home.

@@ -62,6 +62,9 @@ func (c *cli) killDaemon(ctx context.Context, client *control.Client, keeper int
 		return nil // it has ended already
 	}
 	defer unix.Close(pidfd)
+	if step != nil {
+		step(control.Progress{Whole: true, Message: "waits for the daemon to end"})
+	}
 	// The keeper says goodbye after the master has answered.
 	for end := time.Now().Add(5 * time.Second); ; {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, int(max(time.Until(end), 0)/time.Millisecond))

@@ -129,7 +129,7 @@ func (c *cli) resurrect(cmd *cobra.Command, noDaemon bool) error {
 	}
 	begun := false
 	if !up {
-		if begun, err = c.spawn(cmd.Context()); err != nil {
+		if begun, err = c.spawnShown(cmd.Context()); err != nil {
 			return err
 		}
 		if begun {

@@ -223,7 +223,7 @@ func (c *cli) start(cmd *cobra.Command, f startFlags, args []string) error {
 		return exitCode(supervisor.Foreground(c.home, version(), apps, daemon, f.exitWith))
 	}
 	if !up {
-		begun, err := c.spawn(cmd.Context())
+		begun, err := c.spawnShown(cmd.Context())
 		if err != nil {
 			return err
 		}

@@ -2,7 +2,8 @@ package main
 
 import (
 	"strings"
-	"unicode/utf8"
+
+	"github.com/charmbracelet/x/ansi"
 )
 
 // column is one column of a table.
@@ -14,9 +15,9 @@ type column struct {
 }
 
 func (col *column) width() int {
-	w := utf8.RuneCountInString(col.title)
+	w := ansi.StringWidth(col.title)
 	for _, cell := range col.cells {
-		w = max(w, utf8.RuneCountInString(cell))
+		w = max(w, ansi.StringWidth(cell))
 	}
 	return w
 }
@@ -45,7 +46,7 @@ func (t terminal) table(columns []column) string {
 			if row >= 0 {
 				cell = printable(col.cells[row])
 			}
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			pad := strings.Repeat(" ", widths[i]-ansi.StringWidth(cell))
 			switch {
 			case row < 0:
 				cell = t.paint(dim, cell)
@@ -67,21 +68,4 @@ func (t terminal) table(columns []column) string {
 }
 
 // fit is s cut to width columns; escape sequences take no room.
-func fit(s string, width int) string {
-	room, escape := width, false
-	for i, r := range s {
-		switch {
-		case r == '\x1b':
-			escape = true
-		case escape:
-			escape = r != 'm'
-		case room == 1 && utf8.RuneCountInString(s[i:]) > 1 && !strings.ContainsRune(s[i:], '\x1b'):
-			return s[:i] + "…"
-		case room == 0:
-			return s[:i] + "\x1b[0m"
-		default:
-			room--
-		}
-	}
-	return s
-}
+func fit(s string, width int) string { return ansi.Truncate(s, max(width, 1), "…") }

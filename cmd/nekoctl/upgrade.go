@@ -66,12 +66,13 @@ func (c *cli) upgrade(ctx context.Context, client *control.Client, program strin
 		return err
 	}
 	p := c.progress()
+	defer p.end()
 	_, err = client.Upgrade(ctx, control.UpgradeRequest{Program: program}, p.step)
-	p.end()
 	if err != nil {
 		return err
 	}
-	now, err := untilUpgraded(ctx, client, before.Master)
+	now, err := untilUpgraded(ctx, client, before.Master, p)
+	p.end()
 	if err != nil {
 		return err
 	}
@@ -87,13 +88,19 @@ func (c *cli) upgrade(ctx context.Context, client *control.Client, program strin
 
 // untilUpgraded waits for the master after the one with this pid, and until it is
 // sure that it stays.
-func untilUpgraded(ctx context.Context, client *control.Client, master int) (control.Ping, error) {
+func untilUpgraded(ctx context.Context, client *control.Client, master int, p *progress) (control.Ping, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	p.waitsFor("waits for the master of the new program")
+	told := false
 	for {
 		now, err := client.Ping(ctx)
 		if err != nil || now.Master != master && !now.Upgrading {
 			return now, err
+		}
+		if now.Upgrading && !told {
+			p.waitsFor("the new program serves, and is on trial")
+			told = true
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):

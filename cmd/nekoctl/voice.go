@@ -51,6 +51,18 @@ type terminal struct {
 	io.Writer
 	width int // 0: not a terminal
 	color bool
+	live  bool     // lines can be drawn anew
+	file  *os.File // nil: not a terminal
+}
+
+// size is how large the terminal is now; 0 rows: nobody knows.
+func (t terminal) size() (columns, rows int) {
+	if t.file != nil {
+		if now, err := unix.IoctlGetWinsize(int(t.file.Fd()), unix.TIOCGWINSZ); err == nil && now.Col > 0 {
+			return int(now.Col), int(now.Row)
+		}
+	}
+	return t.width, 0
 }
 
 func newTerminal(w io.Writer) terminal {
@@ -67,7 +79,12 @@ func newTerminal(w io.Writer) terminal {
 	if t.width == 0 {
 		t.width = 80
 	}
-	t.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	t.file = file
+	dumb := os.Getenv("TERM") == "dumb"
+	t.color = os.Getenv("NO_COLOR") == "" && !dumb
+	// Where a job of a CI has a terminal it is a file that people read later.
+	ci := os.Getenv("CI")
+	t.live = !dumb && (ci == "" || ci == "0" || ci == "false")
 	return t
 }
 
@@ -150,7 +167,18 @@ func (c *cli) hint(format string, args ...any) {
 }
 
 func (c *cli) warn(format string, args ...any) {
-	fmt.Fprintln(c.err, c.err.paint(yellow, "warning:")+" "+printable(fmt.Sprintf(format, args...)))
+	c.beside(func() {
+		fmt.Fprintln(c.err, c.err.paint(yellow, "warning:")+" "+printable(fmt.Sprintf(format, args...)))
+	})
+}
+
+// beside prints without damage to live lines, if there are any.
+func (c *cli) beside(print func()) {
+	if c.live != nil {
+		c.live.aside(print)
+		return
+	}
+	print()
 }
 
 // say is a line about what was done: --quiet leaves it out.
@@ -163,7 +191,7 @@ func (c *cli) say(format string, args ...any) {
 // note is a line of progress or of courtesy: --quiet leaves it out.
 func (c *cli) note(format string, args ...any) {
 	if !c.quiet {
-		fmt.Fprintln(c.err, printable(fmt.Sprintf(format, args...)))
+		c.beside(func() { fmt.Fprintln(c.err, printable(fmt.Sprintf(format, args...))) })
 	}
 }
 

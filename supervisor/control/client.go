@@ -209,11 +209,23 @@ func (c *Client) postFor(ctx context.Context, path string, request any, step fun
 			return done, err
 		}
 	}
+	replaced := false // and who looks on was told
+	answered := func(a Answer) {
+		if replaced {
+			replaced = false
+			step(Answer{Progress: &Progress{Whole: true}})
+		}
+		step(a)
+	}
 	for {
-		done, err = c.command(ctx, path, body, step)
+		done, err = c.command(ctx, path, body, answered)
 		var e *Error
 		if !errors.As(err, &e) || !e.Again || !soon(ctx) {
 			return done, err
+		}
+		if !replaced {
+			replaced = true
+			step(Answer{Progress: &Progress{Whole: true, Message: "waits for the next master: the daemon is being replaced"}})
 		}
 	}
 }
@@ -244,7 +256,7 @@ func (c *Client) command(ctx context.Context, path string, body []byte, step fun
 
 // do makes one request. It speaks HTTP over a plain connection: the goroutines
 // and the pool of http.Transport cost a short command more than its work.
-func (c *Client) do(ctx context.Context, method, path string, body []byte, read func(*bufio.Reader) error) error {
+func (c *Client) do(ctx context.Context, method, path string, body []byte, read func(*bufio.Reader) error, header ...string) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return err
@@ -257,6 +269,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 		return err
 	}
 	request.Close = true
+	for i := 0; i+1 < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
@@ -274,6 +289,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 		return errors.Join(errBroken, &Error{Message: fmt.Sprintf("the daemon gave no answer: %v", errors.Join(writeErr, err)), Hint: "neko.log in the home may say why"})
 	}
 	defer response.Body.Close()
+	defer conn.SetDeadline(time.Unix(1, 0)) // who has read enough does not wait for the end of a stream
 	answer := bufio.NewReader(response.Body)
 	if response.StatusCode >= 400 {
 		text, _ := io.ReadAll(io.LimitReader(answer, 1<<20))

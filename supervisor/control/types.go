@@ -7,6 +7,7 @@
 //	GET  /v1/apps                       []AppDetail, in the order of their start, nothing of Env hidden
 //	GET  /v1/specs                      []Saved, in the order of their start
 //	GET  /v1/daemon                     spec.Daemon, nothing hidden
+//	GET  /v1/events                     a stream of Event, as server-sent events
 //	GET  /v1/metrics                    no JSON: Prometheus's text format 0.0.4; ?app=TARGET&by=worker
 //	POST /v1/start    StartRequest      a stream of Answer
 //	POST /v1/resurrect ResurrectRequest "
@@ -274,6 +275,14 @@ type Progress struct {
 	Slot    int    `json:"slot"`
 	State   State  `json:"state"`
 	Message string `json:"message,omitempty"`
+	// Whole says that it is about all of the app, or of the daemon if Name is "": Slot and
+	// State mean nothing. Without a Message what was said so before is over.
+	Whole bool `json:"whole,omitempty"`
+	// SinceMS is for how long what Message says has been so, LimitMS how long it may be; 0:
+	// that does not matter. Connections are those that are served still.
+	SinceMS     int64 `json:"since_ms,omitempty"`
+	LimitMS     int64 `json:"limit_ms,omitempty"`
+	Connections int   `json:"connections,omitempty"`
 }
 
 // Done is the outcome of a command: the processes that it was about, as they

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,43 +26,70 @@ func Ports() map[uint16]bool {
 // one to a unix socket, or one whose own port is among ports, on which somebody listens
 // or did until now. It fails if that cannot be seen.
 func Serves(pgid int, ports map[uint16]bool) (bool, error) {
-	sockets, err := socketsOf(pgid)
+	serves := false
+	err := eachAccepted([]int{pgid}, ports, func(int) bool {
+		serves = true
+		return false
+	})
+	return serves, err
+}
+
+// Accepted is how many such connections the processes of some groups have, by group.
+func Accepted(pgids []int, ports map[uint16]bool) (map[int]int, error) {
+	counts := map[int]int{}
+	err := eachAccepted(pgids, ports, func(pgid int) bool {
+		counts[pgid]++
+		return true
+	})
+	return counts, err
+}
+
+// eachAccepted goes through the connections that processes of some groups have accepted,
+// as long as found wants more.
+func eachAccepted(pgids []int, ports map[uint16]bool, found func(pgid int) (more bool)) error {
+	sockets, err := socketsOf(pgids)
 	if err != nil || len(sockets) == 0 {
-		return false, err
+		return err
+	}
+	more := true
+	one := func(inode string) bool {
+		more = found(sockets[inode])
+		return more
 	}
 	for _, table := range []struct {
 		name string
-		read func(io.Reader) bool
+		read func(io.Reader)
 	}{
-		{"tcp", func(r io.Reader) bool { return servesTCP(r, sockets, ports) }},
-		{"tcp6", func(r io.Reader) bool { return servesTCP(r, sockets, ports) }},
-		{"unix", func(r io.Reader) bool { return servesUnix(r, sockets) }},
+		{"tcp", func(r io.Reader) { servedTCP(r, sockets, ports, one) }},
+		{"tcp6", func(r io.Reader) { servedTCP(r, sockets, ports, one) }},
+		{"unix", func(r io.Reader) { servedUnix(r, sockets, one) }},
 	} {
 		file, err := os.Open("/proc/thread-self/net/" + table.name)
 		if errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
 			continue
 		} else if err != nil {
-			return false, ErrUnknown
+			return ErrUnknown
 		}
-		found := table.read(file)
+		table.read(file)
 		file.Close()
-		if found {
-			return true, nil
+		if !more {
+			break
 		}
 	}
-	return false, nil
+	return nil
 }
 
-// socketsOf are the inodes of the sockets of a group's processes.
-func socketsOf(pgid int) (map[string]bool, error) {
-	sockets := map[string]bool{}
+// socketsOf are the inodes of the sockets of the processes of some groups.
+func socketsOf(pgids []int) (map[string]int, error) {
+	sockets := map[string]int{}
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range processes {
 		pid, err := strconv.Atoi(filepath.Base(dir))
 		if err != nil {
 			continue
 		}
-		if group, err := unix.Getpgid(pid); err != nil || group != pgid {
+		group, err := unix.Getpgid(pid)
+		if err != nil || !slices.Contains(pgids, group) {
 			continue
 		}
 		fds, err := os.ReadDir(dir + "/fd")
@@ -70,39 +98,42 @@ func socketsOf(pgid int) (map[string]bool, error) {
 		}
 		for _, fd := range fds {
 			if number := inode(dir + "/fd/" + fd.Name()); number != "" {
-				sockets[number] = true
+				sockets[number] = group
 			}
 		}
 	}
 	return sockets, nil
 }
 
-// servesTCP reads a table like /proc/net/tcp. A connection of which our side is closed
-// has been served.
-func servesTCP(table io.Reader, sockets map[string]bool, ports map[uint16]bool) bool {
+// servedTCP reads a table like /proc/net/tcp, and finds those sockets in it that were accepted. A connection of which our side is closed has been served.
+func servedTCP(table io.Reader, sockets map[string]int, ports map[uint16]bool, found func(inode string) (more bool)) {
 	const established, closeWait = "01", "08"
 	for lines := bufio.NewScanner(table); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
-		if len(fields) < 10 || fields[3] != established && fields[3] != closeWait || !sockets[fields[9]] {
+		if len(fields) < 10 || fields[3] != established && fields[3] != closeWait {
 			continue
 		}
-		if address, ok := parseAddress(fields[1]); ok && ports[address.Port()] {
-			return true
+		if _, ours := sockets[fields[9]]; !ours {
+			continue
+		}
+		if address, ok := parseAddress(fields[1]); ok && ports[address.Port()] && !found(fields[9]) {
+			return
 		}
 	}
-	return false
 }
 
-// servesUnix reads a table like /proc/net/unix, whose columns are Num, RefCount,
+// servedUnix reads a table like /proc/net/unix, whose columns are Num, RefCount,
 // Protocol, Flags, Type, St, Inode, Path. What was accepted has the path of its
 // listener, and whoever has connected mostly none.
-func servesUnix(table io.Reader, sockets map[string]bool) bool {
+func servedUnix(table io.Reader, sockets map[string]int, found func(inode string) (more bool)) {
 	const datagrams, connected = "0002", "03"
 	for lines := bufio.NewScanner(table); lines.Scan(); {
 		fields := strings.Fields(lines.Text())
-		if len(fields) > 7 && fields[4] != datagrams && fields[5] == connected && sockets[fields[6]] {
-			return true
+		if len(fields) <= 7 || fields[4] == datagrams || fields[5] != connected {
+			continue
+		}
+		if _, ours := sockets[fields[6]]; ours && !found(fields[6]) {
+			return
 		}
 	}
-	return false
 }

@@ -48,6 +48,9 @@ func TestServesAsLongAsAConnectionIsAccepted(t *testing.T) {
 			if !serves(ports) {
 				t.Error("it has accepted a connection")
 			}
+			if counts, err := Accepted([]int{unix.Getpgrp(), 1 << 22}, ports); err != nil || counts[unix.Getpgrp()] != 1 || len(counts) != 1 {
+				t.Errorf("accepted connections: %v, %v; want one", counts, err)
+			}
 			listener.Close()
 			if !serves(ports) {
 				t.Error("it listens no more, and still has a connection")
@@ -70,9 +73,13 @@ func TestServesAsLongAsAConnectionIsAccepted(t *testing.T) {
 }
 
 func TestWhatIsNoTableOfSocketsShowsNothing(t *testing.T) {
-	sockets := map[string]bool{"7": true}
+	sockets := map[string]int{"7": 1}
 	for _, text := range []string{"", "\n\n", "x y z\n", strings.Repeat("01 ", 20), "0: 0100007F:zz 0 01 0 0 0 0 0 7\n"} {
-		if servesTCP(strings.NewReader(text), sockets, map[uint16]bool{0: true}) || servesUnix(strings.NewReader(text), sockets) {
+		found := false
+		find := func(string) bool { found = true; return false }
+		servedTCP(strings.NewReader(text), sockets, map[uint16]bool{0: true}, find)
+		servedUnix(strings.NewReader(text), sockets, find)
+		if found {
 			t.Errorf("%q shows a connection", text)
 		}
 	}
