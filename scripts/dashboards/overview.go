@@ -54,7 +54,7 @@ var overview = dashboard{
 			{kind: graph, title: "CPU", about: "CPUs that an app uses on a host, all its processes together.", unit: "none",
 				queries: []query{{`sum by (instance, app) (rate(neko_app_cpu_seconds_total{` + apps + `}[$__rate_interval]))`, "{{instance}} {{app}}"}}},
 			{kind: graph, title: "CPU of each worker wanted", about: "1 is a whole CPU for each worker: for programs of one thread there is no more.", unit: "percentunit", steps: []step{{0.9, "red"}},
-				queries: []query{{`sum by (instance, app) (rate(neko_app_cpu_seconds_total{` + apps + `}[$__rate_interval])) / (neko_app_instances{` + apps + `} > 0)`, "{{instance}} {{app}}"}}},
+				queries: []query{{`sum by (instance, app) (rate(neko_app_cpu_seconds_total{` + apps + `}[$__rate_interval])) / (sum by (instance, app) (neko_app_instances{` + apps + `}) > 0)`, "{{instance}} {{app}}"}}},
 			{kind: graph, title: "Memory", about: "Resident memory of each worker. A line that only rises is a leak; max_memory_restart bounds it.", unit: "bytes",
 				queries: []query{{`sum by (instance, app, worker) (neko_worker_memory_bytes{` + workers + `})`, "{{instance}} {{app}} {{worker}}"}}},
 			{kind: graph, title: "Age", about: "Since when the process in each slot runs.", unit: "s",

@@ -58,7 +58,7 @@ apps:
     listen_pid: false
     wait_ready: true
   - {name: silent, command: sleep 1000}
-  - {name: crashes, command: [sh, -c, "sleep 1.2; exit 3"], max_restarts: 3, restart_delay: 50ms}
+  - {name: crashes, command: [sh, -c, "sleep 1.2; exit 3"], max_restarts: 3, min_uptime: 10s, restart_delay: 50ms}
 %[6]s`, nekoAPI, "redis://"+redis.Addr(), api, cert, key, node))
 	return d, api
 }
