@@ -303,7 +303,7 @@ func (s *server) get(what string, into any) error {
 var (
 	windows    = regexp.MustCompile(`\[[0-9]+[smhd]\]`)
 	offsets    = regexp.MustCompile(`offset [0-9]+[smhd]`)
-	comparison = regexp.MustCompile(` (==|!=|>=|<=|>|<) `)
+	comparison = regexp.MustCompile(`\s(==|!=|>=|<=|>|<)\s`)
 )
 
 // short is an expression for a Prometheus that scrapes all the time: its windows are of some seconds.

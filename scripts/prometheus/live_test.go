@@ -43,8 +43,8 @@ func everything(t *testing.T) (d *daemon, api string) {
 	}
 	d = startDaemon(t, fmt.Sprintf(`
 on_event:
-  - {command: [/bin/true]}
-  - {command: [/bin/false]}
+  - {event: crash, run: [/bin/true]}
+  - {event: reload, run: [/bin/false], retries: 0}
 apps:
   - name: api
     command: [%[1]s, --redis, %[2]q, --rate-limit, 100/1m, --max-batch, "4"]
