@@ -294,6 +294,9 @@ func (m *master) collectAll(asked bool) {
 // takeDown counts an answer.
 func (m *master) takeDown(s source, page metrics.Page, err error) {
 	c := m.collector
+	if err != nil && m.goes(s) {
+		return // it may have no more to say than what it leaves
+	}
 	how := c.asked[s.id]
 	if how == nil {
 		how = &asking{}
@@ -324,6 +327,16 @@ func (m *master) takeDown(s source, page metrics.Page, err error) {
 		})
 	}
 	how.problem = problem
+}
+
+// goes says that a process has ended since it was asked, or is about to.
+func (m *master) goes(s source) bool {
+	gone := true
+	m.do(func() {
+		p := m.processes[s.pid]
+		gone = p == nil || metrics.ProcessID(p.launch) != s.id || p.leaving
+	})
+	return gone
 }
 
 // askForMetrics asks one process. What is at the end of its socket must be itself, or of

@@ -57,10 +57,36 @@ type countedApp struct {
 	Lost     uint64            `json:"lost,omitempty"` // lines of logs
 }
 
-// daemonCounts are of no app.
+// daemonCounts are of no app: those of the events, which outlive a master by themselves,
+// and not the death of it and its keeper.
 type daemonCounts struct {
-	Events map[string]uint64 `json:"events,omitempty"` // by kind
-	Hooks  map[string]uint64 `json:"hooks,omitempty"`  // calls, by result
+	Events map[string]tally `json:"events,omitempty"` // by kind
+	Calls  map[string]tally `json:"calls,omitempty"`  // of hooks, by result
+}
+
+// tally is a count that may begin anew, and does not show it.
+type tally struct {
+	Total uint64 `json:"total"`
+	Told  uint64 `json:"told"`
+}
+
+// observe goes on with what is counted elsewhere, and says whether something is new.
+func observe(tallies *map[string]tally, counts map[string]uint64) (changed bool) {
+	for key, n := range counts {
+		t := (*tallies)[key]
+		if n == t.Told {
+			continue
+		}
+		if n < t.Told {
+			t.Told = 0
+		}
+		if *tallies == nil {
+			*tallies = map[string]tally{}
+		}
+		(*tallies)[key] = tally{t.Total + n - t.Told, n}
+		changed = true
+	}
+	return changed
 }
 
 // countedPlaces are where the file can be, the best first.
@@ -304,27 +330,5 @@ func (m *master) countReload(a *app, err error) {
 			}
 			c.Reloads[result]++
 		})
-	})
-}
-
-// countEvent and countHook may be called from anywhere: an event has happened, a hook was
-// called with this result.
-func (m *master) countEvent(kind string) {
-	m.countDaemon(func(d *daemonCounts) *map[string]uint64 { return &d.Events }, kind)
-}
-
-func (m *master) countHook(result string) {
-	m.countDaemon(func(d *daemonCounts) *map[string]uint64 { return &d.Hooks }, result)
-}
-
-func (m *master) countDaemon(which func(*daemonCounts) *map[string]uint64, key string) {
-	c := m.collector
-	c.later(func() {
-		counts := which(&c.daemon)
-		if *counts == nil {
-			*counts = map[string]uint64{}
-		}
-		(*counts)[key]++
-		c.dirty = true
 	})
 }

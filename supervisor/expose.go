@@ -228,12 +228,21 @@ func (m *master) exposeCounts(e *metrics.Exposition, apps []appView) {
 		lost.Set(float64(a.Lost), "app", v.name)
 		failures.Set(float64(a.Failures), "app", v.name)
 	}
-	events := counter("neko_events_total", "Events, by their kinds.")
-	for _, kind := range slices.Sorted(maps.Keys(m.collector.daemon.Events)) {
-		events.Set(float64(m.collector.daemon.Events[kind]), "event", kind)
+	daemon, told := &m.collector.daemon, m.events.State()
+	if a, b := observe(&daemon.Events, told.Events), observe(&daemon.Calls, told.Calls); a || b {
+		m.collector.dirty = true
 	}
-	hooks := counter("neko_hook_calls_total", "Calls of on_event hooks, by what has come of them.")
-	for _, result := range slices.Sorted(maps.Keys(m.collector.daemon.Hooks)) {
-		hooks.Set(float64(m.collector.daemon.Hooks[result]), "result", result)
+	events := counter("neko_events_total", "Events, by their kinds.")
+	kinds := slices.Collect(maps.Keys(daemon.Events))
+	for _, kind := range control.EventKinds { // all, from the start: what has no 0 before it has no rate
+		kinds = append(kinds, string(kind.Kind))
+	}
+	slices.Sort(kinds)
+	for _, kind := range slices.Compact(kinds) {
+		events.Set(float64(daemon.Events[kind].Total), "event", kind)
+	}
+	calls := counter("neko_hook_calls_total", "Calls of on_event hooks, by what has come of them.")
+	for _, result := range slices.Sorted(maps.Keys(daemon.Calls)) {
+		calls.Set(float64(daemon.Calls[result].Total), "result", result)
 	}
 }
