@@ -1,12 +1,14 @@
 package worker
 
 import (
+	"context"
 	"net/netip"
 	"time"
 
 	"github.com/nekoctl/neko/cache"
 	"github.com/valyala/fasthttp"
 	"github.com/vektah/gqlparser/v2/ast"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // envelope is what is known of one HTTP request and its answer besides the two: what
@@ -22,7 +24,7 @@ type envelope struct {
 	secret  bool   // the answer may hold a token
 	unread  bool   // the request's header could not be read
 	warming bool   // nobody has asked, see warmUp
-	nobody  bool   // nobody is there to be answered
+	nobody  bool   // the client has ended the connection before it had asked
 
 	panicked bool
 
@@ -34,6 +36,9 @@ type envelope struct {
 	known    *known        // what it was, if it was answered by that
 	finished bool          // nothing is to be added to the answer
 	answer   *cache.Answer // whose body the answer has
+
+	span    trace.Span      // nil: it is not traced
+	context context.Context // of that span
 }
 
 type envelopeKey struct{}
@@ -60,6 +65,10 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 	e.id = appendRequestID(e.id[:0], ctx.Request.Header.Peek(requestIDHeader))
 	e.ip = w.proxies.clientOf(ctx)
 
+	if w.tracer != nil {
+		w.beginTrace(ctx, e)
+	}
+
 	handler(ctx)
 
 	if !e.finished {
@@ -76,6 +85,9 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 	if w.access != nil {
 		w.access.log(ctx, e, took)
 	}
+	if e.span != nil {
+		w.endTrace(ctx, e)
+	}
 	ctx.RemoveUserValue(envelopeKey{})
 	w.bodies.done(&e.arrival)
 	e.reset()
@@ -83,7 +95,7 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 }
 
 func (e *envelope) reset() {
-	e.arrival.size = 0
+	e.arrival.size, e.arrival.gone = 0, false
 	*e = envelope{counts: e.counts, id: e.id, codes: e.codes[:0], line: e.line, arrival: e.arrival}
 }
 

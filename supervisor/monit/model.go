@@ -47,7 +47,6 @@ type model struct {
 	options Options
 	now     func() time.Time
 	send    func(tea.Msg) // from goroutines
-	resumed func()        // after a stop by ctrl-z
 
 	w, h   int
 	screen string // as it was drawn last
@@ -72,6 +71,8 @@ type model struct {
 	scroll   int // of the detail
 
 	log     logView
+	events  logView // looks the same
+	happens bool    // they are shown, and not the log
 	input   *input
 	confirm *confirm
 	jobs    []*job
@@ -124,7 +125,8 @@ type (
 		sample sample
 		err    error
 	}
-	stepMsg struct {
+	eventMsg control.Event
+	stepMsg  struct {
 		job  *job
 		step control.Progress
 	}
@@ -137,8 +139,8 @@ type (
 
 func newModel(ctx context.Context, d Daemon, o Options) *model {
 	return &model{
-		ctx: ctx, daemon: d, options: o, now: time.Now, send: func(tea.Msg) {}, resumed: func() {}, dirty: true,
-		folded: map[string]bool{}, filter: o.Filter, log: logView{want: firstLines},
+		ctx: ctx, daemon: d, options: o, now: time.Now, send: func(tea.Msg) {}, dirty: true,
+		folded: map[string]bool{}, filter: o.Filter, log: logView{want: firstLines}, events: logView{whole: true, at: -1},
 	}
 }
 
@@ -155,8 +157,9 @@ func (m *model) look() tea.Cmd {
 		return nil
 	}
 	m.asked = m.now()
+	metrics := !m.asked.Add(m.options.Interval / 4).Before(m.watch.next) // rather now than a whole interval later
 	return func() tea.Msg {
-		s, err := take(m.ctx, m.daemon, m.now)
+		s, err := takeSome(m.ctx, m.daemon, m.now, metrics)
 		return sampleMsg{s, err}
 	}
 }
@@ -191,6 +194,9 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.arrange()
 	case logMsg:
 		return m, m.log.take(m, msg)
+	case eventMsg:
+		m.events.add(lineOf(control.Event(msg), m.now().Location()))
+		m.dirty = m.dirty || m.stale()
 	case stepMsg:
 		msg.job.step = fmt.Sprintf("%s:%d %s", msg.step.Name, msg.step.Slot, msg.step.State)
 		if msg.step.Message != "" {
@@ -203,7 +209,6 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.said = msg.job
 		return m, m.look()
 	case tea.ResumeMsg:
-		m.resumed()
 		m.dirty = true
 	case tea.KeyPressMsg:
 		m.dirty = true

@@ -19,6 +19,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/logs"
 )
 
@@ -26,7 +27,7 @@ import (
 type Options struct {
 	Interval time.Duration // between two looks
 	Filter   string        // of the names of apps
-	Version  string        // of this program
+	NoColor  bool
 	// Logs are the logs of an app, or of one of its workers (slot ≥ 0). They may be asked
 	// for while there is no daemon.
 	Logs func(ctx context.Context, app string, slot int) ([]logs.Source, error)
@@ -42,33 +43,43 @@ func Run(ctx context.Context, d Daemon, o Options, in io.Reader, out io.Writer) 
 	m := newModel(ctx, d, o)
 	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithFPS(frames))
 	m.send = p.Send
-	hangup, stop := make(chan os.Signal, 1), make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	signal.Notify(stop, syscall.SIGTSTP)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // the renderer looks to SIGINT and SIGTERM
 	defer signal.Stop(hangup)
-	defer signal.Stop(stop)
-	m.resumed = func() { signal.Notify(stop, syscall.SIGTSTP) }
 	ended := make(chan struct{})
 	defer close(ended)
 	go func() {
-		for {
-			select {
-			case <-hangup:
-				p.Quit()
-			case <-stop: // by kill: the key comes as a key
-				signal.Stop(stop)
-				p.Send(tea.SuspendMsg{})
-			case <-ended:
-				return
-			}
+		select {
+		case <-hangup:
+			p.Quit()
+		case <-ended:
 		}
 	}()
+	listening, enough := context.WithCancel(ctx)
+	defer enough()
+	go listen(listening, d, func(e control.Event) { p.Send(eventMsg(e)) })
 	_, err := p.Run()
 	m.closeLogs()
 	if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
 		return nil
 	}
 	return err
+}
+
+// listen tells what happens, until ctx ends. Where a daemon has ended the next one is asked.
+func listen(ctx context.Context, d Daemon, tell func(control.Event)) {
+	request := control.EventsRequest{Last: pastEvents, Follow: true}
+	for ctx.Err() == nil {
+		_ = d.Events(ctx, request, func(e control.Event) error { // that there is no daemon says the screen
+			request.Last = 0
+			tell(e)
+			return nil
+		}, nil)
+		select {
+		case <-time.After(2 * time.Second):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // matches says whether an app's name has what is looked for in it, however it is
