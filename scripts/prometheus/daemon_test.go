@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,9 +41,13 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+var building sync.Mutex
+
 // build makes the programs that are not there yet.
 func build(t *testing.T) {
 	t.Helper()
+	building.Lock()
+	defer building.Unlock()
 	source.LookAt(t, "../../api", "../../cmd", "../../supervisor", "../../worker", "../../limiter", "../../cache", "../../breaker")
 	for _, b := range [][]string{
 		{nekoctlA, "-ldflags", "-X main.Version=a", "../../cmd/nekoctl"},
@@ -302,14 +307,15 @@ func (s *server) get(what string, into any) error {
 
 var (
 	windows    = regexp.MustCompile(`\[[0-9]+[smhd]\]`)
+	rates      = regexp.MustCompile(`\[5m\]`)
 	offsets    = regexp.MustCompile(`offset [0-9]+[smhd]`)
 	comparison = regexp.MustCompile(`\s(==|!=|>=|<=|>|<)\s`)
 )
 
-// short is an expression for a Prometheus that scrapes all the time: its windows are of some seconds.
+// short is an expression for a Prometheus that scrapes all the time: rates are of some seconds, and what is long is a minute.
 func short(expr string) string {
-	expr = strings.NewReplacer("[$__rate_interval]", "[5s]", "[$__range]", "[10s]", `"$instance"`, `".*"`, `"$app"`, `".*"`, `"$worker"`, `".*"`).Replace(expr)
-	return offsets.ReplaceAllString(windows.ReplaceAllString(expr, "[5s]"), "offset 1s")
+	expr = strings.NewReplacer("[$__rate_interval]", "[5m]", "[$__range]", "[10m]", `"$instance"`, `".*"`, `"$app"`, `".*"`, `"$worker"`, `".*"`).Replace(expr)
+	return offsets.ReplaceAllString(windows.ReplaceAllString(rates.ReplaceAllString(expr, "[5s]"), "[60s]"), "offset 1s")
 }
 
 // unfiltered is an expression that gives what it compares, and not only what is beyond a threshold.

@@ -117,6 +117,7 @@ func (c *clients) counted() int {
 // had before: a merged counter that goes back once shows requests that nobody has sent. So nothing may, whatever
 // happens to workers and master; and what is counted at the end is what the clients have counted.
 func TestCountersNeverGoBackAndLoseNothing(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	build(t)
 	d := startDaemon(t, fmt.Sprintf(`

@@ -24,6 +24,7 @@ func TestPromtoolTakesRulesAndConfiguration(t *testing.T) {
 }
 
 func TestAlertsFireWhenTheyShould(t *testing.T) {
+	t.Parallel()
 	if out, err := promtool(t, "test", "rules", testsFile).CombinedOutput(); err != nil {
 		t.Errorf("promtool test rules: %v\n%s", err, out)
 	}
