@@ -37,6 +37,7 @@ if (path) {
   server.listen({ path: `${path}.new`, exclusive: true }, () => fs.renameSync(`${path}.new`, path));
   server.unref(); // it keeps nobody from ending
   process.on('exit', () => {
+    fs.rmSync(path, { force: true });
     fs.writeFileSync(`${path}.last.new`, text(), { mode: 0o600 });
     fs.renameSync(`${path}.last.new`, `${path}.last`);
   });
