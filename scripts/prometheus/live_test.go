@@ -47,7 +47,7 @@ on_event:
   - {event: reload, run: [/bin/false], retries: 0}
 apps:
   - name: api
-    command: [%[1]s, --redis, %[2]q, --rate-limit, 100/1m, --max-batch, "4"]
+    command: [%[1]s, --redis, %[2]q, --rate-limit, 100/1m, --max-batch, "4", --traces, "http://%[7]s/v1/traces"]
     listen: %[3]s
     listen_pid: false
     wait_ready: true
@@ -59,7 +59,7 @@ apps:
     wait_ready: true
   - {name: silent, command: sleep 1000}
   - {name: crashes, command: [sh, -c, "sleep 1.2; exit 3"], max_restarts: 3, min_uptime: 10s, restart_delay: 50ms}
-%[6]s`, nekoAPI, "redis://"+redis.Addr(), api, cert, key, node))
+%[6]s`, nekoAPI, "redis://"+redis.Addr(), api, cert, key, node, freeAddress(t))) // nobody takes its spans
 	return d, api
 }
 
