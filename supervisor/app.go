@@ -28,6 +28,7 @@ type app struct {
 	cause    cause                   // what that is
 
 	reporters []reporter                    // of commands that look on
+	breakers  map[string]*agreement         // by name, as workers say
 	trace     atomic.Pointer[control.Trace] // that the command which works on it belongs to
 
 	schedule schedule    // of cron_restart

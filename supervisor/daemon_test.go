@@ -184,6 +184,9 @@ func worker(args []string) {
 	if !has("silent") {
 		say("READY=1\nSTATUS=serving")
 	}
+	if text := os.Getenv("SAYS"); text != "" {
+		say(text)
+	}
 	if file := os.Getenv("DIE_READY_IF"); there(file) {
 		barrier()
 		fmt.Fprintln(os.Stderr, "ready, and out of luck")

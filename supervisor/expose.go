@@ -242,7 +242,10 @@ func (m *master) exposeCounts(e *metrics.Exposition, apps []appView) {
 		events.Set(float64(daemon.Events[kind].Total), "event", kind)
 	}
 	calls := counter("neko_hook_calls_total", "Calls of on_event hooks, by what has come of them.")
-	for _, result := range slices.Sorted(maps.Keys(daemon.Calls)) {
+	ends := slices.Collect(maps.Keys(daemon.Calls))
+	ends = append(ends, "ok", "failed", "retried", "dropped") // the first that fails is to be seen as a rate, too
+	slices.Sort(ends)
+	for _, result := range slices.Compact(ends) {
 		calls.Set(float64(daemon.Calls[result].Total), "result", result)
 	}
 }

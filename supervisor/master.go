@@ -106,6 +106,9 @@ type master struct {
 	losses        map[string]logs.Loss // of output, as the keeper has them on record
 	warnings      map[string]string
 	recovered     int // processes of an earlier daemon
+	hooks         map[string]*hook
+	mayRepeat     bool          // what is heard of a process an earlier master may have heard
+	commandSlots  chan struct{} // of hooks
 	saver         saver
 	files         map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
 }
@@ -137,6 +140,7 @@ func Main(version string) int {
 		return 1
 	}
 	code := m.loop(conn.Events)
+	m.finishHooks()
 	m.finishProbes()
 	<-m.collector.done
 	if !m.leaves {
@@ -169,6 +173,7 @@ func newMaster(conn holder) *master {
 		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, triggers: map[*trigger]bool{}, warnings: map[string]string{},
 		lastOffer: rand.Int64N(1 << 52), collector: newCollector(), events: events.New(),
+		hooks: map[string]*hook{}, commandSlots: make(chan struct{}, mostCommands),
 		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
 	}
 }
@@ -227,6 +232,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	m.adoptSettings(in)
 	m.loadCounted()
 	m.adopt(in)
+	m.keepHooks()
 	m.tellOfMasters(in)
 	for _, a := range m.apps {
 		m.notifyNameFor(a.spec) // what their processes know is there again after both were killed

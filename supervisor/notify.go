@@ -84,6 +84,7 @@ func (m *master) listenNotify(n notifySocket) error {
 			})
 			return n, oobn, errors.Join(waitErr, err)
 		}
+		first := true // which a killed master may have heard
 		for {
 			n, oobn, err := receive(unix.MSG_PEEK)
 			if err != nil {
@@ -100,10 +101,11 @@ func (m *master) listenNotify(n notifySocket) error {
 				}
 				heard := false
 				m.do(func() {
+					m.mayRepeat = first
 					m.heard(pid, group, string(buf[:n]))
 					heard = true
 				})
-				if !heard {
+				if first = false; !heard {
 					return
 				}
 			}
@@ -170,6 +172,8 @@ func (m *master) heard(pid, group int, text string) {
 			case "trigger":
 				m.hung(p, fmt.Sprintf("pid %d says that it is stuck (WATCHDOG=trigger)", p.PID))
 			}
+		case eventVariable:
+			m.saysEvent(p, value)
 		case "STATUS":
 			p.status = strings.ToValidUTF8(value[:min(len(value), 200)], "\uFFFD")
 		}

@@ -40,6 +40,7 @@ type process struct {
 	drains      bool          // and its drain_timeout is not over
 	saidReady   bool          // READY=1
 	watchdog    watchdog
+	saying      allowance // of events
 	probers     []*prober
 	status      string // the last STATUS= it sent
 	failure     string // why it never became ready, or was given up

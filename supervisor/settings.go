@@ -27,6 +27,9 @@ func (m *master) prepareSettings(d spec.Daemon) (*settingsChange, error) {
 	if err := d.CheckValues(); err != nil {
 		return nil, specError(err)
 	}
+	if err := checkHooks(d.OnEvent); err != nil {
+		return nil, specError(err)
+	}
 	c := &settingsChange{}
 	var listener *metricsListener
 	m.do(func() { c.next, listener = d.Over(m.settings), m.metrics })
@@ -61,6 +64,7 @@ func (m *master) take(c *settingsChange) {
 		return
 	}
 	m.settings = c.next
+	m.keepHooks() // their cursors first: the next master is to have them, too
 	m.deposit(settingsRecord, m.settings)
 }
 

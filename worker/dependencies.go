@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,6 +44,7 @@ type dependency struct {
 	Dependency
 	state  breaker.State // since the last change
 	said   bool          // the log says that it is away
+	away   bool          // and the supervisor was told so
 	saidAt time.Time
 	backAt time.Time
 }
@@ -96,15 +98,12 @@ func (d *dependencies) changed(one *dependency, c breaker.Change) {
 		}
 		d.w.config.Log.Log(d.w.base, level, describeChange(c), "dependency", logtext.Said(c.Name), "state", logtext.Said(c.To.String()))
 	}
-	supervisor := d.supervisor
+	lines := []string{one.event(c)}
 	d.mu.Unlock()
-	d.sending.Lock()
 	if serving, line := d.line(); serving {
-		if err := supervisor.send(line); err != nil {
-			d.w.config.Log.Warn(err.Error())
-		}
+		lines = append([]string{line}, lines...)
 	}
-	d.sending.Unlock()
+	d.tell(slices.DeleteFunc(lines, func(line string) bool { return line == "" })...)
 	if d.w.config.OnBreaker != nil {
 		d.w.config.OnBreaker(c)
 	}

@@ -137,6 +137,7 @@ func TestChangesOfDependenciesAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	var told []string // events
 	said := func() string {
 		t.Helper()
 		if err := l.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
@@ -146,6 +147,11 @@ func TestChangesOfDependenciesAreTold(t *testing.T) {
 		n, err := l.Read(b)
 		if err != nil {
 			t.Fatal(err)
+		}
+		status, more, _ := strings.Cut(string(b[:n]), "\n")
+		if event, ok := strings.CutPrefix(more, "X_NEKO_EVENT="); ok {
+			told = append(told, event)
+			return status
 		}
 		return string(b[:n])
 	}
@@ -176,6 +182,9 @@ func TestChangesOfDependenciesAreTold(t *testing.T) {
 	other.state.Store(int32(breaker.Open)) // which is looked at every second
 	if got := said(); got != "STATUS=serving; toy is OPEN" {
 		t.Error(got)
+	}
+	if len(told) != 3 || !strings.Contains(told[0], `"to":"OPEN"`) || !strings.Contains(told[1], `"to":"CLOSED"`) || !strings.Contains(told[2], `"name":"toy"`) {
+		t.Errorf("events: %q", told)
 	}
 	for _, want := range []string{"bowl CLOSED OPEN", "bowl OPEN HALF_OPEN", "bowl HALF_OPEN CLOSED", "toy CLOSED OPEN"} {
 		c := <-events

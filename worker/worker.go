@@ -104,6 +104,7 @@ func New(config Config) (*Worker, error) {
 	w.base, w.cancel = context.WithCancel(context.Background())
 	w.passed = make([]atomic.Bool, len(w.config.Checks))
 	w.watchDependencies(w.base)
+	w.watchLimits(w.base)
 	go w.stopping.watch(w.base)
 	if w.cert != nil {
 		w.cert.complain(w.cert.validity(time.Now()))

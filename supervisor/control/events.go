@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // The kinds of events. [EventKinds] says what each is.
@@ -54,8 +56,8 @@ var EventKinds = []EventKind{
 	{EventLogLost, "What an app prints cannot be written to its log, and is lost.", []string{"path", "error"}},
 	{EventUpgrade, "The daemon has become another program, or could not.", []string{"from", "to", "result", "error"}},
 	{EventDaemon, "The daemon has started or stops, or its master was killed and replaced.", []string{"state", "version", "reason"}},
-	{EventBreaker, "A worker says that the circuit breaker of something that it depends on has changed.", []string{"name", "from", "to", "until", "reason"}},
-	{EventLimit, "A worker says that a rate limit refuses requests: at the first, then once a minute while it goes on.", []string{"policy", "refused", "seconds"}},
+	{EventBreaker, "A worker says that the circuit breaker of something that it depends on has changed.", []string{"name", "from", "to", "until", "reason", "workers", "left_out"}},
+	{EventLimit, "A worker says that a rate limit refuses requests: at the first, then once a minute while it goes on.", []string{"policy", "refused", "seconds", "left_out"}},
 }
 
 // ParseKind reads what a person asks for: a kind, one of a program's own, or with a * at
@@ -74,6 +76,13 @@ func ParseKind(s string) (string, error) {
 		return s, nil
 	}
 	return "", fmt.Errorf("there is no event %q; there are %s, and %s* of programs themselves", s, strings.Join(known, ", "), OwnEvents)
+}
+
+func init() {
+	spec.KnownEvent = func(kind string) error {
+		_, err := ParseKind(kind)
+		return err
+	}
 }
 
 // maxKind is how long a kind may be.

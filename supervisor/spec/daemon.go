@@ -8,6 +8,8 @@ type Daemon struct {
 	// Metrics is the TCP address, HOST:PORT, at which the daemon answers GET /metrics, or
 	// [Off].
 	Metrics string `json:"metrics,omitempty"`
+	// OnEvent are the hooks; empty and not nil: there are to be none.
+	OnEvent []Hook `json:"on_event,omitzero"`
 }
 
 // Off is the word for a setting of the daemon that is taken back.
@@ -18,11 +20,17 @@ func (d Daemon) Over(before Daemon) Daemon {
 	if d.Metrics == "" {
 		d.Metrics = before.Metrics
 	}
+	if d.OnEvent == nil {
+		d.OnEvent = before.OnEvent
+	}
 	return d
 }
 
 // CheckValues finds what no neko.yaml would have let pass.
 func (d Daemon) CheckValues() error {
+	if err := d.checkHooks(); err != nil {
+		return err
+	}
 	if d.Metrics == "" || d.Metrics == Off {
 		return nil
 	}
@@ -55,6 +63,8 @@ var daemonKeys = []daemonKey{
 			}
 			d.Metrics = address
 		}},
+	{"on_event", "What is done when something happens; off: nothing.", "hooks",
+		func(p *parser, d *Daemon, v *yaml.Node) { d.OnEvent = p.hooks(v) }},
 }
 
 // DaemonKeys are the keys that a file may have beside apps.

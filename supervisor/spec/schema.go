@@ -64,6 +64,9 @@ func forms() form {
 		"rlimits":      form{"type": "object", "properties": rlimits, "additionalProperties": false},
 		"nice":         integer(-20, 19),
 		"metrics":      address,
+		"webhook":      matching("^https?://"),
+		"retries":      integer(0, maxRetries),
+		"hooks":        either(oneOf(Off), listOf(mapping(hookFields(new(Hook))))),
 	}
 }
 
