@@ -180,7 +180,7 @@ func (m *master) revive(s *slot) {
 	s.cancel(&s.waiting)
 	s.want, s.errored, s.finished, s.awaits, s.attempts, s.backoff = run, false, false, false, 0, backoff{}
 	s.unstable, s.createdAt = 0, time.Now()
-	s.stopsAt, s.because = time.Time{}, cause{}
+	s.stopsAt, s.because, s.owed = time.Time{}, cause{}, ""
 	s.spec = s.app.spec
 	m.touch(s)
 }

@@ -112,11 +112,13 @@ func (m *master) regrant(a *app) {
 	defer unlock()
 	var older []*slot
 	var sized grant
+	from, to := 0, 0
 	m.do(func() {
 		if !a.spec.FollowsCPUs() { // somebody has scaled it meanwhile
 			return
 		}
 		sized = m.grant
+		from, to = a.instances(), m.instances(a.spec)
 		n := a.sizeFor(m.instances(a.spec))
 		if a.runs() {
 			if err = m.listen(a, max(n, len(a.slots))); err != nil {
@@ -137,8 +139,11 @@ func (m *master) regrant(a *app) {
 	if err == nil {
 		err = m.untilOnline(a, nil)
 	}
+	m.do(func() { m.tellOfScale(a, from, to, byGrant, err) })
 	if err == nil {
+		began := time.Now()
 		_, err = m.replaceAll(older, a.spec, 0)
+		m.do(func() { m.tellOfReload(chosen{app: a}, older, byGrant, began, err) })
 	}
 	m.do(func() {
 		a.grant = sized

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/events"
 	"github.com/nekoctl/neko/supervisor/keeper"
 )
 
@@ -137,6 +138,7 @@ func (m *master) upgrade(r reporter, program string, commands int) error {
 	}
 	file, version, err := checkUpgrade(program)
 	if err != nil {
+		m.do(func() { m.tellOfUpgradeTo(events.Upgrade{From: m.version, To: program}, err) })
 		return err
 	}
 	defer file.Close()
@@ -152,10 +154,16 @@ func (m *master) upgrade(r reporter, program string, commands int) error {
 	}
 	m.log("upgrade from %s to %s (%s)", m.version, version, program)
 	if err := m.line.Upgrade(file); err != nil {
-		m.do(m.stay)
+		m.do(func() {
+			m.stay()
+			m.tellOfUpgradeTo(events.Upgrade{From: m.version, To: version}, err)
+		})
 		return err
 	}
-	m.do(func() { m.leaves = true })
+	m.do(func() {
+		m.leaves = true
+		m.events.Update(func(s *events.State) { s.Left, s.Upgrade = true, &events.Upgrade{From: m.version, To: version} })
+	})
 	return nil
 }
 
@@ -240,6 +248,8 @@ func (m *master) becomeKeeper() {
 			}
 			e, err := m.estate()
 			if err == nil {
+				m.tellOfDaemon("keeper-replaced", "", "the keeper was killed; pid %d becomes the keeper", os.Getpid())
+				m.events.Update(func(s *events.State) { s.Left = true })
 				err = e.Become("/proc/self/exe", m.signals)
 			}
 			if again = errors.Is(err, keeper.ErrSignal); again {
@@ -248,6 +258,7 @@ func (m *master) becomeKeeper() {
 			leaveSignals()
 			m.heedSignals()
 			m.stay()
+			m.events.Update(func(s *events.State) { s.Left = false })
 			m.warn("keeper", fmt.Sprintf("the keeper is gone and could not be replaced (%v): nothing would start the master again; restart the daemon when you can", err))
 		})
 	}

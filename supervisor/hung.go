@@ -74,6 +74,8 @@ func (m *master) hung(p *process, why string) {
 	switch p {
 	case s.serving:
 		m.log("%s: %s", s, why)
+		s.owe(byHang)
+		m.tellOfEnd(p, control.EventHung, nil, "%s", why)
 		p.why = cause{control.CauseHung, why}
 		m.leave(p)
 		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
@@ -90,6 +92,7 @@ func (m *master) stopsItself(p *process) {
 	s := p.slot
 	switch p {
 	case s.serving:
+		s.owe(byItself)
 		p.why = cause{control.CauseExit, "it began to stop by itself"}
 		m.letGo(p)
 		m.giveTime(p, false)

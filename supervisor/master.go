@@ -27,11 +27,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/events"
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
 	"github.com/nekoctl/neko/supervisor/logs"
@@ -59,6 +61,10 @@ type master struct {
 	collector *collector      // of metrics
 	printing  sync.WaitGroup  // of the processes whose output is not at its end
 	asking    sync.WaitGroup  // questions of probes that are under way
+
+	events  *events.Ring
+	readers atomic.Int32 // of events
+	stopped atomic.Bool  // the daemon ends, and there is no other master
 
 	inbox chan func()
 	ended chan struct{} // closed when the loop has ended
@@ -98,6 +104,7 @@ type master struct {
 	reloadFailed  string               // why, if none has gone well since
 	losses        map[string]logs.Loss // of output, as the keeper has them on record
 	warnings      map[string]string
+	recovered     int // processes of an earlier daemon
 	saver         saver
 	files         map[string]*logs.File // by path: a grandchild may still print for a slot that is gone
 }
@@ -156,7 +163,7 @@ func newMaster(conn holder) *master {
 		signals: make(chan os.Signal, 16),
 		grant:   granted(), apps: map[string]*app{}, processes: map[int]*process{}, touched: map[*slot]bool{},
 		watchers: map[*watcher]bool{}, piped: map[string]*process{}, triggers: map[*trigger]bool{}, warnings: map[string]string{},
-		lastOffer: rand.Int64N(1 << 52), collector: newCollector(),
+		lastOffer: rand.Int64N(1 << 52), collector: newCollector(), events: events.New(),
 		saver: saver{changed: make(chan struct{}, 1)}, files: map[string]*logs.File{}, losses: map[string]logs.Loss{},
 	}
 }
@@ -208,11 +215,13 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	}
 	m.given = in.Given()
 	sortGiven(m.given)
+	m.keepEvents(in)
 	if err := m.recoverLost(in); err != nil {
 		return err
 	}
 	m.adoptSettings(in)
 	m.adopt(in)
+	m.tellOfMasters(in)
 	for _, a := range m.apps {
 		m.notifyNameFor(a.spec) // what their processes know is there again after both were killed
 	}
@@ -310,6 +319,8 @@ func (m *master) loseKeeper() {
 }
 
 func (m *master) end() int {
+	m.tellOfDaemon("stopped", "", "neko has stopped")
+	m.stopped.Store(true)
 	for _, path := range []string{m.home.Control(), m.home.Notify()} {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			m.log("%v", err)
@@ -337,6 +348,9 @@ func (m *master) keeperSays(event any) {
 		}
 		m.onRecord = append(m.onRecord, func() { m.kept("exit", m.conn.Ack(event.Child)) })
 	case keeper.Who: // it is the new program now
+		if m.upgrading {
+			m.tellOfUpgrade(nil)
+		}
 		m.keeper, m.upgrading = event, false
 		m.kept(keeper.UpgradeRecord, m.conn.Delete(keeper.UpgradeRecord))
 	case os.Signal:

@@ -87,7 +87,9 @@ func (m *master) replaceHeavy(p *process, why cause) error {
 	if next == nil {
 		return nil
 	}
+	began := time.Now()
 	note, err := m.replace(s, next, trial(next))
+	m.do(func() { m.tellOfReplacing(ofSlot(s), control.EventRestart, byMemory, 1, began, err) })
 	if note != "" {
 		m.log("%s", note)
 	}

@@ -283,6 +283,9 @@ func (m *master) keepLosses() {
 					}
 					continue
 				}
+				if loss.Bytes > 0 && recorded[path].Bytes == 0 {
+					m.tellOfLoss(path, loss.Reason)
+				}
 				recorded[path] = loss
 				if loss.Bytes == 0 {
 					delete(recorded, path)

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/socket"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -150,8 +152,10 @@ func (m *master) watchHealth(p *process) {
 		m.touch(p.slot) // a new master is to know
 		if p.unready == "" {
 			m.log("%s: pid %d is ready again", p.slot, pid(p.PID))
+			m.happened(ofProcess(p), control.EventReady, "", nil, "pid %d is ready again", p.PID)
 		} else {
 			m.log("%s: pid %d is not ready (readiness, %d times in a row): %s", p.slot, pid(p.PID), failures, p.unready)
+			m.happened(ofProcess(p), control.EventUnready, "", map[string]string{"failures": strconv.Itoa(failures)}, "pid %d is not ready: %s", p.PID, p.unready)
 		}
 	})
 	m.examine(p, p.spec.Liveness, func(err error, failures int) {

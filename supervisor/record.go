@@ -57,6 +57,7 @@ type slotRecord struct {
 	ExitCode  int             `json:"exit_code,omitempty"` // if it is finished
 	ExitedAt  time.Time       `json:"exited_at,omitzero"`
 	StopsAt   time.Time       `json:"stops_at,omitzero"` // the end of shutdown_delay
+	Owed      string          `json:"owed,omitempty"`    // why it is to have another process
 	Ends      []control.End   `json:"ends,omitempty"`
 	Processes []processRecord `json:"processes,omitempty"`
 }
@@ -109,7 +110,7 @@ func (m *master) record(s *slot) {
 	r := slotRecord{
 		ID: s.id, Want: s.want, Cycle: s.cycle, Errored: s.errored, Finished: s.finished, Awaits: s.awaits, Vacant: s.vacant, Reason: s.reason,
 		Restarts: s.restarts, LastExit: s.lastExit, ExitCode: s.exitCode, ExitedAt: s.exitedAt, StopsAt: s.stopsAt,
-		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt, LastStart: s.lastStart, Ends: s.ends,
+		Unstable: s.unstable, LastCode: s.lastCode, CreatedAt: s.createdAt, LastStart: s.lastStart, Ends: s.ends, Owed: s.owed,
 	}
 	add := func(p *process, as role) {
 		if p != nil {
@@ -312,7 +313,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 		s.id, s.want, s.cycle, s.errored, s.finished, s.awaits, s.reason = sr.ID, sr.Want, sr.Cycle, sr.Errored, sr.Finished, sr.Awaits, sr.Reason
 		s.restarts, s.lastExit, s.exitCode, s.exitedAt, s.stopsAt = sr.Restarts, sr.LastExit, sr.ExitCode, sr.ExitedAt, sr.StopsAt
 		s.unstable, s.lastCode, s.createdAt, s.lastStart, s.vacant = sr.Unstable, sr.LastCode, sr.CreatedAt, sr.LastStart, sr.Vacant
-		s.ends = sr.Ends
+		s.ends, s.owed = sr.Ends, sr.Owed
 		s.inherited = sr.Processes
 		a.slots = append(a.slots, s)
 	}

@@ -70,7 +70,8 @@ func (m *master) recover(in *keeper.Inheritance) error {
 			return err
 		}
 	}
-	m.log("keeper and master of an earlier daemon were killed: found %d of its processes again", len(s.living()))
+	m.recovered = len(s.living())
+	m.log("keeper and master of an earlier daemon were killed: found %d of its processes again", m.recovered)
 	m.endUnrecorded(unrecorded)
 	return nil
 }

@@ -42,7 +42,12 @@ func (m *master) roll(a *app, next *spec.App, only *slot, parallel int) (notes [
 	if only != nil {
 		slots = []*slot{only}
 	}
+	began, reason := time.Now(), byCommand
+	if next != a.spec {
+		reason = bySettings
+	}
 	notes, err = m.replaceAll(slots, next, parallel)
+	m.do(func() { m.tellOfReload(chosen{a, only}, slots, reason, began, err) })
 	if err == nil && only == nil {
 		m.do(func() {
 			a.spec, a.grant = next, sized

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"slices"
+	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -77,7 +78,9 @@ func (m *master) renewNow(a *app, why cause) error {
 	if next == nil { // this master has ended
 		return errStopping
 	}
+	began := time.Now()
 	notes, err := m.replaceAll(slots, next, 0)
+	m.do(func() { m.tellOfReload(chosen{app: a}, slots, string(why.Kind), began, err) })
 	for _, note := range notes {
 		m.log("%s", note)
 	}

@@ -62,6 +62,9 @@ func (m *master) resurrect(r reporter, saved []control.Saved, daemon spec.Daemon
 		switch {
 		case err != nil:
 			errs = append(errs, err)
+			m.do(func() {
+				m.tellOfCommand(control.Event{Name: s.App.Name, Title: s.App.Title}, control.EventStart, nil, err, "")
+			})
 		case app != nil:
 			specs = append(specs, *app)
 		}

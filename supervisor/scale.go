@@ -22,6 +22,7 @@ func (m *master) scale(r reporter, name, text string) error {
 		return err
 	}
 	defer unlock()
+	from, to := 0, 0
 	m.do(func() {
 		if a.spec.Type == spec.Task {
 			err = failure("", "%s is a task, of which there is one", a.name)
@@ -32,7 +33,8 @@ func (m *master) scale(r reporter, name, text string) error {
 		if resized.Instances, err = scaled(a.instances(), text); err != nil {
 			return
 		}
-		m.occupy(a, m.instances(&resized))
+		from, to = a.instances(), m.instances(&resized)
+		m.occupy(a, to)
 		n := a.sizeFor(m.instances(&resized))
 		if a.runs() {
 			if err = m.listen(a, max(n, len(a.slots))); err != nil {
@@ -47,7 +49,9 @@ func (m *master) scale(r reporter, name, text string) error {
 		return err
 	}
 	m.until(func() bool { return len(a.slots) <= a.size })
-	return m.untilOnline(a, nil)
+	err = m.untilOnline(a, nil)
+	m.do(func() { m.tellOfScale(a, from, to, byCommand, err) })
+	return err
 }
 
 func scaled(now int, text string) (int, error) {

@@ -49,6 +49,7 @@ func (m *master) serveControl(in *keeper.Inheritance) error {
 	mux.HandleFunc("GET /v1/apps", m.serveApps)
 	mux.HandleFunc("GET /v1/specs", m.serveSpecs)
 	mux.HandleFunc("GET /v1/daemon", m.serveDaemon)
+	mux.HandleFunc("GET /v1/events", m.serveEvents)
 	mux.HandleFunc("GET /v1/metrics", m.serveMetrics)
 	mux.HandleFunc("POST /v1/start", command(m, func(r reporter, q control.StartRequest) (subject, []string, error) {
 		about := subject{targets: q.Targets}

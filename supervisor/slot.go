@@ -78,6 +78,7 @@ type slot struct {
 	victim        *process         // the last of them, nil if it could not even be forked
 	ends          []control.End    // the last ones of its processes, the last one first; never changed in place
 	because       cause            // of a command that has stopped it before it was its turn
+	owed          string           // why it is to have another process, which is told when that serves
 
 	recorded slotRecord // as the keeper has it
 
@@ -180,6 +181,10 @@ func (m *master) fill(s *slot) {
 	s.starting = p
 	if err := m.launch(p); err != nil {
 		s.victim = nil
+		if s.want != stop && !m.stopping {
+			s.owe(byCrash)
+			m.tellOfEnd(p, control.EventCrash, nil, "%v", err)
+		}
 		m.crashed(s, err.Error(), 0)
 	}
 }
@@ -266,6 +271,7 @@ func (m *master) serve(p *process) {
 	}
 	s.serving, s.spec = p, p.spec
 	s.errored, s.finished, s.attempts = false, false, 0
+	m.tellOfRestart(p)
 	m.putOnProbation(p)
 	m.watchHealth(p)
 	m.touch(s)
@@ -287,6 +293,10 @@ func (m *master) failed(p *process) {
 		return
 	}
 	starting, spare, standIn := s.starting == p, s.spare == p, s.standIn == p
+	if starting && s.serving == nil && s.want != stop && !s.cycle {
+		s.owe(byCrash)
+		m.tellOfEnd(p, control.EventCrash, nil, "pid %d %s", p.PID, p.failure)
+	}
 	if p.why == (cause{}) {
 		p.why = cause{control.CauseCrash, p.failure}
 	}
@@ -336,8 +346,11 @@ func (m *master) exited(p *process, end ending) {
 	case s.serving == p:
 		s.serving = nil
 		if final(p.spec, end) {
+			m.tellOfEnd(p, control.EventExit, &end, "%s", how)
 			m.finish(s, how, end)
 		} else {
+			s.owe(byCrash)
+			m.tellOfEnd(p, control.EventCrash, &end, "%s", how)
 			m.lose(s, how, p)
 		}
 	case s.starting == p:
@@ -353,9 +366,12 @@ func (m *master) exited(p *process, end ending) {
 		case s.serving != nil:
 		case final(p.spec, end):
 			s.victim = p
+			m.tellOfEnd(p, control.EventExit, &end, "%s", how)
 			m.finish(s, how, end)
 		default:
 			s.victim = p
+			s.owe(byCrash)
+			m.tellOfEnd(p, control.EventCrash, &end, "pid %d %s", p.PID, p.failure)
 			m.crashed(s, p.failure, 0)
 		}
 	case s.standIn == p:
@@ -394,7 +410,10 @@ func (m *master) finish(s *slot, reason string, end ending) {
 		s.attempts++ // whoever waits for it is to know
 	}
 	s.errored = s.spec.Type == spec.Task && bad
-	s.finished = !s.errored
+	s.finished, s.owed = !s.errored, ""
+	if s.errored {
+		m.tellOfGivingUp(s)
+	}
 	m.steer(s.app)
 	m.touch(s)
 }
@@ -418,8 +437,10 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 	if giveUp {
 		s.unstable = 0 // as PM2 has it
 		s.errored = true
+		s.owed = ""
 		s.reason = fmt.Sprintf("%s; gave up after %d restarts within %s", reason, s.spec.MaxRestarts, s.spec.RestartWindow.D())
 		m.log("%s: %s", s, s.reason)
+		m.tellOfGivingUp(s)
 		return
 	}
 	if delay == 0 && s.backoff.streak <= 1 {

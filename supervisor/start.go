@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -271,7 +272,12 @@ func (m *master) startApp(r reporter, e enrolled, next *spec.App, o startOptions
 		return []string{a.name + " is already online"}, m.untilOnline(a, nil)
 	}
 	m.inTurn(r, a, l, next.Dependencies()) // what they were before says nothing
-	return nil, m.untilOnline(a, nil)
+	err = m.untilOnline(a, nil)
+	m.do(func() {
+		n := a.instances()
+		m.tellOfCommand(ofApp(a), control.EventStart, map[string]string{"instances": strconv.Itoa(n)}, err, fmt.Sprintf("started, instances: %d", n))
+	})
+	return nil, err
 }
 
 // works says of a task's slot that its process has not ended.

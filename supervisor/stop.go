@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
@@ -14,7 +15,15 @@ func (m *master) stop(r reporter, targets []string, unwatch bool) error {
 		if unwatch {
 			m.do(func() { m.unwatch(c.app) })
 		}
-		return m.stopChosen(c)
+		ran := false
+		m.do(func() { ran = slices.ContainsFunc(c.slots(), func(s *slot) bool { return s.want != stop }) })
+		err := m.stopChosen(c)
+		m.do(func() {
+			if ran {
+				m.tellOfCommand(ofChosen(c), control.EventStop, nil, err, "stopped")
+			}
+		})
+		return err
 	})
 }
 
@@ -53,7 +62,10 @@ func (m *master) restart(r reporter, targets []string, parallel int) error {
 		if err != nil {
 			return err
 		}
-		return m.untilOnline(c.app, c.slot)
+		began := time.Now()
+		err = m.untilOnline(c.app, c.slot)
+		m.do(func() { m.tellOfReplacing(ofSlot(c.slot), control.EventRestart, byCommand, 1, began, err) })
+		return err
 	})
 }
 
@@ -84,6 +96,7 @@ func (m *master) restartInto(a *app, next *spec.App, parallel int) (err error) {
 	if parallel <= 0 {
 		parallel = len(slots)
 	}
+	began := time.Now()
 	for some := range slices.Chunk(slots, parallel) {
 		m.do(func() {
 			for _, s := range some {
@@ -96,7 +109,9 @@ func (m *master) restartInto(a *app, next *spec.App, parallel int) (err error) {
 			_ = m.untilOnline(a, s) // the others are to have the spec, too
 		}
 	}
-	return m.untilOnline(a, nil)
+	err = m.untilOnline(a, nil)
+	m.do(func() { m.tellOfReplacing(ofApp(a), control.EventRestart, byCommand, len(slots), began, err) })
+	return err
 }
 
 // recycle ends what a slot has, and starts it again with a spec when all of it is
@@ -130,13 +145,20 @@ func (m *master) reset(targets []string) error {
 // delete forgets apps, or single processes of theirs.
 func (m *master) delete(r reporter, targets []string) error {
 	return m.eachLast(r, targets, commanded("delete"), func(c chosen) error {
+		var about control.Event // as long as it is there
+		m.do(func() { about = ofChosen(c) })
 		if c.slot != nil {
-			return m.deleteOne(c)
+			err := m.deleteOne(c)
+			m.do(func() { m.tellOfCommand(about, control.EventDelete, nil, err, "deleted") })
+			return err
 		}
 		if err := m.stopChosen(chosen{app: c.app}); err != nil {
 			return err
 		}
-		m.do(func() { m.remove(c.app) })
+		m.do(func() {
+			m.remove(c.app)
+			m.tellOfCommand(about, control.EventDelete, nil, nil, "deleted")
+		})
 		return nil
 	})
 }
@@ -168,6 +190,7 @@ func (m *master) shutdown(why string) {
 		}
 		m.stopping, m.stopCause = true, commanded(why)
 		m.log("stopping: %s", why)
+		m.tellOfDaemon("stopping", why, "neko stops")
 		m.kept("stopping", m.conn.Set("stopping", "1"))
 		m.tellManager("STOPPING=1")
 		m.stopInOrder()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/valyala/fasthttp"
 )
@@ -69,6 +70,7 @@ type arrival struct {
 	bad  *badRequest // why it was refused
 	held int64       // of bodies.room
 	size int         // how much has been read
+	gone bool        // the client has ended the connection meanwhile
 }
 
 // read returns the body of a request, which is good until done. What was read once is
@@ -109,6 +111,7 @@ func (b *bodies) fill(ctx *fasthttp.RequestCtx, a *arrival) *badRequest {
 			_ = ctx.Request.CloseBodyStream() // nothing is unread, see endUnread
 			return nil
 		case err != nil:
+			a.gone = errors.Is(err, syscall.ECONNRESET)
 			return unreadableBody(err)
 		case len(body) < cap(body):
 			continue
@@ -139,7 +142,7 @@ func (b *bodies) done(a *arrival) {
 	if cap(a.body) > firstRead+1 {
 		a.body = nil
 	}
-	*a = arrival{body: a.body, size: a.size}
+	*a = arrival{body: a.body, size: a.size, gone: a.gone}
 }
 
 func (b *bodies) tooLarge() *badRequest {

@@ -207,6 +207,10 @@ type Config struct {
 	// believed, and "unix" for who connects by a unix socket.
 	TrustedProxies []string
 
+	// Metrics are those that the program counts itself, besides [MetricFamilies]. One whose Read
+	// panics, or takes too long, is told as it was the time before.
+	Metrics []MetricFamily
+
 	// AccessLog is the file for a line of JSON for each request, "-" for standard
 	// output, "" for none. AccessLogSample is the part of the requests that get one, from
 	// 0 to 1 (default: 1), and those that fail, are not allowed, or take AccessLogSlow

@@ -120,7 +120,7 @@ func (c *counters) shard() *counts {
 // client is going to see.
 func (w *Worker) count(ctx *fasthttp.RequestCtx, e *envelope, took time.Duration) {
 	c := e.counts
-	if w.counting.off || c == nil || e.nobody {
+	if w.counting.off || c == nil || e.nobody || e.arrival.gone {
 		return
 	}
 	place := ctx.Response.StatusCode() - firstStatus

@@ -22,7 +22,7 @@ type envelope struct {
 	secret  bool   // the answer may hold a token
 	unread  bool   // the request's header could not be read
 	warming bool   // nobody has asked, see warmUp
-	nobody  bool   // nobody is there to be answered
+	nobody  bool   // the client has ended the connection before it had asked
 
 	panicked bool
 
@@ -83,7 +83,7 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 }
 
 func (e *envelope) reset() {
-	e.arrival.size = 0
+	e.arrival.size, e.arrival.gone = 0, false
 	*e = envelope{counts: e.counts, id: e.id, codes: e.codes[:0], line: e.line, arrival: e.arrival}
 }
 

@@ -401,6 +401,20 @@ func (p *hitPair) same(t testing.TB) {
 			t.Fatalf("request %d:\n%s\n%s", i, texts[0][i], texts[1][i])
 		}
 	}
+	// And what is counted.
+	a, b := p.fast.counted(t), p.whole.counted(t)
+	for series := range a {
+		switch name, _, _ := strings.Cut(series, "{"); name {
+		case "neko_http_requests_total", "neko_http_request_duration_seconds_count",
+			"neko_graphql_operations_total", "neko_graphql_errors_total", "neko_graphql_persisted_documents_total":
+			if a[series] != b[series] {
+				t.Fatalf("%s is %v if requests are known, and else %v", series, a[series], b[series])
+			}
+		}
+	}
+	if n := a["neko_graphql_known_requests_total"]; n != float64(p.hits) {
+		t.Fatalf("%v hits, and not %d", n, p.hits)
+	}
 }
 
 // A request that is known is answered as if it were not: status, headers, body, what it

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,8 +41,10 @@ type MetricLabel struct {
 	Values []string
 }
 
-// mostSeries is how many series a family may have.
-const mostSeries = 1000
+const (
+	mostSeries    = 1000 // of a family
+	mostLabelText = 256  // bytes of a value
+)
 
 // Samples are the values of one family at a moment.
 type Samples struct {
@@ -95,7 +98,16 @@ func (s *Samples) Histogram(h histogram.Snapshot, labels ...string) {
 		s.refuse("a " + string(s.family.Type) + " is no histogram")
 		return
 	}
-	if len(h.Bounds) != len(h.Counts) || !s.unique(labels) {
+	rising := len(h.Bounds) == len(h.Counts)
+	for i := 0; i < len(h.Bounds) && rising; i++ {
+		below := i == 0 || h.Bounds[i] > h.Bounds[i-1] && h.Counts[i] >= h.Counts[i-1]
+		rising = below && h.Counts[i] <= h.Count && math.Abs(h.Bounds[i]) <= math.MaxFloat64
+	}
+	if !rising {
+		s.refuse("the counts of a histogram do not rise with its bounds")
+		return
+	}
+	if !s.unique(labels) {
 		return
 	}
 	for i, bound := range h.Bounds {
@@ -117,7 +129,11 @@ func (s *Samples) unique(labels []string) bool {
 	}
 	s.key = s.key[:0]
 	for _, l := range labels {
-		s.key = append(append(s.key, l...), 0xff)
+		if len(l) > mostLabelText {
+			s.refuse("a label has more than " + strconv.Itoa(mostLabelText) + " bytes")
+			return false
+		}
+		s.key = append(append(s.key, strings.ToValidUTF8(l, "\ufffd")...), 0xff)
 	}
 	if s.seen[string(s.key)] {
 		s.refuse("a series was told twice")
@@ -132,6 +148,30 @@ func (s *Samples) unique(labels []string) bool {
 	}
 	s.seen[string(s.key)] = true
 	return true
+}
+
+// rest tells 0 for the series of a counter that can be, and have not been told: who looks how much
+// there was in the last minutes sees nothing of a series in its first value.
+func (s *Samples) rest() {
+	f := s.family
+	if f.Type != MetricCounter || slices.ContainsFunc(f.Labels, func(l MetricLabel) bool { return len(l.Values) == 0 }) {
+		return
+	}
+	labels := make([]string, len(f.Labels))
+	bad := s.bad
+	var tell func(i int)
+	tell = func(i int) {
+		if i == len(labels) {
+			s.Value(0, labels...)
+			return
+		}
+		for _, v := range f.Labels[i].Values {
+			labels[i] = v
+			tell(i + 1)
+		}
+	}
+	tell(0)
+	s.bad = bad // that some were told is nothing bad
 }
 
 func (s *Samples) refuse(why string) {

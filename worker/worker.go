@@ -38,8 +38,9 @@ type Worker struct {
 	access   *accessLog
 	started  time.Time
 
-	envelopes sync.Pool
-	counting  counters
+	envelopes  sync.Pool
+	counting   counters
+	ownMetrics *ownMetrics
 
 	rates     *rates            // nil: no limits
 	documents documents         // nil: no automatic persisted queries
@@ -290,6 +291,9 @@ func (w *Worker) guard() (err error) {
 		return err
 	}
 	if w.cert, err = newCertificate(w.config); err != nil {
+		return err
+	}
+	if w.ownMetrics, err = newOwnMetrics(w); err != nil {
 		return err
 	}
 	w.hsts = newHSTS(w.config)

@@ -45,6 +45,7 @@ Commands:
     describe    show all about one app
     monit       watch apps: figures, logs, and keys to act on them
     logs        show what apps print, as they print it
+    events      show what happens to apps, as it happens
     send        send a line or a message to a process
     sendSignal  send a signal to processes
     attach      type to a process, and see what it prints
@@ -172,7 +173,7 @@ func (c *cli) command() *cobra.Command {
 	root.AddCommand(
 		c.startCommand(), c.stopCommand(), c.restartCommand(), c.reloadCommand(), c.deleteCommand(), c.resetCommand(), c.scaleCommand(),
 		c.sendCommand(), c.sendSignalCommand(), c.attachCommand(), c.triggerCommand(),
-		c.listCommand(), c.describeCommand(), c.monitCommand(), c.logsCommand(), c.flushCommand(), c.reloadLogsCommand(),
+		c.listCommand(), c.describeCommand(), c.monitCommand(), c.logsCommand(), c.eventsCommand(), c.flushCommand(), c.reloadLogsCommand(),
 		c.saveCommand(), c.resurrectCommand(), c.convertCommand(), c.startupCommand(), c.unstartupCommand(), c.pingCommand(), c.metricsCommand(), c.upgradeCommand(), c.killCommand(), c.versionCommand(),
 		completionCommand(), c.manCommand(),
 	)

@@ -262,7 +262,7 @@ func (c *Client) command(ctx context.Context, path string, body []byte, step fun
 
 // do makes one request. It speaks HTTP over a plain connection: the goroutines
 // and the pool of http.Transport cost a short command more than its work.
-func (c *Client) do(ctx context.Context, method, path string, body []byte, read func(*bufio.Reader) error) error {
+func (c *Client) do(ctx context.Context, method, path string, body []byte, read func(*bufio.Reader) error, header ...string) error {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return err
@@ -275,6 +275,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 		return err
 	}
 	request.Close = true
+	for i := 0; i+1 < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
@@ -292,6 +295,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 		return errors.Join(errBroken, &Error{Message: fmt.Sprintf("the daemon gave no answer: %v", errors.Join(writeErr, err)), Hint: "neko.log in the home may say why"})
 	}
 	defer response.Body.Close()
+	defer conn.SetDeadline(time.Unix(1, 0)) // who has read enough does not wait for the end of a stream
 	answer := bufio.NewReader(response.Body)
 	if response.StatusCode >= 400 {
 		text, _ := io.ReadAll(io.LimitReader(answer, 1<<20))

@@ -7,6 +7,7 @@
 //	GET  /v1/apps                       []AppDetail, in the order of their start, nothing of Env hidden
 //	GET  /v1/specs                      []Saved, in the order of their start
 //	GET  /v1/daemon                     spec.Daemon, nothing hidden
+//	GET  /v1/events                     a stream of Event, as server-sent events
 //	GET  /v1/metrics                    no JSON: Prometheus's text format 0.0.4; ?app=TARGET&by=worker
 //	POST /v1/start    StartRequest      a stream of Answer
 //	POST /v1/resurrect ResurrectRequest "

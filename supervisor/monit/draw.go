@@ -322,7 +322,7 @@ func (m *model) drawRow(c *canvas, r rect, columns []column, i int) {
 		if mark == "  " || this.slot >= 0 {
 			c.text(r.x, r.y, 1, style{bold: true}, "›")
 		}
-		c.restyle(r.x, r.y, r.w, func(s *style) { *s = style{fg: s.fg, bold: s.bold, reverse: true} })
+		c.restyle(r.x, r.y, r.w, func(s *style) { *s = style{bold: s.bold, reverse: true} })
 	}
 	m.zones = append(m.zones, zone{r, treePane, func() tea.Cmd {
 		m.focus = treePane

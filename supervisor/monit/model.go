@@ -47,7 +47,6 @@ type model struct {
 	options Options
 	now     func() time.Time
 	send    func(tea.Msg) // from goroutines
-	resumed func()        // after a stop by ctrl-z
 
 	w, h   int
 	screen string // as it was drawn last
@@ -137,7 +136,7 @@ type (
 
 func newModel(ctx context.Context, d Daemon, o Options) *model {
 	return &model{
-		ctx: ctx, daemon: d, options: o, now: time.Now, send: func(tea.Msg) {}, resumed: func() {}, dirty: true,
+		ctx: ctx, daemon: d, options: o, now: time.Now, send: func(tea.Msg) {}, dirty: true,
 		folded: map[string]bool{}, filter: o.Filter, log: logView{want: firstLines},
 	}
 }
@@ -155,8 +154,9 @@ func (m *model) look() tea.Cmd {
 		return nil
 	}
 	m.asked = m.now()
+	metrics := !m.asked.Add(m.options.Interval / 4).Before(m.watch.next) // rather now than a whole interval later
 	return func() tea.Msg {
-		s, err := take(m.ctx, m.daemon, m.now)
+		s, err := takeSome(m.ctx, m.daemon, m.now, metrics)
 		return sampleMsg{s, err}
 	}
 }
@@ -203,7 +203,6 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.said = msg.job
 		return m, m.look()
 	case tea.ResumeMsg:
-		m.resumed()
 		m.dirty = true
 	case tea.KeyPressMsg:
 		m.dirty = true

@@ -42,25 +42,16 @@ func Run(ctx context.Context, d Daemon, o Options, in io.Reader, out io.Writer) 
 	m := newModel(ctx, d, o)
 	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithFPS(frames))
 	m.send = p.Send
-	hangup, stop := make(chan os.Signal, 1), make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	signal.Notify(stop, syscall.SIGTSTP)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // the renderer looks to SIGINT and SIGTERM
 	defer signal.Stop(hangup)
-	defer signal.Stop(stop)
-	m.resumed = func() { signal.Notify(stop, syscall.SIGTSTP) }
 	ended := make(chan struct{})
 	defer close(ended)
 	go func() {
-		for {
-			select {
-			case <-hangup:
-				p.Quit()
-			case <-stop: // by kill: the key comes as a key
-				signal.Stop(stop)
-				p.Send(tea.SuspendMsg{})
-			case <-ended:
-				return
-			}
+		select {
+		case <-hangup:
+			p.Quit()
+		case <-ended:
 		}
 	}()
 	_, err := p.Run()

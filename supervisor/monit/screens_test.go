@@ -109,8 +109,8 @@ func TestText(t *testing.T) {
 }
 
 func TestNoScreenBreaks(t *testing.T) {
-	for w := 0; w < 250; w += 7 {
-		for h := 0; h < 60; h += 3 {
+	for w := 0; w < 250; w += 19 {
+		for h := 0; h < 60; h += 5 {
 			x := busy1(t, w, h)
 			for _, keys := range [][]string{nil, {"?"}, {"?", "r"}, {"n", "tab"}, {"f", "x"}, {"esc", "S"}} {
 				x.press(keys...)
@@ -297,6 +297,27 @@ func TestTheMouse(t *testing.T) {
 	x.has("line 96", "3 below")
 	x.Update(tea.MouseWheelMsg{X: 10, Y: 20, Button: tea.MouseWheelDown})
 	x.has("line 99")
+}
+
+// Between two answers with metrics, the others go on and the figures stay.
+func TestMetricsAreNotAskedForEachTime(t *testing.T) {
+	x := busy1(t, 80, 24)
+	before := x.state.Apps[0].RequestsPerSecond
+	x.stage.list[0].CPUPercent = 77
+	s, err := takeSome(t.Context(), x.stage, x.stage.now, false)
+	x.Update(sampleMsg{s, err})
+	if a := x.state.Apps[0]; a.RequestsPerSecond != before || !before.is || a.InFlight.v == 0 || a.Workers[0].CPUPercent.v != 77 || len(a.Breakers) != 2 {
+		t.Errorf("%+v", a.Figures)
+	}
+	w := &x.watch
+	w.state(sample{at: noon, readings: map[worker]*reading{}, took: 30 * time.Millisecond})
+	if w.next.Sub(noon) != 3*time.Second {
+		t.Errorf("asked again after %v", w.next.Sub(noon))
+	}
+	w.state(sample{at: noon, readings: map[worker]*reading{}, took: time.Second})
+	if w.next.Sub(noon) != longestBetween {
+		t.Errorf("asked again after %v", w.next.Sub(noon))
+	}
 }
 
 func TestTheDaemonComesAndGoes(t *testing.T) {

@@ -32,7 +32,8 @@ type sample struct {
 	at        time.Time
 	ping      control.Ping
 	processes []control.Process
-	readings  map[worker]*reading
+	readings  map[worker]*reading // nil: they were not asked for
+	took      time.Duration       // to have them
 	// metricsErr is why there are no metrics; the rest is good.
 	metricsErr error
 }
@@ -42,8 +43,20 @@ type sample struct {
 // find them again.
 const patience = 10 * time.Second
 
-// take asks the daemon.
+// The master asks all processes when it is asked for metrics, and reads what they say. It
+// is to spend a hundredth of a CPU on that at most, so with many processes it is asked less
+// often than each second; it does it for itself as often as longestBetween.
+const (
+	metricsShare   = 100
+	longestBetween = 5 * time.Second
+)
+
+// take asks the daemon, also for metrics.
 func take(ctx context.Context, d Daemon, now func() time.Time) (sample, error) {
+	return takeSome(ctx, d, now, true)
+}
+
+func takeSome(ctx context.Context, d Daemon, now func() time.Time, metrics bool) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var s sample
@@ -54,14 +67,19 @@ func take(ctx context.Context, d Daemon, now func() time.Time) (sample, error) {
 	if s.processes, err = d.Processes(ctx); err != nil {
 		return s, err
 	}
+	if !metrics {
+		s.at = now()
+		return s, nil
+	}
 	var text []byte
+	began := time.Now()
 	if text, s.metricsErr = d.Metrics(ctx, nil, true); s.metricsErr == nil {
 		s.readings = readMetrics(text)
 	}
 	if errors.Is(s.metricsErr, control.ErrNoDaemon) || ctx.Err() != nil {
 		return s, s.metricsErr
 	}
-	s.at = now()
+	s.at, s.took = now(), time.Since(began)
 	return s, nil
 }
 
@@ -128,8 +146,11 @@ func (s *State) Count(state control.State) (n int) {
 // watch makes states of samples.
 type watch struct {
 	tracker
-	keeper int
-	began  time.Time // the keeper
+	readings   map[worker]*reading // the last
+	metricsErr error
+	next       time.Time // when metrics are to be asked for again
+	keeper     int
+	began      time.Time // the keeper
 }
 
 func (w *watch) state(s sample) *State {
@@ -145,8 +166,12 @@ func (w *watch) state(s sample) *State {
 	if !w.began.IsZero() {
 		st.Daemon.UptimeSeconds = max(0, s.at.Sub(w.began).Seconds())
 	}
-	if s.metricsErr != nil {
-		st.MetricsError = s.metricsErr.Error()
+	if s.readings != nil || s.metricsErr != nil {
+		w.readings, w.metricsErr = s.readings, s.metricsErr
+		w.next = s.at.Add(min(metricsShare*s.took, longestBetween))
+	}
+	if w.metricsErr != nil {
+		st.MetricsError = w.metricsErr.Error()
 	}
 	if s.readings != nil {
 		w.take(s.at, s.readings)
@@ -171,7 +196,7 @@ func (w *watch) state(s sample) *State {
 		one.Custom = customOf(p.Metrics)
 		key := worker{p.Name, p.Slot}
 		known[key] = true
-		one.read(s.readings[key])
+		one.read(w.readings[key])
 		h := w.history(key)
 		h.cpu = remember(h.cpu, one.CPUPercent.v)
 		one.fill(h)

@@ -28,7 +28,7 @@ func svg(c *canvas, title string) string {
 	w, h := float64(c.w)*cellWidth+2*margin, float64(c.h)*cellHeight+2*margin
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" role="img" aria-label="%s">`+"\n", w, h, w, h, html.EscapeString(title))
 	fmt.Fprintf(&b, "<title>%s</title>\n<rect width=\"100%%\" height=\"100%%\" rx=\"8\" fill=\"%s\"/>\n", html.EscapeString(title), background)
-	b.WriteString(`<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="14" xml:space="preserve">` + "\n")
+	b.WriteString(`<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="14">` + "\n")
 	for y := range c.h {
 		row := c.row(y)
 		for x := 0; x < len(row); {
@@ -44,16 +44,21 @@ func svg(c *canvas, title string) string {
 				fmt.Fprintf(&b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", left, top, long, cellHeight, fg)
 				fg = background
 			}
-			if s := text.String(); strings.TrimSpace(s) != "" {
-				more := ""
-				if st.bold {
-					more += ` font-weight="bold"`
-				}
-				if st.dim && !st.reverse {
-					more += ` opacity="0.6"`
-				}
+			more := ""
+			if st.bold {
+				more += ` font-weight="bold"`
+			}
+			if st.dim && !st.reverse {
+				more += ` opacity="0.6"`
+			}
+			// Word by word: what is between them is lost on the way through some browsers.
+			at := 0
+			for word := range strings.FieldsSeq(text.String()) {
+				before, _, _ := strings.Cut(text.String()[at:], word)
+				from := x + width(text.String()[:at+len(before)])
+				at += len(before) + len(word)
 				fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" textLength="%.1f" lengthAdjust="spacingAndGlyphs" fill="%s"%s>%s</text>`+"\n",
-					left, top+cellHeight-4.5, long, fg, more, html.EscapeString(s))
+					margin+float64(from)*cellWidth, top+cellHeight-4.5, float64(width(word))*cellWidth, fg, more, html.EscapeString(word))
 			}
 			x = end
 		}
