@@ -208,7 +208,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		facts := [][2]string{
 			{"pid", zeroless(p.PID)},
 			{"uptime", ""},
-			{"restarts", strconv.Itoa(p.Restarts) + restartsLeft(p)},
+			{"restarts", strconv.Itoa(p.Restarts) + restartsLeft(p, app.Spec)},
 			{"cpu", ""}, {"memory", ""},
 			{"listening", strings.Join(p.Listeners, ", ")},
 			{"queue", queues(p.Queues)},

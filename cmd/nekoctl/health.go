@@ -2,11 +2,11 @@ package main
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nekoctl/neko/supervisor/control"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // ends shows why the last process of a slot has ended, with what it printed last, and of
@@ -82,16 +82,12 @@ func rounded(d time.Duration) time.Duration {
 	return d.Round(time.Second)
 }
 
-func restartsLeft(p control.ProcessExtra) string {
-	if p.RestartsLeft == nil || p.State == control.Stopped {
+// restartsLeft is how near a process is to being errored, if some have ended too soon.
+func restartsLeft(p control.ProcessExtra, app spec.App) string {
+	if p.RestartsLeft == nil || p.State == control.Stopped || *p.RestartsLeft >= app.MaxRestarts {
 		return ""
 	}
-	switch *p.RestartsLeft {
-	case 0:
-		return "; none is left"
-	default:
-		return "; " + strconv.Itoa(*p.RestartsLeft) + " more unstable ones, and it is errored"
-	}
+	return fmt.Sprintf("; %d of %d left before it is errored", *p.RestartsLeft, app.MaxRestarts)
 }
 
 func queues(list []control.Queue) string {
@@ -107,7 +103,7 @@ func queues(list []control.Queue) string {
 }
 
 func connections(p control.ProcessExtra) string {
-	if p.Connections == nil {
+	if p.Connections == nil || len(p.Queues) == 0 && *p.Connections == 0 {
 		return ""
 	}
 	return count(*p.Connections, "client")

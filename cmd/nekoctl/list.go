@@ -73,6 +73,11 @@ func (c *cli) listCommand() *cobra.Command {
 			if interval == 0 {
 				return look(cmd.Context(), c)
 			}
+			if all, err := client.Processes(cmd.Context()); err == nil { // a mistake is told, and not watched
+				if _, err := chosenOf(all, args); err != nil {
+					return err
+				}
+			}
 			return c.watch(cmd.Context(), client, watching{what: "nekoctl list", every: interval, json: asJSON, frame: look})
 		},
 	}
