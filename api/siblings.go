@@ -2,10 +2,14 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/tracing"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // siblings are the objects of one kind that were fetched together: a page of a
@@ -79,9 +83,18 @@ func (m member) related(ctx context.Context, r relation) (page, error) {
 }
 
 func (s *siblings) fetch(ctx context.Context, r relation) ([]page, error) {
+	ctx, span := tracing.Start(ctx, "load", trace.SpanKindInternal)
+	defer span.End()
+	if span.Recording() {
+		span.Set(attribute.String("neko.loader.relation", r.Relation.String()), attribute.Int("neko.loader.keys", len(s.ids)))
+	}
 	pages, err := s.store.Related(ctx, r.Relation, s.ids, r.query(r.order))
 	if err != nil {
-		return nil, storeError(err, "")
+		err = storeError(err, "")
+		if own := (*Error)(nil); errors.As(err, &own) {
+			span.Fail(string(own.Code))
+		}
+		return nil, err
 	}
 	if len(pages) != len(s.ids) {
 		return nil, fmt.Errorf("store: %d pages for %d parents", len(pages), len(s.ids))

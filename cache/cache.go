@@ -64,11 +64,15 @@ type Request struct {
 	// Own is for what only one identity may see: such an answer is not put where other
 	// hosts could read it if the operator does not want that. Its Key has the identity.
 	Own bool
+	// Begin is called when something begins to be made for this Request, in the background if nobody waits
+	// for it: what it returns takes the place of ctx, from which it is derived, and the function is called
+	// at the end. Nil: ctx stays as it is.
+	Begin func(ctx context.Context, background bool) (context.Context, func())
 }
 
 // Fill makes an answer. It is called at most once for each Get, in a goroutine of its own,
 // maybe after Get has returned. ctx ends when nobody waits any more, or with the cache; it
-// has no values.
+// has no values but those of Request.Begin.
 type Fill func(ctx context.Context) Filled
 
 // Filled is what a Fill has made.

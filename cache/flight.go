@@ -30,6 +30,7 @@ type flight struct {
 	fill    Fill
 	context context.Context
 	cancel  context.CancelFunc
+	end     func()                // of Request.Begin, or nil
 	stamp   atomic.Pointer[stamp] // of before anything was read
 	alone   bool                  // another one of this process may have the lock
 	anew    bool                  // it was begun for nobody
@@ -63,7 +64,7 @@ func (c *Cache) join(r *Request, fill Fill) (f *flight, leads bool, err error) {
 	if c.closed.Load() {
 		return nil, false, ErrClosed
 	}
-	n := c.newFlight(r, fill, 0)
+	n := c.newFlight(r, fill, 0, false)
 	n.alone = f != nil
 	c.take(n)
 	return n, true, nil
@@ -85,18 +86,20 @@ func (c *Cache) refresh(e *entry, r *Request, fill Fill, now int64) {
 	}
 	c.counts.refreshes.Add(1)
 	c.refreshing++
-	f := c.newFlight(r, fill, refreshTime)
-	f.anew = true
+	f := c.newFlight(r, fill, refreshTime, true)
 	c.take(f)
 }
 
 // newFlight is one that may take so long, or any time.
-func (c *Cache) newFlight(r *Request, fill Fill, long time.Duration) *flight {
-	f := &flight{request: *r, fill: fill, refs: 1, landed: make(chan struct{})}
+func (c *Cache) newFlight(r *Request, fill Fill, long time.Duration, anew bool) *flight {
+	f := &flight{request: *r, fill: fill, anew: anew, refs: 1, landed: make(chan struct{})}
 	if long > 0 {
 		f.context, f.cancel = context.WithTimeout(c.ctx, long)
 	} else {
 		f.context, f.cancel = context.WithCancel(c.ctx)
+	}
+	if r.Begin != nil {
+		f.context, f.end = r.Begin(f.context, anew)
 	}
 	s := c.gens.stamp(r.Tags)
 	f.stamp.Store(&s)
@@ -140,6 +143,9 @@ func (c *Cache) leaveOff(f *flight) bool {
 
 func (c *Cache) fly(f *flight) {
 	defer f.cancel()
+	if f.end != nil {
+		defer f.end()
+	}
 	w := &work{Cache: c, flight: f, key: &f.request.Key}
 	defer w.unlock()
 	landed := false

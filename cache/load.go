@@ -193,7 +193,7 @@ func (w *work) unlock() {
 	if w.token == "" {
 		return
 	}
-	_ = w.link.call(context.WithoutCancel(w.Cache.ctx), afterTime, func(ctx context.Context) error {
+	_ = w.link.call(context.WithoutCancel(w.ctx()), afterTime, func(ctx context.Context) error {
 		return w.link.shared.Unlock(ctx, *w.key, w.token)
 	})
 }
@@ -209,7 +209,7 @@ func (w *work) storing(a *Answer) func() {
 		}
 		w.at("store")
 		value := w.codec.encode(a, w.stamp.marks)
-		_ = w.link.call(context.WithoutCancel(w.Cache.ctx), afterTime, func(ctx context.Context) error {
+		_ = w.link.call(context.WithoutCancel(w.ctx()), afterTime, func(ctx context.Context) error {
 			return w.link.shared.Store(ctx, *w.key, value, a.Policy.life())
 		})
 	}

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -147,6 +148,11 @@ func appendAccess(b []byte, ctx *fasthttp.RequestCtx, e *envelope, took time.Dur
 	b = e.began.UTC().AppendFormat(b, accessTime)
 	b = append(b, `","request_id":`...)
 	b = appendText(b, e.id, maxRequestID)
+	if e.span != nil {
+		id := e.span.SpanContext().TraceID()
+		b = append(b, `,"trace_id":"`...)
+		b = append(hex.AppendEncode(b, id[:]), '"')
+	}
 	if e.ip.IsValid() {
 		b = append(b, `,"ip":"`...)
 		b = e.ip.AppendTo(b)

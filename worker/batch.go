@@ -79,8 +79,8 @@ func (w *Worker) boundBatch(ops []operation) {
 }
 
 // executeBatch runs what is still pending, some at once and in no order.
-func (w *Worker) executeBatch(ops []operation, caller *Caller) {
-	ctx, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
+func (w *Worker) executeBatch(ctx context.Context, ops []operation, caller *Caller) {
+	ctx, cancel := context.WithTimeout(ctx, w.config.ExecutionTimeout)
 	defer cancel()
 	ctx, release := withFieldBudget(ctx, w.config.MaxFields)
 	defer release(nil)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/logtext"
+	"go.opentelemetry.io/otel/attribute"
 )
 
 // cacheRequest is what an operation asks the cache for; not ok if its answer is not kept,
@@ -50,7 +51,16 @@ func (w *Worker) resultOf(ctx context.Context, op *operation, caller *Caller) re
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.config.ExecutionTimeout+fillGrace)
 	defer cancel()
+	ctx, span := w.step(ctx, "cache")
+	defer span.End()
+	request.Begin = w.begin(ctx)
 	served, err := w.config.Cache.Get(ctx, request, w.fill(op.plan, op.input, caller, batch))
+	if err == nil {
+		op.cacheState = servedAs(served)
+		if span.Recording() {
+			span.Set(attribute.String("neko.cache.state", op.cacheState), attribute.Bool("neko.cache.shared", served.Shared && served.State == cache.Fresh))
+		}
+	}
 	switch {
 	case errors.Is(err, cache.ErrClosed): // before anything was made
 		return w.execute(ctx, op.plan, op.input, caller)

@@ -12,6 +12,7 @@ import (
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Config is what a worker serves and how. Schema and Resolver are required (of
@@ -226,6 +227,11 @@ type Config struct {
 	// HSTS is for how long browsers shall ask this host by TLS only: all of it, other
 	// ports too. Default: it is not said.
 	HSTS time.Duration
+
+	// Tracer makes spans of a request's way, and has ended when [Run] has returned: docs/tracing.md
+	// has them. It may have a method TraceStats() (exported, dropped uint64), for the metrics. Nil:
+	// nothing is traced.
+	Tracer trace.TracerProvider
 
 	// Log receives what an operator should know: sentences, with facts as attributes (package
 	// logtext writes both as a line for people). Prepare is given it with [LogHandler] around.

@@ -1,12 +1,14 @@
 package worker
 
 import (
+	"context"
 	"net/netip"
 	"time"
 
 	"github.com/nekoctl/neko/cache"
 	"github.com/valyala/fasthttp"
 	"github.com/vektah/gqlparser/v2/ast"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // envelope is what is known of one HTTP request and its answer besides the two: what
@@ -34,6 +36,9 @@ type envelope struct {
 	known    *known        // what it was, if it was answered by that
 	finished bool          // nothing is to be added to the answer
 	answer   *cache.Answer // whose body the answer has
+
+	span    trace.Span      // nil: it is not traced
+	context context.Context // of that span
 }
 
 type envelopeKey struct{}
@@ -60,6 +65,10 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 	e.id = appendRequestID(e.id[:0], ctx.Request.Header.Peek(requestIDHeader))
 	e.ip = w.proxies.clientOf(ctx)
 
+	if w.tracer != nil {
+		w.beginTrace(ctx, e)
+	}
+
 	handler(ctx)
 
 	if !e.finished {
@@ -75,6 +84,9 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 	w.count(ctx, e, took)
 	if w.access != nil {
 		w.access.log(ctx, e, took)
+	}
+	if e.span != nil {
+		w.endTrace(ctx, e)
 	}
 	ctx.RemoveUserValue(envelopeKey{})
 	w.bodies.done(&e.arrival)

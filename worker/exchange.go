@@ -29,6 +29,7 @@ type operation struct {
 	registered bool         // it is
 	input      input        // what it runs with, if it may
 	result     result       // the answer; its errors before it runs are why it does not
+	cacheState string       // what the cache had, as spans call it; "" if it was not asked
 }
 
 // pending says whether nothing has spoken against running op yet.

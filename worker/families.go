@@ -47,12 +47,19 @@ const (
 	whenLimits       = "with rate limits"
 	whenDependencies = "with dependencies"
 	whenTLS          = "with TLS"
+	whenTraces       = "with traces"
 )
 
 func hasCache(w *Worker) bool        { return w.config.Cache != nil }
 func hasLimits(w *Worker) bool       { return w.rates != nil }
 func hasDependencies(w *Worker) bool { return len(w.dependencies.all) > 0 }
 func hasTLS(w *Worker) bool          { return w.cert != nil }
+func hasTraces(w *Worker) bool       { _, ok := w.config.Tracer.(traceStats); return ok }
+
+// traceStats is what a Tracer may have, too.
+type traceStats interface {
+	TraceStats() (exported, dropped uint64)
+}
 
 // counter is a family of one series that only grows.
 func counter(name, help string, read func(*collection) uint64) family {
@@ -85,8 +92,20 @@ var families = slices.Concat(
 	when(whenLimits, hasLimits, limiterFamilies...),
 	when(whenCache, hasCache, cacheFamilies...),
 	when(whenDependencies, hasDependencies, breakerFamilies...),
+	when(whenTraces, hasTraces, traceFamilies...),
 	processFamilies,
 )
+
+var traceFamilies = []family{
+	counter("neko_traces_exported_total", "Spans that the receiver has taken.", func(s *collection) uint64 {
+		exported, _ := s.w.config.Tracer.(traceStats).TraceStats()
+		return exported
+	}),
+	counter("neko_traces_dropped_total", "Spans that were lost: there was no room for them, or the receiver has not taken them.", func(s *collection) uint64 {
+		_, dropped := s.w.config.Tracer.(traceStats).TraceStats()
+		return dropped
+	}),
+}
 
 var requestFamilies = []family{
 	{

@@ -8,6 +8,7 @@ import (
 	"github.com/nekoctl/neko/logtext"
 	"github.com/valyala/fasthttp"
 	"github.com/vektah/gqlparser/v2/ast"
+	"go.opentelemetry.io/otel/attribute"
 )
 
 const graphqlPath = "/graphql"
@@ -61,11 +62,11 @@ func (w *Worker) process(ctx *fasthttp.RequestCtx, x *exchange) *badRequest {
 		}
 	}
 	if x.batch {
-		w.executeBatch(x.operations, caller)
+		w.executeBatch(w.contextOf(envelopeOf(ctx)), x.operations, caller)
 		return nil
 	}
 	if op := &x.operations[0]; op.pending() {
-		op.result = w.resultOf(w.base, op, caller)
+		op.result = w.resultOf(w.contextOf(envelopeOf(ctx)), op, caller)
 	}
 	return nil
 }
@@ -77,19 +78,8 @@ func (w *Worker) judge(ctx *fasthttp.RequestCtx, x *exchange) (*Caller, *badRequ
 	if x.media, ok = negotiate(accept(ctx)); !ok {
 		return nil, &badRequest{fasthttp.StatusNotAcceptable, CodeNotAcceptable, "answers are application/graphql-response+json or application/json"}
 	}
-	if bad := w.decode(ctx, x); bad != nil {
+	if planned, bad := w.read(ctx, x); bad != nil || !planned {
 		return nil, bad
-	}
-	planned := false
-	for i := range x.operations {
-		op := &x.operations[i]
-		if op.result.errors == nil { // it could be read
-			w.plan(op)
-		}
-		planned = planned || op.pending()
-	}
-	if !planned {
-		return nil, nil
 	}
 	if x.batch {
 		w.boundBatch(x.operations)
@@ -116,6 +106,24 @@ func (w *Worker) judge(ctx *fasthttp.RequestCtx, x *exchange) (*Caller, *badRequ
 		op.input = w.planner.input(op.plan, op.variables)
 	}
 	return caller, nil
+}
+
+// read decodes what is asked for, and plans it. It is false if nothing of it can run.
+func (w *Worker) read(ctx *fasthttp.RequestCtx, x *exchange) (planned bool, bad *badRequest) {
+	_, span := w.step(w.contextOf(envelopeOf(ctx)), "plan")
+	defer span.End()
+	if bad := w.decode(ctx, x); bad != nil {
+		return false, bad
+	}
+	for i := range x.operations {
+		op := &x.operations[i]
+		if op.result.errors == nil { // it could be read
+			w.plan(op)
+		}
+		failing(span, op.result.errors)
+		planned = planned || op.pending()
+	}
+	return planned, nil
 }
 
 // plan finds the document that op is about, and plans the operation in it.
@@ -162,8 +170,10 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	if c == (Credentials{}) {
 		return caller, nil
 	}
-	within, cancel := context.WithTimeout(w.base, w.config.ExecutionTimeout)
+	within, cancel := context.WithTimeout(w.contextOf(e), w.config.ExecutionTimeout)
 	defer cancel()
+	within, span := w.step(within, "identify")
+	defer span.End()
 	var err error
 	if caller.Identity, err = w.config.Identify(within, c); err == nil {
 		e.subject = caller.Identity.Subject
@@ -173,6 +183,7 @@ func (w *Worker) identify(ctx *fasthttp.RequestCtx) (*Caller, *badRequest) {
 	if errors.As(err, &known) && known.code == CodeUnauthenticated {
 		return caller, &badRequest{fasthttp.StatusUnauthorized, CodeUnauthenticated, known.Message}
 	}
+	span.Fail(string(CodeUnavailable))
 	w.config.Log.ErrorContext(WithCaller(within, caller), "cannot tell who sends a request", logtext.Reason, err)
 	return caller, &badRequest{fasthttp.StatusServiceUnavailable, CodeUnavailable, "who you are cannot be found out at the moment"}
 }
@@ -190,7 +201,15 @@ func (w *Worker) execute(ctx context.Context, plan *Plan, in input, caller *Call
 	})
 }
 
-func (w *Worker) run(ctx context.Context, plan *Plan, in input, caller *Caller) result {
+func (w *Worker) run(ctx context.Context, plan *Plan, in input, caller *Caller) (r result) {
+	ctx, span := w.step(ctx, "execute")
+	if span.Recording() {
+		defer func() {
+			span.Set(attribute.String("graphql.operation.type", string(plan.Kind)))
+			failing(span, r.errors)
+			span.End()
+		}()
+	}
 	if in.err != nil {
 		return failed(in.err)
 	}
@@ -202,12 +221,15 @@ func (w *Worker) run(ctx context.Context, plan *Plan, in input, caller *Caller) 
 	if err != nil {
 		return failed(err)
 	}
+	if span.Recording() {
+		span.Set(attribute.Int("neko.graphql.cost", cost))
+	}
 	ctx = WithCaller(ctx, caller)
 	if w.config.Context != nil {
 		ctx = w.config.Context(ctx)
 	}
 	began := time.Now()
-	r := w.executor.execute(ctx, plan, text, in.values)
+	r = w.executor.execute(ctx, plan, text, in.values)
 	w.counting.executions.Since(began)
 	w.counting.costs.Observe(uint64(cost))
 	if plan.introspect && r.data != nil {

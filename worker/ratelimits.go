@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -11,6 +12,7 @@ import (
 	"github.com/nekoctl/neko/limiter"
 	"github.com/valyala/fasthttp"
 	"github.com/vektah/gqlparser/v2/ast"
+	"go.opentelemetry.io/otel/attribute"
 )
 
 // rates are the rate limits of a worker. The nil one has none.
@@ -87,7 +89,7 @@ func (r *rates) limit(ctx *fasthttp.RequestCtx, x *exchange, caller *Caller, bad
 			}
 		}
 	}
-	if d := r.decide(t); !d.OK() {
+	if d := r.decide(r.worker.contextOf(e), t); !d.OK() {
 		return r.refuse(ctx, x, caller, bad, t, d)
 	}
 	t.tell(&ctx.Response.Header)
@@ -101,14 +103,23 @@ func (r *rates) tally(e *envelope) *tally {
 }
 
 // decide pays what was gathered, or says what refuses it.
-func (r *rates) decide(t *tally) limiter.Decision {
+func (r *rates) decide(ctx context.Context, t *tally) limiter.Decision {
 	switch {
 	case len(t.list) == 0:
 		return limiter.Decision{Refused: -1}
 	case t.full:
 		return limiter.Decision{Refused: len(t.list), RetryAfter: limiter.Never}
 	}
-	return r.limiter.Decide(r.worker.base, t.charges())
+	ctx, span := r.worker.step(ctx, "limiter")
+	d := r.limiter.Decide(ctx, t.charges())
+	if span.Recording() {
+		span.Set(attribute.Bool("neko.limiter.allowed", d.OK()), attribute.Bool("neko.limiter.alone", d.Alone), attribute.Int("neko.limiter.charges", len(t.list)))
+		if !d.OK() {
+			span.Set(attribute.String("neko.limiter.policy", t.list[d.Refused].Policy.Name))
+		}
+		span.End()
+	}
+	return d
 }
 
 // charge is limit for a request that is known. The tally, which may be nil, is to be told
@@ -124,7 +135,7 @@ func (r *rates) charge(e *envelope, k *known, who *Identity) (*tally, limiter.De
 	t := r.tally(e)
 	t.subject = who.Subject
 	t.operation(rules, k.plan, k.input.values, k.cost)
-	return t, r.decide(t)
+	return t, r.decide(r.worker.contextOf(e), t)
 }
 
 // refuse says why a request is too much.

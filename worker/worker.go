@@ -16,13 +16,16 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/logtext"
+	"github.com/nekoctl/neko/tracing"
 	"github.com/valyala/fasthttp"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Worker serves one schema. [Run] makes a process of it; programs with a life of
 // their own call [New], Serve and Drain.
 type Worker struct {
 	config   Config
+	tracer   trace.Tracer // nil: nothing is traced
 	planner  *planner
 	executor *executor
 	drainer  *drainer
@@ -80,6 +83,9 @@ func New(config Config) (*Worker, error) {
 	w.executor, err = newExecutor(w.config)
 	if err := errors.Join(<-planned, err); err != nil {
 		return nil, err
+	}
+	if w.config.Tracer != nil {
+		w.tracer = w.config.Tracer.Tracer(tracing.Scope)
 	}
 	if w.config.Cache != nil {
 		w.known = newKnownRequests()
@@ -198,7 +204,7 @@ func (l serverLog) Printf(format string, args ...any) {
 func (w *Worker) handle(ctx *fasthttp.RequestCtx) {
 	defer func() {
 		if v := recover(); v != nil {
-			w.config.Log.ErrorContext(WithCaller(w.base, envelopeOf(ctx).caller()), "panic in a handler", logtext.Reason, v, "stack", string(debug.Stack()))
+			w.config.Log.ErrorContext(WithCaller(w.contextOf(envelopeOf(ctx)), envelopeOf(ctx).caller()), "panic in a handler", logtext.Reason, v, "stack", string(debug.Stack()))
 			ctx.Response.Reset()
 			ctx.SetConnectionClose()
 			e := envelopeOf(ctx)

@@ -134,6 +134,15 @@ type Relation struct {
 	To      Kind
 }
 
+// String is how it reads from the parent: "uses attack-pattern", "inverse uses intrusion-set".
+func (r Relation) String() string {
+	text := string(r.Edge) + " " + string(r.To)
+	if r.Inverse {
+		text = "inverse " + text
+	}
+	return text
+}
+
 // The relations that the API follows.
 var (
 	Techniques    = Relation{Edge: Uses, To: KindTechnique}                          // of an actor, campaign, software

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nekoctl/neko/breaker"
 	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/tracing"
 )
 
 // Options are those of a policy that fits a Redis in the same region: an answer is worth a tenth of
@@ -38,8 +39,16 @@ type shared struct {
 // sees to it.
 func New(s cache.Shared, p *breaker.Policy) cache.Shared { return &shared{s, p} }
 
-func do[T any](ctx context.Context, s *shared, f func(context.Context) (T, error)) (T, error) {
+func do[T any](ctx context.Context, s *shared, what string, f func(context.Context) (T, error)) (T, error) {
+	ctx, span := tracing.Call(ctx, "redis", what, "")
 	v, err := breaker.Do(ctx, s.p, breaker.Once, f)
+	if span.Recording() {
+		tracing.Guarded(span, s.p, err)
+		if err != nil {
+			span.Fail("UNAVAILABLE")
+		}
+		span.End()
+	}
 	if errors.Is(err, breaker.ErrTimeout) {
 		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
 	}
@@ -53,7 +62,7 @@ func (s *shared) Load(ctx context.Context, key cache.Key, tags []string) ([]byte
 		gens  []cache.Generation
 	}
 	tags = slices.Clone(tags) // they may be read after this has returned
-	l, err := do(ctx, s, func(ctx context.Context) (l loaded, err error) {
+	l, err := do(ctx, s, "LOAD", func(ctx context.Context) (l loaded, err error) {
 		l.value, l.gens, err = s.Shared.Load(ctx, key, tags)
 		return l, err
 	})
@@ -62,17 +71,17 @@ func (s *shared) Load(ctx context.Context, key cache.Key, tags []string) ([]byte
 
 // Store is of [cache.Shared]. Nobody may change value afterwards.
 func (s *shared) Store(ctx context.Context, key cache.Key, value []byte, ttl time.Duration) error {
-	_, err := do(ctx, s, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.Shared.Store(ctx, key, value, ttl) })
+	_, err := do(ctx, s, "STORE", func(ctx context.Context) (struct{}, error) { return struct{}{}, s.Shared.Store(ctx, key, value, ttl) })
 	return err
 }
 
 // Lock is of [cache.Shared]. One that was given up may be had all the same, until its ttl is over.
 func (s *shared) Lock(ctx context.Context, key cache.Key, token string, ttl time.Duration) (bool, error) {
-	return do(ctx, s, func(ctx context.Context) (bool, error) { return s.Shared.Lock(ctx, key, token, ttl) })
+	return do(ctx, s, "LOCK", func(ctx context.Context) (bool, error) { return s.Shared.Lock(ctx, key, token, ttl) })
 }
 
 // Unlock is of [cache.Shared].
 func (s *shared) Unlock(ctx context.Context, key cache.Key, token string) error {
-	_, err := do(ctx, s, func(ctx context.Context) (struct{}, error) { return struct{}{}, s.Shared.Unlock(ctx, key, token) })
+	_, err := do(ctx, s, "UNLOCK", func(ctx context.Context) (struct{}, error) { return struct{}{}, s.Shared.Unlock(ctx, key, token) })
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nekoctl/neko/tracing/otlp"
 	"github.com/nekoctl/neko/worker/settings"
 )
 
@@ -32,6 +33,7 @@ type options struct {
 	compress         *bool
 	trustedProxies   *[]string
 	logging          logging
+	traces           *string
 	accessLog        *string
 	accessLogSample  *float64
 	accessLogSlow    *time.Duration
@@ -94,6 +96,7 @@ func newOptions() *options {
 		compress:         s.Bool("compress", true, "send all answers as they are, and not by zstd, br or gzip"),
 		trustedProxies:   s.List("trusted-proxies", "CIDR,...", "the proxies whose X-Forwarded-For is believed: addresses and networks, and unix for who connects by a unix socket; if not given, none"),
 		logging:          newLogging(s),
+		traces:           s.String("traces", otlp.Auto, "auto|off|URL", "where spans of requests go, as OTLP over HTTP: a URL like http://localhost:4318/v1/traces; auto: where the environment says, by OTEL_EXPORTER_OTLP_ENDPOINT and the other variables of OpenTelemetry, and nowhere if it says nothing"),
 		accessLog:        s.String("access-log", "off", "FILE", "where a line of JSON for each request goes: a file, - for standard output, or off"),
 		accessLogSample:  s.Fraction("access-log-sample", 1, "the part of the requests that get a line; those that fail, are not allowed or are slow all do"),
 		accessLogSlow:    s.Duration("access-log-slow", time.Second, "from which time on a request is slow"),

@@ -37,6 +37,11 @@ func serve(o *options) error {
 	if err != nil {
 		return err
 	}
+	traces, err := openTraces(*o.traces, logger)
+	if err != nil {
+		return err
+	}
+	defer endTraces(traces)
 	var st database
 	var who *auth.Service
 	var record *audit.Log
@@ -117,6 +122,9 @@ func serve(o *options) error {
 		TrustedOnly:      *o.trustedDocumentsMode == "only",
 		MaxBatch:         *o.maxBatch,
 		Log:              logger,
+	}
+	if traces != nil {
+		config.Tracer = traces
 	}
 	if err := o.limits.apply(&config); err != nil {
 		return err

@@ -120,6 +120,7 @@ func (c *cli) monit(ctx context.Context, client *control.Client, options monit.O
 		return err
 	}
 	client.Revive = nil
+	options.NoColor = !c.out.color
 	options.Logs = func(ctx context.Context, app string, slot int) ([]logs.Source, error) {
 		return logsOf(ctx, client, app, slot)
 	}

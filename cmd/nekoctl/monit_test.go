@@ -167,7 +167,8 @@ func TestMonitOnATerminal(t *testing.T) {
 	x.keys("f", "m", "a")
 	x.seeNo("web ×3")
 	x.see("filter: ma")
-	x.keys("Enter", "Escape")
+	x.keys("Enter")
+	x.keys("Escape")
 	x.see("web ×3")
 
 	x.keys("Home", "Tab", "/")
@@ -176,6 +177,13 @@ func TestMonitOnATerminal(t *testing.T) {
 	x.see("/UP WEB 2")
 	x.see("›│ up web 2")
 
+	x.keys("Escape") // and a key at once would be alt
+	x.seeNo("/UP WEB 2")
+	x.keys("e")
+	x.see("─ events ")
+	x.see("reload web")
+	x.see("scale web")
+	x.keys("e")
 	x.do("resize-window", "-x", "60", "-y", "14")
 	x.until("the apps alone", func(s string) bool { return !strings.Contains(s, "log of") && strings.Contains(s, "web ×3") })
 	x.do("resize-window", "-x", "30", "-y", "5")

@@ -25,7 +25,13 @@ const (
 // View is the screen.
 func (m *model) View() tea.View {
 	if m.dirty {
-		m.screen, m.dirty = m.draw().ansi(), false
+		c := m.draw()
+		if m.options.NoColor {
+			for y := range c.h {
+				c.restyle(0, y, c.w, func(s *style) { s.fg = 0 })
+			}
+		}
+		m.screen, m.dirty = c.ansi(), false
 	}
 	v := tea.NewView(m.screen)
 	v.AltScreen = true
@@ -354,10 +360,12 @@ func (m *model) rule(c *canvas, r rect, p pane, title, right string) {
 
 func (m *model) drawLog(c *canvas, r rect) {
 	m.zones = append(m.zones, zone{r, logPane, func() tea.Cmd { m.focus = logPane; return nil }})
-	v := &m.log
+	v := m.shown()
 	v.height = r.h - 1
 	title := "log"
-	if a := m.app(); a != nil {
+	if a := m.app(); m.happens {
+		title = "events"
+	} else if a != nil {
 		title += " of " + a.Shown()
 		if m.selected.slot >= 0 {
 			title += ":" + strconv.Itoa(m.selected.slot)
@@ -366,6 +374,9 @@ func (m *model) drawLog(c *canvas, r rect) {
 	list := v.visible()
 	v.back = max(0, min(v.back, len(list)-v.height))
 	right := streamNames[v.stream]
+	if m.happens {
+		right = "all apps"
+	}
 	if v.back > 0 {
 		right = fmt.Sprintf("%s · %d below, end follows", right, v.back)
 	}
@@ -377,7 +388,7 @@ func (m *model) drawLog(c *canvas, r rect) {
 	begin := max(0, end-v.height)
 	several := m.selected.slot < 0 && m.app() != nil && len(m.app().Workers) > 1
 	if len(list) == 0 {
-		text := "nothing was printed"
+		text := map[bool]string{false: "nothing was printed", true: "nothing has happened"}[m.happens]
 		if v.trouble != "" {
 			text = v.trouble
 		}

@@ -34,6 +34,7 @@ var shortcuts = []shortcut{
 	{"o", "o", "sort", "sort by id, name, cpu, memory, restarts, requests"},
 	{"c", "c", "", "the small curves: of CPU, or of requests"},
 	{"l", "l", "log", "the log: both outputs, standard output, standard error"},
+	{"e", "e", "", "events of all apps in place of the log"},
 	{"/", "/", "search", "search in the log; in the list of apps: filter"},
 	{"n N", "n", "", "the match before, the one after"},
 	{"home end", "", "", "to the beginning; to the end, and follow the log"},
@@ -86,17 +87,17 @@ func (m *model) press(name string) tea.Cmd {
 		m.ask("filter: ", m.filter, m.setFilter, func(text string) tea.Cmd { return m.setNow(text) })
 	case "/":
 		if m.focus == logPane {
-			m.ask("search: ", "", nil, func(text string) tea.Cmd { return m.log.search(m, text) })
+			m.ask("search: ", "", nil, func(text string) tea.Cmd { return m.shown().search(m, text) })
 		} else {
 			m.ask("filter: ", m.filter, m.setFilter, func(text string) tea.Cmd { return m.setNow(text) })
 		}
 	case "n":
-		m.log.jump(m, -1)
+		m.shown().jump(m, -1)
 	case "N", "shift+n":
-		m.log.jump(m, +1)
+		m.shown().jump(m, +1)
 	case "esc":
-		if m.log.pattern != "" {
-			m.log.pattern = ""
+		if m.shown().pattern != "" {
+			m.shown().pattern = ""
 			return nil
 		}
 		return m.setNow("")
@@ -105,11 +106,12 @@ func (m *model) press(name string) tea.Cmd {
 		return m.arrange()
 	case "c":
 		m.requests = !m.requests
+	case "e":
+		m.happens = !m.happens
 	case "m":
 		m.noMouse = !m.noMouse
 	case "l":
-		m.log.stream = (m.log.stream + 1) % nStreams
-		m.log.back = 0
+		m.log.stream, m.log.back, m.happens = (m.log.stream+1)%nStreams, 0, false
 	case "r":
 		m.propose("reload", "reload")
 	case "R", "shift+r":
@@ -147,7 +149,7 @@ func (m *model) move(name string) (tea.Cmd, bool) {
 func (m *model) moveBy(where pane, by int) tea.Cmd {
 	switch where {
 	case logPane:
-		return m.log.scrollBy(m, -by)
+		return m.shown().scrollBy(m, -by)
 	case detailPane:
 		m.scroll = max(0, min(m.scroll+by, 1<<20)) // what is drawn says how far it goes
 		return nil

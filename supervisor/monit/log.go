@@ -1,13 +1,17 @@
 package monit
 
 import (
+	"cmp"
 	"context"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/logs"
 )
 
@@ -179,20 +183,51 @@ func (v *logView) take(m *model, msg logMsg) tea.Cmd {
 	if len(msg.lines) == 0 {
 		return nil
 	}
-	if v.back > 0 { // who has scrolled back stays there
-		for _, l := range msg.lines {
+	v.add(msg.lines...)
+	m.dirty = m.dirty || m.stale() // else nobody draws
+	return nil
+}
+
+// add has new lines at the end. Who has scrolled back stays there.
+func (v *logView) add(lines ...logLine) {
+	if v.back > 0 {
+		for _, l := range lines {
 			if v.shows(l) {
 				v.back++
 			}
 		}
 	}
-	v.lines = append(v.lines, msg.lines...)
+	v.lines = append(v.lines, lines...)
 	if excess := len(v.lines) - mostLines; excess > 0 {
 		v.lines = append(v.lines[:0], v.lines[excess:]...)
+		if v.at >= 0 {
+			v.at = -1
+		}
 	}
-	v.at = -1
-	m.dirty = m.dirty || m.stale() // else nobody draws
-	return nil
+}
+
+// pastEvents are shown of what was before.
+const pastEvents = 100
+
+// lineOf is an event as a line.
+func lineOf(e control.Event, where *time.Location) logLine {
+	about := ""
+	if name := cmp.Or(e.Title, e.Name); name != "" {
+		about = " " + name
+		if e.Slot != nil {
+			about += ":" + strconv.Itoa(*e.Slot)
+		}
+	}
+	bad := slices.Contains([]control.Kind{control.EventCrash, control.EventHung, control.EventErrored, control.EventUnready, control.EventLogLost}, e.Kind)
+	return logLine{slot: -1, err: bad, text: e.Time.In(where).Format("15:04:05 ") + string(e.Kind) + about + ": " + e.Message}
+}
+
+// shown is the log, or the events in its place.
+func (m *model) shown() *logView {
+	if m.happens {
+		return &m.events
+	}
+	return &m.log
 }
 
 func (v *logView) shows(l logLine) bool { return v.stream == both || l.err == (v.stream == errOnly) }

@@ -71,6 +71,8 @@ type model struct {
 	scroll   int // of the detail
 
 	log     logView
+	events  logView // looks the same
+	happens bool    // they are shown, and not the log
 	input   *input
 	confirm *confirm
 	jobs    []*job
@@ -123,7 +125,8 @@ type (
 		sample sample
 		err    error
 	}
-	stepMsg struct {
+	eventMsg control.Event
+	stepMsg  struct {
 		job  *job
 		step control.Progress
 	}
@@ -137,7 +140,7 @@ type (
 func newModel(ctx context.Context, d Daemon, o Options) *model {
 	return &model{
 		ctx: ctx, daemon: d, options: o, now: time.Now, send: func(tea.Msg) {}, dirty: true,
-		folded: map[string]bool{}, filter: o.Filter, log: logView{want: firstLines},
+		folded: map[string]bool{}, filter: o.Filter, log: logView{want: firstLines}, events: logView{whole: true, at: -1},
 	}
 }
 
@@ -191,6 +194,9 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.arrange()
 	case logMsg:
 		return m, m.log.take(m, msg)
+	case eventMsg:
+		m.events.add(lineOf(control.Event(msg), m.now().Location()))
+		m.dirty = m.dirty || m.stale()
 	case stepMsg:
 		msg.job.step = fmt.Sprintf("%s:%d %s", msg.step.Name, msg.step.Slot, msg.step.State)
 		if msg.step.Message != "" {

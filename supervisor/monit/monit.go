@@ -19,6 +19,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/logs"
 )
 
@@ -26,7 +27,7 @@ import (
 type Options struct {
 	Interval time.Duration // between two looks
 	Filter   string        // of the names of apps
-	Version  string        // of this program
+	NoColor  bool
 	// Logs are the logs of an app, or of one of its workers (slot ≥ 0). They may be asked
 	// for while there is no daemon.
 	Logs func(ctx context.Context, app string, slot int) ([]logs.Source, error)
@@ -54,12 +55,31 @@ func Run(ctx context.Context, d Daemon, o Options, in io.Reader, out io.Writer) 
 		case <-ended:
 		}
 	}()
+	listening, enough := context.WithCancel(ctx)
+	defer enough()
+	go listen(listening, d, func(e control.Event) { p.Send(eventMsg(e)) })
 	_, err := p.Run()
 	m.closeLogs()
 	if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
 		return nil
 	}
 	return err
+}
+
+// listen tells what happens, until ctx ends. Where a daemon has ended the next one is asked.
+func listen(ctx context.Context, d Daemon, tell func(control.Event)) {
+	request := control.EventsRequest{Last: pastEvents, Follow: true}
+	for ctx.Err() == nil {
+		_ = d.Events(ctx, request, func(e control.Event) error { // that there is no daemon says the screen
+			request.Last = 0
+			tell(e)
+			return nil
+		}, nil)
+		select {
+		case <-time.After(2 * time.Second):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // matches says whether an app's name has what is looked for in it, however it is

@@ -51,6 +51,11 @@ func (s *stage) Ping(context.Context) (control.Ping, error) { return s.ping, s.e
 
 func (s *stage) Processes(context.Context) ([]control.Process, error) { return s.list, s.err }
 
+func (s *stage) Events(ctx context.Context, _ control.EventsRequest, _ func(control.Event) error, _ func(control.Missed)) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 func (s *stage) App(context.Context, string) (control.AppDetail, error) {
 	return control.AppDetail{}, errors.New("not here")
 }

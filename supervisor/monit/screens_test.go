@@ -77,6 +77,12 @@ func TestScreens(t *testing.T) {
 		{"requests", 100, 24, func(x *screen) { x.press("c") }},
 		{"search", 80, 24, func(x *screen) { x.press("tab", "/", "S", "t", "o", "r", "e", "enter") }},
 		{"errors", 80, 24, func(x *screen) { x.press("l", "l") }},
+		{"events", 80, 24, func(x *screen) {
+			one := 1
+			x.Update(eventMsg{ID: 1, Time: noon, Kind: "crash", Name: "web", Slot: &one, Message: "exit code 1 after 3s"})
+			x.Update(eventMsg{ID: 2, Time: noon, Kind: "reload", Name: "web", Message: "2 workers"})
+			x.press("e")
+		}},
 		{"help", 80, 24, func(x *screen) { x.press("?") }},
 		{"help-wide", 160, 24, func(x *screen) { x.press("?") }},
 		{"small", 60, 12, func(*screen) {}},
@@ -297,6 +303,18 @@ func TestTheMouse(t *testing.T) {
 	x.has("line 96", "3 below")
 	x.Update(tea.MouseWheelMsg{X: 10, Y: 20, Button: tea.MouseWheelDown})
 	x.has("line 99")
+}
+
+func TestNoColor(t *testing.T) {
+	x := busy(t, 80, 24)
+	colors := regexp.MustCompile(`\x1b\[[0-9;]*;(3|9)[0-7]m`)
+	if !colors.MatchString(x.View().Content) {
+		t.Error("there are no colors")
+	}
+	x.options.NoColor, x.dirty = true, true
+	if found := colors.FindString(x.View().Content); found != "" || !strings.Contains(x.View().Content, "\x1b[0;1;7m") {
+		t.Errorf("there is %q, or no mark of what is chosen", found)
+	}
 }
 
 // Between two answers with metrics, the others go on and the figures stay.

@@ -22,6 +22,7 @@ type Daemon interface {
 	// Metrics are those of the targets' workers (nil: all) in Prometheus's text format, of
 	// each worker by itself.
 	Metrics(ctx context.Context, targets []string, byWorker bool) ([]byte, error)
+	Events(ctx context.Context, r control.EventsRequest, each func(control.Event) error, missed func(control.Missed)) error
 	Start(context.Context, control.StartRequest, func(control.Progress)) (control.Done, error)
 	Command(ctx context.Context, command string, r control.TargetRequest, progress func(control.Progress)) (control.Done, error)
 	Scale(context.Context, control.ScaleRequest, func(control.Progress)) (control.Done, error)

@@ -101,6 +101,9 @@ var _ store.Store = (*Store)(nil)
 // not hang its clients. A batch of an import is a call in this sense.
 const callTimeout = 60 * time.Second
 
+// System is what spans call the database, as OpenTelemetry does.
+func (s *Store) System() string { return "mongodb" }
+
 // Open opens the store that a URL names: see docs/mongodb.md. In an empty database
 // it makes all that it needs; one of an earlier version it refuses, for its indexes
 // may take a while to build: that is for [Migrate].

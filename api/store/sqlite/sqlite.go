@@ -58,6 +58,9 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
+// System is what spans call the database, as OpenTelemetry does.
+func (s *Store) System() string { return "sqlite" }
+
 // Open opens the store at path, and makes or migrates it if need be. Many
 // processes may do so at once.
 func Open(ctx context.Context, path string, opts Options) (*Store, error) {
