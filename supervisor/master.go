@@ -74,7 +74,8 @@ type master struct {
 
 	// Only the loop touches what follows.
 	settings      spec.Daemon
-	grant         grant // what apps are sized by
+	metrics       *metricsListener // nil: there is none
+	grant         grant            // what apps are sized by
 	apps          map[string]*app
 	order         []string // names in the order of their start
 	processes     map[int]*process
@@ -137,6 +138,10 @@ func Main(version string) int {
 	}
 	code := m.loop(conn.Events)
 	m.finishProbes()
+	<-m.collector.done
+	if !m.leaves {
+		m.removeCounted()
+	}
 	m.finishControl()
 	if !m.leaves {
 		m.finishLogs()
@@ -220,6 +225,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	m.adoptSettings(in)
+	m.loadCounted()
 	m.adopt(in)
 	m.tellOfMasters(in)
 	for _, a := range m.apps {
@@ -229,6 +235,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if err := m.serveControl(in); err != nil {
 		return err
 	}
+	m.adoptMetrics(in)
 	go m.collect()
 	go m.sample()
 	go m.keepLosses()

@@ -245,7 +245,7 @@ func (m *master) servePing(w http.ResponseWriter, _ *http.Request) {
 	m.look(func() {
 		p = control.Ping{
 			Version: m.version, Keeper: m.keeper.PID, KeeperVersion: m.keeper.Version, Master: os.Getpid(),
-			Home: string(m.home), Upgrading: m.upgrading, UpgradeFailed: m.upgradeFailed, Warnings: m.warningList(),
+			Home: string(m.home), Metrics: m.metricsAddress(), Upgrading: m.upgrading, UpgradeFailed: m.upgradeFailed, Warnings: m.warningList(),
 		}
 	})
 	answer(w, http.StatusOK, p)
@@ -353,7 +353,7 @@ func (m *master) showAll(s *slot) control.ProcessExtra {
 		CreatedAt: s.createdAt, Unstable: s.unstable, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
 	if s.serving != nil {
-		v.Status = s.serving.status
+		v.Status, v.MetricsProblem = s.serving.status, s.serving.metricsProblem
 	}
 	if v.StartedAt = s.lastStart; s.shown() != nil {
 		v.StartedAt = s.shown().startedAt

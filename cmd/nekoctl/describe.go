@@ -217,6 +217,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"probes", probes(p.Probes)},
 			{"watchdog", watchdog(p.Watchdog)},
 			{"next try", dueAt(p.NextAttempt)},
+			{"no metrics", p.MetricsProblem},
 			{"status", p.Status},
 			{"metrics", metrics(p.Process)},
 			{"actions", strings.Join(p.Actions, ", ")},

@@ -44,6 +44,8 @@ type Ping struct {
 	KeeperVersion string `json:"keeper_version"`
 	Master        int    `json:"master"` // pid
 	Home          string `json:"home"`
+	// Metrics is the address at which GET /metrics is answered; "": there is none.
+	Metrics string `json:"metrics,omitempty"`
 	// Upgrading: the master is of a new program, and the keeper not yet.
 	Upgrading bool `json:"upgrading,omitempty"`
 	// UpgradeFailed is why the last upgrade did not come to its end.
@@ -116,6 +118,8 @@ type ProcessExtra struct {
 	Lost       []Lost    `json:"lost,omitempty"`      // from the logs, as they cannot be written
 	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
 	LastExitAt time.Time `json:"last_exit_at,omitzero"`
+	// MetricsProblem is why what its process counts could not be had the last time.
+	MetricsProblem string `json:"metrics_problem,omitempty"`
 	// Queues are those of its listeners in which connections wait to be accepted.
 	Queues []Queue `json:"queues,omitempty"`
 	// Connections are those that its processes have accepted and still have; nil: nobody has
