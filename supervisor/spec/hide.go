@@ -11,7 +11,7 @@ import (
 // Hidden is what is shown in the place of a secret.
 const Hidden = "[hidden]"
 
-var secretWords = []string{"SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE", "DSN"}
+var secretWords = []string{"SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE", "DSN", "HEADERS"}
 
 // IsSecret says of the name of a variable, a flag or a header that what it has is most
 // likely a secret: it has one of some words in it.
