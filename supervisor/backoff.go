@@ -44,6 +44,17 @@ func (b *backoff) exit(app *spec.App, now time.Time, uptime time.Duration) (dela
 	return max(delay, least), false
 }
 
+// left is how many more unstable ends there may be, now, before it is given up.
+func (b *backoff) left(app *spec.App, now time.Time) int {
+	left := app.MaxRestarts
+	for _, t := range b.unstable {
+		if t.After(now.Add(-app.RestartWindow.D())) {
+			left--
+		}
+	}
+	return max(left, 0)
+}
+
 // wait is how long is waited after so many unstable exits in a row: not at all,
 // Initial, twice that and so on up to Max, less up to Jitter of it at random, so
 // that the slots of an app do not all come at the same time.

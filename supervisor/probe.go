@@ -28,6 +28,7 @@ func (p *process) probed() bool {
 // is a timer, and no goroutine: there may be thousands.
 type prober struct {
 	question *spec.Probe
+	result   *probed
 	timer    *time.Timer        // until the next time
 	cancel   context.CancelFunc // of the question that is under way, if one is
 	over     bool
@@ -41,11 +42,14 @@ func (m *master) ask(p *process, by *prober, wait time.Duration, heard func(erro
 		by.cancel = cancel
 		m.asking.Add(1)
 		go func() {
+			began := time.Now()
 			err := m.system.ask(ctx, p, by.question)
+			took := time.Since(began)
 			cancel()
 			m.asking.Done()
 			m.post(func() {
 				if by.cancel = nil; !by.over {
+					by.result.note(err, took)
 					heard(err)
 				}
 			})
@@ -54,7 +58,7 @@ func (m *master) ask(p *process, by *prober, wait time.Duration, heard func(erro
 }
 
 func (p *process) newProber(question *spec.Probe) *prober {
-	by := &prober{question: question}
+	by := &prober{question: question, result: p.probeOf(question)}
 	p.probers = append(p.probers, by)
 	return by
 }

@@ -42,11 +42,12 @@ type process struct {
 	watchdog    watchdog
 	saying      allowance // of events
 	probers     []*prober
-	status      string // the last STATUS= it sent
-	failure     string // why it never became ready, or was given up
-	why         cause  // it was told to end, or is given up
-	because     cause  // of a successor: its predecessor is to end
-	served      bool   // under an earlier master
+	answers     []*probed // by kinds of probes
+	status      string    // the last STATUS= it sent
+	failure     string    // why it never became ready, or was given up
+	why         cause     // it was told to end, or is given up
+	because     cause     // of a successor: its predecessor is to end
+	served      bool      // under an earlier master
 	deadline    *time.Timer
 	deadlineSet time.Time // when that was, and how much time it gave
 	deadlineIn  time.Duration

@@ -311,8 +311,11 @@ func (m *master) serveApp(w http.ResponseWriter, r *http.Request) {
 	var d control.AppDetail
 	m.look(func() {
 		d = m.detail(list[0])
-		d.Spec.Env, d.Spec.PM2 = hideSecrets(d.Spec.Env), nil // in which other environments are, too
+		d.Spec = d.Spec.WithoutSecrets()
 	})
+	if r.URL.Query().Has("connections") {
+		countOf(d.Processes)
+	}
 	answer(w, http.StatusOK, d)
 }
 
@@ -332,6 +335,9 @@ func (m *master) serveApps(w http.ResponseWriter, _ *http.Request) {
 func (m *master) detail(c chosen) control.AppDetail {
 	d := control.AppDetail{
 		Name: c.app.name, Spec: *c.app.spec, URL: announceURL(c.app), UniqueID: c.app.uniqueID, Processes: []control.ProcessExtra{},
+	}
+	if c.app.schedule.expression != "" {
+		d.NextCron = c.app.schedule.next
 	}
 	for _, s := range c.slots() {
 		d.Processes = append(d.Processes, m.showAll(s))
@@ -363,26 +369,8 @@ func (m *master) showAll(s *slot) control.ProcessExtra {
 	for _, p := range s.leaving {
 		v.Draining = append(v.Draining, p.PID)
 	}
+	m.showHealth(s, &v)
 	return v
-}
-
-// hideSecrets replaces the values of variables whose names say that they are
-// secret, and passwords in URLs.
-func hideSecrets(env map[string]string) map[string]string {
-	shown := make(map[string]string, len(env))
-	for name, value := range env {
-		upper := strings.ToUpper(name)
-		secret := slices.ContainsFunc([]string{"SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE", "DSN", "HEADERS"},
-			func(word string) bool { return strings.Contains(upper, word) })
-		if _, rest, found := strings.Cut(value, "://"); found && strings.Contains(rest, "@") {
-			secret = true
-		}
-		if secret && value != "" {
-			value = "[hidden]"
-		}
-		shown[name] = value
-	}
-	return shown
 }
 
 // stream is the answer to a command: its events, a line each, as they happen.

@@ -127,7 +127,7 @@ func (m *master) countConnections(list []*process) {
 		groups[i] = p.PID
 	}
 	go func() {
-		counts := connectionsOf(groups)
+		counts, _ := connectionsOf(groups) // a courtesy
 		m.post(func() {
 			m.counting = false
 			for i, p := range list {
@@ -138,13 +138,7 @@ func (m *master) countConnections(list []*process) {
 }
 
 // connectionsOf are how many connections process groups have accepted and still have.
-func connectionsOf(groups []int) map[int]int {
-	counts, err := socket.Accepted(groups, socket.Ports())
-	if err != nil {
-		return nil // the figure is a courtesy
-	}
-	return counts
-}
+func connectionsOf(groups []int) (map[int]int, error) { return socket.Accepted(groups, socket.Ports()) }
 
 // lookOn has a reporter told of all apps, for what is about all of them.
 func (m *master) lookOn(r reporter) {

@@ -8,10 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/api/store"
 )
@@ -20,10 +17,12 @@ import (
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+	Quiet    bool // neither progress nor a summary
 }
 
 // Command is `neko-api import ARG`: it imports the file ARG, or standard input if
-// it is "-", shows progress if Err is a terminal, and writes a summary to Out.
+// it is "-", shows on Err how it gets on if it takes a while, and writes a summary to
+// Out.
 // Errors are complete sentences without "error:"; those that have advice have a
 // method Hint() string.
 func Command(ctx context.Context, st store.Store, arg string, s Streams) error {
@@ -49,10 +48,18 @@ func Command(ctx context.Context, st store.Store, arg string, s Streams) error {
 		}
 		in, opts.Name = f, filepath.Base(arg)
 	}
-	bar := newBar(s.Err, opts.Name)
-	opts.Progress = bar.show
+	var p *progress
+	if !s.Quiet {
+		p = begin(s.Err, opts.Name)
+		opts.Progress = p.report
+		if arg == "-" && !isFile(in) {
+			in = sender{in, p.received}
+		}
+	}
 	sum, err := Import(ctx, st, in, opts)
-	bar.clear()
+	if p != nil {
+		p.end()
+	}
 	partial := (*store.PartialError)(nil)
 	switch {
 	case errors.As(err, &partial):
@@ -64,7 +71,9 @@ func Command(ctx context.Context, st store.Store, arg string, s Streams) error {
 	case err != nil:
 		return err
 	}
-	sum.Write(s.Out, opts.Name)
+	if !s.Quiet {
+		sum.Write(s.Out, opts.Name)
+	}
 	return nil
 }
 
@@ -106,51 +115,4 @@ func plural(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// bar is a progress bar, if there is a terminal to show it on.
-type bar struct {
-	w    io.Writer // nil: no terminal
-	name string
-	last time.Time
-}
-
-func newBar(w io.Writer, name string) *bar {
-	if !isTerminal(w) {
-		w = nil
-	}
-	return &bar{w: w, name: name}
-}
-
-const barWidth = 30
-
-func (b *bar) show(bytes, total int64, objects int) {
-	if b.w == nil || time.Since(b.last) < 50*time.Millisecond && bytes != total {
-		return
-	}
-	b.last = time.Now()
-	done := 0
-	if total > 0 {
-		done = int(min(bytes, total) * barWidth / total)
-	}
-	what := ""
-	if bytes == total {
-		what = ", merging"
-	}
-	fmt.Fprintf(b.w, "\r\x1b[K%s [%s%s] %s%s", b.name, strings.Repeat("=", done), strings.Repeat(" ", barWidth-done), plural(objects, "object"), what)
-}
-
-func (b *bar) clear() {
-	if b.w != nil {
-		fmt.Fprint(b.w, "\r\x1b[K")
-	}
-}
-
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

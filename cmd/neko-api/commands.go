@@ -17,7 +17,7 @@ type subcommand struct {
 
 var commands = []subcommand{
 	{"serve", nil, nil, func(o *options, _ []string, _ streams) error { return serve(o) }},
-	{"import", []string{"FILE|-"}, nil, importBundle},
+	{"import", []string{"FILE|-"}, []string{"quiet"}, importBundle},
 	{"purge", []string{"TAG..."}, []string{"all", "json"}, purge},
 	{"migrate", nil, []string{"dry-run"}, migrate},
 	{"user add", []string{"NAME"}, []string{"role", "password-stdin"}, addUser},
@@ -101,7 +101,7 @@ const usage = `neko-api serves threat intelligence over GraphQL.
 
 Usage:
   neko-api [serve] [--listen ADDR] [--store STORE] [...]
-  neko-api import FILE|-        load a STIX 2.0 or 2.1 bundle, plain or .gz
+  neko-api import FILE|-        load a STIX 2.0 or 2.1 bundle, plain or .gz; --quiet says nothing but errors
   neko-api purge TAG...         have all workers forget answers that they keep: neko-api purge --help
   neko-api migrate [--dry-run]  bring the store to the schema of this version
   neko-api user …               who can log in: neko-api user --help

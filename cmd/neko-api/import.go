@@ -19,7 +19,7 @@ func importBundle(o *options, args []string, s streams) error {
 		return err
 	}
 	defer st.Close()
-	err = stix.Command(ctx, st, args[0], stix.Streams{In: s.in, Out: s.out, Err: s.err})
+	err = stix.Command(ctx, st, args[0], stix.Streams{In: s.in, Out: s.out, Err: s.err, Quiet: o.quiet})
 	// Whatever has become of it, the log of the store says what has changed.
 	if _, e := tellRedis(ctx, o, st, logtext.Logger(s.err)); e != nil {
 		fmt.Fprintf(s.err, "warning: Redis could not be told what has changed: %v\n", e)

@@ -67,6 +67,7 @@ type options struct {
 	json          bool
 	now           bool
 	dryRun        bool
+	quiet         bool
 	all           bool
 }
 
@@ -137,6 +138,7 @@ func newOptions() *options {
 	s.Option("json", "", flag(&o.json))
 	s.Option("now", "", flag(&o.now))
 	s.Option("dry-run", "", flag(&o.dryRun))
+	s.Option("quiet", "", flag(&o.quiet))
 	s.Option("all", "", flag(&o.all))
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

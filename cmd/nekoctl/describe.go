@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,55 +17,147 @@ import (
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-const describeHelp = `Show all about one app: its settings, its processes, their logs and how they
-ended last. Values of variables that look secret are hidden.
+const describeHelp = `Show all about apps: their settings, their processes, how these get on and why
+they were restarted last, with what they printed then. What looks secret is
+hidden: variables, arguments, passwords in URLs.
 
 Usage:
-    nekoctl describe NAME | ID [--json] [--env]
+    nekoctl describe [OPTIONS] NAME | ID | all ...
 
 Also: show, desc, info
 
 Options:
-    --json  print JSON: name, spec, processes
-    --env   show the environment, too
+    --config        print a neko.yaml with all that is set, and what is default
+    --env           show the environment, too
+    --watch[=TIME]  show it anew every second, or TIME, until Ctrl-C
+    --json          print JSON: name, spec, processes; of several apps, a list;
+                    with --watch, on a line for each time
 
 Examples:
     $ nekoctl describe web
-    $ nekoctl describe web --json | jq .spec.instances
+    $ nekoctl describe web --config > neko.yaml
+    $ nekoctl describe web --json | jq '.processes[].ends[0]'
 `
 
 func (c *cli) describeCommand() *cobra.Command {
-	var asJSON, env bool
+	var o describeOptions
+	var every string
 	cmd := &cobra.Command{
 		Use:               "describe",
 		Aliases:           []string{"show", "desc", "info"},
 		Long:              describeHelp,
 		ValidArgsFunction: c.completeNames,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] == "" || args[0] == "all" {
-				return &usageError{"describe which app?", "name one; nekoctl list shows all"}
+			if len(args) == 0 || args[0] == "" {
+				return &usageError{"describe which app?", "name one, or nekoctl describe all; nekoctl list shows them"}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			interval, err := parseEvery("describe", every)
+			if err != nil {
+				return err
+			}
+			if o.config && (o.json || interval > 0) {
+				return misuse("describe", "--config goes with neither --json nor --watch")
+			}
 			client, err := c.client()
 			if err != nil {
 				return err
 			}
-			app, err := client.App(cmd.Context(), args[0])
-			if err != nil {
-				return err
+			if interval == 0 {
+				return c.describeAll(cmd.Context(), client, args, o)
 			}
-			if asJSON {
-				return c.json(app)
-			}
-			c.describe(app, env)
-			return nil
+			o.lines = true
+			return c.watch(cmd.Context(), client, watching{what: "nekoctl describe", every: interval, json: o.json, frame: func(ctx context.Context, c *cli) error {
+				return c.describeAll(ctx, client, args, o)
+			}})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "")
-	cmd.Flags().BoolVar(&env, "env", false, "")
+	cmd.Flags().BoolVar(&o.json, "json", false, "")
+	cmd.Flags().BoolVar(&o.env, "env", false, "")
+	cmd.Flags().BoolVar(&o.config, "config", false, "")
+	addWatchFlag(cmd, &every)
 	return cmd
+}
+
+type describeOptions struct {
+	json, env, config bool
+	lines             bool // JSON on one line
+}
+
+// describeAll shows all that the targets mean.
+func (c *cli) describeAll(ctx context.Context, client *control.Client, targets []string, o describeOptions) error {
+	names, several, err := describedBy(ctx, client, targets)
+	if err != nil {
+		return err
+	}
+	apps := []control.AppDetail{}
+	for _, name := range names {
+		app, err := client.Describe(ctx, name)
+		if err != nil {
+			return err
+		}
+		apps = append(apps, app)
+	}
+	switch {
+	case o.json:
+		var value any = apps
+		if !several {
+			value = apps[0]
+		}
+		if o.lines {
+			return json.NewEncoder(c.out).Encode(value)
+		}
+		return c.json(value)
+	case o.config:
+		var specs []spec.App
+		for _, app := range apps {
+			specs = append(specs, app.Spec)
+		}
+		text, err := spec.YAML(specs, o.env)
+		if err != nil {
+			return err
+		}
+		_, err = c.out.Write(text)
+		return err
+	}
+	for i, app := range apps {
+		if i > 0 {
+			fmt.Fprintln(c.out)
+		}
+		c.describe(app, o.env)
+	}
+	return nil
+}
+
+// describedBy are the names and ids that targets stand for, and whether these may be
+// several.
+func describedBy(ctx context.Context, client *control.Client, targets []string) (names []string, several bool, err error) {
+	all, err := client.Processes(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, target := range targets {
+		found, byID, err := control.Choose(all, target)
+		switch {
+		case err != nil:
+			return nil, false, err
+		case byID:
+			names = append(names, target)
+			continue
+		case target == "all":
+			several = true
+		case len(found) == 0: // the master says what there is
+			names = append(names, target)
+		}
+		for _, p := range found {
+			if !slices.Contains(names, p.Name) {
+				names = append(names, p.Name)
+			}
+		}
+	}
+	return names, several || len(names) != 1, nil
 }
 
 // describe shows facts in the order in which people ask: what is it, does it
@@ -102,7 +195,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		{"spare", zeroless(app.Spec.Spare)},
 		{"restarts", restarts(app.Spec)},
 		{"waits", waits(app.Spec)},
-		{"cron", app.Spec.CronRestart},
+		{"cron", app.Spec.CronRestart + dueIn(app.NextCron)},
 		{"max memory", limit(app.Spec.MaxMemory)},
 		{"watch", strings.Join(app.Spec.Watch, ", ")},
 	})
@@ -115,10 +208,15 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 		facts := [][2]string{
 			{"pid", zeroless(p.PID)},
 			{"uptime", ""},
-			{"restarts", strconv.Itoa(p.Restarts)},
+			{"restarts", strconv.Itoa(p.Restarts) + restartsLeft(p, app.Spec)},
 			{"cpu", ""}, {"memory", ""},
 			{"listening", strings.Join(p.Listeners, ", ")},
+			{"queue", queues(p.Queues)},
+			{"connected", connections(p)},
 			{"not ready", p.Unready},
+			{"probes", probes(p.Probes)},
+			{"watchdog", watchdog(p.Watchdog)},
+			{"next try", dueAt(p.NextAttempt)},
 			{"no metrics", p.MetricsProblem},
 			{"status", p.Status},
 			{"metrics", metrics(p.Process)},
@@ -127,7 +225,6 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"spare", zeroless(p.Spare)},
 			{"stand-in", zeroless(p.StandIn)},
 			{"draining", strings.Trim(fmt.Sprint(p.Draining), "[]")},
-			{"last exit", lastExit(p)},
 			{"pid file", p.PIDFile},
 			{"out log", p.OutLog},
 			{"error log", p.ErrLog},
@@ -139,6 +236,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			facts[3][1], facts[4][1] = percent(p.Process), size(p.MemoryBytes)
 		}
 		c.facts("  ", facts)
+		c.ends(p)
 	}
 	if env {
 		fmt.Fprintln(c.out, "\nenvironment")
@@ -184,9 +282,19 @@ func rights(app spec.App) string {
 func (c *cli) facts(indent string, facts [][2]string) {
 	for _, f := range facts {
 		if f[1] != "" {
-			io.WriteString(c.out, indent+c.out.paint(dim, fmt.Sprintf("%-11s", f[0]))+printable(f[1])+"\n")
+			c.fact(indent, f[0], f[1])
 		}
 	}
+}
+
+// fact is a name and what there is to say, set in where a terminal is too narrow for it.
+func (c *cli) fact(indent, name, text string) {
+	const room = 11
+	text = printable(text)
+	if width := c.out.columns() - len(indent) - room; width >= 20 {
+		text = strings.ReplaceAll(wrapped(text, width), "\n", "\n"+indent+strings.Repeat(" ", room))
+	}
+	io.WriteString(c.out, indent+c.out.paint(dim, fmt.Sprintf("%-*s", room, name))+text+"\n")
 }
 
 func date(word string, t time.Time) string {
@@ -343,11 +451,4 @@ func needs(app spec.App) string {
 		list = append(list, fmt.Sprintf("%s (%s)", dep.App, dep.Condition))
 	}
 	return strings.Join(list, ", ")
-}
-
-func lastExit(p control.ProcessExtra) string {
-	if p.LastExit == "" {
-		return ""
-	}
-	return p.LastExit + date(", at", p.LastExitAt)
 }

@@ -224,3 +224,12 @@ func (s *screen) until(pattern string) []string {
 		}
 	}
 }
+
+func waitUntil(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it does not come to that: %s", what)
+		}
+	}
+}

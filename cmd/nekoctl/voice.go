@@ -65,6 +65,12 @@ func (t terminal) size() (columns, rows int) {
 	return t.width, 0
 }
 
+// columns is how wide it is now; 0: it is none.
+func (t terminal) columns() int {
+	columns, _ := t.size()
+	return columns
+}
+
 func newTerminal(w io.Writer) terminal {
 	t := terminal{Writer: &checked{Writer: w}}
 	file, ok := w.(*os.File)
@@ -200,6 +206,10 @@ func (c *cli) note(format string, args ...any) {
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || 0x80 <= r && r < 0xa0 {
+			return '\ufffd'
+		}
+		// Nor from writing a line the other way round.
+		if r == 0x200e || r == 0x200f || 0x202a <= r && r <= 0x202e || 0x2066 <= r && r <= 0x2069 || r == 0x2028 || r == 0x2029 {
 			return '\ufffd'
 		}
 		return r

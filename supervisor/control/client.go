@@ -67,6 +67,12 @@ func (c *Client) App(ctx context.Context, name string) (AppDetail, error) {
 	return a, c.get(ctx, "/v1/apps/"+url.PathEscape(name), &a)
 }
 
+// Describe is App with what it takes a look at all processes of the machine for.
+func (c *Client) Describe(ctx context.Context, name string) (AppDetail, error) {
+	var a AppDetail
+	return a, c.get(ctx, "/v1/apps/"+url.PathEscape(name)+"?connections", &a)
+}
+
 // Specs are all apps with what they are started with, in the order of their start.
 func (c *Client) Specs(ctx context.Context) ([]Saved, error) {
 	var list []Saved

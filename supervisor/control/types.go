@@ -3,7 +3,7 @@
 //
 //	GET  /v1/ping                       Ping
 //	GET  /v1/processes                  []Process, ordered by id
-//	GET  /v1/apps/{name}                AppDetail
+//	GET  /v1/apps/{name}                AppDetail; with ?connections these are counted
 //	GET  /v1/apps                       []AppDetail, in the order of their start, nothing of Env hidden
 //	GET  /v1/specs                      []Saved, in the order of their start
 //	GET  /v1/daemon                     spec.Daemon, nothing hidden
@@ -100,25 +100,37 @@ type AppDetail struct {
 	URL       string         `json:"url,omitempty"` // of Spec.URLPath
 	UniqueID  string         `json:"unique_id"`     // of all its processes, as PM2 has one for those that were started together
 	Processes []ProcessExtra `json:"processes"`
+	NextCron  time.Time      `json:"next_cron,omitzero"` // when cron_restart is due
 }
 
 // ProcessExtra is a Process with what list has no room for.
 type ProcessExtra struct {
 	Process
-	Status    string    `json:"status,omitempty"`    // the last STATUS= it sent
-	CreatedAt time.Time `json:"created_at,omitzero"` // the slot, or when a command last started it anew
-	Unstable  int       `json:"unstable_restarts"`   // in a row, up to now
-	ExitCode  int       `json:"exit_code"`           // of the last process that has ended without a successor; 0 after a signal
-	PIDFile   string    `json:"pid_file,omitempty"`
-	AllLog    string    `json:"all_log,omitempty"`   // of both outputs
-	StartedAt time.Time `json:"started_at,omitzero"` // its process, or the last one
-	OutLog    string    `json:"out_log"`
-	ErrLog    string    `json:"err_log"`
-	Lost      []Lost    `json:"lost,omitempty"` // from the logs, as they cannot be written
+	Status     string    `json:"status,omitempty"`    // the last STATUS= it sent
+	CreatedAt  time.Time `json:"created_at,omitzero"` // the slot, or when a command last started it anew
+	Unstable   int       `json:"unstable_restarts"`   // in a row, up to now
+	ExitCode   int       `json:"exit_code"`           // of the last process that has ended without a successor; 0 after a signal
+	PIDFile    string    `json:"pid_file,omitempty"`
+	AllLog     string    `json:"all_log,omitempty"`   // of both outputs
+	StartedAt  time.Time `json:"started_at,omitzero"` // its process, or the last one
+	OutLog     string    `json:"out_log"`
+	ErrLog     string    `json:"err_log"`
+	Lost       []Lost    `json:"lost,omitempty"`      // from the logs, as they cannot be written
+	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
+	LastExitAt time.Time `json:"last_exit_at,omitzero"`
 	// MetricsProblem is why what its process counts could not be had the last time.
-	MetricsProblem string    `json:"metrics_problem,omitempty"`
-	LastExit       string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
-	LastExitAt     time.Time `json:"last_exit_at,omitzero"`
+	MetricsProblem string `json:"metrics_problem,omitempty"`
+	// Queues are those of its listeners in which connections wait to be accepted.
+	Queues []Queue `json:"queues,omitempty"`
+	// Connections are those that its processes have accepted and still have; nil: nobody has
+	// asked for that, or can know it.
+	Connections *int           `json:"connections,omitempty"`
+	Probes      []ProbeState   `json:"probes,omitempty"`
+	Watchdog    *WatchdogState `json:"watchdog,omitempty"`
+	// RestartsLeft are how many more unstable ends there may be at present before it is
+	// errored; nil: there are no restarts.
+	RestartsLeft *int      `json:"restarts_left,omitempty"`
+	NextAttempt  time.Time `json:"next_attempt,omitzero"` // of one that waits for a restart
 	// Ends are the last ones of the slot's processes, at most five, the last one first.
 	Ends []End `json:"ends,omitempty"`
 	// Starting, Spare, StandIn and Draining are the pids of a successor that is
@@ -161,6 +173,31 @@ type End struct {
 	CoreDumped bool   `json:"core_dumped,omitempty"`
 	// Output are the last lines that it printed, if it has ended by itself.
 	Output []string `json:"output,omitempty"`
+}
+
+// Queue is the accept queue of a listener of a slot.
+type Queue struct {
+	Listener string `json:"listener"` // its name; "": it was asked for by a program of Node's
+	Address  string `json:"address"`
+	Length   int    `json:"length"`
+	Max      int    `json:"max"`
+	Shared   bool   `json:"shared,omitempty"` // by all slots
+}
+
+// ProbeState is what a probe of a process has come to.
+type ProbeState struct {
+	Kind      string    `json:"kind"`        // startup, readiness, liveness
+	At        time.Time `json:"at,omitzero"` // of the last answer; zero: there was none yet
+	OK        bool      `json:"ok"`
+	Error     string    `json:"error,omitempty"`
+	Failures  int       `json:"failures"`   // in a row, up to now
+	LatencyMS float64   `json:"latency_ms"` // of the last answer
+}
+
+// WatchdogState says when a process gave its last sign of life.
+type WatchdogState struct {
+	At      time.Time `json:"at,omitzero"`
+	LimitMS int64     `json:"limit_ms"`
 }
 
 // Lost is output that a log does not have, and does not tell of yet.
