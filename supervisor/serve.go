@@ -372,7 +372,7 @@ func hideSecrets(env map[string]string) map[string]string {
 	shown := make(map[string]string, len(env))
 	for name, value := range env {
 		upper := strings.ToUpper(name)
-		secret := slices.ContainsFunc([]string{"SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE", "DSN"},
+		secret := slices.ContainsFunc([]string{"SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE", "DSN", "HEADERS"},
 			func(word string) bool { return strings.Contains(upper, word) })
 		if _, rest, found := strings.Cut(value, "://"); found && strings.Contains(rest, "@") {
 			secret = true

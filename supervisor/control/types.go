@@ -318,6 +318,9 @@ type Event struct {
 	Details map[string]string `json:"details,omitempty"`
 	// Output are the last lines that a process printed which has crashed.
 	Output []string `json:"output,omitempty"`
+	// TraceID and SpanID are the trace of the command that it has come of, if that belongs to one.
+	TraceID string `json:"trace_id,omitempty"`
+	SpanID  string `json:"span_id,omitempty"`
 }
 
 // Kind is what kind of event it is.
