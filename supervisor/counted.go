@@ -229,6 +229,10 @@ func (m *master) saveCounted() {
 		return
 	}
 	c.dirty = false
+	if len(c.accounts)+len(c.daemon.Events)+len(c.daemon.Calls) == 0 {
+		m.removeCounted()
+		return
+	}
 	c.saved.Sequence++
 	s := countedState{Sequence: c.saved.Sequence, Apps: map[string]countedApp{}, Daemon: c.daemon}
 	for id, a := range c.accounts {
@@ -282,12 +286,14 @@ func writeCounted(path string, text []byte) error {
 	return err
 }
 
-// removeCounted is done at the daemon's orderly end, when the collector has ended.
+// removeCounted is done when there is nothing to be kept, and at the daemon's orderly end,
+// when the collector has ended.
 func (m *master) removeCounted() {
 	place := m.collector.place
 	if place == "" {
 		return
 	}
+	m.collector.place = ""
 	if err := os.Remove(place); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		m.log("%v", err)
 	}
