@@ -135,7 +135,7 @@ var block = regexp.MustCompile("(?s)```(\\w+)\n(.*?)```")
 func vet(t *testing.T, declarations string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "guide.go")
-	text := "package guide\n\nimport (\n\t\"context\"\n\t\"database/sql\"\n\t\"errors\"\n\t\"os\"\n\t\"time\"\n\n\t\"github.com/nekoctl/neko/hostmem\"\n\t\"github.com/nekoctl/neko/limiter\"\n\t\"github.com/nekoctl/neko/worker\"\n)\n\n" + declarations
+	text := "package guide\n\nimport (\n\t\"context\"\n\t\"database/sql\"\n\t\"errors\"\n\t\"os\"\n\t\"sync/atomic\"\n\t\"time\"\n\n\t\"github.com/nekoctl/neko/histogram\"\n\t\"github.com/nekoctl/neko/hostmem\"\n\t\"github.com/nekoctl/neko/limiter\"\n\t\"github.com/nekoctl/neko/worker\"\n)\n\n" + declarations
 	if formatted, err := format.Source([]byte(text)); err != nil || strings.TrimSpace(string(formatted)) != strings.TrimSpace(text) {
 		t.Errorf("not formatted, or no Go: %v\n%s", err, text)
 	}

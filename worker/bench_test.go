@@ -124,6 +124,109 @@ func newHostLimiter(t testing.TB) limiter.Limiter {
 	return l
 }
 
+// BenchmarkCounting is what counting costs a worker: the same requests with it and without take
+// turns, so that what else the machine does is the same for both. %more is by how much longer they
+// take with it; that of "one by one" is what clients see, and may be 1. Pipelined there are hardly
+// any system calls, and it is the most that it can be.
+//
+//	GOMAXPROCS=2 go test ./worker -run '^$' -bench Counting -benchtime 30s
+func BenchmarkCounting(b *testing.B) {
+	for _, c := range []struct {
+		name, text string
+		together   int
+	}{
+		{"hit/one by one", hitText("POST", hitParts.queries[0], []string{asJSON}, ""), 1},
+		{"hit/pipelined", hitText("POST", hitParts.queries[0], []string{asJSON}, ""), 50},
+		{"whole way/one by one", hitText("POST", `{"query":"{ never { name } }"}`, []string{asJSON}, ""), 1},
+		{"whole way/pipelined", hitText("POST", `{"query":"{ never { name } }"}`, []string{asJSON}, ""), 50},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := newHitWorker(b, nil)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			go w.Serve(l)
+			conn, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Close()
+			text, in := []byte(strings.Repeat(c.text, c.together)), make([]byte, 64<<10)
+			lines := 0 // of an answer to be read, whose body has none
+			ask := func() {
+				if _, err := conn.Write(text); err != nil {
+					b.Fatal(err)
+				}
+				for read := 0; read < lines*c.together; {
+					n, err := conn.Read(in)
+					if err != nil {
+						b.Fatal(err)
+					}
+					read += bytes.Count(in[:n], []byte("\n"))
+				}
+			}
+			for range 3 { // the third is a hit
+				if _, err := io.WriteString(conn, c.text); err != nil {
+					b.Fatal(err)
+				}
+				lines = 0
+				r := bufio.NewReader(conn)
+				for end := false; !end; lines++ {
+					line, err := r.ReadString('\n')
+					if err != nil {
+						b.Fatal(err)
+					}
+					end = line == "\r\n"
+				}
+				_, _ = r.Discard(r.Buffered())
+			}
+			for range 1000 {
+				ask()
+			}
+			var took [2]time.Duration
+			turn := max(400/c.together, 4)
+			for i := 0; b.Loop(); i++ {
+				w.counting.off = i%2 == 0
+				began := time.Now()
+				for range turn {
+					ask()
+				}
+				took[i%2] += time.Since(began)
+			}
+			n := float64(b.N / 2 * turn * c.together)
+			b.ReportMetric(float64(took[0].Nanoseconds())/n, "ns/without")
+			b.ReportMetric(float64(took[1].Nanoseconds())/n, "ns/with")
+			b.ReportMetric((float64(took[1])/float64(took[0])-1)*100, "%more")
+		})
+	}
+}
+
+// BenchmarkCount is what counting a hit costs by itself.
+func BenchmarkCount(b *testing.B) {
+	w := newHitWorker(b, nil)
+	ctx := new(fasthttp.RequestCtx)
+	ctx.Response.SetBodyString("answer")
+	e := &envelope{counts: w.counting.shard(), known: new(known), began: time.Now()}
+	e.arrival.size = 100
+	b.ReportAllocs()
+	for b.Loop() {
+		w.count(ctx, e, time.Since(e.began))
+	}
+}
+
+// BenchmarkMetricsPage is what it costs to tell all that is counted.
+func BenchmarkMetricsPage(b *testing.B) {
+	w := newHitWorker(b, func(c *Config) {
+		c.Limiter = newHostLimiter(b)
+		c.RateLimits = []RateLimit{perMinute("identity", 2)}
+	})
+	b.ReportAllocs()
+	for b.Loop() {
+		w.appendMetrics(nil)
+	}
+}
+
 // readAnswer reads one, without an allocation: those that are counted are the
 // worker's.
 func readAnswer(b *testing.B, r *bufio.Reader) {

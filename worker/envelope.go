@@ -80,7 +80,10 @@ func (w *Worker) serveEnveloped(ctx *fasthttp.RequestCtx, handler fasthttp.Reque
 	if e.began.IsZero() {
 		e.began = time.Now() // it was refused before anything was looked at
 	}
-	took := time.Since(e.began)
+	var took time.Duration
+	if !w.counting.off || w.access != nil {
+		took = time.Since(e.began)
+	}
 	w.count(ctx, e, took)
 	if w.access != nil {
 		w.access.log(ctx, e, took)

@@ -28,6 +28,7 @@ type ownFamily struct {
 	mu         sync.Mutex
 	last       []byte // as it was told last: counters do not go because once they could not be read
 	complained string
+	at         time.Time // when
 }
 
 // ownMetricsTime is how long reading all of them may take.
@@ -128,7 +129,7 @@ func (o *ownMetrics) append(b []byte) []byte {
 		case <-ctx.Done():
 		}
 		// This one has not come, and so none after it.
-		f.complain(o.w, fmt.Sprintf("it could not be read within %v, and is told as it was", ownMetricsTime))
+		f.complain(o.w, fmt.Sprintf("it could not be read within %v, and is told as it was", ownMetricsTime), "")
 		for _, f := range o.list[i:] {
 			b = append(b, f.before()...)
 		}
@@ -159,39 +160,41 @@ func (f *ownFamily) text(ctx context.Context, w *Worker) []byte {
 	}
 	f.since.Store(time.Now().UnixNano())
 	defer func() { <-f.reading }()
-	text, bad := f.read()
+	text, bad, stack := f.read()
 	f.mu.Lock()
 	if text != nil {
 		f.last = text
 	}
 	text = f.last
 	f.mu.Unlock()
-	f.complain(w, bad)
+	f.complain(w, bad, stack)
 	return text
 }
 
 // read is nil if it could not be done.
-func (f *ownFamily) read() (text []byte, bad string) {
+func (f *ownFamily) read() (text []byte, bad, stack string) {
 	s := &Samples{}
 	s.begin(&f.MetricFamily)
 	defer func() {
 		if v := recover(); v != nil {
-			text, bad = nil, fmt.Sprintf("panic: %v\n%s", v, debug.Stack())
+			text, bad, stack = nil, fmt.Sprintf("panic: %v", v), "\n"+string(debug.Stack())
 		}
 	}()
 	f.Read(s)
 	s.rest()
 	s.end()
-	return s.b, s.bad
+	return s.b, s.bad, ""
 }
 
-// complain says what is wrong, once as long as it is the same.
-func (f *ownFamily) complain(w *Worker, bad string) {
+// complain says what is wrong, once as long as it is the same, and once a minute at most.
+func (f *ownFamily) complain(w *Worker, bad, stack string) {
 	f.mu.Lock()
-	said := f.complained == bad
-	f.complained = bad
-	f.mu.Unlock()
-	if bad != "" && !said {
-		w.config.Log.Warn(fmt.Sprintf("the metric %s: %s", f.Name, bad))
+	defer f.mu.Unlock()
+	if bad == f.complained || bad != "" && time.Since(f.at) < time.Minute {
+		return
+	}
+	if f.complained = bad; bad != "" {
+		f.at = time.Now()
+		w.config.Log.Warn(fmt.Sprintf("the metric %s: %s%s", f.Name, bad, stack))
 	}
 }

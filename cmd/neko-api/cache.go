@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nekoctl/neko/api"
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/hostmem"
@@ -94,6 +95,7 @@ func (a answers) apply(c *worker.Config) {
 // answerCache is the response cache with what tells it of changes from outside.
 type answerCache struct {
 	*cache.Cache // nil: there is none
+	metrics      []worker.MetricFamily
 	stop         context.CancelFunc
 	stopped      chan struct{}
 }
@@ -127,7 +129,7 @@ func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.
 		}
 		return answerCache{}, fmt.Errorf("cannot keep answers: %w", err)
 	}
-	f.cache = c.Cache
+	f.cache, c.metrics = c.Cache, f.counts.Metrics()
 	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	c.stopped = make(chan struct{})
 	go func() {
@@ -197,6 +199,7 @@ type follower struct {
 	at     int64 // position in the log
 	owed   int64 // up to there hosts are told of it, but may not all have been yet; 0: nothing
 	logger *slog.Logger
+	counts api.ChangelogCounts
 }
 
 // confirmer is a store whose hosts may share answers, and that remembers which entries of its
@@ -254,7 +257,13 @@ func (f *follower) run(ctx context.Context) {
 }
 
 // look reads what is new in the log, and invalidates it.
-func (f *follower) look(ctx context.Context) error {
+func (f *follower) look(ctx context.Context) (err error) {
+	taken := false
+	defer func() {
+		if err != nil && !taken {
+			f.counts.Failed()
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, followWithin)
 	defer cancel()
 	in, err := f.log.Invalidated(ctx, f.at)
@@ -280,7 +289,8 @@ func (f *follower) look(ctx context.Context) error {
 		}
 		f.owed = in.Last
 	}
-	f.at = in.Last
+	f.at, taken = in.Last, true
+	f.counts.Looked(len(in.Tags))
 	// Until it is on record that all know, whoever starts tells them again.
 	if f.shared != nil && f.owed > 0 && f.cache.Stats().Waiting == 0 {
 		if err := f.shared.Confirm(ctx, f.owed); err != nil {

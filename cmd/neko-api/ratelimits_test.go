@@ -27,6 +27,7 @@ import (
 	"github.com/nekoctl/neko/limiter"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
 	"github.com/nekoctl/neko/logtext"
+	"github.com/nekoctl/neko/scripts/debian"
 	"github.com/nekoctl/neko/scripts/source"
 	"github.com/nekoctl/neko/worker"
 )
@@ -124,12 +125,27 @@ func TestLoginsAreLimited(t *testing.T) {
 			t.Errorf("%s is not in\n%s", want, text)
 		}
 	}
+	if series, v, _ := strings.Cut(text[strings.Index(text, "\nneko_changelog_lag_seconds")+1:], " "); series != "neko_changelog_lag_seconds" || strings.HasPrefix(v, "-") {
+		t.Errorf("%s is %.20s", series, v)
+	}
+	check := exec.Command(debian.Need(t, "promtool", "prometheus"), "check", "metrics")
+	check.Stdin = strings.NewReader(text)
+	if said, err := check.CombinedOutput(); err != nil || len(said) > 0 {
+		t.Errorf("%v\n%s", err, said)
+	}
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Lstat(metrics); err == nil {
 		t.Error("the socket of the metrics is left")
+	}
+	last, err := os.ReadFile(metrics + ".last")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf(`neko_graphql_errors_total{code="REQUEST_RATE_LIMITED"} %d`, refused); !strings.Contains(string(last), want+"\n") {
+		t.Errorf("%s is not in what was counted last\n%s", want, last)
 	}
 	record, err := os.ReadFile(filepath.Join(home, "audit.log"))
 	if err != nil {

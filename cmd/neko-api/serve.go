@@ -87,7 +87,7 @@ func serve(o *options) error {
 				c.Audit = record.Event
 			}
 			c.Limiter = counts.Limiter
-			c.Cache = answers.Cache
+			c.Cache, c.Metrics = answers.Cache, answers.metrics
 			c.Dependencies = guards.dependencies(counts)
 			c.Checks = []worker.Check{{Name: "store", Run: guards.store.Ping, OnlyToStart: *o.breakers.readyWithoutStore}}
 			return nil
