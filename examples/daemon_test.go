@@ -64,7 +64,7 @@ func start(t *testing.T, file, address string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	moved := strings.NewReplacer("listen: 8000", "listen: "+address, "127.0.0.1:8000", address).Replace(string(text))
+	moved := strings.NewReplacer("listen: 8000", "listen: "+address, "metrics: 9464", "metrics: 0", "127.0.0.1:8000", address).Replace(string(text))
 	if err := os.WriteFile(config, []byte(moved), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,13 @@ type collector struct {
 	asked    map[metrics.ProcessID]*asking
 	taken    time.Duration // by the last look at all of them
 	retired  []retired     // whose files are to be removed when it is written that they are counted
-	counted  countedFile
+
+	daemon  daemonCounts
+	saved   countedState // what was loaded, until it is restored; then only its Sequence
+	place   string       // of the file; "": there is none
+	warning string       // why there is none, and should be
+	dirty   bool         // something was counted since it was written
+
 	restored bool
 
 	mu    sync.Mutex
@@ -73,12 +79,10 @@ func newCollector() *collector {
 
 // appAccount is what is known of one app.
 type appAccount struct {
-	name     string
-	dir      string // its run folder, as last seen
-	account  *metrics.Account
-	failures int64 // to collect
-	cpu      cpuAccount
-	lost     lostAccount
+	name string
+	dir  string // its run folder, as last seen
+	countedApp
+	lost map[string]uint64 // lines that are in Lost, by the paths of this master's logs
 }
 
 // cpuAccount sums the time that the processes of an app have used, in clock ticks.
@@ -94,22 +98,6 @@ func (c *cpuAccount) observe(id metrics.ProcessID, ticks uint64) {
 		}
 		c.Told[id] = ticks
 		c.Total += ticks - before
-	}
-}
-
-// lostAccount sums lines that logs do not have.
-type lostAccount struct {
-	Total uint64            `json:"total"`
-	told  map[string]uint64 // by path, of this master's
-}
-
-func (c *lostAccount) observe(path string, lines uint64) {
-	if before := c.told[path]; lines > before {
-		if c.told == nil {
-			c.told = map[string]uint64{}
-		}
-		c.told[path] = lines
-		c.Total += lines - before
 	}
 }
 
@@ -183,6 +171,7 @@ func (m *master) collect() {
 		select {
 		case <-tick.C:
 			due = true
+			m.do(m.reopenMetrics)
 		case <-c.wake:
 		case <-m.ended:
 			over = true
@@ -202,12 +191,14 @@ func (m *master) collect() {
 		for _, f := range ended {
 			f()
 		}
-		if due || over || len(wants)+len(ended) > 0 {
-			m.saveCounted()
-			m.removeRetired()
+		texts := make([][]byte, len(wants))
+		for i, s := range wants {
+			texts[i] = m.expose(s)
 		}
-		for _, s := range wants {
-			s.answer <- m.expose(s)
+		m.saveCounted() // before anybody is told
+		m.removeRetired()
+		for i, s := range wants {
+			s.answer <- texts[i]
 		}
 	}
 }
@@ -216,7 +207,7 @@ func (m *master) collect() {
 func (c *collector) account(id, name, dir string) *appAccount {
 	a := c.accounts[id]
 	if a == nil {
-		a = &appAccount{account: metrics.NewAccount()}
+		a = &appAccount{countedApp: countedApp{Account: metrics.NewAccount()}}
 		c.accounts[id] = a
 	}
 	a.name, a.dir = name, dir
@@ -278,14 +269,15 @@ func (m *master) collectAll(asked bool) {
 		if answers[i] != nil {
 			m.takeDown(s, answers[i].page, answers[i].err)
 		}
-		if !asked && c.accounts[s.app] == nil {
+		if !asked {
 			continue // nobody wants to know
 		}
 		if s.sample {
 			u, _ := readUsage(s.pid) // leaves 0
 			s.ticks = u.ticks
 		}
-		c.account(s.app, s.name, s.dir).cpu.observe(s.id, s.ticks)
+		c.account(s.app, s.name, s.dir).CPU.observe(s.id, s.ticks)
+		c.dirty = true
 	}
 	living := map[metrics.ProcessID]bool{}
 	for _, s := range list {
@@ -302,22 +294,26 @@ func (m *master) collectAll(asked bool) {
 // takeDown counts an answer.
 func (m *master) takeDown(s source, page metrics.Page, err error) {
 	c := m.collector
+	if err != nil && m.goes(s) {
+		return // it may have no more to say than what it leaves
+	}
 	how := c.asked[s.id]
 	if how == nil {
 		how = &asking{}
 		c.asked[s.id] = how
 	}
 	a := c.account(s.app, s.name, s.dir)
+	c.dirty = true
 	if err == nil {
 		how.failures = 0
-		err = a.account.Observe(s.id, page)
+		err = a.Account.Observe(s.id, page)
 	} else {
 		how.failures++
 		how.notUntil = time.Now().Add(min(collectEvery<<min(how.failures, 10)-collectEvery, longestUnasked))
 	}
 	problem := ""
 	if err != nil {
-		a.failures++
+		a.Failures++
 		problem = err.Error()
 	}
 	if (problem == "") != (how.problem == "") {
@@ -331,6 +327,16 @@ func (m *master) takeDown(s source, page metrics.Page, err error) {
 		})
 	}
 	how.problem = problem
+}
+
+// goes says that a process has ended since it was asked, or is about to.
+func (m *master) goes(s source) bool {
+	gone := true
+	m.do(func() {
+		p := m.processes[s.pid]
+		gone = p == nil || metrics.ProcessID(p.launch) != s.id || p.leaving
+	})
+	return gone
 }
 
 // askForMetrics asks one process. What is at the end of its socket must be itself, or of
@@ -426,20 +432,23 @@ func (m *master) retireMetrics(p *process) {
 // retire counts what a process has counted last.
 func (m *master) retire(s source) {
 	c := m.collector
+	if slices.ContainsFunc(c.retired, func(r retired) bool { return r.app == s.app && r.id == s.id }) {
+		return // its file is there still, and counted
+	}
+	a := c.account(s.app, s.name, s.dir)
 	page, err := readLast(s)
 	if page != nil {
-		err = c.account(s.app, s.name, s.dir).account.Observe(s.id, page)
+		err = a.Account.Observe(s.id, page)
 	}
 	if err != nil {
 		m.log("what pid %d of %s:%d has counted last cannot be had: %v", s.pid, s.name, s.slot, err)
-		c.account(s.app, s.name, s.dir).failures++
+		a.Failures++
 	}
 	delete(c.asked, s.id)
-	if a := c.accounts[s.app]; a != nil {
-		a.cpu.observe(s.id, s.ticks)
-		delete(a.cpu.Told, s.id)
-		a.account.Retire(s.id)
-	}
+	a.CPU.observe(s.id, s.ticks)
+	delete(a.CPU.Told, s.id)
+	a.Account.Retire(s.id)
+	c.dirty = true
 	c.retired = append(c.retired, retired{s.app, s.id, s.dir})
 }
 
@@ -511,7 +520,11 @@ func removeMetricsFiles(dir string, launch int64) {
 // forgetMetrics is called in the loop when an app is deleted.
 func (m *master) forgetMetrics(a *app) {
 	id := a.uniqueID
-	m.collector.later(func() { delete(m.collector.accounts, id) })
+	c := m.collector
+	c.later(func() {
+		delete(c.accounts, id)
+		c.dirty = true
+	})
 }
 
 // servingOf are the processes that serve in the slots of an app, by the numbers of these.

@@ -49,6 +49,8 @@ func TestMain(m *testing.M) {
 			os.Exit(supervisor.CompressMain(os.Args[2:]))
 		case "worker":
 			worker(os.Args[2:])
+		case "counting":
+			counting(os.Args[2:])
 		case "say":
 			say(os.Args[2])
 			barrier()

@@ -66,6 +66,9 @@ func (m *master) remember(p *process, how ending) {
 	default:
 		e.Cause, e.Detail = control.CauseCrash, p.failure
 	}
+	if e.Cause == control.CauseCrash || e.Cause == control.CauseHung {
+		m.countCrash(s.app)
+	}
 	ends := append([]control.End{e}, s.ends...)
 	for i := range ends[1:] {
 		ends[i+1].Output = lastOf(ends[i+1].Output, olderEndBytes)

@@ -110,7 +110,13 @@ func (m *master) tellOfUpgradeTo(u events.Upgrade, err error) {
 }
 
 // ofApp and ofSlot begin an event about one.
-func ofApp(a *app) control.Event { return control.Event{Name: a.name, Title: a.spec.Title} }
+func ofApp(a *app) control.Event {
+	e := control.Event{Name: a.name, Title: a.spec.Title}
+	if t := a.trace.Load(); t != nil {
+		e.TraceID, e.SpanID = t.Trace, t.Span
+	}
+	return e
+}
 
 func ofSlot(s *slot) control.Event {
 	e, index := ofApp(s.app), s.index

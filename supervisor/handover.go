@@ -120,6 +120,7 @@ func (m *master) underWay(n int) string {
 // stay goes on after all.
 func (m *master) stay() {
 	m.yielding, m.offersNoMore = false, false
+	m.resumeMetrics()
 	for _, a := range m.apps {
 		m.passOn(a)
 	}
@@ -152,6 +153,7 @@ func (m *master) upgrade(r reporter, program string, commands int) error {
 	if err := m.yield(r, commands); err != nil {
 		return err
 	}
+	m.pauseMetrics()
 	m.log("upgrade from %s to %s (%s)", m.version, version, program)
 	if err := m.line.Upgrade(file); err != nil {
 		m.do(func() {
@@ -239,6 +241,7 @@ func checkUpgrade(program string) (file *os.File, version string, err error) {
 // one, with all that it has, and starts another master. Its children stay its
 // own, and so their exit statuses come through.
 func (m *master) becomeKeeper() {
+	m.pauseMetrics()
 	_ = m.yield(quiet{}, 0) // a command that goes on for longer is cut off
 	for again := true; again; {
 		again = false // should this master have ended

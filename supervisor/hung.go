@@ -106,6 +106,7 @@ func (m *master) stopsItself(p *process) {
 // lose answers that a slot has lost the process that served.
 func (m *master) lose(s *slot, why string, p *process) {
 	m.steer(s.app) // before anything else is sent its way
+	s.lostTo = p.why.Kind
 	m.crashed(s, why, p.uptime())
 	m.touch(s)
 }

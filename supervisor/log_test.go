@@ -61,6 +61,21 @@ func TestLogOfJSON(t *testing.T) {
 	if line := find(`"app":"api"`, " ended: "); line["pid"] != float64(killed) || line["trace_id"] != nil {
 		t.Errorf("%v", line)
 	}
+	seen, crashes := map[string]int{}, 0
+	if err := d.Events(t.Context(), control.EventsRequest{Last: 100}, func(e control.Event) error {
+		if e.Name == "bad" && e.Kind == control.EventCrash {
+			crashes++
+		}
+		switch traced := e.TraceID == traceID && e.SpanID == spanID; {
+		case e.Name == "bad" && (e.Kind == control.EventStart || e.Kind == control.EventCrash && crashes == 1) && !traced, // not what the backoff starts later
+			e.Name == "api" && e.TraceID != "":
+			t.Errorf("%v", e)
+		}
+		seen[e.Name]++
+		return nil
+	}, nil); err != nil || seen["bad"] == 0 || seen["api"] == 0 {
+		t.Errorf("%v, %v", seen, err)
+	}
 	master, err := d.Ping(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -74,7 +74,8 @@ type master struct {
 
 	// Only the loop touches what follows.
 	settings      spec.Daemon
-	grant         grant // what apps are sized by
+	metrics       *metricsListener // nil: there is none
+	grant         grant            // what apps are sized by
 	apps          map[string]*app
 	order         []string // names in the order of their start
 	processes     map[int]*process
@@ -141,6 +142,10 @@ func Main(version string) int {
 	code := m.loop(conn.Events)
 	m.finishHooks()
 	m.finishProbes()
+	<-m.collector.done
+	if !m.leaves {
+		m.removeCounted()
+	}
 	m.finishControl()
 	if !m.leaves {
 		m.finishLogs()
@@ -225,6 +230,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 		return err
 	}
 	m.adoptSettings(in)
+	m.loadCounted()
 	m.adopt(in)
 	m.keepHooks()
 	m.tellOfMasters(in)
@@ -235,6 +241,7 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	if err := m.serveControl(in); err != nil {
 		return err
 	}
+	m.adoptMetrics(in)
 	go m.collect()
 	go m.sample()
 	go m.keepLosses()

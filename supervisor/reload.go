@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -47,6 +48,7 @@ func (m *master) roll(a *app, next *spec.App, only *slot, parallel int) (notes [
 		reason = bySettings
 	}
 	notes, err = m.replaceAll(slots, next, parallel)
+	m.countReload(a, err)
 	m.do(func() { m.tellOfReload(chosen{a, only}, slots, reason, began, err) })
 	if err == nil && only == nil {
 		m.do(func() {
@@ -162,6 +164,7 @@ func (m *master) replace(s *slot, next *spec.App, trial time.Duration) (note str
 	if ready {
 		m.do(func() {
 			s.restarts++
+			m.countRestart(s.app, cmp.Or(s.app.cause.Kind, control.CauseReload))
 			s.unstable, s.createdAt = 0, time.Now()
 			m.touch(s)
 		})

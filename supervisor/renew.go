@@ -80,6 +80,9 @@ func (m *master) renewNow(a *app, why cause) error {
 	}
 	began := time.Now()
 	notes, err := m.replaceAll(slots, next, 0)
+	if len(slots) > 0 {
+		m.countReload(a, err)
+	}
 	m.do(func() { m.tellOfReload(chosen{app: a}, slots, string(why.Kind), began, err) })
 	for _, note := range notes {
 		m.log("%s", note)

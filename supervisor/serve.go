@@ -245,7 +245,7 @@ func (m *master) servePing(w http.ResponseWriter, _ *http.Request) {
 	m.look(func() {
 		p = control.Ping{
 			Version: m.version, Keeper: m.keeper.PID, KeeperVersion: m.keeper.Version, Master: os.Getpid(),
-			Home: string(m.home), Upgrading: m.upgrading, UpgradeFailed: m.upgradeFailed, Warnings: m.warningList(),
+			Home: string(m.home), Metrics: m.metricsAddress(), Upgrading: m.upgrading, UpgradeFailed: m.upgradeFailed, Warnings: m.warningList(),
 		}
 	})
 	answer(w, http.StatusOK, p)
@@ -347,7 +347,7 @@ func (m *master) showAll(s *slot) control.ProcessExtra {
 		CreatedAt: s.createdAt, Unstable: s.unstable, ExitCode: s.lastCode, PIDFile: s.spec.PIDFileOf(s.index, s.id),
 	}
 	if s.serving != nil {
-		v.Status = s.serving.status
+		v.Status, v.MetricsProblem = s.serving.status, s.serving.metricsProblem
 	}
 	if v.StartedAt = s.lastStart; s.shown() != nil {
 		v.StartedAt = s.shown().startedAt
@@ -372,7 +372,7 @@ func hideSecrets(env map[string]string) map[string]string {
 	shown := make(map[string]string, len(env))
 	for name, value := range env {
 		upper := strings.ToUpper(name)
-		secret := slices.ContainsFunc([]string{"SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE", "DSN"},
+		secret := slices.ContainsFunc([]string{"SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "KEY", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE", "DSN", "HEADERS"},
 			func(word string) bool { return strings.Contains(upper, word) })
 		if _, rest, found := strings.Cut(value, "://"); found && strings.Contains(rest, "@") {
 			secret = true

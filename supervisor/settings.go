@@ -16,7 +16,9 @@ const settingsRecord = "daemon"
 
 // settingsChange is one that nothing stands in the way of any more.
 type settingsChange struct {
-	next spec.Daemon
+	next    spec.Daemon
+	opened  bool             // or closed: there is another listener
+	metrics *metricsListener // that one; nil: none
 }
 
 // prepareSettings finds what is wrong with settings, and takes what they need of the
@@ -29,14 +31,35 @@ func (m *master) prepareSettings(d spec.Daemon) (*settingsChange, error) {
 		return nil, specError(err)
 	}
 	c := &settingsChange{}
-	m.do(func() { c.next = d.Over(m.settings) })
+	var listener *metricsListener
+	m.do(func() { c.next, listener = d.Over(m.settings), m.metrics })
+	switch wants := wantsMetrics(c.next); {
+	case wants && (listener == nil || listener.setting != c.next.Metrics):
+		var err error
+		if c.metrics, err = openMetrics(c.next.Metrics, listener); err != nil {
+			return nil, err
+		}
+		c.opened = true
+	case !wants:
+		c.opened = listener != nil
+	}
 	return c, nil
 }
 
-func (c *settingsChange) drop() {}
+func (c *settingsChange) drop() {
+	if c.metrics != nil {
+		_ = c.metrics.group.Close()
+	}
+}
 
 // take is called in the loop.
 func (m *master) take(c *settingsChange) {
+	if c.opened {
+		m.useMetrics(c.metrics)
+		if c.metrics != nil {
+			m.log("metrics: http://%s/metrics", m.metricsAddress())
+		}
+	}
 	if reflect.DeepEqual(c.next, m.settings) {
 		return
 	}

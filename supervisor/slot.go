@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -77,6 +78,7 @@ type slot struct {
 	attempts      int              // launches that have failed since the slot was told to run
 	victim        *process         // the last of them, nil if it could not even be forked
 	ends          []control.End    // the last ones of its processes, the last one first; never changed in place
+	lostTo        control.Cause    // what has ended the process that served, if that was no crash
 	because       cause            // of a command that has stopped it before it was its turn
 	owed          string           // why it is to have another process, which is told when that serves
 
@@ -181,6 +183,7 @@ func (m *master) fill(s *slot) {
 	s.starting = p
 	if err := m.launch(p); err != nil {
 		s.victim = nil
+		m.countCrash(s.app)
 		if s.want != stop && !m.stopping {
 			s.owe(byCrash)
 			m.tellOfEnd(p, control.EventCrash, nil, "%v", err)
@@ -457,5 +460,7 @@ func (m *master) crashed(s *slot, reason string, uptime time.Duration) {
 // as a restart, and the crash does not.
 func (m *master) startAgain(s *slot) {
 	s.restarts++
+	m.countRestart(s.app, cmp.Or(s.lostTo, control.CauseCrash))
+	s.lostTo = ""
 	m.touch(s)
 }

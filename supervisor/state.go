@@ -18,6 +18,7 @@ import (
 
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/keeper"
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // The state file is for when keeper and master are killed together: what the
@@ -265,6 +266,9 @@ func (s *state) check() error {
 		parts := strings.Split(name, "/")
 		bad := true
 		switch {
+		case name == settingsRecord:
+			var d spec.Daemon
+			bad = json.Unmarshal([]byte(text), &d) != nil || d.CheckValues() != nil
 		case parts[0] == "app" && len(parts) == 2:
 			var r appRecord
 			bad = json.Unmarshal([]byte(text), &r) != nil || r.Spec == nil || r.Spec.Name != parts[1] || len(r.Spec.Command) == 0 || r.Size < 0 || r.Size > most
@@ -272,7 +276,7 @@ func (s *state) check() error {
 			var r slotRecord
 			n, err := strconv.Atoi(parts[2])
 			bad = err != nil || n < 0 || n > most || json.Unmarshal([]byte(text), &r) != nil || !slices.Contains([]want{run, stop, retire}, r.Want) ||
-				r.ID < 0 || twice("id", int64(r.ID))
+				r.Vacant != (r.ID == noID) || !r.Vacant && (r.ID < 0 || twice("id", int64(r.ID)))
 			roles := []role{starting, serving, standIn, spare} // of which a slot has one each
 			for _, p := range r.Processes {
 				i := slices.Index(roles, p.Role)

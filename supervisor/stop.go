@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -122,6 +123,7 @@ func (m *master) recycle(s *slot, next *spec.App) {
 	s.spec = next
 	if s.cycle = s.serving != nil || s.starting != nil; s.cycle {
 		s.restarts++
+		m.countRestart(s.app, cmp.Or(s.app.cause.Kind, control.CauseCommand))
 	}
 }
 

@@ -29,7 +29,7 @@ type Span struct{ span trace.Span }
 // or, for a call to another program, [trace.SpanKindClient].
 func Start(ctx context.Context, name string, kind trace.SpanKind) (context.Context, Span) {
 	parent := trace.SpanFromContext(ctx)
-	if !parent.IsRecording() {
+	if !recorded(parent) {
 		return ctx, Span{}
 	}
 	ctx, s := parent.TracerProvider().Tracer(Scope).Start(ctx, name, trace.WithSpanKind(kind))
@@ -39,11 +39,15 @@ func Start(ctx context.Context, name string, kind trace.SpanKind) (context.Conte
 	return ctx, Span{s}
 }
 
+// recorded says whether a span is, or was until it has ended: what is done when the answer
+// is on its way, as others are told of it, is still a part of the request.
+func recorded(s trace.Span) bool { return s.SpanContext().IsSampled() }
+
 // Call begins the span of a call to a database, as OpenTelemetry's conventions for
 // database clients have it: which system it is ("mongodb", "sqlite", "redis"), what is
 // done and, if there is one, the collection that it is done to. Names of ours, no values.
 func Call(ctx context.Context, system, operation, collection string) (context.Context, Span) {
-	if !trace.SpanFromContext(ctx).IsRecording() {
+	if !recorded(trace.SpanFromContext(ctx)) {
 		return ctx, Span{}
 	}
 	name := operation
@@ -123,7 +127,7 @@ func Within(ctx, other context.Context) context.Context {
 // what goes on when of has had its answer.
 func Later(ctx, of context.Context, name string) (context.Context, Span) {
 	began := trace.SpanFromContext(of)
-	if !began.IsRecording() {
+	if !recorded(began) {
 		return ctx, Span{}
 	}
 	ctx, s := began.TracerProvider().Tracer(Scope).Start(ctx, name, trace.WithNewRoot(),

@@ -218,7 +218,7 @@ func servedAs(s cache.Served) string {
 // begin is Request.Begin of what an operation asks the cache for in ctx, nil if nobody
 // would see it.
 func (w *Worker) begin(ctx context.Context) func(context.Context, bool) (context.Context, func()) {
-	if w.tracer == nil || !trace.SpanFromContext(ctx).IsRecording() {
+	if w.tracer == nil || !trace.SpanContextFromContext(ctx).IsSampled() {
 		return nil
 	}
 	return func(flight context.Context, background bool) (context.Context, func()) {

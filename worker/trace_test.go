@@ -70,7 +70,7 @@ func (s spansOf) tree() string {
 				switch key := string(a.Key); key {
 				case "http.request.method", "http.route", "url.scheme", "neko.graphql.document.hash", "neko.graphql.cost", "neko.limiter.charges", "neko.limiter.alone":
 				default:
-					if text := a.Value.Emit(); text != "false" {
+					if text := a.Value.String(); text != "false" {
 						fmt.Fprintf(&b, " %s=%s", key[strings.LastIndexByte(key, '.')+1:], text)
 					}
 				}

@@ -134,7 +134,7 @@ type Relation struct {
 	To      Kind
 }
 
-// String is how it reads from the parent: "uses attack-pattern", "inverse uses intrusion-set".
+// String is how it reads from the parent: "uses technique", "inverse uses threat-actor".
 func (r Relation) String() string {
 	text := string(r.Edge) + " " + string(r.To)
 	if r.Inverse {

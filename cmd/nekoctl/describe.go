@@ -119,6 +119,7 @@ func (c *cli) describe(app control.AppDetail, env bool) {
 			{"cpu", ""}, {"memory", ""},
 			{"listening", strings.Join(p.Listeners, ", ")},
 			{"not ready", p.Unready},
+			{"no metrics", p.MetricsProblem},
 			{"status", p.Status},
 			{"metrics", metrics(p.Process)},
 			{"actions", strings.Join(p.Actions, ", ")},

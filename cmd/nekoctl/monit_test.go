@@ -15,6 +15,7 @@ import (
 	"github.com/nekoctl/neko/scripts/debian"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/home"
+	"github.com/nekoctl/neko/supervisor/monit"
 )
 
 // tty is a terminal with a shell, in tmux.
@@ -36,7 +37,7 @@ func newTTY(t *testing.T) *tty {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"nekoctl", "server", "pm2"} {
+	for _, name := range []string{"nekoctl", "server", "pm2", "broken-monit"} {
 		if err := os.Symlink(self, filepath.Join(x.dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -232,6 +233,19 @@ func (x *tty) sane() {
 	}
 }
 
+// broken is a daemon whose answer brings down whoever asks.
+type broken struct{ *control.Client }
+
+func (broken) Ping(context.Context) (control.Ping, error) { return control.Ping{}, nil }
+
+func (broken) Processes(context.Context) ([]control.Process, error) { panic("a fault of ours") }
+
+func brokenMonit() {
+	err := monit.Run(context.Background(), broken{control.NewClient("/nonexistent")}, monit.Options{Interval: time.Second}, os.Stdin, os.Stdout)
+	fmt.Println("it says:", err)
+	os.Exit(1)
+}
+
 // However it ends, the terminal is as it was.
 func TestMonitLeavesTheTerminalAsItWas(t *testing.T) {
 	t.Parallel()
@@ -258,6 +272,9 @@ func TestMonitLeavesTheTerminalAsItWas(t *testing.T) {
 		x.see("it ended with 0")
 		x.sane()
 	}
+	x.keys("clear; broken-monit", "Enter")
+	x.see("it says: program was killed: program experienced a panic")
+	x.sane()
 	x.keys("clear; pm2 monit", "Enter") // the same by PM2's name
 	x.see("web ×2")
 	x.keys("C-z")

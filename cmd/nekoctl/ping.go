@@ -15,7 +15,7 @@ Usage:
 
 Options:
     --json  print JSON: version, keeper, keeper_version, master, home,
-            upgrading, upgrade_failed, warnings
+            metrics, upgrading, upgrade_failed, warnings
 
 Examples:
     $ nekoctl ping
@@ -43,6 +43,9 @@ func (c *cli) pingCommand() *cobra.Command {
 				return c.json(p)
 			}
 			fmt.Fprintf(c.out, "neko %s runs on %s: keeper %d, master %d\n", p.Version, p.Home, p.Keeper, p.Master)
+			if p.Metrics != "" {
+				fmt.Fprintf(c.out, "metrics: http://%s/metrics\n", p.Metrics)
+			}
 			if p.UpgradeFailed != "" {
 				p.Warnings = append(p.Warnings, p.UpgradeFailed)
 			}

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		"nekoctl": main, "pm2": main, "pm2-runtime": main,
-		"server": server,
+		"server": server, "broken-monit": brokenMonit,
 	})
 }
 

@@ -44,6 +44,8 @@ type Ping struct {
 	KeeperVersion string `json:"keeper_version"`
 	Master        int    `json:"master"` // pid
 	Home          string `json:"home"`
+	// Metrics is the address at which GET /metrics is answered; "": there is none.
+	Metrics string `json:"metrics,omitempty"`
 	// Upgrading: the master is of a new program, and the keeper not yet.
 	Upgrading bool `json:"upgrading,omitempty"`
 	// UpgradeFailed is why the last upgrade did not come to its end.
@@ -103,18 +105,20 @@ type AppDetail struct {
 // ProcessExtra is a Process with what list has no room for.
 type ProcessExtra struct {
 	Process
-	Status     string    `json:"status,omitempty"`    // the last STATUS= it sent
-	CreatedAt  time.Time `json:"created_at,omitzero"` // the slot, or when a command last started it anew
-	Unstable   int       `json:"unstable_restarts"`   // in a row, up to now
-	ExitCode   int       `json:"exit_code"`           // of the last process that has ended without a successor; 0 after a signal
-	PIDFile    string    `json:"pid_file,omitempty"`
-	AllLog     string    `json:"all_log,omitempty"`   // of both outputs
-	StartedAt  time.Time `json:"started_at,omitzero"` // its process, or the last one
-	OutLog     string    `json:"out_log"`
-	ErrLog     string    `json:"err_log"`
-	Lost       []Lost    `json:"lost,omitempty"`      // from the logs, as they cannot be written
-	LastExit   string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
-	LastExitAt time.Time `json:"last_exit_at,omitzero"`
+	Status    string    `json:"status,omitempty"`    // the last STATUS= it sent
+	CreatedAt time.Time `json:"created_at,omitzero"` // the slot, or when a command last started it anew
+	Unstable  int       `json:"unstable_restarts"`   // in a row, up to now
+	ExitCode  int       `json:"exit_code"`           // of the last process that has ended without a successor; 0 after a signal
+	PIDFile   string    `json:"pid_file,omitempty"`
+	AllLog    string    `json:"all_log,omitempty"`   // of both outputs
+	StartedAt time.Time `json:"started_at,omitzero"` // its process, or the last one
+	OutLog    string    `json:"out_log"`
+	ErrLog    string    `json:"err_log"`
+	Lost      []Lost    `json:"lost,omitempty"` // from the logs, as they cannot be written
+	// MetricsProblem is why what its process counts could not be had the last time.
+	MetricsProblem string    `json:"metrics_problem,omitempty"`
+	LastExit       string    `json:"last_exit,omitempty"` // "exit code 1", "signal: killed"
+	LastExitAt     time.Time `json:"last_exit_at,omitzero"`
 	// Ends are the last ones of the slot's processes, at most five, the last one first.
 	Ends []End `json:"ends,omitempty"`
 	// Starting, Spare, StandIn and Draining are the pids of a successor that is
@@ -314,6 +318,9 @@ type Event struct {
 	Details map[string]string `json:"details,omitempty"`
 	// Output are the last lines that a process printed which has crashed.
 	Output []string `json:"output,omitempty"`
+	// TraceID and SpanID are the trace of the command that it has come of, if that belongs to one.
+	TraceID string `json:"trace_id,omitempty"`
+	SpanID  string `json:"span_id,omitempty"`
 }
 
 // Kind is what kind of event it is.

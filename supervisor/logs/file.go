@@ -34,7 +34,8 @@ type File struct {
 	pumps    atomic.Int32 // that use it; the last one closes it
 	rotation atomic.Pointer[Rotation]
 	lost     atomic.Pointer[Loss]
-	optional atomic.Bool // what cannot be written here is elsewhere: no loss
+	everLost atomic.Uint64 // lines, since this File was made
+	optional atomic.Bool   // what cannot be written here is elsewhere: no loss
 
 	mu     sync.Mutex // held for one step of a pump
 	file   *os.File
@@ -90,6 +91,10 @@ func (f *File) Lost() Loss {
 	}
 	return Loss{}
 }
+
+// EverLost is how many lines were lost since this File was made, whether or not the file
+// tells of them by now.
+func (f *File) EverLost() uint64 { return f.everLost.Load() }
 
 // miss adds to what is missing.
 func (f *File) miss(l Loss) {
@@ -281,6 +286,7 @@ func (f *File) regret(lost, lines int, err error) {
 		fmt.Fprintf(os.Stderr, "neko: log %s: %v; output is being lost\n", f.Path, err)
 	}
 	f.miss(Loss{int64(lost), int64(lines), err.Error()})
+	f.everLost.Add(uint64(lines))
 	f.ended() // with a line that is half in the file nobody goes on: what is missing is told there
 }
 

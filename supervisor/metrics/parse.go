@@ -42,7 +42,32 @@ func Parse(text []byte, exported ...string) (Page, error) {
 	if bytes.Count(text, []byte("\n")) > MaxLines {
 		return nil, fmt.Errorf("it has more than %d lines", MaxLines)
 	}
-	return read(text, exported)
+	page, err := read(text, exported)
+	if err != nil {
+		return nil, err
+	}
+	if err := page.check(); err != nil {
+		return nil, err
+	}
+	return page, nil
+}
+
+// check finds what nobody can have counted.
+func (p Page) check() error {
+	for i := range p {
+		for _, s := range p[i].Series {
+			var err error
+			if s.Distribution != nil {
+				err = s.Distribution.check()
+			} else if p[i].Kind == Counter && !countable(s.Value) {
+				err = fmt.Errorf("%v is no value of a counter", s.Value)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", p[i].Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // ParseOurs reads what [Exposition.Text] has written: it may be as long as it likes, for
@@ -120,9 +145,6 @@ func readSeries(kind Kind, metric *dto.Metric, exported []string) (s Series, err
 	switch kind {
 	case Counter:
 		s.Value = metric.GetCounter().GetValue()
-		if !countable(s.Value) {
-			return s, fmt.Errorf("%v is no value of a counter", s.Value)
-		}
 	case Gauge:
 		s.Value = metric.GetGauge().GetValue()
 	case Untyped:
@@ -132,7 +154,7 @@ func readSeries(kind Kind, metric *dto.Metric, exported []string) (s Series, err
 	case Summary:
 		summary := metric.GetSummary()
 		s.Distribution = &Distribution{Count: float64(summary.GetSampleCount()), Sum: summary.GetSampleSum()}
-		if err = s.Distribution.check(); len(summary.Quantile) > maxBuckets {
+		if len(summary.Quantile) > maxBuckets {
 			err = fmt.Errorf("it has more than %d quantiles", maxBuckets)
 		}
 		for _, q := range summary.Quantile {
@@ -179,7 +201,7 @@ func readHistogram(h *dto.Histogram) (*Distribution, error) {
 		}
 	}
 	d.rise()
-	return d, d.check()
+	return d, nil
 }
 
 func readLabels(pairs []*dto.LabelPair, exported []string) (string, error) {

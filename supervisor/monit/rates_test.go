@@ -191,6 +191,35 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
+// Of a worker that tells nothing any more no old rate is shown.
+func TestARateEnds(t *testing.T) {
+	var tr tracker
+	a0 := worker{"a", 0}
+	for i := range 5 {
+		tr.take(seconds(100+float64(i)), map[worker]*reading{a0: told(1, float64(1000*i))})
+	}
+	for i := range 3 {
+		tr.take(seconds(105+float64(i)), nil)
+	}
+	if sum := tr.workers[a0].within(rateWindow); sum.perSecond(requests).v != 0 {
+		t.Errorf("%v a second", sum.perSecond(requests).v)
+	}
+}
+
+// A worker that comes with a long life counts in the percentiles of its app with what it
+// did of late.
+func TestALifeBeforeIsNoWeight(t *testing.T) {
+	var tr tracker
+	fast, slow := told(1, 1000), told(1, 100_000)
+	tr.take(seconds(1000), map[worker]*reading{{"a", 0}: fast})
+	slow.buckets = []bucket{{0.001, 0}, {0.002, 0}, {5, 100_000}, {math.Inf(1), 0}} // 100 a second
+	tr.take(seconds(1001), map[worker]*reading{{"a", 0}: told(1, 1300), {"a", 1}: slow})
+	sum := tr.apps["a"].within(ratioWindow)
+	if p := sum.quantile(0.5); p.v > 0.002 {
+		t.Errorf("half took less than %v s, and 300 of 400 were fast", p.v)
+	}
+}
+
 // What is read is what Prometheus's own reader finds.
 func FuzzText(f *testing.F) {
 	s := evening()

@@ -176,7 +176,8 @@ func (x *screen) tick() {
 	x.t.Helper()
 	x.stage.at = x.stage.at.Add(time.Second)
 	s, err := take(x.t.Context(), x.stage, x.stage.now)
-	x.Update(sampleMsg{s, err})
+	_, cmd := x.Update(sampleMsg{s, err})
+	x.run(cmd)
 }
 
 // press presses keys; those with names are in one string each.

@@ -93,9 +93,16 @@ func (g *Group) Queued(i int) (int, error) {
 	if !g.isTCP() {
 		return 0, nil
 	}
-	info, err := unix.GetsockoptTCPInfo(g.FD(i), unix.IPPROTO_TCP, unix.TCP_INFO)
+	n, _, err := QueueOf(g.FD(i))
+	return n, err
+}
+
+// QueueOf is how many connections wait on a listening TCP socket to be accepted, and how
+// many may.
+func QueueOf(fd int) (n, most int, err error) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return int(info.Unacked), nil // of a listening socket: sk_ack_backlog
+	return int(info.Unacked), int(info.Sacked), nil // of a listening socket: sk_ack_backlog and sk_max_ack_backlog
 }

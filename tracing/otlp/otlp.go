@@ -105,7 +105,6 @@ type sender struct {
 
 	exported, dropped atomic.Uint64
 	said              time.Time // of the goroutine
-	encoder           encoder
 }
 
 func newSender(s *settings, resource []attribute.KeyValue, log *slog.Logger) *sender {

@@ -87,7 +87,7 @@ func (e *encoder) value(v attribute.Value) {
 	case attribute.FLOAT64SLICE:
 		list(e, v.AsFloat64Slice(), attribute.Float64Value)
 	default:
-		e.b = protowire.AppendString(protowire.AppendTag(e.b, 1, protowire.BytesType), v.Emit())
+		e.b = protowire.AppendString(protowire.AppendTag(e.b, 1, protowire.BytesType), v.String())
 	}
 }
 
