@@ -28,6 +28,7 @@ const (
 
 // Ring is safe for use by several goroutines.
 type Ring struct {
+	bounds
 	mu      sync.Mutex
 	list    []entry // their ids have no gaps
 	bytes   int
@@ -45,6 +46,9 @@ type entry struct {
 	size  int
 	held  bool // it is not complete: neither it nor what comes after it can be read
 }
+
+// bounds are smaller in tests.
+type bounds struct{ events, bytesOf, segment int }
 
 // State is what is remembered beside events.
 type State struct {
@@ -83,7 +87,7 @@ func (s State) clone() State {
 // which no earlier daemon can have come to with its own.
 func New() *Ring {
 	now := time.Now().UnixMilli()
-	return &Ring{last: now, began: now, state: State{Events: map[string]uint64{}, Calls: map[string]uint64{}, Cursors: map[string]int64{}}}
+	return &Ring{bounds: bounds{MaxEvents, MaxBytes, segment}, last: now, began: now, state: State{Events: map[string]uint64{}, Calls: map[string]uint64{}, Cursors: map[string]int64{}}}
 }
 
 // Files makes what the ring is kept in: descriptors for [Ring.Keep] and whoever keeps
@@ -96,7 +100,7 @@ func Files() ([2]*os.File, error) { return openStore() }
 func (r *Ring) Keep(files [2]*os.File) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &store{files: files}
+	s := &store{files: files, most: int64(r.segment)}
 	lines, err := s.load()
 	if err != nil {
 		return err
@@ -245,7 +249,7 @@ func (r *Ring) index(id int64) int {
 // trim keeps the ring within its bounds. The newest stays.
 func (r *Ring) trim() {
 	n := 0
-	for len(r.list)-n > MaxEvents || r.bytes > MaxBytes && len(r.list)-n > 1 {
+	for len(r.list)-n > r.events || r.bytes > r.bytesOf && len(r.list)-n > 1 {
 		r.bytes -= r.list[n].size
 		r.list[n] = entry{} // for the collector
 		n++

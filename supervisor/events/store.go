@@ -20,6 +20,7 @@ import (
 type store struct {
 	files  [2]*os.File
 	active int
+	most   int64 // bytes in one
 	offset int64
 	turn   int64 // how often the other one was taken
 }
@@ -60,7 +61,7 @@ func (s *store) load() (all []line, err error) {
 	var lines [2][]line
 	var ends, turns [2]int64
 	for i, file := range s.files {
-		text, err := io.ReadAll(io.NewSectionReader(file, 0, 4*segment))
+		text, err := io.ReadAll(io.NewSectionReader(file, 0, 4*s.most))
 		if err != nil {
 			return nil, fmt.Errorf("events of an earlier master: %w", err)
 		}
@@ -118,7 +119,7 @@ func (s *store) put(text []byte) error {
 
 // append writes a line. state is asked for if that is to go into the other file.
 func (s *store) append(text []byte, state func() line) error {
-	if s.offset+int64(len(text)) > segment {
+	if s.offset+int64(len(text)) > s.most {
 		other := 1 - s.active
 		if err := s.files[other].Truncate(0); err != nil {
 			return err
