@@ -96,6 +96,9 @@ func (m *master) keepHooks() {
 			}
 		}
 		s.Cursors = cursors
+		for _, result := range []string{"ok", "retried", "failed", "dropped"} { // what has no 0 before it has no rate
+			s.Calls[result] += 0
+		}
 	})
 	for key, h := range wanted {
 		ctx, end := context.WithCancel(context.Background())
@@ -367,11 +370,4 @@ func (m *master) hookEnvironment(e *control.Event) []string {
 		list = append(list, name+"="+env[name])
 	}
 	return list
-}
-
-// eventCounts are events by kind and calls of hooks by result, since the daemon began:
-// neko_events_total and neko_hook_calls_total. It may be called from anywhere.
-func (m *master) eventCounts() (byKind, calls map[string]uint64) {
-	s := m.events.State()
-	return s.Events, s.Calls
 }
