@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,8 +28,9 @@ Usage:
 Also: show, desc, info
 
 Options:
-    --config        print a neko.yaml with all that is set, and what is default
-    --env           show the environment, too
+    --config        print a neko.yaml with all that is set, and what is default;
+                    of the environment, what yours here does not have
+    --env           show the whole environment, too
     --watch[=TIME]  show it anew every second, or TIME, until Ctrl-C
     --json          print JSON: name, spec, processes; of several apps, a list;
                     with --watch, on a line for each time
@@ -115,7 +117,11 @@ func (c *cli) describeAll(ctx context.Context, client *control.Client, targets [
 		for _, app := range apps {
 			specs = append(specs, app.Spec)
 		}
-		text, err := spec.YAML(specs, o.env)
+		inherited := map[string]string{}
+		if !o.env {
+			inherited = spec.Inherit(os.Environ())
+		}
+		text, err := spec.YAML(specs, inherited)
 		if err != nil {
 			return err
 		}

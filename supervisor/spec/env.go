@@ -82,6 +82,8 @@ func checkSetting(key, value string) *Error {
 	switch {
 	case key == "" || strings.ContainsAny(key, "=\x00 \t\n"):
 		return &Error{Key: "env", Message: expected("the name of a variable", key)}
+	case value == Hidden: // a program would take it for the secret
+		return &Error{Key: "env", Message: key + ": " + Hidden + " stands for a secret that is not shown; put it in again"}
 	case strings.ContainsRune(value, 0):
 		return &Error{Key: "env", Message: key + ": there is a NUL byte in the value"}
 	case len(key)+len(value) > 128<<10-2: // MAX_ARG_STRLEN: execve would fail

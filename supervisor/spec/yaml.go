@@ -13,12 +13,12 @@ import (
 
 // YAML is a neko.yaml with apps as they are set: all keys that mean something for them, in
 // the order of docs/configuration.md, with a remark where the value is the default. Read
-// again it is the same apps; but what inherits its environment has that of whoever reads
-// it, unless env is set.
-func YAML(apps []App, env bool) ([]byte, error) {
+// again it is the same apps, where the environment of whoever reads it has what inherited
+// has: of the variables of an app only those are written that are not so there.
+func YAML(apps []App, inherited map[string]string) ([]byte, error) {
 	list := &yaml.Node{Kind: yaml.SequenceNode}
 	for i := range apps {
-		list.Content = append(list.Content, apps[i].yaml(env))
+		list.Content = append(list.Content, apps[i].yaml(inherited))
 	}
 	root := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{text("apps"), list}}
 	var out bytes.Buffer
@@ -77,7 +77,7 @@ func texted(list map[string]string) *yaml.Node {
 	return m.Node
 }
 
-func (a *App) yaml(env bool) *yaml.Node {
+func (a *App) yaml(inherited map[string]string) *yaml.Node {
 	d, m := Defaults(), newMapping()
 	var remarks []string
 	if a.Source != "" {
@@ -113,8 +113,10 @@ func (a *App) yaml(env bool) *yaml.Node {
 		}
 	}
 	given("increment_var", a.IncrementVar)
-	if env && len(a.Env) > 0 {
-		m.add("env", texted(a.Env))
+	env := maps.Clone(a.Env)
+	maps.DeleteFunc(env, func(name, value string) bool { had, ok := inherited[name]; return ok && had == value })
+	if len(env) > 0 {
+		m.add("env", texted(env))
 	}
 
 	if len(a.Listen) > 0 {

@@ -82,7 +82,7 @@ func TestWhatIsWrittenOfAnAppIsReadAsTheSame(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text, err := YAML(before, true)
+			text, err := YAML(before, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +120,7 @@ func TestWhatIsWrittenSaysWhatIsDefaultAndWhatIsHidden(t *testing.T) {
 	a := Defaults()
 	a.Name, a.Command, a.Cwd, a.DrainTimeout = "web", []string{"server", "--token=abc"}, "/", Duration(1)
 	a.Env = map[string]string{"API_KEY": "abc", "MODE": "on"}
-	text, err := YAML([]App{a.WithoutSecrets()}, true)
+	text, err := YAML([]App{a.WithoutSecrets()}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
