@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -293,10 +292,10 @@ func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string
 	if err != nil || len(list) == 0 { // what is no expression may be a folder
 		return false, nil
 	}
-	down := map[string]string{} // ids of processes, by the names of their apps
+	var down []string // ids: the answer is about those, all of them
 	for _, p := range list {
 		if p.State == control.Stopped || p.State == control.Errored {
-			down[p.Name] = strconv.Itoa(p.ID)
+			down = append(down, strconv.Itoa(p.ID))
 		}
 	}
 	if len(down) == 0 {
@@ -304,7 +303,7 @@ func (c *cli) startKnown(cmd *cobra.Command, client *control.Client, name string
 		return true, nil
 	}
 	_, err = c.carryOut("started", func(step func(control.Progress)) (control.Done, error) {
-		return client.Start(cmd.Context(), control.StartRequest{Targets: slices.Sorted(maps.Values(down))}, step)
+		return client.Start(cmd.Context(), control.StartRequest{Targets: down}, step)
 	})
 	return true, err
 }
