@@ -57,7 +57,7 @@ func facts(a *App, one *Worker) (list []fact) {
 		if b.Workers > 0 && one == nil {
 			text += fmt.Sprintf(" in %d", b.Workers)
 		}
-		add("breaker "+b.Name, text, st)
+		add(b.Name+" breaker", text, st) // what tells one from another first, should it be cut
 	}
 	add("cpu", percentOf(f.CPUPercent), style{})
 	add("memory", bytesOf(f.MemoryBytes), style{})
@@ -182,8 +182,9 @@ func (m *model) drawDetail(c *canvas, r rect) {
 			continue
 		}
 		x := r.x + 1 + column*each
-		n := c.text(x, y+row, min(13, each-6), style{dim: true}, f.name)
-		n = max(n, min(13, each-6)) + 1
+		named := min(13, each-6)
+		n := c.text(x, y+row, max(named, each-2-width(f.text)), style{dim: true}, f.name)
+		n = max(n, named) + 1
 		c.text(x+n, y+row, each-n-1, f.style, f.text)
 	}
 }

@@ -12,9 +12,11 @@ import (
 type Value struct {
 	v  float64
 	is bool
+	// under is not 0 where v is a guess, of which only that bound above it is known.
+	under float64
 }
 
-func some(v float64) Value { return Value{v, true} }
+func some(v float64) Value { return Value{v: v, is: true} }
 
 // IsZero says that there is no figure; 0 is one.
 func (v Value) IsZero() bool { return !v.is }

@@ -82,6 +82,8 @@ func tookOf(v Value) string {
 	switch {
 	case !v.is:
 		return none
+	case v.under > 0:
+		return "<" + tookOf(some(v.under))
 	case v.v < 0.001:
 		return strconv.FormatFloat(v.v*1e6, 'f', 0, 64) + "µs"
 	case v.v < 0.01:

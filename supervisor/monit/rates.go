@@ -113,7 +113,11 @@ func (s *step) quantile(q float64) Value {
 			if i == len(s.buckets)-1 && b.bound > 1e300 {
 				break
 			}
-			return some(lower + (b.bound-lower)*(rank-below)/b.count)
+			v := some(lower + (b.bound-lower)*(rank-below)/b.count)
+			if lower == 0 { // the first bucket, which has no lower bound to go by
+				v.under = b.bound
+			}
+			return v
 		}
 		below += b.count
 		if b.bound < 1e300 {

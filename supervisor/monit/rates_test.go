@@ -191,6 +191,14 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
+// Of what is within the first bucket no more is known than its bound, and no more is shown.
+func TestAPercentileIsNoMoreExactThanItsBucket(t *testing.T) {
+	s := step{buckets: []bucket{{0.0005, 98}, {0.001, 2}, {math.Inf(1), 0}}}
+	if a, b := tookOf(s.quantile(0.5)), tookOf(s.quantile(0.99)); a != "<500µs" || b != "750µs" {
+		t.Errorf("%s and %s", a, b)
+	}
+}
+
 // Of a worker that tells nothing any more no old rate is shown.
 func TestARateEnds(t *testing.T) {
 	var tr tracker
