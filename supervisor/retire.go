@@ -80,6 +80,6 @@ func (m *master) retireLater(s *slot, wait time.Duration, limit time.Time) {
 // retired lets the process of a slot go to which nothing comes any more.
 func (m *master) retired(s *slot) {
 	s.cancel(&s.retiring)
-	s.want, s.cycle = stop, false
+	s.want, s.cycle, s.reason = stop, false, "" // what it was about is no reason any more
 	m.touch(s)
 }

@@ -25,7 +25,7 @@ hidden: variables, arguments, passwords in URLs.
 Usage:
     nekoctl describe [OPTIONS] NAME | ID | all ...
 
-Also: show, desc, info
+Also: show, inspect, desc, info
 
 Options:
     --config        print a neko.yaml with all that is set, and what is default;
@@ -46,7 +46,7 @@ func (c *cli) describeCommand() *cobra.Command {
 	var every string
 	cmd := &cobra.Command{
 		Use:               "describe",
-		Aliases:           []string{"show", "desc", "info"},
+		Aliases:           []string{"show", "inspect", "desc", "info"},
 		Long:              describeHelp,
 		ValidArgsFunction: c.completeNames,
 		Args: func(_ *cobra.Command, args []string) error {

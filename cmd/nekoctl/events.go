@@ -99,6 +99,13 @@ func (c *cli) eventsCommand() *cobra.Command {
 	cmd.Flags().StringVar(&from, "since", "", "")
 	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "")
+	_ = cmd.RegisterFlagCompletionFunc("event", func(_ *cobra.Command, _ []string, begun string) (words []string, _ cobra.ShellCompDirective) {
+		before := begun[:strings.LastIndex(begun, ",")+1] // of a list the last is being written
+		for _, k := range control.EventKinds {
+			words = append(words, before+string(k.Kind))
+		}
+		return append(words, before+control.OwnEvents+"*"), cobra.ShellCompDirectiveNoFileComp
+	})
 	return cmd
 }
 

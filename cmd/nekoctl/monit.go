@@ -23,7 +23,7 @@ chosen, and ask first; ? lists them.
 Usage:
     nekoctl monit [APP] [OPTIONS]
 
-Also: imonit, dashboard, dash
+Also: top, stats, imonit, dashboard, dash
 
 With APP, only apps with that in their name or namespace are shown; esc shows
 all.
@@ -52,7 +52,7 @@ func (c *cli) monitCommand() *cobra.Command {
 	interval := time.Second
 	cmd := &cobra.Command{
 		Use:               "monit",
-		Aliases:           []string{"imonit", "dashboard", "dash"},
+		Aliases:           []string{"top", "stats", "imonit", "dashboard", "dash"},
 		Long:              monitHelp,
 		ValidArgsFunction: c.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -186,6 +186,17 @@ func helpCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:  "help",
 		Long: rootHelp,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) (words []string, _ cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			for _, sub := range cmd.Root().Commands() {
+				if !sub.Hidden {
+					words = append(words, sub.Name())
+				}
+			}
+			return append(words, "targets", "exit-codes", "environment"), cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := ""
 			switch strings.Join(args, " ") {
