@@ -1,9 +1,11 @@
 package supervisor
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"runtime"
@@ -171,6 +173,19 @@ func hardLimit(name string, err error) string {
 		return ""
 	}
 	return fmt.Sprintf(" (the daemon's hard limit is %d)", now.Max)
+}
+
+// isShim says that a process is the exec shim still, and not the program yet.
+func isShim(pid int) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	words := bytes.SplitN(line, []byte{0}, 3)
+	return err == nil && len(words) > 1 && string(words[1]) == ExecMode
+}
+
+// isEnding says that a process has begun to end: it has no program any more.
+func isEnding(pid int) bool {
+	_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // shimReason is what the shim of a process has said, "" if it has become the
