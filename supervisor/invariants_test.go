@@ -36,7 +36,7 @@ func (s *scene) invariants() string {
 			}
 		}
 		for i, slot := range a.slots {
-			if slot.app != a || slot.index != i || ids[slot.id] {
+			if slot.app != a || slot.index != i || !slot.vacant && ids[slot.id] || slot.vacant != (slot.id == noID) {
 				return fmt.Sprintf("slot %d of %s is %s with the id %d", i, name, slot, slot.id)
 			}
 			ids[slot.id] = true
@@ -217,7 +217,7 @@ func (s *scene) notStuck(slot *slot) string {
 		if slot.waiting != nil {
 			return "it shall stop, and has a timer"
 		}
-	case slot.serving == nil && slot.starting == nil && slot.waiting == nil && !slot.errored && !slot.finished && !slot.awaits:
+	case slot.serving == nil && slot.starting == nil && slot.waiting == nil && !slot.errored && !slot.finished && !slot.awaits && !slot.replaceable():
 		return "it shall run, and has nothing"
 	case slot.awaits && s.m.awaited(slot) == nil:
 		return "it waits for what is there"

@@ -156,7 +156,7 @@ func (m *master) settle(s *slot) {
 		m.takeOver(s.starting) // it need not prove itself any longer
 	case s.serving == nil && s.starting != nil:
 		m.takeSpare(s) // until that one is ready
-	case s.serving == nil && s.waiting == nil && !s.errored && !s.finished && !s.awaits:
+	case s.serving == nil && s.waiting == nil && !s.errored && !s.finished && !s.awaits && !s.replaceable():
 		m.fill(s)
 	}
 	m.cover(s)
@@ -170,8 +170,8 @@ func (m *master) settle(s *slot) {
 		if state == control.Online {
 			s.reason = ""
 		}
-		m.wakeDependents(s.app)
 	}
+	m.wakeDependents(s.app)
 }
 
 // fill launches a process into an empty slot, or takes the one that waits.
