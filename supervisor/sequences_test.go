@@ -47,6 +47,9 @@ func TestTheseSequencesLeaveNoSlotStuck(t *testing.T) {
 	connect := func(i int) step {
 		return step{fmt.Sprintf("connect %d", i), func(s *scene) { s.m.do(func() { s.fail(s.connect(i)) }) }}
 	}
+	kill := func(i int) step {
+		return step{fmt.Sprintf("kill process %d", i), func(s *scene) { s.blow("kill", i) }}
+	}
 	pass := func(d time.Duration) step { return step{fmt.Sprintf("pass %v", d), func(*scene) { time.Sleep(d) }} }
 	for _, c := range []struct {
 		what    string
@@ -76,6 +79,9 @@ func TestTheseSequencesLeaveNoSlotStuck(t *testing.T) {
 		}},
 		{"a process that never gets ready is deleted, and connections wait for it", []temper{good, mute}, []step{
 			start(web(3), startOptions{}), connect(0), connect(1), command("delete", "1"),
+		}},
+		{"a sibling crashes while a stand-in serves what is left to one that retires", nil, []step{
+			start(web(2), startOptions{}), pass(time.Second), scale("1"), kill(1), kill(0), pass(10 * time.Second),
 		}},
 		{"an app is stopped whose processes never get ready, and connections wait for them", []temper{mute, mute}, []step{
 			start(web(2), startOptions{}), connect(0), connect(1), command("stop", "web"), pass(time.Second), start(web(2), startOptions{}),

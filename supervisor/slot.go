@@ -256,6 +256,9 @@ func (m *master) takeOver(p *process) {
 			s.backoff.streak = 0
 		}
 		predecessor.why = p.because
+		if p.because == (cause{}) { // p was to fill a gap, and no command replaces anything
+			predecessor.why = cause{control.CauseExit, "a spare that served until the next process was ready"}
+		}
 		m.leave(predecessor)
 		m.steer(s.app)
 		m.tell(s, fmt.Sprintf("pid %d took over from pid %d", p.PID, predecessor.PID))

@@ -42,7 +42,8 @@ func (s *slot) dead() bool {
 // replaceable says of a slot that retires that a stand-in serves what is left to be
 // served there, so that its own program need not start again.
 func (s *slot) replaceable() bool {
-	return s.want == retire && s.stopsAt.IsZero() && s.app.steerable() && s.app.spec.Node != spec.NodeCluster && s.app.healthy() != nil
+	return s.want == retire && s.stopsAt.IsZero() && s.app.steerable() && s.app.spec.Node != spec.NodeCluster &&
+		(s.standIn != nil || s.app.healthy() != nil)
 }
 
 // standInFailed tries again a little later.
