@@ -115,7 +115,7 @@ func (n native) fork(p *process) (err error) {
 		return err
 	}
 	if p.shimmed = !orders.none(); p.shimmed {
-		argv = append([]string{"neko-exec", ExecMode, orders.String(), path}, argv...)
+		argv = append([]string{shimName, ExecMode, orders.String(), path}, argv...)
 		path = "/proc/self/exe"
 	}
 	pidfd := -1
