@@ -361,7 +361,7 @@ func TestCountsOfOperations(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			for _, known := range []bool{true, false} {
-				w := newCountWorker(t, nil)
+				w := newCountWorker(t, func(c *Config) { c.ExecutionTimeout = 300 * time.Millisecond })
 				if !known {
 					w.known = nil
 					c.want = strings.Replace(c.want, "a known request", "a plan", 1)
