@@ -459,7 +459,7 @@ func TestCountsOfAnswersWithoutRoom(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		text := hitText("POST", `{"query":"{ things(first: 9) { name long } }"}`, []string{asJSON}, "")
+		text := hitText("POST", `{"query":"{ things(first: 40) { name long } }"}`, []string{asJSON}, "")
 		ask := func(want int) {
 			t.Helper()
 			if status, body, _ := receive(t, l.dial(t, text)); status != want || want == 200 && len(body) <= smallAnswer {
