@@ -42,6 +42,9 @@ func Parse(text []byte, exported ...string) (Page, error) {
 	if bytes.Count(text, []byte("\n")) > MaxLines {
 		return nil, fmt.Errorf("it has more than %d lines", MaxLines)
 	}
+	if hasTooManyLabels(text) {
+		return nil, fmt.Errorf("there are more than %d labels", maxLabels)
+	}
 	page, err := read(text, exported)
 	if err != nil {
 		return nil, err
@@ -50,6 +53,31 @@ func Parse(text []byte, exported ...string) (Page, error) {
 		return nil, err
 	}
 	return page, nil
+}
+
+// hasTooManyLabels finds it before the parser does, which takes a time that grows with the
+// square of the labels of a line: 4 MiB of them keep it busy for hours.
+func hasTooManyLabels(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		if len(line) < 3*maxLabels || bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
+			continue
+		}
+		labels, quoted := 0, false
+		for i := 0; i < len(line); i++ {
+			switch c := line[i]; {
+			case quoted && c == '\\':
+				i++
+			case c == '"':
+				quoted = !quoted
+			case c == '=' && !quoted:
+				labels++
+			}
+		}
+		if labels > maxLabels+1 { // le and quantile are none
+			return true
+		}
+	}
+	return false
 }
 
 // check finds what nobody can have counted.
