@@ -37,7 +37,7 @@ const (
 	// collectTime is how long a process has to answer. All are asked at once, so many at
 	// a time; who comes too late counts with what it said before.
 	collectTime   = time.Second
-	collectAtOnce = 32
+	collectAtOnce = 16
 	// longestUnasked is between two questions to a process that gives no good answers.
 	longestUnasked = time.Minute
 	// mostNames of a run folder are looked at. A new master reads for restoreTime what is
@@ -408,8 +408,13 @@ func askForMetrics(ctx context.Context, s source) (metrics.Page, error) {
 	if err != nil && len(text) <= metrics.MaxBytes {
 		return nil, tooLate(err)
 	}
+	reading.Lock()
+	defer reading.Unlock()
 	return metrics.Parse(text, "app", "worker")
 }
+
+// reading lets one page be read after the other: each may take many times its length.
+var reading sync.Mutex
 
 func tooLate(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -19,10 +19,11 @@ import (
 const (
 	MaxBytes = 4 << 20
 	MaxLines = 20_000
-	// maxLabels are those of a series, maxLabel the bytes of a value, maxName those of
+	// maxLabels are those of a series, allLabels those of all of them, maxLabel the bytes of a value, maxName those of
 	// the name of a label or a family, and maxHelp those of a help text, of which the
 	// rest is cut.
 	maxLabels = 32
+	allLabels = 5 * MaxLines
 	maxLabel  = 1 << 10
 	maxName   = 200
 	maxHelp   = 1 << 10
@@ -42,8 +43,8 @@ func Parse(text []byte, exported ...string) (Page, error) {
 	if bytes.Count(text, []byte("\n")) > MaxLines {
 		return nil, fmt.Errorf("it has more than %d lines", MaxLines)
 	}
-	if hasTooManyLabels(text) {
-		return nil, fmt.Errorf("there are more than %d labels", maxLabels)
+	if err := checkLabels(text); err != nil {
+		return nil, err
 	}
 	page, err := read(text, exported)
 	if err != nil {
@@ -55,11 +56,12 @@ func Parse(text []byte, exported ...string) (Page, error) {
 	return page, nil
 }
 
-// hasTooManyLabels finds it before the parser does, which takes a time that grows with the
-// square of the labels of a line: 4 MiB of them keep it busy for hours.
-func hasTooManyLabels(text []byte) bool {
+// checkLabels finds too many of them before the parser does, which takes a time that grows
+// with the square of the labels of a line: 4 MiB of them keep it busy for hours.
+func checkLabels(text []byte) error {
+	all := 0
 	for line := range bytes.Lines(text) {
-		if len(line) < 3*maxLabels || bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
+		if bytes.HasPrefix(bytes.TrimLeft(line, " \t"), []byte("#")) {
 			continue
 		}
 		labels, quoted := 0, false
@@ -74,10 +76,13 @@ func hasTooManyLabels(text []byte) bool {
 			}
 		}
 		if labels > maxLabels+1 { // le and quantile are none
-			return true
+			return fmt.Errorf("there are more than %d labels", maxLabels)
+		}
+		if all += labels; all > allLabels {
+			return fmt.Errorf("its series have more than %d labels together", allLabels)
 		}
 	}
-	return false
+	return nil
 }
 
 // check finds what nobody can have counted.
