@@ -413,7 +413,7 @@ func askForMetrics(ctx context.Context, s source) (metrics.Page, error) {
 	return metrics.Parse(text, "app", "worker")
 }
 
-// reading lets one page be read after the other: each may take many times its length.
+// reading lets one page be read after the other: each takes some times its length.
 var reading sync.Mutex
 
 func tooLate(err error) error {
