@@ -176,7 +176,7 @@ func TestAGrandchildHoldsNoEventsUp(t *testing.T) {
 	l := d.listen()
 	file := filepath.Join(t.TempDir(), "pid")
 	bad := spec.Defaults()
-	bad.Name, bad.Cwd, bad.MaxRestarts = "bad", t.TempDir(), 0
+	bad.Name, bad.Cwd, bad.MaxRestarts, bad.WaitReady = "bad", t.TempDir(), 0, true
 	bad.Command = []string{"/bin/sh", "-c", "setsid sleep 300 & echo $! >" + file + "; echo my last words; exit 3"}
 	t.Cleanup(func() {
 		text, err := os.ReadFile(file)
