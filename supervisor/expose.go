@@ -37,6 +37,7 @@ func (m *master) expose(s *scrape) []byte {
 		}
 	})
 	m.exposeMaster(e, apps, keeper)
+	e.Reserve()
 	for _, v := range apps {
 		a := c.accounts[v.id]
 		switch {
@@ -47,7 +48,23 @@ func (m *master) expose(s *scrape) []byte {
 			e.AddApp(v.name, a.Account, servingOf(list, v.id))
 		}
 	}
+	c.tellOfRefused(m, e.Refused())
 	return e.Text()
+}
+
+// tellOfRefused writes down which families are left out, each once.
+func (c *collector) tellOfRefused(m *master, names []string) {
+	const most = 100
+	for _, name := range names {
+		if len(c.refused) == most || c.refused[name] {
+			continue
+		}
+		if c.refused == nil {
+			c.refused = map[string]bool{}
+		}
+		c.refused[name] = true
+		m.log("the metric %s of an app is left out where the daemon, or another app, means something else by that name", name)
+	}
 }
 
 // appView is what the loop shows of an app.
