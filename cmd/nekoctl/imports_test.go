@@ -25,7 +25,9 @@ func TestLinksNothingOfTheAPI(t *testing.T) {
 		"github.com/failsafe-go",
 		"modernc.org",
 		"database/sql",
-		"github.com/prometheus/client_golang",
+		"github.com/prometheus",
+		"google.golang.org/protobuf",
+		"go.opentelemetry.io",
 	)
 }
 

@@ -67,49 +67,40 @@ func RenderLabels(labels []Label) string {
 	slices.SortFunc(labels, func(a, b Label) int { return strings.Compare(a.Name, b.Name) })
 	var b []byte
 	for _, l := range labels {
-		if l.Value == "" {
-			continue
-		}
-		if len(b) > 0 {
-			b = append(b, ',')
-		}
 		b = appendLabel(b, l.Name, l.Value)
 	}
 	return string(b)
 }
 
-var escapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-
-func appendLabel(b []byte, name, value string) []byte {
-	b = append(append(b, name...), `="`...)
-	if strings.ContainsAny(value, "\\\"\n") {
-		value = escapes.Replace(value)
+func appendLabel[T string | []byte](b []byte, name, value T) []byte {
+	if len(value) == 0 {
+		return b
 	}
-	return append(append(b, value...), '"')
+	if len(b) > 0 {
+		b = append(b, ',')
+	}
+	b = append(append(b, name...), `="`...)
+	for i := range len(value) {
+		switch c := value[i]; c {
+		case '\n':
+			b = append(b, `\n`...)
+		case '\\', '"':
+			b = append(b, '\\', c)
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
 }
 
 // SplitLabels reads what [RenderLabels] has written.
 func SplitLabels(rendered string) (labels []Label) {
-	for rendered != "" {
-		name, rest, found := strings.Cut(rendered, `="`)
-		if !found {
-			return labels
-		}
-		var value strings.Builder
-		i := 0
-		for ; i < len(rest) && rest[i] != '"'; i++ {
-			c := rest[i]
-			if c == '\\' && i+1 < len(rest) {
-				if i++; rest[i] == 'n' {
-					c = '\n'
-				} else {
-					c = rest[i]
-				}
-			}
-			value.WriteByte(c)
-		}
-		labels = append(labels, Label{name, value.String()})
-		rendered = strings.TrimPrefix(rest[min(i+1, len(rest)):], ",")
+	var s Scanner
+	if _, err := s.labels([]byte(rendered + "}")); err != nil {
+		return nil // it has not
+	}
+	for _, l := range s.Labels {
+		labels = append(labels, Label{string(l.Name), string(l.Value)})
 	}
 	return labels
 }

@@ -1,17 +1,11 @@
 package monit
 
 import (
-	"bytes"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	prom "github.com/prometheus/common/model"
 	"pgregory.net/rapid"
 
 	"github.com/nekoctl/neko/supervisor/control"
@@ -220,60 +214,6 @@ func TestALifeBeforeIsNoWeight(t *testing.T) {
 	}
 }
 
-// What is read is what Prometheus's own reader finds.
-func FuzzText(f *testing.F) {
-	s := evening()
-	s.second(3)
-	text, err := s.Metrics(f.Context(), nil, true)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(string(text))
-	f.Add("go_goroutines{app=\"a\\\\b\\\"}c\\n\",worker=\"1\"} 12 1712345\n")
-	f.Add("go_goroutines 3\ngo_goroutines{} 4\ngo_goroutines{ a = \"b\" , } +Inf\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		parser := expfmt.NewTextParser(prom.UTF8Validation)
-		families, err := parser.TextToMetricFamilies(strings.NewReader(text))
-		var got []string
-		eachSample([]byte(text), map[string]bool{"go_goroutines": true}, func(_ bool, l labels, v float64) {
-			got = append(got, fmt.Sprintf("%q %v", l.get("app"), v))
-		})
-		if err != nil {
-			return // that it does not break is all that is asked
-		}
-		var want []string
-		for _, m := range families["go_goroutines"].GetMetric() {
-			app := ""
-			for _, l := range m.GetLabel() {
-				if l.GetName() == "app" {
-					app = l.GetValue()
-				}
-			}
-			if v := valueOf(m); v-v == 0 {
-				want = append(want, fmt.Sprintf("%q %v", app, v))
-			}
-		}
-		if families["go_goroutines"].GetType() > dto.MetricType_UNTYPED || strings.Contains(text, "# TYPE") && families["go_goroutines"].GetType() != dto.MetricType_GAUGE {
-			return // sums and buckets are families of their own there
-		}
-		slices.Sort(got)
-		slices.Sort(want)
-		if !slices.Equal(got, want) {
-			t.Errorf("read %q, want %q, of %q", got, want, text)
-		}
-	})
-}
-
-func valueOf(m *dto.Metric) float64 {
-	switch {
-	case m.Gauge != nil:
-		return m.GetGauge().GetValue()
-	case m.Counter != nil:
-		return m.GetCounter().GetValue()
-	}
-	return m.GetUntyped().GetValue()
-}
-
 // What a worker tells is not trusted.
 func TestNonsenseIsLeftOut(t *testing.T) {
 	all := readMetrics([]byte(`
@@ -315,23 +255,11 @@ func BenchmarkText(b *testing.B) {
 	for i := range 1000 {
 		text = fmt.Appendf(text, "neko_other_%d_total{app=\"app1\",worker=\"0\",what=\"something\"} %d\n", i/20, i)
 	}
-	b.Run("own", func(b *testing.B) {
-		b.SetBytes(int64(len(text)))
-		b.ReportAllocs()
-		for b.Loop() {
-			if len(readMetrics(text)) != 20 {
-				b.Fatal("there are not 20")
-			}
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(readMetrics(text)) != 20 {
+			b.Fatal("there are not 20")
 		}
-	})
-	b.Run("expfmt", func(b *testing.B) {
-		b.SetBytes(int64(len(text)))
-		b.ReportAllocs()
-		for b.Loop() {
-			parser := expfmt.NewTextParser(prom.UTF8Validation)
-			if _, err := parser.TextToMetricFamilies(bytes.NewReader(text)); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
+	}
 }

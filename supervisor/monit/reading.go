@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/nekoctl/neko/supervisor/metrics"
 )
 
 // What is counted of a worker, of all that it tells.
@@ -79,38 +81,38 @@ type Breaker struct {
 
 var breakerStates = []string{"CLOSED", "HALF_OPEN", "OPEN"}
 
-func count(what int) func(*reading, labels, float64) {
-	return func(r *reading, _ labels, v float64) {
+func count(what int) func(*reading, *metrics.Scanner) {
+	return func(r *reading, s *metrics.Scanner) {
 		r.told = true
-		r.counts[what].add(v)
+		r.counts[what].add(s.Value)
 	}
 }
 
-func gauge(what int) func(*reading, labels, float64) {
-	return func(r *reading, _ labels, v float64) { r.gauges[what].add(v) }
+func gauge(what int) func(*reading, *metrics.Scanner) {
+	return func(r *reading, s *metrics.Scanner) { r.gauges[what].add(s.Value) }
 }
 
 // wanted are the metrics that are read. docs/metrics.md has all that there are.
-var wanted = map[string]func(*reading, labels, float64){
-	"neko_worker_start_time_seconds": func(r *reading, _ labels, v float64) { r.started = v },
+var wanted = map[string]func(*reading, *metrics.Scanner){
+	"neko_worker_start_time_seconds": func(r *reading, s *metrics.Scanner) { r.started = s.Value },
 	"neko_worker_queue_length":       gauge(queueLength),
 	"neko_worker_queue_max":          gauge(queueMax),
 	"neko_worker_draining":           gauge(draining),
 
-	"neko_http_requests_total": func(r *reading, l labels, v float64) {
+	"neko_http_requests_total": func(r *reading, s *metrics.Scanner) {
 		r.told = true
-		if string(l.get("handler")) == "probe" {
+		if string(s.Label("handler")) == "probe" {
 			return
 		}
-		r.counts[requests].add(v)
-		if code := l.get("code"); len(code) == 3 && code[0] == '5' {
-			r.counts[failures].add(v)
+		r.counts[requests].add(s.Value)
+		if code := s.Label("code"); len(code) == 3 && code[0] == '5' {
+			r.counts[failures].add(s.Value)
 		} else {
 			r.counts[failures].add(0)
 		}
 	},
-	"neko_http_request_duration_seconds_bucket": func(r *reading, l labels, v float64) {
-		bound, err := strconv.ParseFloat(string(l.get("le")), 64)
+	"neko_http_request_duration_seconds_bucket": func(r *reading, s *metrics.Scanner) {
+		bound, err := strconv.ParseFloat(string(s.Label("le")), 64)
 		if err != nil {
 			return
 		}
@@ -127,33 +129,33 @@ var wanted = map[string]func(*reading, labels, float64){
 		if !found {
 			r.buckets = slices.Insert(r.buckets, i, bucket{bound: bound})
 		}
-		r.buckets[i].count += v
+		r.buckets[i].count += s.Value
 	},
 	"neko_http_response_bytes_total": count(sentBytes),
 	"neko_http_requests_in_flight":   gauge(inFlight),
 	"neko_http_connections":          gauge(connections),
-	"neko_graphql_operations_total": func(r *reading, l labels, v float64) {
+	"neko_graphql_operations_total": func(r *reading, s *metrics.Scanner) {
 		r.told = true
-		switch string(l.get("outcome")) {
+		switch string(s.Label("outcome")) {
 		case "rejected":
-			r.counts[rejected].add(v)
+			r.counts[rejected].add(s.Value)
 		case "failed":
-			r.counts[failed].add(v)
+			r.counts[failed].add(s.Value)
 		}
 	},
-	"neko_cache_served_total": func(r *reading, l labels, v float64) {
+	"neko_cache_served_total": func(r *reading, s *metrics.Scanner) {
 		r.told = true
-		r.counts[cacheAll].add(v)
-		switch string(l.get("state")) {
+		r.counts[cacheAll].add(s.Value)
+		switch string(s.Label("state")) {
 		case "fresh", "stale", "stale_on_error":
-			r.counts[cacheHits].add(v)
+			r.counts[cacheHits].add(s.Value)
 		}
 	},
 	"neko_limiter_allowed_total": count(allowed),
 	"neko_limiter_denied_total":  count(denied),
-	"neko_breaker_state": func(r *reading, l labels, v float64) {
-		if i := int(v); i >= 0 && i < len(breakerStates) {
-			r.breaker = append(r.breaker, Breaker{Name: string(l.get("name")), State: breakerStates[i]})
+	"neko_breaker_state": func(r *reading, s *metrics.Scanner) {
+		if i := int(s.Value); i >= 0 && i < len(breakerStates) {
+			r.breaker = append(r.breaker, Breaker{Name: string(s.Label("name")), State: breakerStates[i]})
 		}
 	},
 	"go_goroutines":                gauge(goroutines),
@@ -165,18 +167,23 @@ var wanted = map[string]func(*reading, labels, float64){
 }
 
 // readMetrics reads an answer to GET /v1/metrics?by=worker. What has no worker is of the
-// master, or of an app as a whole, and is not wanted here.
+// master, or of an app as a whole, and is not wanted here. A line that makes no sense is
+// one figure that is not shown.
 func readMetrics(text []byte) map[worker]*reading {
 	all := map[worker]*reading{}
 	names := map[string]string{} // one string for each app
-	eachSample(text, wanted, func(take func(*reading, labels, float64), l labels, v float64) {
-		slot, err := strconv.Atoi(string(l.get("worker")))
-		if err != nil {
-			return
+	for s := metrics.Scan(text); s.NextSample(); {
+		take := wanted[string(s.Name)]
+		if take == nil || s.Sample() != nil || s.Value-s.Value != 0 { // not a number, or no end of it
+			continue
 		}
-		app, known := names[string(l.get("app"))]
+		slot, err := strconv.Atoi(string(s.Label("worker")))
+		if err != nil {
+			continue
+		}
+		app, known := names[string(s.Label("app"))]
 		if !known {
-			app = string(l.get("app"))
+			app = string(s.Label("app"))
 			names[app] = app
 		}
 		w := worker{app, slot}
@@ -185,8 +192,8 @@ func readMetrics(text []byte) map[worker]*reading {
 			r = &reading{}
 			all[w] = r
 		}
-		take(r, l, v)
-	})
+		take(r, s)
+	}
 	for _, r := range all {
 		for i := len(r.buckets) - 1; i > 0; i-- { // from "at most" to "between"
 			r.buckets[i].count = max(0, r.buckets[i].count-r.buckets[i-1].count)
