@@ -91,14 +91,16 @@ type cpuAccount struct {
 	Told  map[metrics.ProcessID]uint64 `json:"told,omitempty"` // that is in it, by processes that have not ended
 }
 
-func (c *cpuAccount) observe(id metrics.ProcessID, ticks uint64) {
+func (c *cpuAccount) observe(id metrics.ProcessID, ticks uint64) (changed bool) {
 	if before := c.Told[id]; ticks > before {
 		if c.Told == nil {
 			c.Told = map[metrics.ProcessID]uint64{}
 		}
 		c.Told[id] = ticks
 		c.Total += ticks - before
+		return true
 	}
+	return false
 }
 
 // asking is how it goes with a process.
@@ -276,8 +278,9 @@ func (m *master) collectAll(asked bool) {
 			u, _ := readUsage(s.pid) // leaves 0
 			s.ticks = u.ticks
 		}
-		c.account(s.app, s.name, s.dir).CPU.observe(s.id, s.ticks)
-		c.dirty = true
+		if c.account(s.app, s.name, s.dir).CPU.observe(s.id, s.ticks) {
+			c.dirty = true
+		}
 	}
 	living := map[metrics.ProcessID]bool{}
 	for _, s := range list {
@@ -303,10 +306,11 @@ func (m *master) takeDown(s source, page metrics.Page, err error) {
 		c.asked[s.id] = how
 	}
 	a := c.account(s.app, s.name, s.dir)
-	c.dirty = true
 	if err == nil {
 		how.failures = 0
+		moves := a.Account.Moves()
 		err = a.Account.Observe(s.id, page)
+		c.dirty = c.dirty || a.Account.Moves() != moves
 	} else {
 		how.failures++
 		how.notUntil = time.Now().Add(min(collectEvery<<min(how.failures, 10)-collectEvery, longestUnasked))
@@ -314,6 +318,7 @@ func (m *master) takeDown(s source, page metrics.Page, err error) {
 	problem := ""
 	if err != nil {
 		a.Failures++
+		c.dirty = true
 		problem = err.Error()
 	}
 	if (problem == "") != (how.problem == "") {

@@ -20,6 +20,7 @@ type Account struct {
 	families  map[string]*accounted
 	series    int
 	processes map[ProcessID]*process
+	moves     uint64
 }
 
 // ProcessID names one process for its life; a larger one is younger.
@@ -37,6 +38,13 @@ type accounted struct {
 type amount struct {
 	value float64
 	dist  *Distribution
+	n     int // of the series, in the file that is being written
+}
+
+// said is what is in a total of what one process has said.
+type said struct {
+	amount
+	of *amount
 }
 
 // process is one whose end the account has not been told of.
@@ -44,7 +52,7 @@ type process struct {
 	page Page
 	// told is what is in the totals of it already, by family and labels: a series that is
 	// not on the last page may come back.
-	told map[string]map[string]amount
+	told map[string]map[string]said
 }
 
 // NewAccount is one in which nothing has been counted.
@@ -54,6 +62,10 @@ func NewAccount() *Account {
 
 // Empty says that there is nothing to tell, and nobody who may.
 func (a *Account) Empty() bool { return len(a.families) == 0 && len(a.processes) == 0 }
+
+// Moves grows whenever something changes that must not be forgotten: who has written the
+// account down need not do so again before.
+func (a *Account) Moves() uint64 { return a.moves }
 
 // Has says whether the process has been heard of, and has not ended.
 func (a *Account) Has(id ProcessID) bool { return a.processes[id] != nil }
@@ -72,8 +84,9 @@ func (a *Account) Processes() (ids []ProcessID) {
 func (a *Account) Observe(id ProcessID, page Page) error {
 	p := a.processes[id]
 	if p == nil {
-		p = &process{told: map[string]map[string]amount{}}
+		p = &process{told: map[string]map[string]said{}}
 		a.processes[id] = p
+		a.moves++
 	}
 	p.page = page
 	var left []string
@@ -108,17 +121,25 @@ func (a *Account) count(id ProcessID, p *process, f *Family) (problem string) {
 			delete(other.told, f.Name)
 		}
 	}
-	if id >= total.newest {
+	if id >= total.newest && (total.newest != id || total.help != f.Help) {
 		total.newest, total.help = id, f.Help
+		a.moves++
 	}
 	told := p.told[f.Name]
 	if told == nil {
-		told = make(map[string]amount, len(f.Series))
+		told = make(map[string]said, len(f.Series))
 		p.told[f.Name] = told
 	}
 	for i := range f.Series {
 		s := &f.Series[i]
-		sum := total.totals[s.Labels]
+		before, known := told[s.Labels]
+		if known && before.same(s) {
+			continue // most have not moved
+		}
+		sum := before.of
+		if sum == nil {
+			sum = total.totals[s.Labels]
+		}
 		if sum == nil {
 			if a.series >= maxSeries {
 				problem = fmt.Sprintf("%s{%.100s} is left out: the app has %d series", f.Name, s.Labels, maxSeries)
@@ -131,9 +152,9 @@ func (a *Account) count(id ProcessID, p *process, f *Family) (problem string) {
 			}
 			total.totals[s.Labels] = sum
 		}
-		before := told[s.Labels]
+		a.moves++
 		if s.Distribution != nil {
-			told[s.Labels] = amount{dist: sum.dist.advance(before.dist, s.Distribution)}
+			told[s.Labels] = said{amount{dist: sum.dist.advance(before.dist, s.Distribution)}, sum}
 			continue
 		}
 		more := s.Value - before.value
@@ -141,10 +162,24 @@ func (a *Account) count(id ProcessID, p *process, f *Family) (problem string) {
 			more = s.Value
 		}
 		sum.value += more
-		told[s.Labels] = amount{value: s.Value}
+		told[s.Labels] = said{amount{value: s.Value}, sum}
 	}
 	return problem
 }
 
 // Retire forgets a process that has ended, and not what it has counted.
-func (a *Account) Retire(id ProcessID) { delete(a.processes, id) }
+func (a *Account) Retire(id ProcessID) {
+	if a.Has(id) {
+		delete(a.processes, id)
+		a.moves++
+	}
+}
+
+// same says that a series is as it was when it was taken down.
+func (s *said) same(now *Series) bool {
+	if now.Distribution == nil {
+		return s.value == now.Value
+	}
+	a, b := s.dist, now.Distribution
+	return a.Count == b.Count && a.Sum == b.Sum && slices.Equal(a.Counts, b.Counts) && slices.Equal(a.Bounds, b.Bounds)
+}

@@ -116,6 +116,61 @@ func TestAFamilyThatBecomesSomethingElseIsThatOfTheYoungest(t *testing.T) {
 	expect(t, told(t, a, nil), map[string]float64{`a_sum{app="web"}`: 7, `a_count{app="web"}`: 3})
 }
 
+// Only what moves calls for the account to be written, and all that does.
+func TestWhatMovesIsSeen(t *testing.T) {
+	a := NewAccount()
+	for i, c := range []struct {
+		what  string
+		id    ProcessID
+		text  string
+		moves bool
+	}{
+		{"a process that says nothing", 1, "", true},
+		{"and again", 1, "", false},
+		{"a gauge", 1, "# TYPE g gauge\ng 1\n", false},
+		{"a counter", 1, "# TYPE c counter\nc 0\n", true},
+		{"that stands still", 1, "# TYPE c counter\nc 0\n# TYPE g gauge\ng 2\n", false},
+		{"that moves", 1, "# TYPE c counter\nc 1\n", true},
+		{"that begins anew", 1, "# TYPE c counter\nc 0\n", true},
+		{"another process", 2, "# TYPE c counter\nc 0\n", true},
+		{"a histogram", 2, "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 1\nh_count 2\n", true},
+		{"that stands still", 2, "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 1\nh_count 2\n", false},
+		{"whose sum moves", 2, "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 2\nh_count 2\n", true},
+		{"a bucket of which moves", 2, "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_sum 2\nh_count 2\n", true},
+		{"that has other buckets", 2, "# TYPE h histogram\nh_bucket{le=\"2\"} 2\nh_sum 2\nh_count 2\n", true},
+		{"another text of help", 2, "# HELP h x\n# TYPE h histogram\nh_bucket{le=\"2\"} 2\nh_sum 2\nh_count 2\n", true},
+		{"the elder has the old one", 1, "# TYPE h histogram\nh_bucket{le=\"2\"} 0\nh_sum 0\nh_count 0\n", true},
+		{"and again", 1, "# TYPE h histogram\nh_bucket{le=\"2\"} 0\nh_sum 0\nh_count 0\n", false},
+	} {
+		before := a.Moves()
+		if err := a.Observe(c.id, page(t, c.text)); err != nil {
+			t.Fatal(err)
+		}
+		if moves := a.Moves() != before; moves != c.moves {
+			t.Errorf("%d, %s: moves is %v", i, c.what, moves)
+		}
+	}
+	before := a.Moves()
+	a.Retire(3)
+	if a.Moves() != before {
+		t.Error("nobody has ended")
+	}
+	if a.Retire(1); a.Moves() == before {
+		t.Error("the end of a process is not seen")
+	}
+}
+
+// Sums that nobody can have meant do not keep the rest from being written.
+func TestSumsWithoutAnEndAreWritten(t *testing.T) {
+	a := NewAccount()
+	for id := range ProcessID(4) {
+		_ = a.Observe(id, page(t, "# TYPE s summary\ns_sum 8e307\ns_count 1\n# TYPE c counter\nc 1\n"))
+	}
+	if n := told(t, copied(t, a), nil)[`c{app="web"}`]; n != 4 {
+		t.Errorf("%v of 4 were counted", n)
+	}
+}
+
 func TestAnAccountHasBounds(t *testing.T) {
 	a := NewAccount()
 	problem := ""
@@ -201,10 +256,11 @@ func TestWhatIsToldNeverGoesBackAndIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f := &fleet{living: map[ProcessID]*truth{}, bounds: [][]float64{{1, 4}, {2, 4, 8}, nil}}
 		a := NewAccount()
-		written := copied(t, a)
 		counters := map[string]float64{} // of all, and what a kill has lost taken off
 		count, sum := 0.0, 0.0
-		asked := map[ProcessID]*truth{} // what each had when it was asked last
+		asked := map[ProcessID]truth{} // what each had when it was asked last
+		written, known := copied(t, a), maps.Clone(asked)
+		write := func() { written, known = copied(t, a), maps.Clone(asked) }
 		before := map[string]float64{}
 		pick := func() (ProcessID, *truth) {
 			ids := slices.Sorted(maps.Keys(f.living))
@@ -218,15 +274,11 @@ func TestWhatIsToldNeverGoesBackAndIsExact(t *testing.T) {
 			if err := a.Observe(id, w.page(t)); err != nil {
 				t.Fatal(err)
 			}
+			now := truth{counters: asked[id].counters, seen: slices.Clone(w.seen)}
 			if !w.hidden {
-				c := &truth{counters: maps.Clone(w.counters), seen: slices.Clone(w.seen)}
-				asked[id] = c
-				return
+				now.counters = maps.Clone(w.counters)
 			}
-			if asked[id] == nil {
-				asked[id] = &truth{counters: map[string]float64{}}
-			}
-			asked[id].seen = slices.Clone(w.seen)
+			asked[id] = now
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"start": func(t *rapid.T) {
@@ -252,14 +304,11 @@ func TestWhatIsToldNeverGoesBackAndIsExact(t *testing.T) {
 				ask(id, w)
 				a.Retire(id)
 				delete(f.living, id)
-				written = copied(t, a) // as the collector does
+				write() // as the collector does
 			},
 			"kill a process": func(*rapid.T) {
 				id, w := pick()
 				was := asked[id]
-				if was == nil {
-					was = &truth{}
-				}
 				for label, v := range w.counters {
 					counters[label] -= v - was.counters[label]
 				}
@@ -269,20 +318,20 @@ func TestWhatIsToldNeverGoesBackAndIsExact(t *testing.T) {
 				}
 				a.Retire(id)
 				delete(f.living, id)
-				written = copied(t, a)
+				write()
 			},
 			"kill the master": func(t *rapid.T) {
 				if rapid.Bool().Draw(t, "in order") {
-					written = copied(t, a)
+					write()
 				}
-				a = copied(t, written)
+				a, asked = copied(t, written), maps.Clone(known)
 				for id, w := range f.living { // what it does first of all
 					ask(id, w)
 				}
 			},
 			"": func(t *rapid.T) {
 				if len(f.living) == 0 || rapid.Bool().Draw(t, "told") {
-					written = copied(t, a) // before anybody is told
+					write() // before anybody is told
 					samples := told(t, a, nil)
 					for name, v := range before {
 						if samples[name] < v {

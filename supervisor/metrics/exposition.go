@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,8 +29,10 @@ type Exposed struct {
 
 type sample struct {
 	suffix string // _bucket, _sum, _count
-	labels string
-	extra  string // le or quantile
+	own    string // labels
+	labels string // of the series
+	bounds string // le or quantile, "" if neither
+	bound  float64
 	value  float64
 }
 
@@ -82,23 +85,27 @@ func (f *Exposed) Set(value float64, pairs ...string) {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		labels = append(labels, Label{pairs[i], pairs[i+1]})
 	}
-	f.sample("", RenderLabels(labels), "", value)
+	f.value("", RenderLabels(labels), value)
 }
 
-func (f *Exposed) sample(suffix, labels, extra string, value float64) {
-	f.samples = append(f.samples, sample{suffix, labels, extra, value})
+func (f *Exposed) value(own, labels string, value float64) {
+	f.samples = append(f.samples, sample{own: own, labels: labels, value: value})
 }
 
 // distribution adds a histogram's samples, or the sum and the count of a summary.
-func (f *Exposed) distribution(labels string, d *Distribution) {
+func (f *Exposed) distribution(own, labels string, d *Distribution) {
+	s := sample{suffix: "_bucket", own: own, labels: labels, bounds: "le"}
+	f.samples = slices.Grow(f.samples, len(d.Bounds)+3)
 	if f.kind == Histogram {
 		for i, bound := range d.Bounds {
-			f.sample("_bucket", labels, "le=\""+strconv.FormatFloat(bound, 'g', -1, 64)+"\"", d.Counts[i])
+			s.bound, s.value = bound, d.Counts[i]
+			f.samples = append(f.samples, s)
 		}
-		f.sample("_bucket", labels, `le="+Inf"`, d.Count)
+		s.bound, s.value = math.Inf(1), d.Count
+		f.samples = append(f.samples, s)
 	}
-	f.sample("_sum", labels, "", d.Sum)
-	f.sample("_count", labels, "", d.Count)
+	f.samples = append(f.samples, sample{suffix: "_sum", own: own, labels: labels, value: d.Sum},
+		sample{suffix: "_count", own: own, labels: labels, value: d.Count})
 }
 
 // AddApp adds what an app's account has: what counts summed, and of everything else what
@@ -113,10 +120,10 @@ func (e *Exposition) AddApp(app string, a *Account, serving map[ProcessID]string
 		}
 		for _, labels := range slices.Sorted(maps.Keys(total.totals)) {
 			sum := total.totals[labels]
-			if all := join(own, labels); sum.dist != nil {
-				f.distribution(all, sum.dist)
+			if sum.dist != nil {
+				f.distribution(own, labels, sum.dist)
 			} else {
-				f.sample("", all, "", sum.value)
+				f.value(own, labels, sum.value)
 			}
 		}
 	}
@@ -149,34 +156,31 @@ func (e *Exposition) addWorkers(app string, a *Account, serving map[ProcessID]st
 				continue
 			}
 			for _, s := range family.Series {
-				all := join(own, s.Labels)
 				for _, q := range s.Quantiles {
-					f.sample("", all, "quantile=\""+strconv.FormatFloat(q.Quantile, 'g', -1, 64)+"\"", q.Value)
+					f.samples = append(f.samples, sample{own: own, labels: s.Labels, bounds: "quantile", bound: q.Quantile, value: q.Value})
 				}
 				if s.Distribution != nil {
-					f.distribution(all, s.Distribution)
+					f.distribution(own, s.Labels, s.Distribution)
 				} else {
-					f.sample("", all, "", s.Value)
+					f.value(own, s.Labels, s.Value)
 				}
 			}
 		}
 	}
 }
 
-func join(a, b string) string {
-	switch {
-	case a == "":
-		return b
-	case b == "":
-		return a
-	}
-	return a + "," + b
-}
-
 // Text is all that was added, in the text format 0.0.4, families in the order of their
 // names.
 func (e *Exposition) Text() []byte {
-	var b []byte
+	size := 0
+	for _, f := range e.families {
+		size += 2*len(f.name) + len(f.help) + 32
+		for i := range f.samples {
+			s := &f.samples[i]
+			size += len(f.name) + len(s.own) + len(s.labels) + 40
+		}
+	}
+	b := make([]byte, 0, size)
 	for _, name := range slices.Sorted(maps.Keys(e.families)) {
 		f := e.families[name]
 		if len(f.samples) == 0 {
@@ -184,15 +188,35 @@ func (e *Exposition) Text() []byte {
 		}
 		help := helpEscapes.Replace(f.help)
 		b = fmt.Appendf(b, "# HELP %s %s\n# TYPE %s %s\n", f.name, help, f.name, f.kind)
-		for _, s := range f.samples {
+		for i := range f.samples {
+			s := &f.samples[i]
 			b = append(append(b, f.name...), s.suffix...)
-			if labels := join(s.labels, s.extra); labels != "" {
-				b = append(append(append(b, '{'), labels...), '}')
+			before := "{"
+			for _, labels := range [...]string{s.own, s.labels} {
+				if labels != "" {
+					b = append(append(b, before...), labels...)
+					before = ","
+				}
+			}
+			if s.bounds != "" {
+				b = append(append(append(b, before...), s.bounds...), `="`...)
+				b = append(appendBound(b, s.bound), '"')
+				before = ","
+			}
+			if before == "," {
+				b = append(b, '}')
 			}
 			b = append(appendValue(append(b, ' '), s.value), '\n')
 		}
 	}
 	return b
+}
+
+func appendBound(b []byte, v float64) []byte {
+	if math.IsInf(v, 1) {
+		return append(b, "+Inf"...)
+	}
+	return strconv.AppendFloat(b, v, 'g', -1, 64)
 }
 
 // helpEscapes: a program may have said none, and promtool insists on one.

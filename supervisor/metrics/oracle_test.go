@@ -108,38 +108,6 @@ func FuzzAgainstPrometheus(f *testing.F) {
 	f.Fuzz(agree)
 }
 
-// A page is read in a small part of the time and of the memory.
-func BenchmarkParse(b *testing.B) {
-	var text []byte
-	for i := range 20 {
-		text = fmt.Appendf(text, "# HELP neko_a%d_total What is counted.\n# TYPE neko_a%d_total counter\n", i, i)
-		for j := range 4 {
-			text = fmt.Appendf(text, "neko_a%d_total{handler=\"graphql\",code=\"%d\"} %d\n", i, j, i*j*1000)
-		}
-	}
-	for i := range 4 {
-		text = fmt.Appendf(text, "# HELP neko_h%d_seconds How long it took.\n# TYPE neko_h%d_seconds histogram\n", i, i)
-		for j := range 14 {
-			text = fmt.Appendf(text, "neko_h%d_seconds_bucket{handler=\"graphql\",le=\"%v\"} %d\n", i, float64(j+1)/100, j*1000)
-		}
-		text = fmt.Appendf(text, "neko_h%d_seconds_bucket{handler=\"graphql\",le=\"+Inf\"} 20000\nneko_h%d_seconds_sum{handler=\"graphql\"} 1234.5\nneko_h%d_seconds_count{handler=\"graphql\"} 20000\n", i, i, i)
-	}
-	for name, parse := range map[string]func() (Page, error){
-		"ours":   func() (Page, error) { return Parse(text, "app", "worker") },
-		"expfmt": func() (Page, error) { return oracle(text, []string{"app", "worker"}) },
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(text)))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := parse(); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}
-
 func oracle(text []byte, exported []string) (Page, error) {
 	families, err := oracleFamilies(text)
 	if err != nil {
