@@ -383,7 +383,7 @@ func (d *daemon) list() []control.Process {
 func (d *daemon) until(what string, cond func([]control.Process) bool) []control.Process {
 	d.t.Helper()
 	var list []control.Process
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if list = d.list(); cond(list) {
 			return list
 		}

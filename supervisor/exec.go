@@ -20,6 +20,9 @@ import (
 // ExecMode is the first argument that makes the binary the exec shim.
 const ExecMode = "__exec"
 
+// shimName is its name in lists of processes.
+const shimName = "neko-exec"
+
 // orders are what the exec shim does between the fork and the program. They are an
 // argument, so that nothing in an app's environment can give any, and as all can
 // read arguments there is nothing secret in them.

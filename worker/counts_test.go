@@ -361,7 +361,7 @@ func TestCountsOfOperations(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			for _, known := range []bool{true, false} {
-				w := newCountWorker(t, nil)
+				w := newCountWorker(t, func(c *Config) { c.ExecutionTimeout = 300 * time.Millisecond })
 				if !known {
 					w.known = nil
 					c.want = strings.Replace(c.want, "a known request", "a plan", 1)
@@ -438,6 +438,53 @@ func TestCountsOfPersistedDocuments(t *testing.T) {
 		}
 		if hits := all["neko_graphql_known_requests_total"]; (hits > 0) != known {
 			t.Errorf("%v known requests", hits)
+		}
+	}
+}
+
+// An answer for which there is no room is counted as what the client sees, on the short way as on
+// the whole one.
+func TestCountsOfAnswersWithoutRoom(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		w := newCountWorker(t, nil)
+		if !known {
+			w.known = nil
+		}
+		l := &pipeListener{make(chan net.Conn), make(chan struct{})}
+		served := make(chan error, 1)
+		go func() { served <- w.Serve(l) }()
+		t.Cleanup(func() {
+			w.Close()
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		})
+		text := hitText("POST", `{"query":"{ things(first: 40) { name long } }"}`, []string{asJSON}, "")
+		ask := func(want int) {
+			t.Helper()
+			if status, body, _ := receive(t, l.dial(t, text)); status != want || want == 200 && len(body) <= smallAnswer {
+				t.Fatalf("%d, and not %d; %d bytes", status, want, len(body))
+			}
+		}
+		for range 4 {
+			ask(200)
+		}
+		waitUntil(t, func() bool { return w.answers.room.Load() == allAnswers })
+		w.answers.room.Store(0)
+		before := w.counted(t)
+		ask(503)
+		waitUntil(t, func() bool { return w.drainer.inFlight.Load() == 0 })
+		after := w.counted(t)
+		want := "query failed, UNAVAILABLE"
+		if !known {
+			want += ", a plan"
+		}
+		if got := grownOf(before, after); got != want {
+			t.Errorf("%s, and not %s (known requests: %v)", got, want, known)
+		}
+		const series = `neko_http_requests_total{handler="graphql",code="503"}`
+		if n := after[series] - before[series]; n != 1 {
+			t.Errorf("%v requests with 503 (known requests: %v)", n, known)
 		}
 	}
 }

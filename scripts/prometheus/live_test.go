@@ -52,6 +52,7 @@ apps:
     listen_pid: false
     wait_ready: true
     instances: 2
+    max_memory_restart: 1G
   - name: tls
     command: [%[1]s, --tls-cert, %[4]q, --tls-key, %[5]q]
     listen: 127.0.0.1:0
