@@ -154,7 +154,7 @@ func TestEveryExpressionGivesData(t *testing.T) {
 		}
 	}
 	t.Logf("%d expressions", len(left))
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, patience, func() error {
 		var missing []error
 		for text, e := range left {
 			found, err := p.query(text)
@@ -187,7 +187,7 @@ func TestEveryExpressionGivesData(t *testing.T) {
 		}
 	}
 	want := map[string]string{"NekoCrashes": "crashes", "NekoWorkerErrored": "crashes", "NekoAppDown": "crashes", "NekoHooksFailing": "", "NekoDenials": "api", "NekoCertificateExpires": "tls"}
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, patience, func() error {
 		if err := p.get("rules", &all); err != nil {
 			t.Fatal(err)
 		}

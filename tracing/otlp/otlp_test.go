@@ -78,7 +78,7 @@ func span(p *Provider, name string) {
 // stats waits until so many spans have had their end.
 func stats(t *testing.T, p *Provider, wantExported, wantDropped uint64) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		exported, dropped := p.TraceStats()
 		if exported == wantExported && dropped == wantDropped {
 			return
