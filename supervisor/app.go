@@ -88,11 +88,53 @@ func (m *master) depositSockets(a *app) {
 			open = a.groups[i].Len()
 		}
 		for ; a.deposited[i] < open; a.deposited[i]++ {
-			name := socketsName(a.name, i, a.deposited[i])
-			m.kept(name, m.conn.Put(name, a.groups[i].FDs()[a.deposited[i]]))
+			m.depositSocket(a, i, a.deposited[i])
 		}
 		for ; a.deposited[i] > open; a.deposited[i]-- {
 			m.withdraw(socketsName(a.name, i, a.deposited[i]-1))
+		}
+	}
+}
+
+func (m *master) depositSocket(a *app, group, index int) {
+	name := socketsName(a.name, group, index)
+	if fd := a.groups[group].FD(index); fd >= 0 {
+		m.kept(name, m.conn.Put(name, fd))
+	}
+}
+
+// fillSockets opens those that a slot has not which is to have a process.
+func (m *master) fillSockets(s *slot) error {
+	for i, g := range s.app.groups {
+		filled, err := g.Fill(s.index)
+		if err != nil {
+			return err
+		}
+		if filled {
+			m.depositSocket(s.app, i, s.index)
+		}
+	}
+	return nil
+}
+
+// dropSockets closes those to which connections come and that nobody serves or will: of
+// slots that are stopped or vacant, or have given up, in groups that cannot be steered.
+func (m *master) dropSockets(a *app) {
+	for i, g := range a.groups {
+		if !g.Blind() {
+			continue
+		}
+		for _, s := range a.slots {
+			if !s.empty() || s.want != stop && !(s.errored || s.finished) || s.relays[i] != nil {
+				continue
+			}
+			dropped, err := g.Drop(s.index)
+			if err != nil {
+				m.log("close a socket of %s: %v", g.Address, err)
+			}
+			if dropped {
+				m.withdraw(socketsName(a.name, i, s.index))
+			}
 		}
 	}
 }
@@ -212,4 +254,5 @@ func (m *master) prune(a *app) {
 	if len(a.groups) > 0 && !slices.ContainsFunc(a.slots, func(s *slot) bool { return !s.idle() }) {
 		m.closeSockets(a)
 	}
+	m.dropSockets(a)
 }

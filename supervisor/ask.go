@@ -230,7 +230,7 @@ func (n native) askCommand(ctx context.Context, p *process, command []string) er
 	orders.ListenPID = false
 	argv := command
 	if !orders.none() {
-		argv = append([]string{"neko-exec", ExecMode, orders.String(), path}, argv...)
+		argv = append([]string{shimName, ExecMode, orders.String(), path}, argv...)
 		path = "/proc/self/exe"
 	}
 	env = slices.DeleteFunc(env, func(entry string) bool {

@@ -37,9 +37,13 @@ const (
 	// collectTime is how long a process has to answer. All are asked at once, so many at
 	// a time; who comes too late counts with what it said before.
 	collectTime   = time.Second
-	collectAtOnce = 32
+	collectAtOnce = 16
 	// longestUnasked is between two questions to a process that gives no good answers.
 	longestUnasked = time.Minute
+	// mostNames of a run folder are looked at. A new master reads for restoreTime what is
+	// left there by processes of which nothing is written down.
+	mostNames   = 10_000
+	restoreTime = 3 * time.Second
 )
 
 // metricsSocket is the name of a process's socket in its run folder.
@@ -62,6 +66,7 @@ type collector struct {
 	dirty   bool         // something was counted since it was written
 
 	restored bool
+	refused  map[string]bool // families, of which neko.log tells
 
 	mu    sync.Mutex
 	ended []func() // processes that have ended and apps that are gone, in their order
@@ -245,6 +250,8 @@ func (m *master) collectAll(asked bool) {
 		page metrics.Page
 		err  error
 	}
+	// Who answers goes first, so that those who do not take nobody's time but their own.
+	slices.SortStableFunc(list, func(a, b source) int { return c.failuresOf(a.id) - c.failuresOf(b.id) })
 	answers := make([]*answer, len(list))
 	free := make(chan struct{}, collectAtOnce)
 	var work sync.WaitGroup
@@ -255,9 +262,15 @@ func (m *master) collectAll(asked bool) {
 		if _, err := os.Lstat(filepath.Join(s.dir, metricsSocket(int64(s.id)))); err != nil {
 			continue // it has nothing to tell, or not yet
 		}
+		select {
+		case free <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break // it is no fault of those who have not been asked
+		}
 		answers[i] = &answer{}
 		work.Add(1)
-		free <- struct{}{}
 		go func() {
 			defer func() {
 				<-free
@@ -292,6 +305,13 @@ func (m *master) collectAll(asked bool) {
 		}
 	}
 	c.taken = time.Since(began)
+}
+
+func (c *collector) failuresOf(id metrics.ProcessID) int {
+	if how := c.asked[id]; how != nil {
+		return how.failures
+	}
+	return 0
 }
 
 // takeDown counts an answer.
@@ -393,8 +413,13 @@ func askForMetrics(ctx context.Context, s source) (metrics.Page, error) {
 	if err != nil && len(text) <= metrics.MaxBytes {
 		return nil, tooLate(err)
 	}
+	reading.Lock()
+	defer reading.Unlock()
 	return metrics.Parse(text, "app", "worker")
 }
+
+// reading lets one page be read after the other: each takes some times its length.
+var reading sync.Mutex
 
 func tooLate(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -513,10 +538,13 @@ func removeMetricsFiles(dir string, launch int64) {
 		return // it went with its app
 	}
 	defer folder.Close()
-	names, _ := folder.Readdirnames(10_000)
 	own := metricsSocket(launch)
+	for _, name := range []string{own, own + lastCounted} { // however many others there are
+		_ = unix.Unlinkat(int(folder.Fd()), name, 0)
+	}
+	names, _ := folder.Readdirnames(mostNames)
 	for _, name := range names {
-		if name == own || strings.HasPrefix(name, own+".") {
+		if strings.HasPrefix(name, own+".") {
 			_ = unix.Unlinkat(int(folder.Fd()), name, 0) // it is the app's affair what else it has made there
 		}
 	}

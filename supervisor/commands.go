@@ -208,7 +208,8 @@ func (m *master) eachLast(r reporter, targets []string, why cause, f func(chosen
 }
 
 // cutOff stops what is to be stopped and has not come up: a command that waits for that
-// has ended then, and not only when listen_timeout is over.
+// has ended then, and not only when listen_timeout is over. A single process has what
+// queues for it already, as its siblings have: it retires.
 func (m *master) cutOff(targets []string, why cause) {
 	list, err := m.choose(targets)
 	if err != nil {
@@ -222,7 +223,11 @@ func (m *master) cutOff(targets []string, why cause) {
 			for _, s := range c.slots() {
 				if s.want == run && s.serving == nil && s.starting != nil {
 					s.because = why
-					m.retired(s)
+					if c.slot != nil {
+						m.beginRetire(s)
+					} else {
+						m.retired(s)
+					}
 				}
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -173,8 +174,9 @@ func (m *master) restoreCounted() {
 			}
 		}
 	})
+	late := time.Now().Add(restoreTime)
 	for _, app := range apps {
-		gone := lastFiles(app.dir)
+		var gone []metrics.ProcessID
 		if was, known := saved.Apps[app.id]; known {
 			a := c.account(app.id, app.name, app.dir)
 			if was.Account == nil {
@@ -186,8 +188,12 @@ func (m *master) restoreCounted() {
 				gone = append(gone, id)
 			}
 		}
-		slices.Sort(gone)
-		for _, id := range slices.Compact(gone) {
+		written := len(gone)
+		for i, id := range append(gone, lastFiles(app.dir)...) {
+			if i >= written && time.Now().After(late) {
+				m.log("there is so much in %s that not all of what processes have counted last is read", app.dir)
+				break // by the next master, perhaps
+			}
 			s := source{app: app.id, name: app.name, dir: app.dir, id: id}
 			switch {
 			case app.living[id]:
@@ -211,7 +217,7 @@ func lastFiles(dir string) (ids []metrics.ProcessID) {
 		return nil
 	}
 	defer folder.Close()
-	names, _ := folder.Readdirnames(10_000)
+	names, _ := folder.Readdirnames(mostNames)
 	for _, name := range names {
 		number, found := strings.CutPrefix(name, metricsSocket(0)[:len("metrics-")])
 		number, last := strings.CutSuffix(number, lastCounted)

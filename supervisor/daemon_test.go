@@ -383,7 +383,7 @@ func (d *daemon) list() []control.Process {
 func (d *daemon) until(what string, cond func([]control.Process) bool) []control.Process {
 	d.t.Helper()
 	var list []control.Process
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		if list = d.list(); cond(list) {
 			return list
 		}
@@ -395,7 +395,7 @@ func (d *daemon) until(what string, cond func([]control.Process) bool) []control
 // eventually polls what no list shows.
 func (d *daemon) eventually(what string, cond func() bool) {
 	d.t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			d.t.Fatalf("never: %s", what)
 		}

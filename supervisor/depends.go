@@ -55,14 +55,18 @@ func (m *master) startSlot(s *slot) {
 
 // release lets a slot start that has awaited what is there now.
 func (m *master) release(s *slot) {
-	if !s.awaits {
-		return
+	if s.awaits {
+		s.reason = m.heldBack(s)
+		s.awaits = s.reason != ""
 	}
+}
+
+// heldBack is why a slot that awaits something goes on to, "" if it does not.
+func (m *master) heldBack(s *slot) string {
 	if dep := m.awaited(s); dep != nil && s.want == run {
-		s.reason = "waits for " + dep.App + m.trouble(dep)
-		return
+		return "waits for " + dep.App + m.trouble(dep)
 	}
-	s.awaits, s.reason = false, ""
+	return ""
 }
 
 // trouble is why an app will not come up soon, "" if it may.
@@ -75,6 +79,7 @@ func (m *master) trouble(dep *spec.Dependency) string {
 		switch {
 		case s.want != run:
 			return ", which is stopped"
+		case s.awaits: // its own turn has not come
 		case s.errored, s.attempts > 0 && s.serving == nil:
 			return ", which failed: " + s.reason
 		case s.finished && dep.Condition == spec.Ready:
@@ -94,11 +99,12 @@ func (m *master) dependents(name string) (list []*app) {
 	return list
 }
 
-// wakeDependents lets those look that may have waited for a change of this app.
+// wakeDependents lets those look for which something has changed with this app. Not only
+// the states of its slots count: it is met, too, when the last that did not serve goes.
 func (m *master) wakeDependents(a *app) {
 	for _, other := range m.dependents(a.name) {
 		for _, s := range other.slots {
-			if s.awaits {
+			if s.awaits && m.heldBack(s) != s.reason {
 				m.touch(s)
 			}
 		}

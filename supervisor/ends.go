@@ -24,10 +24,10 @@ func (m *master) whyStopped(s *slot) cause {
 	switch {
 	case s.because != (cause{}):
 		return s.because
-	case s.app.cause != (cause{}):
-		return s.app.cause
 	case m.stopping:
 		return m.stopCause
+	case s.app.cause != (cause{}):
+		return s.app.cause
 	}
 	return cause{Kind: control.CauseCommand} // of an earlier master's
 }

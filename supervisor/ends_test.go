@@ -40,6 +40,7 @@ func TestASlotRemembersWhyItsProcessesEnded(t *testing.T) {
 	quick := func(name string, set func(*spec.App)) spec.App {
 		a := app(name, 1)
 		a.MinUptime, a.KillTimeout = spec.Duration(50*time.Millisecond), spec.Duration(100*time.Millisecond)
+		a.ListenTimeout = spec.Duration(time.Minute) // a reload that fails is not tried again
 		set(&a)
 		return a
 	}

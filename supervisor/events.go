@@ -101,6 +101,9 @@ func (m *master) tellOfUpgradeTo(u events.Upgrade, err error) {
 	if u.To == "" {
 		u.To = m.version
 	}
+	if u.From == "" {
+		u.From = "an older version" // which left no note of itself
+	}
 	details := map[string]string{"from": u.From, "to": u.To}
 	if err != nil {
 		m.happened(control.Event{}, control.EventUpgrade, "", withError(details, err), "the upgrade from %s to %s failed: %s", u.From, u.To, inOneLine(err))

@@ -169,6 +169,30 @@ func TestWhatCannotStartIsGivenUpAndThatIsTold(t *testing.T) {
 	details(t, l.until(1, control.EventStart), "result=failed")
 }
 
+// Events wait for last words, and those for no descendant that has the pipes.
+func TestAGrandchildHoldsNoEventsUp(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	l := d.listen()
+	file := filepath.Join(t.TempDir(), "pid")
+	bad := spec.Defaults()
+	bad.Name, bad.Cwd, bad.MaxRestarts, bad.WaitReady = "bad", t.TempDir(), 0, true
+	bad.Command = []string{"/bin/sh", "-c", "setsid sleep 300 & echo $! >" + file + "; echo my last words; exit 3"}
+	t.Cleanup(func() {
+		text, err := os.ReadFile(file)
+		if pid, err2 := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && err2 == nil {
+			kill(t, pid, syscall.SIGKILL)
+		}
+	})
+	if _, err := d.Start(t.Context(), control.StartRequest{Apps: []spec.App{bad}}, nil); err == nil {
+		t.Fatal("it has started")
+	}
+	if e := l.until(1, control.EventCrash); !slices.Contains(e.Output, "my last words") {
+		t.Errorf("%+v", e)
+	}
+	l.until(1, control.EventStart)
+}
+
 func TestACommandIsOneEvent(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)

@@ -1,11 +1,9 @@
 package supervisor
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"runtime"
@@ -21,6 +19,9 @@ import (
 
 // ExecMode is the first argument that makes the binary the exec shim.
 const ExecMode = "__exec"
+
+// shimName is its name in lists of processes.
+const shimName = "neko-exec"
 
 // orders are what the exec shim does between the fork and the program. They are an
 // argument, so that nothing in an app's environment can give any, and as all can
@@ -173,19 +174,6 @@ func hardLimit(name string, err error) string {
 		return ""
 	}
 	return fmt.Sprintf(" (the daemon's hard limit is %d)", now.Max)
-}
-
-// isShim says that a process is the exec shim still, and not the program yet.
-func isShim(pid int) bool {
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	words := bytes.SplitN(line, []byte{0}, 3)
-	return err == nil && len(words) > 1 && string(words[1]) == ExecMode
-}
-
-// isEnding says that a process has begun to end: it has no program any more.
-func isEnding(pid int) bool {
-	_, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
-	return errors.Is(err, fs.ErrNotExist)
 }
 
 // shimReason is what the shim of a process has said, "" if it has become the

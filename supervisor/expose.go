@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nekoctl/neko/supervisor/cgroup"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/metrics"
 	"github.com/nekoctl/neko/supervisor/socket"
@@ -36,6 +37,7 @@ func (m *master) expose(s *scrape) []byte {
 		}
 	})
 	m.exposeMaster(e, apps, keeper)
+	e.Reserve()
 	for _, v := range apps {
 		a := c.accounts[v.id]
 		switch {
@@ -46,7 +48,23 @@ func (m *master) expose(s *scrape) []byte {
 			e.AddApp(v.name, a.Account, servingOf(list, v.id))
 		}
 	}
+	c.tellOfRefused(m, e.Refused())
 	return e.Text()
+}
+
+// tellOfRefused writes down which families are left out, each once.
+func (c *collector) tellOfRefused(m *master, names []string) {
+	const most = 100
+	for _, name := range names {
+		if len(c.refused) == most || c.refused[name] {
+			continue
+		}
+		if c.refused == nil {
+			c.refused = map[string]bool{}
+		}
+		c.refused[name] = true
+		m.log("the metric %s of an app is left out where the daemon, or another app, means something else by that name", name)
+	}
 }
 
 // appView is what the loop shows of an app.
@@ -65,6 +83,7 @@ type slotView struct {
 	state    control.State
 	started  int64 // in milliseconds since 1970; 0: there is no process
 	memory   int64
+	most     int64 // that it may have by its spec; 0: that does not say
 	pid      int
 	draining int
 }
@@ -75,7 +94,7 @@ func (m *master) view(a *app) appView {
 	for _, s := range a.inUse() {
 		w := slotView{worker: strconv.Itoa(s.index), state: s.state, draining: len(s.leaving)}
 		if p := s.shown(); p != nil {
-			w.started, w.memory, w.pid = p.startedAt.UnixMilli(), p.usage.memory, p.PID
+			w.started, w.memory, w.most, w.pid = p.startedAt.UnixMilli(), p.usage.memory, int64(p.spec.MaxMemory), p.PID
 		}
 		if s.errored {
 			v.errored++
@@ -103,8 +122,10 @@ func (m *master) exposeMaster(e *metrics.Exposition, apps []appView, keeper int)
 	state := gauge("neko_worker_state", "1 for the state that the slot is in.")
 	start := gauge("neko_worker_start_time_seconds", "When the process of the slot was started, in seconds since 1970.")
 	memory := gauge("neko_worker_memory_bytes", "Resident memory of the process of the slot.")
+	most := gauge("neko_worker_memory_max_bytes", "How much memory the process of the slot may have: max_memory_restart, or what the control group of the daemon allows all processes together, if that is less or there is no other.")
 	draining := gauge("neko_worker_draining", "Processes of the slot that finish what they serve.")
 	errored := gauge("neko_app_errored", "Slots in which processes have failed so often that none is started any more.")
+	together := int64(cgroup.Read("/").Memory)
 	for _, a := range apps {
 		instances.Set(float64(a.instances), "app", a.name)
 		errored.Set(float64(a.errored), "app", a.name)
@@ -131,6 +152,9 @@ func (m *master) exposeMaster(e *metrics.Exposition, apps []appView, keeper int)
 				s.memory = u.memory
 			}
 			memory.Set(float64(s.memory), "app", a.name, "worker", s.worker)
+			if limit := leastOf(s.most, together); limit > 0 {
+				most.Set(float64(limit), "app", a.name, "worker", s.worker)
+			}
 		}
 	}
 	m.exposeQueues(e, apps)
@@ -142,6 +166,14 @@ func (m *master) exposeMaster(e *metrics.Exposition, apps []appView, keeper int)
 			gauge("neko_"+name+"_memory_bytes", "Resident memory of the "+name+".").Set(float64(u.memory))
 		}
 	}
+}
+
+// leastOf is the smaller one of two limits, of which 0 is none.
+func leastOf(a, b int64) int64 {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // began is when this master did.

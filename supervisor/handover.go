@@ -277,7 +277,9 @@ func (m *master) estate() (keeper.Estate, error) {
 	for _, a := range m.apps {
 		for i, g := range a.groups {
 			for j, fd := range g.FDs() {
-				e.Files[socketsName(a.name, i, j)] = []int{fd}
+				if fd >= 0 {
+					e.Files[socketsName(a.name, i, j)] = []int{fd}
+				}
 			}
 		}
 	}

@@ -36,7 +36,7 @@ func (s *scene) invariants() string {
 			}
 		}
 		for i, slot := range a.slots {
-			if slot.app != a || slot.index != i || ids[slot.id] {
+			if slot.app != a || slot.index != i || !slot.vacant && ids[slot.id] || slot.vacant != (slot.id == noID) {
 				return fmt.Sprintf("slot %d of %s is %s with the id %d", i, name, slot, slot.id)
 			}
 			ids[slot.id] = true
@@ -101,6 +101,8 @@ func (s *scene) places(slot *slot, placed map[int]*process) string {
 			problem = fmt.Sprintf("pid %d is %s, and does not live", p.PID, where)
 		case p.leaving != leaving:
 			problem = fmt.Sprintf("pid %d is %s: leaving=%v", p.PID, where, p.leaving)
+		case leaving && p.hasServed() && p.why.Kind == "":
+			problem = fmt.Sprintf("pid %d is leaving, and nobody knows why", p.PID)
 		default:
 			placed[p.PID] = p
 			if leaving && b.left.IsZero() {
@@ -217,7 +219,7 @@ func (s *scene) notStuck(slot *slot) string {
 		if slot.waiting != nil {
 			return "it shall stop, and has a timer"
 		}
-	case slot.serving == nil && slot.starting == nil && slot.waiting == nil && !slot.errored && !slot.finished && !slot.awaits:
+	case slot.serving == nil && slot.starting == nil && slot.waiting == nil && !slot.errored && !slot.finished && !slot.awaits && slot.want != retire:
 		return "it shall run, and has nothing"
 	case slot.awaits && s.m.awaited(slot) == nil:
 		return "it waits for what is there"

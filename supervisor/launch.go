@@ -34,7 +34,9 @@ func (m *master) launch(p *process) (err error) {
 	if m.stopping {
 		err = errStopping
 	} else if err = m.listen(p.slot.app, p.slot.index+1); err == nil { // they are open, unless a spec has grown
-		err = m.system.fork(p)
+		if err = m.fillSockets(p.slot); err == nil {
+			err = m.system.fork(p)
+		}
 	}
 	if err != nil {
 		p.slot.drop(p)
@@ -113,7 +115,7 @@ func (n native) fork(p *process) (err error) {
 		return err
 	}
 	if p.shimmed = !orders.none(); p.shimmed {
-		argv = append([]string{"neko-exec", ExecMode, orders.String(), path}, argv...)
+		argv = append([]string{shimName, ExecMode, orders.String(), path}, argv...)
 		path = "/proc/self/exe"
 	}
 	pidfd := -1

@@ -600,7 +600,8 @@ func lastWords(p *process) []string {
 	if p == nil {
 		return nil
 	}
-	patience := time.After(250 * time.Millisecond) // a grandchild may hold the pipe
+	patience := make(chan struct{}) // a grandchild may hold the pipes
+	defer time.AfterFunc(250*time.Millisecond, func() { close(patience) }).Stop()
 	for _, pump := range p.pumps {
 		if pump == nil {
 			continue

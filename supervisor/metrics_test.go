@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nekoctl/neko/supervisor/cgroup"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/metrics"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -330,7 +331,9 @@ func TestWhatAProcessLeavesIsReadWithCare(t *testing.T) {
 func TestTheMasterCountsWhatBecomesOfProcesses(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
-	d.start(web("api", 2), app("other", 1))
+	api := web("api", 2)
+	api.MaxMemory = 1 << 30
+	d.start(api, app("other", 1))
 	expect := func(want map[string]float64) {
 		t.Helper()
 		now := d.metrics()
@@ -340,9 +343,14 @@ func TestTheMasterCountsWhatBecomesOfProcesses(t *testing.T) {
 			}
 		}
 	}
+	mostMemory := float64(api.MaxMemory)
+	if group := float64(cgroup.Read("/").Memory); group > 0 && group < mostMemory {
+		mostMemory = group
+	}
 	listener := d.list()[0].Listeners[0]
 	expect(map[string]float64{
 		`neko_app_instances{app="api"}`: 2, `neko_worker_up{app="api",worker="1"}`: 1, `neko_worker_state{app="api",state="online",worker="0"}`: 1,
+		`neko_worker_memory_max_bytes{app="api",worker="1"}`:      mostMemory,
 		`neko_worker_state{app="api",state="errored",worker="0"}`: 0, `neko_app_crashes_total{app="api"}`: 0, `neko_app_errored{app="api"}`: 0,
 		`neko_worker_queue_length{app="api",listener="` + listener + `",worker="1"}`: 0, `neko_build_info{version="test"}`: 1,
 	})

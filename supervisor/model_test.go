@@ -105,16 +105,23 @@ func drawTemper(rt *rapid.T) temper {
 	return t
 }
 
-func drawApp(rt *rapid.T, name string) spec.App {
+// plainApp is one that the world can run, and whose times are short.
+func plainApp(name string) spec.App {
 	a := spec.Defaults()
 	a.Name = name
 	a.Command, a.Cwd = []string{"/proc/self/exe"}, "/"
+	a.ListenTimeout, a.DrainTimeout, a.KillTimeout = spec.Duration(2*time.Second), spec.Duration(time.Second), spec.Duration(500*time.Millisecond)
+	a.WaitReady, a.MinUptime, a.RestartWindow = true, 0, spec.Duration(10*time.Second)
+	return a
+}
+
+func drawApp(rt *rapid.T, name string) spec.App {
+	a := plainApp(name)
 	a.Instances = rapid.IntRange(1, 3).Draw(rt, "instances")
 	a.Spare = rapid.IntRange(0, 1).Draw(rt, "spare")
 	a.WaitReady = rapid.Bool().Draw(rt, "wait_ready")
-	a.ListenTimeout, a.DrainTimeout, a.KillTimeout = spec.Duration(2*time.Second), spec.Duration(time.Second), spec.Duration(500*time.Millisecond)
 	a.MinUptime = spec.Duration(rapid.SampledFrom([]time.Duration{0, 300 * time.Millisecond, time.Second}).Draw(rt, "min_uptime"))
-	a.MaxRestarts, a.RestartWindow = rapid.IntRange(0, 4).Draw(rt, "max_restarts"), spec.Duration(10*time.Second)
+	a.MaxRestarts = rapid.IntRange(0, 4).Draw(rt, "max_restarts")
 	a.ShutdownDelay = spec.Duration(rapid.SampledFrom([]time.Duration{0, 0, 0, 700 * time.Millisecond}).Draw(rt, "shutdown_delay"))
 	a.RestartDelay = spec.Duration(rapid.SampledFrom([]time.Duration{0, 0, 0, 500 * time.Millisecond}).Draw(rt, "restart_delay"))
 	a.Backoff.Initial = spec.Duration(rapid.SampledFrom([]time.Duration{0, 100 * time.Millisecond}).Draw(rt, "initial"))

@@ -54,15 +54,19 @@ func (m *master) awaitReady(p *process) {
 		return
 	}
 	if len(p.spec.Listen) == 0 {
-		time.AfterFunc(min(firstSteps, p.spec.MinUptime.D()), func() {
-			for p.shimmed && isShim(p.PID) { // on a busy machine: what it cannot set is still to come
-				time.Sleep(20 * time.Millisecond)
-			}
-			if p.shimmed && isEnding(p.PID) {
-				return // that is about to be told
+		var look func()
+		wait := min(firstSteps, p.spec.MinUptime.D())
+		look = func() {
+			switch {
+			case p.shimmed && !p.Alive(): // and the shim, if it was still that, has said why
+				return
+			case p.shimmed && isShim(p.PID): // the first step is still to come
+				time.AfterFunc(max(wait, 10*time.Millisecond), look)
+				return
 			}
 			m.post(func() { m.becameReady(p) })
-		})
+		}
+		time.AfterFunc(wait, look)
 		return
 	}
 	inodes := p.slot.inodes()
@@ -83,6 +87,13 @@ func (m *master) awaitReady(p *process) {
 			}
 		}
 	}()
+}
+
+// isShim says whether a process has not yet become the program that it is to be (exec.go):
+// on a busy machine that can take longer than first steps do.
+func isShim(pid int) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && bytes.HasPrefix(line, []byte(shimName+"\x00"+ExecMode+"\x00"))
 }
 
 // awaited is what makes a process ready, "" if no more than that it runs.

@@ -295,7 +295,7 @@ func (m *master) adoptApp(in *keeper.Inheritance, name string, r appRecord) *app
 			g.SetLent()
 		}
 		if g.Blind() {
-			m.warn("blind "+name, fmt.Sprintf("a worker of %s ended while there was no daemon, and its socket with it: new connections cannot be kept from a single worker until %s is stopped and started again", name, name))
+			m.warn("blind "+name, fmt.Sprintf("a socket of %s was lost while there was no daemon, with a worker that ended or as it had none: new connections cannot be kept from a single worker until %s is stopped and started again", name, name))
 		}
 		a.groups = append(a.groups, g)
 		a.deposited = append(a.deposited, len(fds))

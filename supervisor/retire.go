@@ -32,11 +32,14 @@ func (s *slot) expects() time.Duration { return time.Until(s.awayAt.Add(handshak
 
 // beginRetire takes the slot out of the steering, and stops it when what was on
 // its way to it has been served. Until then it lives on as ever: should its
-// process crash there will be another. The last slot that runs has nobody to
-// leave new connections to, and stops as its app does.
+// process crash there will be another, or a stand-in if a sibling serves. The last
+// slot that runs has nobody to leave new connections to, and stops as its app does.
 func (m *master) beginRetire(s *slot) {
 	if s.want != run {
 		return
+	}
+	if s.because == (cause{}) {
+		s.because = m.whyStopped(s) // the command may not wait for its end
 	}
 	s.want = retire
 	m.touch(s)
@@ -70,6 +73,11 @@ func (m *master) retireLater(s *slot, wait time.Duration, limit time.Time) {
 		switch {
 		case s.want != retire:
 		case m.queued(s) > 0 && time.Now().Before(limit):
+			if p := s.starting; p != nil && s.serving == nil && s.replaceable() {
+				p.why = m.whyStopped(s)
+				m.leave(p) // a stand-in serves them sooner
+				m.touch(s)
+			}
 			m.retireLater(s, 20*time.Millisecond, limit)
 		default:
 			m.retired(s)

@@ -324,10 +324,11 @@ func (s *scene) command(what, kind, target string, parallel int) {
 		f = func(r reporter, targets []string) error { return s.m.restart(r, targets, parallel) }
 	case "delete":
 		f, c.effect = s.m.delete, func(w *wish) {
-			if index >= 0 {
-				w.delete(index)
-			} else {
+			switch {
+			case index < 0:
 				w.runs, w.empty = nil, nil
+			case index < len(w.runs): // else it was about to go
+				w.delete(index)
 			}
 		}
 	case "reload":

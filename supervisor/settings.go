@@ -16,7 +16,7 @@ const settingsRecord = "daemon"
 
 // settingsChange is one that nothing stands in the way of any more.
 type settingsChange struct {
-	next    spec.Daemon
+	said    spec.Daemon
 	opened  bool             // or closed: there is another listener
 	metrics *metricsListener // that one; nil: none
 }
@@ -30,17 +30,17 @@ func (m *master) prepareSettings(d spec.Daemon) (*settingsChange, error) {
 	if err := checkHooks(d.OnEvent); err != nil {
 		return nil, specError(err)
 	}
-	c := &settingsChange{}
+	c := &settingsChange{said: d}
 	var listener *metricsListener
-	m.do(func() { c.next, listener = d.Over(m.settings), m.metrics })
-	switch wants := wantsMetrics(c.next); {
-	case wants && (listener == nil || listener.setting != c.next.Metrics):
+	m.do(func() { listener = m.metrics })
+	switch wants := wantsMetrics(d); {
+	case wants && (listener == nil || listener.setting != d.Metrics):
 		var err error
-		if c.metrics, err = openMetrics(c.next.Metrics, listener); err != nil {
+		if c.metrics, err = openMetrics(d.Metrics, listener); err != nil {
 			return nil, err
 		}
 		c.opened = true
-	case !wants:
+	case d.Metrics != "" && !wants:
 		c.opened = listener != nil
 	}
 	return c, nil
@@ -60,10 +60,11 @@ func (m *master) take(c *settingsChange) {
 			m.log("metrics: http://%s/metrics", m.metricsAddress())
 		}
 	}
-	if reflect.DeepEqual(c.next, m.settings) {
+	next := c.said.Over(m.settings) // as another command has perhaps left them since
+	if reflect.DeepEqual(next, m.settings) {
 		return
 	}
-	m.settings = c.next
+	m.settings = next
 	m.keepHooks() // their cursors first: the next master is to have them, too
 	m.deposit(settingsRecord, m.settings)
 }

@@ -156,7 +156,7 @@ func (m *master) settle(s *slot) {
 		m.takeOver(s.starting) // it need not prove itself any longer
 	case s.serving == nil && s.starting != nil:
 		m.takeSpare(s) // until that one is ready
-	case s.serving == nil && s.waiting == nil && !s.errored && !s.finished && !s.awaits:
+	case s.serving == nil && s.waiting == nil && !s.errored && !s.finished && !s.awaits && !s.replaceable():
 		m.fill(s)
 	}
 	m.cover(s)
@@ -170,8 +170,8 @@ func (m *master) settle(s *slot) {
 		if state == control.Online {
 			s.reason = ""
 		}
-		m.wakeDependents(s.app)
 	}
+	m.wakeDependents(s.app)
 }
 
 // fill launches a process into an empty slot, or takes the one that waits.
@@ -256,6 +256,9 @@ func (m *master) takeOver(p *process) {
 			s.backoff.streak = 0
 		}
 		predecessor.why = p.because
+		if p.because == (cause{}) { // p was to fill a gap, and no command replaces anything
+			predecessor.why = cause{control.CauseExit, "a spare that served until the next process was ready"}
+		}
 		m.leave(predecessor)
 		m.steer(s.app)
 		m.tell(s, fmt.Sprintf("pid %d took over from pid %d", p.PID, predecessor.PID))

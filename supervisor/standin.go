@@ -36,7 +36,14 @@ func (m *master) cover(s *slot) {
 
 // dead says that nobody serves in a slot, or will soon.
 func (s *slot) dead() bool {
-	return s.serving == nil && s.starting == nil && (s.waiting != nil || s.errored || s.finished)
+	return s.serving == nil && s.starting == nil && (s.waiting != nil || s.errored || s.finished || s.replaceable())
+}
+
+// replaceable says of a slot that retires that a stand-in serves what is left to be
+// served there, so that its own program need not start again.
+func (s *slot) replaceable() bool {
+	return s.want == retire && s.stopsAt.IsZero() && s.app.steerable() && s.app.spec.Node != spec.NodeCluster &&
+		(s.standIn != nil || s.app.healthy() != nil)
 }
 
 // standInFailed tries again a little later.

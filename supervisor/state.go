@@ -135,7 +135,9 @@ func (m *master) state() *state {
 	for _, a := range m.apps {
 		for i, g := range a.groups {
 			for j, fd := range g.FDs() {
-				s.Inodes[socketsName(a.name, i, j)] = inodes(fd)
+				if fd >= 0 {
+					s.Inodes[socketsName(a.name, i, j)] = inodes(fd)
+				}
 			}
 		}
 	}

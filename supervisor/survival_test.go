@@ -257,7 +257,7 @@ func TestAWorkerThatEndsWhileThereIsNoDaemonIsReplaced(t *testing.T) {
 	}
 	warned := func() bool {
 		ping, err := d.Ping(t.Context())
-		return err == nil && strings.Contains(strings.Join(ping.Warnings, ""), "its socket with it")
+		return err == nil && strings.Contains(strings.Join(ping.Warnings, ""), "was lost while there was no daemon")
 	}
 	if !warned() {
 		t.Error("ping does not say that connections cannot be steered")

@@ -64,17 +64,24 @@ func (m *master) vacate(s *slot) {
 		m.prune(a)
 	}
 	m.recordApp(a)
-	m.wakeDependents(a) // what was stopped of it holds them up no more
+	m.wakeDependents(a) // this slot may be gone by now, and be settled no more
 }
 
 // occupy takes vacant slots into use until so many slots are, those with the lowest
 // numbers first. They run if the app does.
 func (m *master) occupy(a *app, instances int) {
-	runs := a.runs()
+	runs, used := a.runs(), a.instances()
 	for _, s := range a.slots {
-		if !s.vacant || a.instances() >= instances {
+		if used >= instances {
+			break
+		}
+		if !s.vacant {
+			if s.index >= a.size {
+				used++ // it was about to go, and stays
+			}
 			continue
 		}
+		used++
 		s.vacant, s.id, s.createdAt, s.spec = false, m.freeID(), time.Now(), a.spec
 		s.state = control.Stopped
 		if runs {
@@ -86,16 +93,22 @@ func (m *master) occupy(a *app, instances int) {
 }
 
 // deleteOne deletes the process of one slot, whose siblings serve on. If there are
-// none any more, it was the last of its app.
+// none any more, it was the last of its app: those that are about to go are no
+// siblings, and the app goes when they have gone.
 func (m *master) deleteOne(c chosen) error {
 	if err := m.stopChosen(c); err != nil {
 		return err
 	}
+	a, last := c.app, false
+	m.do(func() { last = m.knows(c) && c.slot.index < a.size && a.instances() == 1 })
+	if last {
+		m.until(func() bool { return len(a.slots) <= a.size })
+	}
 	m.do(func() {
 		switch {
 		case m.stopping || !m.knows(c) || !c.slot.idle():
-		case len(c.app.inUse()) == 1:
-			m.remove(c.app)
+		case last:
+			m.remove(a)
 		default:
 			m.vacate(c.slot)
 		}

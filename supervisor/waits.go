@@ -28,7 +28,11 @@ func (m *master) waitsFor(s *slot) waits {
 	case s.want == retire && s.expects() > 0:
 		return waits{what: "waits for connections that are on their way to it", since: s.awayAt, limit: handshakes}
 	case s.want == retire:
-		return waits{what: "serves what has queued for it", since: s.awayAt.Add(handshakes), limit: s.spec.DrainTimeout.D(), connections: m.queued(s)}
+		w := waits{what: "serves what has queued for it", connections: m.queued(s)}
+		if !s.awayAt.IsZero() { // else it was never sent any
+			w.since, w.limit = s.awayAt.Add(handshakes), s.spec.DrainTimeout.D()
+		}
+		return w
 	case s.state == control.Stopping && len(s.leaving) > 0:
 		return s.leaving[len(s.leaving)-1].leaves("")
 	case s.awaits:

@@ -148,10 +148,9 @@ func appendAccess(b []byte, ctx *fasthttp.RequestCtx, e *envelope, took time.Dur
 	b = e.began.UTC().AppendFormat(b, accessTime)
 	b = append(b, `","request_id":`...)
 	b = appendText(b, e.id, maxRequestID)
-	if e.span != nil {
-		id := e.span.SpanContext().TraceID()
+	if e.trace.IsValid() {
 		b = append(b, `,"trace_id":"`...)
-		b = append(hex.AppendEncode(b, id[:]), '"')
+		b = append(hex.AppendEncode(b, e.trace[:]), '"')
 	}
 	if e.ip.IsValid() {
 		b = append(b, `,"ip":"`...)

@@ -34,7 +34,9 @@ func (r *wireRoot) make(id string, of *int) *hitThing {
 	if of == nil {
 		version = r.versions[strings.ToLower(id)]
 	}
-	return (&hitRoot{version}).make(id)
+	root := new(hitRoot)
+	root.version.Store(int32(version))
+	return root.make(id)
 }
 func (r *wireRoot) Thing(args struct{ ID graphql.ID }) *hitThing { return r.make(string(args.ID), nil) }
 func (r *wireRoot) Things(args struct{ First int32 }) (list []*hitThing) {

@@ -229,8 +229,9 @@ type Config struct {
 	HSTS time.Duration
 
 	// Tracer makes spans of a request's way, and has ended when [Run] has returned: docs/tracing.md
-	// has them. It may have a method TraceStats() (exported, dropped uint64), for the metrics. Nil:
-	// nothing is traced.
+	// has them. It may have a method TraceStats() (exported, dropped uint64), for the metrics; and
+	// Samples and WithTraceID as [github.com/nekoctl/neko/tracing/otlp.Provider] has them, with which
+	// requests that are not recorded cost next to nothing. Nil: nothing is traced.
 	Tracer trace.TracerProvider
 
 	// Log receives what an operator should know: sentences, with facts as attributes (package

@@ -37,8 +37,9 @@ type envelope struct {
 	finished bool          // nothing is to be added to the answer
 	answer   *cache.Answer // whose body the answer has
 
-	span    trace.Span      // nil: it is not traced
-	context context.Context // of that span
+	trace   trace.TraceID   // not valid: it is not traced
+	span    trace.Span      // nil: it is not recorded, as far as is known
+	context context.Context // of that span, or of the trace; nil: nobody has needed it
 }
 
 type envelopeKey struct{}

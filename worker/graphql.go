@@ -110,7 +110,7 @@ func (w *Worker) judge(ctx *fasthttp.RequestCtx, x *exchange) (*Caller, *badRequ
 
 // read decodes what is asked for, and plans it. It is false if nothing of it can run.
 func (w *Worker) read(ctx *fasthttp.RequestCtx, x *exchange) (planned bool, bad *badRequest) {
-	_, span := w.step(w.contextOf(envelopeOf(ctx)), "plan")
+	_, span := w.step(w.spanOf(envelopeOf(ctx)), "plan")
 	defer span.End()
 	if bad := w.decode(ctx, x); bad != nil {
 		return false, bad

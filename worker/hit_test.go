@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,7 +50,7 @@ type Thing { id: ID!, name: String!, long: String!, friend: Thing @cacheControl(
 `
 
 // hitRoot answers what it has been told to change.
-type hitRoot struct{ version int }
+type hitRoot struct{ version atomic.Int32 }
 
 type hitThing struct {
 	ID         graphql.ID
@@ -59,7 +60,7 @@ type hitThing struct {
 
 func (r *hitRoot) make(id string) *hitThing {
 	return &hitThing{
-		ID: graphql.ID(id), Name: fmt.Sprintf("%s, version %d", id, r.version), Long: strings.Repeat("long ", 400),
+		ID: graphql.ID(id), Name: fmt.Sprintf("%s, version %d", id, r.version.Load()), Long: strings.Repeat("long ", 400),
 		Friend: &hitThing{ID: "friend", Name: "friend"},
 	}
 }
@@ -79,7 +80,7 @@ func (r *hitRoot) Mine(ctx context.Context) *hitThing {
 func (r *hitRoot) Never() *hitThing           { return r.make("never") }
 func (r *hitRoot) Broken() (*hitThing, error) { return nil, errors.New("broken") }
 func (r *hitRoot) Change(ctx context.Context, args struct{ ID graphql.ID }) *hitThing {
-	r.version++
+	r.version.Add(1)
 	Invalidate(ctx, "Thing:list", CacheTag("Thing", string(args.ID)))
 	return r.make(string(args.ID))
 }
@@ -585,7 +586,7 @@ func TestHitsEnd(t *testing.T) {
 		w.askRaw(t, hitText("POST", `{"query":"mutation { change(id: 1) { name } }"}`, []string{asJSON}, ""))
 		ask(false, "version 1")
 		ask(true, "version 1")
-		w.config.Resolver.(*hitRoot).version++
+		w.config.Resolver.(*hitRoot).version.Add(1)
 		time.Sleep(time.Hour - time.Second)
 		ask(true, "version 1")
 		time.Sleep(2 * time.Second)

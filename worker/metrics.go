@@ -236,8 +236,9 @@ func (w *Worker) appendMetrics(b []byte) []byte {
 	if w.config.Cache != nil {
 		s.cache = w.config.Cache.Stats()
 	}
-	for i := range families {
-		f := &families[i]
+	all := families()
+	for i := range all {
+		f := &all[i]
 		if f.has != nil && !f.has(w) {
 			continue
 		}

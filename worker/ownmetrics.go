@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -37,13 +36,18 @@ const ownMetricsTime = 250 * time.Millisecond
 // mostLabels is how many labels a family may have.
 const mostLabels = 8
 
-var (
-	metricName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-	labelName  = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-)
+// isName says whether s may be the name of a metric, or of a label.
+func isName(s string) bool {
+	return s != "" && (s[0] < '0' || s[0] > '9') && !strings.ContainsFunc(s, func(r rune) bool {
+		return r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
+}
 
 func newOwnMetrics(w *Worker) (*ownMetrics, error) {
 	o := &ownMetrics{w: w}
+	if len(w.config.Metrics) == 0 {
+		return o, nil
+	}
 	taken := map[string]bool{}
 	for _, f := range MetricFamilies() {
 		for _, name := range f.names() {
@@ -78,7 +82,7 @@ func (f *MetricFamily) names() []string {
 // check says what Prometheus, or its conventions, would not have.
 func (f *MetricFamily) check() error {
 	switch {
-	case !metricName.MatchString(f.Name):
+	case !isName(f.Name):
 		return errors.New("this is no name: it has to be letters, digits and _")
 	case strings.HasPrefix(f.Name, "process_") || strings.HasPrefix(f.Name, "go_"):
 		return errors.New("names that begin with process_ or go_ mean the same in all programs: begin with what your program is called")
@@ -96,7 +100,7 @@ func (f *MetricFamily) check() error {
 	series := 1
 	for i, l := range f.Labels {
 		switch {
-		case !labelName.MatchString(l.Name) || strings.HasPrefix(l.Name, "__") || l.Name == "le" || l.Name == "quantile":
+		case !isName(l.Name) || strings.HasPrefix(l.Name, "__") || l.Name == "le" || l.Name == "quantile":
 			return fmt.Errorf("%q is no name for a label", l.Name)
 		case slices.ContainsFunc(f.Labels[:i], func(o MetricLabel) bool { return o.Name == l.Name }):
 			return fmt.Errorf("it has the label %q twice", l.Name)

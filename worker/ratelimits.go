@@ -89,7 +89,7 @@ func (r *rates) limit(ctx *fasthttp.RequestCtx, x *exchange, caller *Caller, bad
 			}
 		}
 	}
-	if d := r.decide(r.worker.contextOf(e), t); !d.OK() {
+	if d := r.decide(r.worker.spanOf(e), t); !d.OK() {
 		return r.refuse(ctx, x, caller, bad, t, d)
 	}
 	t.tell(&ctx.Response.Header)
@@ -135,7 +135,7 @@ func (r *rates) charge(e *envelope, k *known, who *Identity) (*tally, limiter.De
 	t := r.tally(e)
 	t.subject = who.Subject
 	t.operation(rules, k.plan, k.input.values, k.cost)
-	return t, r.decide(r.worker.contextOf(e), t)
+	return t, r.decide(r.worker.spanOf(e), t)
 }
 
 // refuse says why a request is too much.

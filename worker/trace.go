@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"encoding/binary"
+	"math/rand/v2"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -14,9 +16,10 @@ import (
 	"github.com/nekoctl/neko/tracing"
 )
 
-// A request that is traced has a span, and its envelope the context that all which is done
-// for it is done in. Without Config.Tracer there is neither, and nothing of this is
-// called. docs/tracing.md has the spans and what is in them.
+// A request that is recorded has a span, and its envelope the context that all which is done
+// for it is done in; one that is traced and not recorded has the id of its trace, for who
+// logs. Without Config.Tracer there is nothing of that, and nothing of this is called.
+// docs/tracing.md has the spans and what is in them.
 
 // The headers of W3C's Trace Context, as fasthttp has them.
 const (
@@ -44,13 +47,41 @@ func (c traceHeaders) Get(key string) string {
 func (traceHeaders) Set(string, string) {}
 func (traceHeaders) Keys() []string     { return []string{"traceparent", "tracestate"} }
 
+// traceSampler is what a Tracer may have, too: it says what it is going to decide about a
+// request before anything is made for it. Most requests are not recorded where there are many.
+type traceSampler interface {
+	// Samples decides about the first span here of a trace of this id, within parent if that is valid.
+	Samples(parent trace.SpanContext, id trace.TraceID) bool
+	// WithTraceID is ctx, such that the trace that begins in it next has this id.
+	WithTraceID(ctx context.Context, id trace.TraceID) context.Context
+}
+
 // beginTrace begins the span of a request, within the one that its headers name.
 func (w *Worker) beginTrace(ctx *fasthttp.RequestCtx, e *envelope) {
 	if isProbe(ctx.Path()) {
 		return
 	}
 	parent := w.base
-	if len(ctx.Request.Header.Peek(traceparentHeader)) > 0 {
+	given := len(ctx.Request.Header.Peek(traceparentHeader)) > 0
+	if w.sampler != nil {
+		var above trace.SpanContext
+		if given {
+			if all := ctx.Request.Header.PeekAll(traceparentHeader); len(all) == 1 {
+				above = parseParent(all[0])
+			}
+		}
+		e.trace = above.TraceID()
+		if given = above.IsValid(); !given {
+			e.trace = newTraceID()
+		}
+		if !w.sampler.Samples(above, e.trace) {
+			return
+		}
+		if !given {
+			parent = w.sampler.WithTraceID(parent, e.trace)
+		}
+	}
+	if given {
 		parent = propagation.TraceContext{}.Extract(parent, traceHeaders{&ctx.Request.Header})
 	}
 	method, route := methodName(ctx), w.route(ctx)
@@ -64,6 +95,57 @@ func (w *Worker) beginTrace(ctx *fasthttp.RequestCtx, e *envelope) {
 		name += " " + route
 	}
 	e.context, e.span = w.tracer.Start(parent, name, asServer...)
+	e.trace = e.span.SpanContext().TraceID()
+}
+
+// newTraceID is one that nobody has, of what need not be secret.
+func newTraceID() (id trace.TraceID) {
+	for !id.IsValid() {
+		binary.NativeEndian.PutUint64(id[:8], rand.Uint64())
+		binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+	}
+	return id
+}
+
+// parseParent reads a traceparent as propagation.TraceContext does, but for the tracestate, and
+// without allocating. What cannot be read is not valid.
+func parseParent(b []byte) (none trace.SpanContext) {
+	const length = len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	var c trace.SpanContextConfig
+	var version, flags [1]byte
+	switch {
+	case len(b) < length || b[2] != '-' || b[35] != '-' || b[52] != '-':
+	case !unhex(version[:], b) || !unhex(c.TraceID[:], b[3:]) || !unhex(c.SpanID[:], b[36:]) || !unhex(flags[:], b[53:]):
+	case version[0] == 0xff, len(b) > length && b[length] != '-': // of later versions there may be more
+	case version[0] == 0 && (len(b) > length+1 || flags[0] > 3):
+	case !c.TraceID.IsValid() || !c.SpanID.IsValid():
+	default:
+		c.TraceFlags, c.Remote = trace.TraceFlags(flags[0])&(trace.FlagsSampled|trace.FlagsRandom), true
+		return trace.NewSpanContext(c)
+	}
+	return none
+}
+
+// unhex reads as many lower-case hex digits as fill to.
+func unhex(to, from []byte) bool {
+	for i := range to {
+		high, low := hexDigit(from[2*i]), hexDigit(from[2*i+1])
+		if high|low > 0xf {
+			return false
+		}
+		to[i] = high<<4 | low
+	}
+	return true
+}
+
+func hexDigit(c byte) byte {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0'
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xff
 }
 
 var asServer = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
@@ -95,8 +177,22 @@ func (w *Worker) route(ctx *fasthttp.RequestCtx) string {
 	return ""
 }
 
-// contextOf is what is done for a request in: that of all executions, in its span.
+// contextOf is what is done for a request in: that of all executions, in its span, or with
+// the id of its trace.
 func (w *Worker) contextOf(e *envelope) context.Context {
+	if e.context == nil && e.trace.IsValid() {
+		c := trace.SpanContextConfig{TraceID: e.trace}
+		for !c.SpanID.IsValid() {
+			binary.NativeEndian.PutUint64(c.SpanID[:], rand.Uint64())
+		}
+		e.context = trace.ContextWithSpanContext(w.base, trace.NewSpanContext(c))
+	}
+	return w.spanOf(e)
+}
+
+// spanOf is contextOf for what logs nothing: of a request that is not recorded it is that of
+// all, and nothing is made for it.
+func (w *Worker) spanOf(e *envelope) context.Context {
 	if e.context != nil {
 		return e.context
 	}

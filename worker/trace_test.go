@@ -19,6 +19,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -356,28 +357,154 @@ func TestNothingOfAClientsIsInASpan(t *testing.T) {
 	}
 }
 
-// Requests that are not recorded are cheap, and those that are not traced cost nothing
-// (TestHitAllocatesNothing).
+// sampled is what otlp.Provider is, with spans that a test can see.
+type sampled struct {
+	spansOf
+	decides func(trace.SpanContext, trace.TraceID) bool
+}
+
+func (s sampled) Samples(parent trace.SpanContext, id trace.TraceID) bool {
+	return s.decides(parent, id)
+}
+
+func (sampled) WithTraceID(ctx context.Context, id trace.TraceID) context.Context {
+	return context.WithValue(ctx, chosenID{}, id)
+}
+
+type chosenID struct{}
+
+type idsOf struct{}
+
+func (idsOf) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
+	return ctx.Value(chosenID{}).(trace.TraceID), trace.SpanID{1}
+}
+
+func (idsOf) NewSpanID(context.Context, trace.TraceID) trace.SpanID { return trace.SpanID{2} }
+
+// A tracer that can say before what it is going to decide is asked for each request, with
+// what its client has sent; of one that it records not, nobody else hears, but for its
+// lines in the logs, which all have one id.
+func TestTracesThatAreNotRecorded(t *testing.T) {
+	const id, parent = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+	file := filepath.Join(t.TempDir(), "access.log")
+	var said bytes.Buffer
+	r := tracetest.NewSpanRecorder()
+	records := false
+	var asked []string
+	s := sampled{spansOf{r, sdk.NewTracerProvider(sdk.WithSpanProcessor(r), sdk.WithIDGenerator(idsOf{}))}, func(parent trace.SpanContext, id trace.TraceID) bool {
+		asked = append(asked, fmt.Sprint(parent.IsValid(), parent.IsRemote(), parent.IsSampled(), " ", id))
+		return records
+	}}
+	w := newTestWorker(t, Config{Tracer: s, AccessLog: file, Log: slog.New(slog.NewJSONHandler(&said, nil))})
+	send := func(header string) {
+		said.Reset()
+		asked = nil
+		w.ask("POST", "/graphql", asJSON+"\n"+header, `{"query":"{fail(how: PLAIN)}"}`)
+	}
+	traceID := func() string {
+		t.Helper()
+		var line struct{ Trace, Span string }
+		text := strings.NewReplacer("trace_id", "trace", "span_id", "span").Replace(said.String())
+		if err := json.Unmarshal([]byte(text), &line); err != nil || line.Trace == "" || line.Span == "" {
+			t.Fatalf("%q: %v", text, err)
+		}
+		return line.Trace
+	}
+	var want []string
+	for _, c := range []struct {
+		header string
+		sure   string // what is asked; "": a root
+	}{
+		{"", ""},
+		{"traceparent: 00-" + id + "-" + parent + "-00", "true true false " + id},
+		{"traceparent: 00-" + id + "-" + parent + "-01", "true true true " + id},
+		{"traceparent: nonsense", ""},
+	} {
+		send(c.header)
+		got := traceID()
+		want = append(want, got)
+		if c.sure == "" {
+			c.sure = "false false false " + got
+		}
+		if len(asked) != 1 || asked[0] != c.sure || len(r.Ended()) > 0 {
+			t.Errorf("%q: %q was asked, and not %q, and there are %d spans", c.header, asked, c.sure, len(r.Ended()))
+		}
+	}
+	records = true
+	send("")
+	want = append(want, traceID())
+	if root := r.Ended()[len(r.Ended())-1]; asked[0] != "false false false "+traceID() || root.SpanContext().TraceID().String() != traceID() || root.Parent().IsValid() {
+		t.Errorf("%q was asked, and then it was %v", asked, root)
+	}
+	w.ask("GET", "/livez", "", "")
+	if len(asked) != 1 {
+		t.Error("a probe is traced")
+	}
+	w.Close()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+		if i < len(want) && !strings.Contains(line, `"trace_id":"`+want[i]+`"`) || i >= len(want) && strings.Contains(line, "trace_id") {
+			t.Errorf("line %d has another id than %s: %s", i, want[min(i, len(want)-1)], line)
+		}
+	}
+}
+
+// What is read of a traceparent is what OpenTelemetry reads of it.
+func FuzzParseParent(f *testing.F) {
+	for _, text := range []string{
+		"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-04",
+		"00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+		"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff-more-", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01more",
+		"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "fe-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", "00-", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0\xff",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		theirs := trace.SpanContextFromContext(propagation.TraceContext{}.Extract(t.Context(), propagation.MapCarrier{"traceparent": text}))
+		if ours := parseParent([]byte(text)); !ours.Equal(theirs) {
+			t.Errorf("%q: %v, and not %v", text, ours, theirs)
+		}
+	})
+}
+
+// Requests that are not recorded allocate nothing for it, with a tracer that says so before, and
+// little with others; those that are not traced cost nothing (TestHitAllocatesNothing).
 func TestNotSampledAllocatesLittle(t *testing.T) {
 	if underRace {
 		t.Skip("under the race detector pools lose some of what they have")
 	}
-	s := newSpans(sdk.NeverSample())
-	w := newHitWorker(t, func(c *Config) { c.Tracer = s })
-	text := hitText("POST", `{"query":"{things{id}}"}`, []string{asJSON}, "")
-	for range 3 {
-		w.askRaw(t, text)
-	}
-	ctx := rawContext(t, text)
-	if n := testing.AllocsPerRun(200, func() {
-		ctx.Response.Reset()
-		w.serveEnveloped(ctx, func(ctx *fasthttp.RequestCtx) {
-			if !w.serveHit(ctx) {
-				t.Fatal("no hit")
-			}
+	never := newSpans(sdk.NeverSample())
+	for _, c := range []struct {
+		what   string
+		tracer trace.TracerProvider
+		header string
+		most   float64
+	}{
+		{"any tracer", never, "", 3},
+		{"one that says so before", sampled{never, func(trace.SpanContext, trace.TraceID) bool { return false }}, "", 0},
+		{"with a parent", sampled{never, func(trace.SpanContext, trace.TraceID) bool { return false }}, "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", 0},
+	} {
+		w := newHitWorker(t, func(config *Config) {
+			config.Tracer, config.Limiter, config.RateLimits = c.tracer, newHostLimiter(t), []RateLimit{perMinute("identity", 1_000_000)}
 		})
-	}); n > 3 {
-		t.Errorf("%v allocations", n)
+		text := hitText("POST", `{"query":"{things{id}}"}`, []string{asJSON, c.header}, "")
+		for range 3 {
+			w.askRaw(t, text)
+		}
+		ctx := rawContext(t, text)
+		if n := testing.AllocsPerRun(200, func() {
+			ctx.Response.Reset()
+			w.serveEnveloped(ctx, func(ctx *fasthttp.RequestCtx) {
+				if !w.serveHit(ctx) {
+					t.Fatal("no hit")
+				}
+			})
+		}); n > c.most {
+			t.Errorf("%s: %v allocations", c.what, n)
+		}
 	}
 }
 
@@ -398,12 +525,16 @@ func BenchmarkTraced(b *testing.B) {
 	for _, c := range []struct {
 		name    string
 		sampler sdk.Sampler
-	}{{"off", nil}, {"unsampled", sdk.NeverSample()}, {"1%", sdk.TraceIDRatioBased(0.01)}, {"all", sdk.AlwaysSample()}} {
+		before  bool // it says what it is going to decide
+	}{{"off", nil, false}, {"unsampled", sdk.NeverSample(), true}, {"unsampled, without saying so", sdk.NeverSample(), false}, {"all", sdk.AlwaysSample(), false}} {
 		for _, query := range []string{"hit", "whole"} {
 			b.Run(query+"/"+c.name, func(b *testing.B) {
 				w := newHitWorker(b, func(config *Config) {
 					if c.sampler != nil {
 						config.Tracer = sdk.NewTracerProvider(sdk.WithSampler(c.sampler), sdk.WithSpanProcessor(nowhere{}))
+					}
+					if c.before {
+						config.Tracer = sampled{newSpans(c.sampler), func(trace.SpanContext, trace.TraceID) bool { return false }}
 					}
 				})
 				text := hitText("POST", `{"query":"{things{id}}"}`, []string{asJSON}, "")

@@ -26,6 +26,7 @@ import (
 type Worker struct {
 	config   Config
 	tracer   trace.Tracer // nil: nothing is traced
+	sampler  traceSampler // nil: the tracer is asked
 	planner  *planner
 	executor *executor
 	drainer  *drainer
@@ -86,6 +87,7 @@ func New(config Config) (*Worker, error) {
 	}
 	if w.config.Tracer != nil {
 		w.tracer = w.config.Tracer.Tracer(tracing.Scope)
+		w.sampler, _ = w.config.Tracer.(traceSampler)
 	}
 	if w.config.Cache != nil {
 		w.known = newKnownRequests()

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
-	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,7 +75,7 @@ func (p *progress) show() {
 		if size, err := unix.IoctlGetWinsize(int(p.live.Fd()), unix.TIOCGWINSZ); err == nil && size.Col > 0 {
 			width = int(size.Col)
 		}
-		fmt.Fprint(p.w, "\r\x1b[K"+ansi.Truncate(p.text(now), max(width-1, 1), "…"))
+		fmt.Fprint(p.w, "\r\x1b[K"+cut(p.text(now), max(width-1, 1)))
 		p.shown = true
 		return
 	}
@@ -83,6 +83,24 @@ func (p *progress) show() {
 		p.told = now
 		fmt.Fprintln(p.w, p.text(now))
 	}
+}
+
+// cut is as much of a line as has room in so many columns. What is not ASCII, in the name of a
+// file, takes two for sure: neko-api links no tables of who does.
+func cut(s string, columns int) string {
+	taken, end := 0, 0 // end: what leaves room for the sign that something is missing
+	for i, r := range s {
+		if taken < columns {
+			end = i
+		}
+		if taken++; r > unicode.MaxASCII {
+			taken++
+		}
+	}
+	if taken <= columns {
+		return s
+	}
+	return s[:end] + "…"
 }
 
 // text is what there is to say.

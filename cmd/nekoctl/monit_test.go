@@ -82,7 +82,7 @@ func (x *tty) screen() string { return x.do("capture-pane", "-p") }
 // until waits until what is on the screen is as it should be.
 func (x *tty) until(what string, is func(screen string) bool) {
 	x.t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		screen := x.screen()
 		if is(screen) {
 			return

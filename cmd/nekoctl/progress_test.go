@@ -57,7 +57,7 @@ func (s *screen) command(args ...string) (code func() int) {
 		select {
 		case code := <-codes:
 			return code
-		case <-time.After(15 * time.Second):
+		case <-time.After(time.Minute):
 			s.t.Fatal("the command does not end")
 			return -1
 		}
@@ -110,7 +110,7 @@ func TestLiveLinesFitTheTerminal(t *testing.T) {
 	for _, width := range []int{20, 60, 15, 100} {
 		s.resize(width, 8)
 		master.step(control.Progress{Name: "web", Slot: 39, State: control.Launching, Message: "waits for " + strings.Repeat("x", width)})
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			lines := strings.Split(s.text(), "\n")
 			if slices.IndexFunc(lines, func(l string) bool { return ansi.StringWidth(l) > width-1 }) < 0 && len(lines) == 7 &&
 				strings.HasPrefix(lines[5], fit("web:39 launching: waits for xxxxxxxxxxxxxxxxxxxxxxxxxxxx", width-6)[:6]) {

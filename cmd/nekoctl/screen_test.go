@@ -215,7 +215,7 @@ func (s *screen) raw() string {
 func (s *screen) until(pattern string) []string {
 	s.t.Helper()
 	wanted := regexp.MustCompile(pattern)
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		if found := wanted.FindStringSubmatch(s.text()); found != nil {
 			return found
 		}
@@ -227,7 +227,7 @@ func (s *screen) until(pattern string) []string {
 
 func waitUntil(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("it does not come to that: %s", what)
 		}

@@ -3,22 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
-
-	"github.com/grafana/grafana-foundation-sdk/go/cog"
-	schema "github.com/grafana/grafana-foundation-sdk/go/dashboard"
-	heatmaps "github.com/grafana/grafana-foundation-sdk/go/heatmap"
-	"github.com/grafana/grafana-foundation-sdk/go/prometheus"
-	"github.com/grafana/grafana-foundation-sdk/go/stat"
-	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
-	"github.com/grafana/grafana-foundation-sdk/go/table"
-	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 )
 
 const folder = "../../configs/grafana"
@@ -57,39 +48,44 @@ func TestFilesAreThoseOfTheTables(t *testing.T) {
 }
 
 // Grafana cannot be had for tests; its schemas can, of dashboards and of each kind of panel. They
-// know every key and every word of an enumeration, and take no other.
+// know every key and every word of an enumeration, and we take no other.
 func TestGrafanasSchemasTakeThem(t *testing.T) {
-	known := cog.NewRuntime()
-	known.RegisterPanelcfgVariant(timeseries.VariantConfig())
-	known.RegisterPanelcfgVariant(stat.VariantConfig())
-	known.RegisterPanelcfgVariant(statetimeline.VariantConfig())
-	known.RegisterPanelcfgVariant(table.VariantConfig())
-	known.RegisterPanelcfgVariant(heatmaps.VariantConfig())
-	known.RegisterDataqueryVariant(prometheus.VariantConfig())
+	s := readSchema(t)
 	for _, d := range all {
 		text, err := d.json()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := strict(text); err != nil {
-			t.Errorf("%s: %v", d.uid, err)
-		}
-		broken := bytes.Replace(text, []byte(`"drawStyle"`), []byte(`"drawStile"`), 1)
-		if !bytes.Equal(broken, text) && strict(broken) == nil {
-			t.Errorf("%s: a key that there is not was taken", d.uid)
+		for _, wrong := range s.check(t, text) {
+			t.Errorf("%s: %s", d.uid, wrong)
 		}
 	}
 }
 
-func strict(text []byte) error {
-	var d schema.Dashboard //lint:ignore SA1019 the model that Grafana 11 has, too
-	for _, err := range []error{d.UnmarshalJSONStrict(text), d.Validate()} {
-		var list cog.BuildErrors // which may be there and empty
-		if err != nil && (!errors.As(err, &list) || len(list) > 0) {
-			return err
+// That they would not is seen here: each of these is wrong once.
+func TestGrafanasSchemasTakeNothingElse(t *testing.T) {
+	s := readSchema(t)
+	text, err := overview.json()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ there, instead, wrong string }{
+		{`"drawStyle"`, `"drawStile"`, "drawStile is no key of a common.GraphFieldConfig"},
+		{`"drawStyle": "line"`, `"drawStyle": "lines"`, `custom.drawStyle is "lines", and can be "line"|"bars"|"points"`},
+		{`"graphTooltip": 1`, `"graphTooltip": 3`, "graphTooltip is 3, and can be 0|1|2"},
+		{`"instant": false`, `"instant": "no"`, `instant is "no", and should be a bool`},
+		{`"refId": "A"`, `"ref": "A"`, "ref is no key of a prometheus.Dataquery"},
+		{`"mode": "palette-classic"`, `"fixedColor": "red"`, "color: it lacks mode"},
+		{`"type": "timeseries"`, `"type": "graph"`, `graph is a kind of panel that is not known`},
+		{`"collapsed": false`, `"collapsed": 0`, "collapsed is 0, and should be a bool"},
+		{`"tags": [`, `"tags": [1, `, "tags[0] is 1, and should be a string"},
+	} {
+		broken := bytes.Replace(text, []byte(c.there), []byte(c.instead), 1)
+		found := strings.Join(s.check(t, broken), "\n")
+		if bytes.Equal(broken, text) || !strings.Contains(found, c.wrong) {
+			t.Errorf("%s instead of %s: %q, and not %q", c.instead, c.there, found, c.wrong)
 		}
 	}
-	return nil
 }
 
 type shown struct {

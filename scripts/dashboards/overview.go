@@ -57,6 +57,8 @@ var overview = dashboard{
 				queries: []query{{`sum by (instance, app) (rate(neko_app_cpu_seconds_total{` + apps + `}[$__rate_interval])) / (sum by (instance, app) (neko_app_instances{` + apps + `}) > 0)`, "{{instance}} {{app}}"}}},
 			{kind: graph, title: "Memory", about: "Resident memory of each worker. A line that only rises is a leak; max_memory_restart bounds it.", unit: "bytes",
 				queries: []query{{`sum by (instance, app, worker) (neko_worker_memory_bytes{` + workers + `})`, "{{instance}} {{app}} {{worker}}"}}},
+			{kind: graph, title: "Memory of its limit", about: "Which part of the memory it may have a worker has: of max_memory_restart, or of what the control group allows. At 1 it is replaced, or killed.", unit: "percentunit", steps: []step{{0.9, "red"}},
+				queries: []query{{`max by (instance, app, worker) (neko_worker_memory_bytes{` + workers + `} / neko_worker_memory_max_bytes{` + workers + `})`, "{{instance}} {{app}} {{worker}}"}}},
 			{kind: graph, title: "Age", about: "Since when the process in each slot runs.", unit: "s",
 				queries: []query{{`time() - max by (instance, app, worker) (neko_worker_start_time_seconds{` + workers + `})`, "{{instance}} {{app}} {{worker}}"}}},
 			{kind: graph, title: "Accept queues", about: "How full the queue of connections that nobody has accepted yet is. When it is full, clients time out.", unit: "percentunit", steps: []step{{0.5, "red"}},

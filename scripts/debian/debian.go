@@ -52,7 +52,13 @@ func install(ctx context.Context, pkg string) error {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"update", "-q"}, {"install", "-q", "-y", "--no-install-recommends", pkg}} {
+	quiet, err := startsNothing()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(quiet)
+	path := "DPkg::Path=" + quiet + ":/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, args := range [][]string{{"update", "-q"}, {"install", "-q", "-y", "--no-install-recommends", "-o", path, pkg}} {
 		cmd := exec.CommandContext(ctx, "apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -60,4 +66,19 @@ func install(ctx context.Context, pkg string) error {
 		}
 	}
 	return nil
+}
+
+// startsNothing is a folder with what packages start their services by, now and at boot, before dpkg's others, so that they start
+// none: we want the programs of prometheus and redis-server, and no server of either on this machine.
+func startsNothing() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "neko-test-debian"); err != nil {
+		return "", err
+	}
+	for _, program := range []string{"invoke-rc.d", "deb-systemd-invoke", "update-rc.d", "deb-systemd-helper"} {
+		if err := os.WriteFile(filepath.Join(dir, program), []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+			os.RemoveAll(dir)
+			return "", err
+		}
+	}
+	return dir, nil
 }

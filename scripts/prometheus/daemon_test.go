@@ -165,6 +165,9 @@ func (d *daemon) page() string {
 	return string(text)
 }
 
+// patience is how long a busy machine may take for what usually takes a moment.
+const patience = time.Minute
+
 // eventually waits until f has nothing to say.
 func eventually(t *testing.T, patience time.Duration, f func() error) {
 	t.Helper()
@@ -239,7 +242,7 @@ func startPrometheus(t *testing.T, d *daemon, rules string) *server {
 			t.Logf("prometheus:\n%s", text)
 		}
 	})
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, patience, func() error {
 		found, err := s.query(`up{job="neko"} == 1`)
 		if err == nil && len(found) == 0 {
 			err = fmt.Errorf("prometheus has not scraped %s", d.metrics)

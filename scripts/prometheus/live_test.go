@@ -52,6 +52,7 @@ apps:
     listen_pid: false
     wait_ready: true
     instances: 2
+    max_memory_restart: 1G
   - name: tls
     command: [%[1]s, --tls-cert, %[4]q, --tls-key, %[5]q]
     listen: 127.0.0.1:0
@@ -153,7 +154,7 @@ func TestEveryExpressionGivesData(t *testing.T) {
 		}
 	}
 	t.Logf("%d expressions", len(left))
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, patience, func() error {
 		var missing []error
 		for text, e := range left {
 			found, err := p.query(text)
@@ -186,7 +187,7 @@ func TestEveryExpressionGivesData(t *testing.T) {
 		}
 	}
 	want := map[string]string{"NekoCrashes": "crashes", "NekoWorkerErrored": "crashes", "NekoAppDown": "crashes", "NekoHooksFailing": "", "NekoDenials": "api", "NekoCertificateExpires": "tls"}
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, patience, func() error {
 		if err := p.get("rules", &all); err != nil {
 			t.Fatal(err)
 		}

@@ -79,10 +79,30 @@ func (c *Client) Specs(ctx context.Context) ([]Saved, error) {
 	return list, c.get(ctx, "/v1/specs", &list)
 }
 
-// Daemon is what is set of the daemon itself.
+// Daemon is what is set of the daemon itself: nothing, of one that is too old for that.
 func (c *Client) Daemon(ctx context.Context) (spec.Daemon, error) {
-	var d spec.Daemon
-	return d, c.get(ctx, "/v1/daemon", &d)
+	d, _, err := c.daemon(ctx)
+	return d, err
+}
+
+func (c *Client) daemon(ctx context.Context) (d spec.Daemon, older bool, err error) {
+	err = c.get(ctx, "/v1/daemon", &d)
+	if older = errors.As(err, new(*olderError)); older {
+		err = nil
+	}
+	return d, older, err
+}
+
+// withDaemon adds a note to a command's if it was to set something of a daemon that is too
+// old for that, and has therefore passed over it.
+func (c *Client) withDaemon(ctx context.Context, set spec.Daemon, done Done, err error) (Done, error) {
+	if err != nil || set.Metrics == "" && set.OnEvent == nil {
+		return done, err
+	}
+	if _, older, err := c.daemon(ctx); err == nil && older {
+		done.Notes = append(done.Notes, "metrics and on_event are not set, for the daemon is of an older version: do this again after nekoctl upgrade")
+	}
+	return done, nil
 }
 
 // Metrics are those of all apps, or of those that the targets mean, in Prometheus's text
@@ -109,12 +129,14 @@ func (c *Client) Apps(ctx context.Context) ([]AppDetail, error) {
 // nil, for each step, and returns when the command has ended; an error that the
 // master reports is an [*Error].
 func (c *Client) Start(ctx context.Context, r StartRequest, progress func(Progress)) (Done, error) {
-	return c.post(ctx, "/v1/start", r, progress)
+	done, err := c.post(ctx, "/v1/start", r, progress)
+	return c.withDaemon(ctx, r.Daemon, done, err)
 }
 
 // Resurrect brings up apps that were saved.
 func (c *Client) Resurrect(ctx context.Context, r ResurrectRequest, progress func(Progress)) (Done, error) {
-	return c.post(ctx, "/v1/resurrect", r, progress)
+	done, err := c.post(ctx, "/v1/resurrect", r, progress)
+	return c.withDaemon(ctx, r.Daemon, done, err)
 }
 
 // Command is one of the commands that take targets: "stop", "restart",
@@ -184,6 +206,12 @@ func (c *Client) read(ctx context.Context, path string, read func(*bufio.Reader)
 		}
 	}
 }
+
+// olderError says that a daemon does not know what is asked of it.
+type olderError struct{ said *Error }
+
+func (e *olderError) Error() string { return e.said.Message }
+func (e *olderError) Unwrap() error { return e.said }
 
 // errBroken says that a master was gone before it had answered, or in the middle
 // of it. The next one answers the same question.
@@ -303,6 +331,10 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, read 
 		if json.Unmarshal(text, e) != nil || e.Message == "" {
 			e.Message = "the daemon answered " + response.Status
 			e.Hint = "is it of another version? nekoctl ping tells"
+			if response.StatusCode == http.StatusNotFound {
+				e.Message, e.Hint = "the daemon is of an older version, which does not have this", "nekoctl upgrade makes it one of this version; the apps go on"
+				return &olderError{e}
+			}
 		}
 		return e
 	}

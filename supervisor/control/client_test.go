@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nekoctl/neko/supervisor/spec"
 )
 
 // serve answers on a socket in a new folder.
@@ -51,7 +53,8 @@ func TestClientErrors(t *testing.T) {
 		{200, `{"progress":{"name":"a"}}`, "the daemon broke off before the command had ended"},
 		{200, "", "the daemon broke off before the command had ended"},
 		{400, `{"message":"bad"}`, "bad"},
-		{404, `<html>`, "the daemon answered 404 Not Found"},
+		{404, `<html>`, "the daemon is of an older version, which does not have this"},
+		{500, `<html>`, "the daemon answered 500 Internal Server Error"},
 	} {
 		client := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(test.status)
@@ -61,6 +64,31 @@ func TestClientErrors(t *testing.T) {
 		if e, ok := errors.AsType[*Error](err); !ok || e.Message != test.want {
 			t.Errorf("%s: %v", test.body, err)
 		}
+	}
+}
+
+func TestADaemonThatIsTooOldForSettings(t *testing.T) {
+	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/start" && r.URL.Path != "/v1/resurrect" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintln(w, `{"done":{"processes":[]}}`)
+	})
+	if d, err := client.Daemon(t.Context()); err != nil || d.Metrics != "" || d.OnEvent != nil {
+		t.Errorf("%+v, %v", d, err)
+	}
+	set := spec.Daemon{Metrics: "127.0.0.1:9464"}
+	started, err := client.Start(t.Context(), StartRequest{Daemon: set}, nil)
+	if err != nil || len(started.Notes) != 1 || !strings.Contains(started.Notes[0], "not set") {
+		t.Errorf("%+v, %v", started, err)
+	}
+	if started, err = client.Start(t.Context(), StartRequest{}, nil); err != nil || len(started.Notes) != 0 {
+		t.Errorf("%+v, %v", started, err)
+	}
+	resurrected, err := client.Resurrect(t.Context(), ResurrectRequest{Daemon: set}, nil)
+	if err != nil || len(resurrected.Notes) != 1 {
+		t.Errorf("%+v, %v", resurrected, err)
 	}
 }
 

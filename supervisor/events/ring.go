@@ -10,6 +10,7 @@
 package events
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"os"
@@ -43,6 +44,7 @@ type Ring struct {
 
 type entry struct {
 	event control.Event
+	once  string
 	size  int
 	held  bool // it is not complete: neither it nor what comes after it can be read
 }
@@ -108,7 +110,7 @@ func (r *Ring) Keep(files [2]*os.File) error {
 	r.replay(lines)
 	r.store = s
 	r.trim()
-	return s.begin(r.stateLine())
+	return s.begin(r.all())
 }
 
 // replay is what an earlier master wrote, in its order.
@@ -136,8 +138,9 @@ func (r *Ring) replay(lines []line) {
 				}
 				r.told[l.Once] = true
 			}
-			e := entry{event: *l.Event, size: l.size, held: l.Held}
-			if i, known := at[e.event.ID]; known { // it was completed
+			e := entry{event: *l.Event, once: l.Once, size: l.size, held: l.Held}
+			if i, known := at[e.event.ID]; known { // it was completed, or written again
+				e.once = cmp.Or(e.once, r.list[i].once)
 				r.list[i] = e
 				continue
 			}
@@ -186,7 +189,7 @@ func (r *Ring) Add(e control.Event, once string, held bool) int64 {
 	e.ID = r.last + 1
 	size := r.write(line{Event: &e, Once: once, Held: held}) // a state that goes before it does not count it
 	r.last = e.ID
-	r.list = append(r.list, entry{e, size, held})
+	r.list = append(r.list, entry{e, once, size, held})
 	r.bytes += size
 	r.count(e.Kind)
 	r.trim()
@@ -210,7 +213,7 @@ func (r *Ring) Complete(id int64, change func(*control.Event)) {
 	}
 	r.bytes -= e.size
 	e.event.ID, e.held = id, false
-	e.size = r.write(line{Event: &e.event})
+	e.size = r.write(line{Event: &e.event, Once: e.once})
 	r.bytes += e.size
 	r.trim()
 	r.wake()
@@ -274,7 +277,7 @@ func (r *Ring) write(l line) int {
 		return 0
 	}
 	if r.store != nil {
-		if err := r.store.append(text, r.stateLine); err != nil && r.err == nil {
+		if err := r.store.append(text, r.all); err != nil && r.err == nil {
 			r.err = err
 		}
 	}
@@ -284,6 +287,16 @@ func (r *Ring) write(l line) int {
 func (r *Ring) stateLine() line {
 	s := r.state.clone()
 	return line{State: &s, Began: r.began, Last: r.last}
+}
+
+// all is what a file begins with: what there is so far.
+func (r *Ring) all() []line {
+	lines := []line{r.stateLine()}
+	for i := range r.list {
+		e := &r.list[i]
+		lines = append(lines, line{Event: &e.event, Once: e.once, Held: e.held})
+	}
+	return lines
 }
 
 // Err is the first error of keeping what there is for the next master, nil if there was

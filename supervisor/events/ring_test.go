@@ -231,7 +231,17 @@ func TestReadersGetEverythingOnceOrAreTold(t *testing.T) {
 					held = held[1:]
 				}
 			},
-			"master": func(*rapid.T) { r = begin() },
+			"remember": func(rt *rapid.T) { // as hooks do, again and again
+				for range rapid.IntRange(1, 30).Draw(rt, "n") {
+					r.Update(func(s *State) { s.Cursors[long]++ })
+				}
+			},
+			"master": func(rt *rapid.T) {
+				before := r.list
+				if r = begin(); len(r.list) != len(before) {
+					rt.Fatalf("of %d events the next master has %d", len(before), len(r.list))
+				}
+			},
 			"read": func(rt *rapid.T) {
 				reader := &readers[rapid.IntRange(0, len(readers)-1).Draw(rt, "who")]
 				list, cursor, missed, _ := r.Read(reader.cursor)

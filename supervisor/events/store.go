@@ -13,10 +13,10 @@ import (
 )
 
 // The store is two memfds of JSON lines, written in turn: when one is full the other is
-// emptied and goes on, so that together they have at least the last segment of lines.
-// Nothing is ever written anew, and a write takes no disk. A master can be killed in the
-// middle of a line: what has no end is cut off by the next one. Each begins with the
-// state at that time.
+// emptied and goes on. Each begins with the state and the events of that time, so it has
+// all that is to be kept, however much was said of the state since; until it has all of
+// them the other one does. A write takes no disk. A master can be killed in the middle of
+// a line: what has no end is cut off by the next one.
 type store struct {
 	files  [2]*os.File
 	active int
@@ -88,24 +88,29 @@ func (s *store) load() (all []line, err error) {
 }
 
 // begin makes the active file ready to be appended to.
-func (s *store) begin(state line) error {
+func (s *store) begin(all []line) error {
 	if err := s.files[s.active].Truncate(s.offset); err != nil {
 		return err
 	}
 	if s.offset > 0 {
 		return nil
 	}
-	return s.first(state)
+	return s.first(all)
 }
 
-func (s *store) first(state line) error {
+func (s *store) first(all []line) error {
 	s.turn++
-	state.Turn = s.turn
-	text, err := json.Marshal(state)
-	if err != nil {
-		return err
+	all[0].Turn = s.turn
+	for _, l := range all {
+		text, err := json.Marshal(l)
+		if err == nil {
+			err = s.put(text)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return s.put(text)
+	return nil
 }
 
 func (s *store) put(text []byte) error {
@@ -117,15 +122,16 @@ func (s *store) put(text []byte) error {
 	return nil
 }
 
-// append writes a line. state is asked for if that is to go into the other file.
-func (s *store) append(text []byte, state func() line) error {
+// append writes a line. If that is to go into the other file, so is what all has, the
+// state first.
+func (s *store) append(text []byte, all func() []line) error {
 	if s.offset+int64(len(text)) > s.most {
 		other := 1 - s.active
 		if err := s.files[other].Truncate(0); err != nil {
 			return err
 		}
 		s.active, s.offset = other, 0
-		if err := s.first(state()); err != nil {
+		if err := s.first(all()); err != nil {
 			return err
 		}
 	}

@@ -208,6 +208,20 @@ func TestAppsThatMeanSomethingElseByOneName(t *testing.T) {
 	}
 }
 
+func TestAnAppAddsNothingToWhatIsTheDaemons(t *testing.T) {
+	forger := NewAccount()
+	_ = forger.Observe(1, page(t, "# TYPE up gauge\nup 7\n# TYPE crashes_total counter\ncrashes_total 5\n# TYPE own gauge\nown 1\n"))
+	e := NewExposition()
+	e.Add("up", "", Gauge).Set(1, "app", "a", "worker", "0")
+	e.Add("crashes_total", "", Counter)
+	e.Reserve()
+	e.AddApp("a", forger, map[ProcessID]string{1: "0"})
+	const want = "# HELP own \n# TYPE own gauge\nown{app=\"a\",worker=\"0\"} 1\n# HELP up \n# TYPE up gauge\nup{app=\"a\",worker=\"0\"} 1\n"
+	if got := string(e.Text()); got != want || fmt.Sprint(e.Refused()) != "[crashes_total up]" {
+		t.Errorf("refused %v, written\n%s", e.Refused(), got)
+	}
+}
+
 // fleet is an app in a property test: processes with what each has really counted.
 type fleet struct {
 	living map[ProcessID]*truth

@@ -19,9 +19,13 @@ type Distribution struct {
 	Counts []float64 `json:"counts,omitempty"` // ascending, none above Count
 }
 
+// largestSum is what the sum of one process may have come to. However many are added, it
+// is never infinite: JSON, in which accounts are kept, has no word for that.
+const largestSum = 1e200
+
 // check finds what no histogram can have come to.
 func (d *Distribution) check() error {
-	if !countable(d.Count) || math.IsNaN(d.Sum) || math.Abs(d.Sum) > math.MaxFloat64/2 {
+	if !countable(d.Count) || math.IsNaN(d.Sum) || math.Abs(d.Sum) > largestSum {
 		return fmt.Errorf("count %v, sum %v is nothing that is counted", d.Count, d.Sum)
 	}
 	for _, c := range d.Counts {

@@ -17,6 +17,7 @@ const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 // what it is; for an app that means something else by the same name see [Exposition.Add].
 type Exposition struct {
 	families map[string]*Exposed
+	reserved map[string]bool
 	refused  []string
 }
 
@@ -45,7 +46,7 @@ func NewExposition() *Exposition { return &Exposition{families: map[string]*Expo
 func (e *Exposition) Add(name, help string, kind Kind) *Exposed {
 	f := e.families[name]
 	switch {
-	case f == nil && e.ambiguous(name, kind), f != nil && f.kind != kind && (f.kind.distributes() || kind.distributes()):
+	case e.reserved[name], f == nil && e.ambiguous(name, kind), f != nil && f.kind != kind && (f.kind.distributes() || kind.distributes()):
 		e.refused = append(e.refused, name)
 		return nil
 	case f == nil:
@@ -55,6 +56,15 @@ func (e *Exposition) Add(name, help string, kind Kind) *Exposed {
 		f.kind = Untyped
 	}
 	return f
+}
+
+// Reserve lets no app add to the families that there are: a series that is there twice can
+// cost whoever scrapes all of them.
+func (e *Exposition) Reserve() {
+	e.reserved = map[string]bool{}
+	for name := range e.families {
+		e.reserved[name] = true
+	}
 }
 
 // suffixes are those of the samples of a histogram or a summary.

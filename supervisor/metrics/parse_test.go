@@ -76,11 +76,13 @@ func TestAPageThatIsNoneIsRefusedAsAWhole(t *testing.T) {
 		{"a long label", "a{b=\"" + strings.Repeat("x", maxLabel+1) + "\"} 1\n", "longer than 1024 bytes"},
 		{"a long name", strings.Repeat("x", maxName+1) + " 1\n", "longer than 200 bytes"},
 		{"many labels", "a{" + many(maxLabels+1, "b%d=\"1\",") + "} 1\n", "more than 32 labels"},
+		{"so many labels that it would take hours", "a{" + many(20_000, "b%d=\"\",") + "} 1\n", "more than 32 labels"},
 		{"a label of Prometheus's", "a{__address__=\"1\"} 1\n", "Prometheus's own"},
 		{"a label that is no text", "a{b=\"\xff\"} 1\n", "line 1"},
 		{"many buckets", "# TYPE h histogram\n" + many(maxBuckets+1, "h_bucket{le=\"%d\"} 1\n") + "h_count 1\nh_sum 1\n", "more than 200 buckets"},
 		{"a bucket twice", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"1.0\"} 1\nh_count 1\nh_sum 1\n", "twice"},
 		{"a bucket without a bound", "# TYPE h histogram\nh_bucket{le=\"-Inf\"} 1\nh_count 1\nh_sum 1\n", "no bound"},
+		{"a sum that no sum of sums could hold", "# TYPE h histogram\nh_count 1\nh_sum 1e308\n", "nothing that is counted"},
 		{"a sum that is none", "# TYPE h histogram\nh_count 1\nh_sum NaN\n", "nothing that is counted"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -92,6 +94,14 @@ func TestAPageThatIsNoneIsRefusedAsAWhole(t *testing.T) {
 				t.Errorf("the error is %q, without %q", err, c.problem)
 			}
 		})
+	}
+}
+
+func TestSignsInLabelsAndHelpAreNoLabels(t *testing.T) {
+	signs := strings.Repeat(`="=\\",`, 100)
+	text := "# HELP a " + strings.ReplaceAll(signs, `\\`, "") + "\n# TYPE a gauge\na{b=\"" + strings.ReplaceAll(signs, `"`, `\"`) + "\"} 1\n"
+	if _, err := Parse([]byte(text)); err != nil {
+		t.Errorf("%v in\n%s", err, text)
 	}
 }
 

@@ -64,19 +64,7 @@ func (s *step) add(other step) {
 		}
 	}
 	for _, b := range other.buckets {
-		i, found := slices.BinarySearchFunc(s.buckets, b.bound, func(b bucket, bound float64) int {
-			switch {
-			case b.bound < bound:
-				return -1
-			case b.bound > bound:
-				return 1
-			}
-			return 0
-		})
-		if !found {
-			s.buckets = slices.Insert(s.buckets, i, bucket{bound: b.bound})
-		}
-		s.buckets[i].count += b.count
+		bucketOf(&s.buckets, b.bound).count += b.count
 	}
 }
 

@@ -1,6 +1,7 @@
 package monit
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,6 +72,15 @@ type bucket struct {
 	count float64
 }
 
+// bucketOf finds the bucket with a bound, or makes it.
+func bucketOf(list *[]bucket, bound float64) *bucket {
+	i, found := slices.BinarySearchFunc(*list, bound, func(b bucket, bound float64) int { return cmp.Compare(b.bound, bound) })
+	if !found {
+		*list = slices.Insert(*list, i, bucket{bound: bound})
+	}
+	return &(*list)[i]
+}
+
 // Breaker is a circuit breaker of a worker, or of an app: there the worst of its workers.
 type Breaker struct {
 	Name  string `json:"name"`
@@ -117,19 +127,7 @@ var wanted = map[string]func(*reading, *metrics.Scanner){
 			return
 		}
 		r.told = true
-		i, found := slices.BinarySearchFunc(r.buckets, bound, func(b bucket, bound float64) int {
-			switch {
-			case b.bound < bound:
-				return -1
-			case b.bound > bound:
-				return 1
-			}
-			return 0
-		})
-		if !found {
-			r.buckets = slices.Insert(r.buckets, i, bucket{bound: bound})
-		}
-		r.buckets[i].count += s.Value
+		bucketOf(&r.buckets, bound).count += s.Value
 	},
 	"neko_http_response_bytes_total": count(sentBytes),
 	"neko_http_requests_in_flight":   gauge(inFlight),

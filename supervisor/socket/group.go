@@ -58,7 +58,7 @@ func Open(network, address string, n int, shared bool) (*Group, error) {
 // none, where the last master was about to open or to close them. It is steered
 // as it was until Steer is called.
 //
-// An fd of -1 is a slot whose socket is lost. It gets another, but the kernel has
+// An fd of -1 is a slot whose socket is lost. Fill gives it another, but the kernel has
 // moved sockets into the gap, nobody knows in which order: the group is blind.
 func Adopt(network, address string, shared bool, fds []int) (*Group, error) {
 	g := &Group{Network: network, Address: address}
@@ -75,22 +75,39 @@ func Adopt(network, address string, shared bool, fds []int) (*Group, error) {
 		return g, err
 	}
 	g.blind = true
-	for i := range fds {
-		if fds[i] >= 0 {
-			continue
-		}
-		var err error
-		if fds[i], err = g.listen(); err != nil {
-			return g, err
-		}
+	err := unix.SetsockoptInt(fds[first], unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
+	if err == unix.ENOENT { // an earlier master has done so
+		err = nil
 	}
-	return g, unix.SetsockoptInt(fds[0], unix.SOL_SOCKET, unix.SO_DETACH_REUSEPORT_BPF, 0)
+	return g, err
 }
 
 func (g *Group) isTCP() bool { return strings.HasPrefix(g.Network, "tcp") }
 
 // listens says that connections come to it, and not packets.
 func (g *Group) listens() bool { return g.isTCP() || g.Network == "unix" }
+
+// Fill opens the socket of slot i if it has none in a group that is blind, and says
+// whether it had none.
+func (g *Group) Fill(i int) (filled bool, err error) {
+	if !g.blind || i >= len(g.fds) || g.fds[i] >= 0 {
+		return false, nil
+	}
+	g.fds[i], err = g.listen()
+	return err == nil, err
+}
+
+// Drop closes the socket of slot i if the group is blind, and says whether it did: there
+// the kernel sends connections to all that are open, so that one which nobody serves must
+// not be. What waits on it is lost.
+func (g *Group) Drop(i int) (dropped bool, err error) {
+	if !g.blind || i >= len(g.fds) || g.fds[i] < 0 || i == 0 && g.lent {
+		return false, nil
+	}
+	fd := g.fds[i]
+	g.fds[i] = -1
+	return true, errors.Join(unix.Shutdown(fd, unix.SHUT_RD), unix.Close(fd))
+}
 
 // Steerable says whether connections can be kept from a single slot.
 func (g *Group) Steerable() bool { return !g.shared && !g.blind && !g.alone }
@@ -356,7 +373,7 @@ func (g *Group) FD(i int) int {
 	return g.fds[i]
 }
 
-// FDs are all descriptors in slot order.
+// FDs are all descriptors in slot order; -1 in a group that is blind: there is none.
 func (g *Group) FDs() []int { return g.fds }
 
 // Relisten restores what a worker may have changed on the description that it
@@ -383,6 +400,9 @@ func (g *Group) Shrink() error {
 	last := len(g.fds) - 1
 	fd := g.fds[last]
 	g.fds = g.fds[:last]
+	if fd < 0 {
+		return nil
+	}
 	err := g.attach() // first, lest the kernel is told of a socket that is gone
 	if last == 0 {
 		g.attached = nil
@@ -418,6 +438,9 @@ func (g *Group) Lent() bool { return g.lent }
 func (g *Group) Close() error {
 	var errs []error
 	for i, fd := range g.fds {
+		if fd < 0 {
+			continue
+		}
 		if !(i == 0 && g.lent) && g.listens() {
 			errs = append(errs, unix.Shutdown(fd, unix.SHUT_RD))
 		}

@@ -90,7 +90,7 @@ func steering(live []int, slots int) []unix.SockFilter {
 // Queued is the number of connections that wait in the accept queue of slot i.
 // Handshakes under way are not among them.
 func (g *Group) Queued(i int) (int, error) {
-	if !g.isTCP() {
+	if !g.isTCP() || g.FD(i) < 0 {
 		return 0, nil
 	}
 	n, _, err := QueueOf(g.FD(i))

@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -195,7 +197,8 @@ func (h *Hook) String() string {
 // Key is the same for as long as a hook is the same for those whom it tells: times, headers
 // and secrets may change.
 func (h *Hook) Key() string {
-	return fmt.Sprintf("%q %q %q %q", h.Events, h.Apps, h.Run, h.Webhook)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", h.Events, h.Apps, h.Run, h.Webhook))
+	return hex.EncodeToString(sum[:12]) // it is written down often
 }
 
 // Program is the file of its command, which can be run.

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -23,7 +24,7 @@ type settings struct {
 	gzip     bool
 	tls      *tls.Config
 
-	sampler  sdk.Sampler
+	sampling sampling
 	resource []attribute.KeyValue
 	limits   sdk.SpanLimits
 
@@ -137,7 +138,7 @@ func read(endpoint string, getenv func(string) string) (*settings, error) {
 		n.set(v)
 	}
 	s.batch = min(s.batch, s.queue)
-	if s.sampler, err = readSampler(getenv("OTEL_TRACES_SAMPLER"), getenv("OTEL_TRACES_SAMPLER_ARG")); err != nil {
+	if s.sampling, err = readSampler(getenv("OTEL_TRACES_SAMPLER"), getenv("OTEL_TRACES_SAMPLER_ARG")); err != nil {
 		return nil, err
 	}
 	pairs, err := readPairs(getenv("OTEL_RESOURCE_ATTRIBUTES"))
@@ -220,27 +221,35 @@ func readTLS(either func(string) (string, string)) (*tls.Config, error) {
 	return c, nil
 }
 
-func readSampler(name, arg string) (sdk.Sampler, error) {
-	ratio := 1.0
-	if strings.HasSuffix(name, "traceidratio") && arg != "" {
-		var err error
-		if ratio, err = strconv.ParseFloat(arg, 64); err != nil || !(ratio >= 0 && ratio <= 1) {
-			return nil, &Error{"OTEL_TRACES_SAMPLER_ARG", fmt.Sprintf("%.40q is no part of the requests", arg), "write a number from 0 to 1, as 0.01 for one in a hundred"}
-		}
+// sampling is which traces are recorded.
+type sampling struct {
+	root   sdk.Sampler
+	parent bool // of one that has begun elsewhere that has decided
+}
+
+func (s sampling) sampler() sdk.Sampler {
+	if s.parent {
+		return sdk.ParentBased(s.root)
 	}
-	switch name {
-	case "", "parentbased_always_on":
-		return sdk.ParentBased(sdk.AlwaysSample()), nil
+	return s.root
+}
+
+func readSampler(name, arg string) (s sampling, err error) {
+	root, parent := strings.CutPrefix(cmp.Or(name, "parentbased_always_on"), "parentbased_")
+	s.parent = parent
+	switch root {
 	case "always_on":
-		return sdk.AlwaysSample(), nil
+		s.root = sdk.AlwaysSample()
 	case "always_off":
-		return sdk.NeverSample(), nil
+		s.root = sdk.NeverSample()
 	case "traceidratio":
-		return sdk.TraceIDRatioBased(ratio), nil
-	case "parentbased_always_off":
-		return sdk.ParentBased(sdk.NeverSample()), nil
-	case "parentbased_traceidratio":
-		return sdk.ParentBased(sdk.TraceIDRatioBased(ratio)), nil
+		ratio, err := strconv.ParseFloat(cmp.Or(arg, "1"), 64)
+		if err != nil || !(ratio >= 0 && ratio <= 1) {
+			return s, &Error{"OTEL_TRACES_SAMPLER_ARG", fmt.Sprintf("%.40q is no part of the requests", arg), "write a number from 0 to 1, as 0.01 for one in a hundred"}
+		}
+		s.root = sdk.TraceIDRatioBased(ratio)
+	default:
+		return s, &Error{"OTEL_TRACES_SAMPLER", fmt.Sprintf("there is no sampler %.40q", name), "write one of always_on, always_off, traceidratio, and these with parentbased_ before them"}
 	}
-	return nil, &Error{"OTEL_TRACES_SAMPLER", fmt.Sprintf("there is no sampler %.40q", name), "write one of always_on, always_off, traceidratio, and these with parentbased_ before them"}
+	return s, nil
 }

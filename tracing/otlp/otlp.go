@@ -40,8 +40,9 @@ type Options struct {
 // Provider makes spans, and sends them. It is a [trace.TracerProvider].
 type Provider struct {
 	trace.TracerProvider
-	sdk *sdk.TracerProvider
-	out *sender
+	sdk      *sdk.TracerProvider
+	out      *sender
+	sampling sampling
 }
 
 // Open makes a Provider as the environment has it: nil if it says nothing of where spans
@@ -67,9 +68,23 @@ func start(o Options, s *settings) *Provider {
 	r := resource.NewSchemaless(append(attrs, s.resource...)...) // of those with one name the last
 	out := newSender(s, r.Attributes(), o.Log)
 	p := sdk.NewTracerProvider(
-		sdk.WithResource(r), sdk.WithSampler(s.sampler), sdk.WithRawSpanLimits(s.limits), sdk.WithSpanProcessor(out),
+		sdk.WithResource(r), sdk.WithSampler(s.sampling.sampler()), sdk.WithIDGenerator(ids{}), sdk.WithRawSpanLimits(s.limits), sdk.WithSpanProcessor(out),
 	)
-	return &Provider{p, p, out}
+	return &Provider{p, p, out, s.sampling}
+}
+
+// Samples says whether a span that is the first here of a trace of this id, within parent if
+// that is valid, will be recorded. It costs little, and allocates nothing.
+func (p *Provider) Samples(parent trace.SpanContext, id trace.TraceID) bool {
+	if p.sampling.parent && parent.IsValid() {
+		return parent.IsSampled()
+	}
+	return p.sampling.root.ShouldSample(sdk.SamplingParameters{ParentContext: context.Background(), TraceID: id}).Decision == sdk.RecordAndSample
+}
+
+// WithTraceID is ctx, such that the trace that begins in it next has this id.
+func (p *Provider) WithTraceID(ctx context.Context, id trace.TraceID) context.Context {
+	return context.WithValue(ctx, chosenKey{}, &chosen{id: id})
 }
 
 // Shutdown sends what there is, until ctx ends, and drops the rest.

@@ -78,7 +78,7 @@ func span(p *Provider, name string) {
 // stats waits until so many spans have had their end.
 func stats(t *testing.T, p *Provider, wantExported, wantDropped uint64) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		exported, dropped := p.TraceStats()
 		if exported == wantExported && dropped == wantDropped {
 			return
@@ -301,5 +301,42 @@ func TestSampler(t *testing.T) {
 		if got := [3]bool{sampled(t.Context()), sampled(in(1)), sampled(in(0))}; got != [3]bool{c.root, c.sampled, c.excluded} {
 			t.Errorf("%s %s: %v", c.sampler, c.arg, got)
 		}
+	}
+}
+
+// What is decided before there is a span is what is decided then, and the span has the id for
+// which it was; what begins below it as a trace of its own has another.
+func TestSamplesBeforeThereIsASpan(t *testing.T) {
+	r := otlptest.Open(t)
+	for _, sampler := range []string{"", "always_on", "always_off", "traceidratio", "parentbased_always_off", "parentbased_traceidratio"} {
+		p := provider(t, r, env{"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": "0.5"}, nil)
+		said := map[bool]int{}
+		for i := range 400 {
+			id, of := ids{}.NewIDs(t.Context())
+			var parent trace.SpanContext
+			ctx := p.WithTraceID(t.Context(), id)
+			if i%4 > 1 {
+				parent = trace.NewSpanContext(trace.SpanContextConfig{TraceID: id, SpanID: of, TraceFlags: trace.TraceFlags(i % 2), Remote: true})
+				ctx = trace.ContextWithRemoteSpanContext(t.Context(), parent)
+			}
+			within, s := p.Tracer("").Start(ctx, "s")
+			if got := p.Samples(parent, id); s.SpanContext().IsSampled() != got || s.SpanContext().TraceID() != id {
+				t.Fatalf("%s: %v was said of %s with the parent %v, and then it was %v", sampler, got, id, parent, s.SpanContext())
+			}
+			said[s.SpanContext().IsSampled()]++
+			_, other := p.Tracer("").Start(within, "other", trace.WithNewRoot())
+			if other.SpanContext().TraceID() == id {
+				t.Fatal("two traces have one id")
+			}
+			s.End()
+		}
+		if strings.Contains(sampler, "ratio") && min(said[true], said[false]) < 50 {
+			t.Errorf("%s: %v", sampler, said)
+		}
+	}
+	p := provider(t, r, env{"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, nil)
+	id, _ := ids{}.NewIDs(t.Context())
+	if n := testing.AllocsPerRun(100, func() { p.Samples(trace.SpanContext{}, id) }); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }

@@ -1,65 +1,90 @@
 package otlp
 
 import (
+	"encoding/binary"
+	"errors"
 	"math"
+	"math/bits"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // What is sent is an ExportTraceServiceRequest in protobuf's encoding, as
 // opentelemetry-proto 1.x has it (opentelemetry/proto/trace/v1/trace.proto and
 // common/v1/common.proto). It is written field by field: the generated types, with the
 // registries behind them, would cost each worker 10 MB and 2 ms at its start, and are
-// what the tests read it with.
+// what the tests read it with. (Package protowire alone reads the program's own file at each
+// start, as other packages of protobuf's want it.)
+
+// The wire types of fields.
+const (
+	typeVarint  = 0
+	typeFixed64 = 1
+	typeBytes   = 2
+	typeFixed32 = 5
+)
 
 // encoder appends messages. What is in a message has its length before it, so each is
 // appended first and moved by the bytes that its length takes then.
 type encoder struct{ b []byte }
 
+func (e *encoder) tag(field, wire int) {
+	e.b = binary.AppendUvarint(e.b, uint64(field<<3|wire))
+}
+
 // message appends a field whose value is what f appends.
-func (e *encoder) message(field protowire.Number, f func()) {
-	e.b = protowire.AppendTag(e.b, field, protowire.BytesType)
+func (e *encoder) message(field int, f func()) {
+	e.tag(field, typeBytes)
 	begin := len(e.b)
 	f()
 	n := len(e.b) - begin
-	size := protowire.SizeVarint(uint64(n))
+	size := (bits.Len(uint(n|1)) + 6) / 7 // of n, 7 bits in a byte
 	for range size {
 		e.b = append(e.b, 0)
 	}
 	copy(e.b[begin+size:], e.b[begin:begin+n])
-	protowire.AppendVarint(e.b[:begin], uint64(n))
+	binary.PutUvarint(e.b[begin:], uint64(n))
 }
 
-func (e *encoder) text(field protowire.Number, s string) {
+func (e *encoder) text(field int, s string) {
 	if s != "" {
-		e.b = protowire.AppendString(protowire.AppendTag(e.b, field, protowire.BytesType), s)
+		e.always(field, s)
 	}
 }
 
-func (e *encoder) bytes(field protowire.Number, v []byte) {
-	e.b = protowire.AppendBytes(protowire.AppendTag(e.b, field, protowire.BytesType), v)
+// always is text also if that is empty.
+func (e *encoder) always(field int, s string) {
+	e.tag(field, typeBytes)
+	e.b = append(binary.AppendUvarint(e.b, uint64(len(s))), s...)
 }
 
-func (e *encoder) varint(field protowire.Number, v uint64) {
+func (e *encoder) bytes(field int, v []byte) {
+	e.tag(field, typeBytes)
+	e.b = append(binary.AppendUvarint(e.b, uint64(len(v))), v...)
+}
+
+func (e *encoder) varint(field int, v uint64) {
 	if v != 0 {
-		e.b = protowire.AppendVarint(protowire.AppendTag(e.b, field, protowire.VarintType), v)
+		e.tag(field, typeVarint)
+		e.b = binary.AppendUvarint(e.b, v)
 	}
 }
 
-func (e *encoder) fixed64(field protowire.Number, v uint64) {
-	e.b = protowire.AppendFixed64(protowire.AppendTag(e.b, field, protowire.Fixed64Type), v)
+func (e *encoder) fixed64(field int, v uint64) {
+	e.tag(field, typeFixed64)
+	e.b = binary.LittleEndian.AppendUint64(e.b, v)
 }
 
-func (e *encoder) fixed32(field protowire.Number, v uint32) {
-	e.b = protowire.AppendFixed32(protowire.AppendTag(e.b, field, protowire.Fixed32Type), v)
+func (e *encoder) fixed32(field int, v uint32) {
+	e.tag(field, typeFixed32)
+	e.b = binary.LittleEndian.AppendUint32(e.b, v)
 }
 
 // attributes appends a repeated KeyValue.
-func (e *encoder) attributes(field protowire.Number, attrs []attribute.KeyValue) {
+func (e *encoder) attributes(field int, attrs []attribute.KeyValue) {
 	for _, a := range attrs {
 		e.message(field, func() {
 			e.text(1, string(a.Key))
@@ -73,9 +98,11 @@ func (e *encoder) attributes(field protowire.Number, attrs []attribute.KeyValue)
 func (e *encoder) value(v attribute.Value) {
 	switch v.Type() {
 	case attribute.BOOL:
-		e.b = protowire.AppendVarint(protowire.AppendTag(e.b, 2, protowire.VarintType), protowire.EncodeBool(v.AsBool()))
+		e.tag(2, typeVarint)
+		e.b = binary.AppendUvarint(e.b, oneIf(v.AsBool()))
 	case attribute.INT64:
-		e.b = protowire.AppendVarint(protowire.AppendTag(e.b, 3, protowire.VarintType), uint64(v.AsInt64()))
+		e.tag(3, typeVarint)
+		e.b = binary.AppendUvarint(e.b, uint64(v.AsInt64()))
 	case attribute.FLOAT64:
 		e.fixed64(4, math.Float64bits(v.AsFloat64()))
 	case attribute.STRINGSLICE:
@@ -87,8 +114,15 @@ func (e *encoder) value(v attribute.Value) {
 	case attribute.FLOAT64SLICE:
 		list(e, v.AsFloat64Slice(), attribute.Float64Value)
 	default:
-		e.b = protowire.AppendString(protowire.AppendTag(e.b, 1, protowire.BytesType), v.String())
+		e.always(1, v.String())
 	}
+}
+
+func oneIf(on bool) uint64 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 func list[T any](e *encoder, all []T, of func(T) attribute.Value) {
@@ -194,28 +228,16 @@ func (e *encoder) span(s sdk.ReadOnlySpan) {
 // partial reads an ExportTraceServiceResponse: how many spans the receiver has not
 // taken, and why.
 func partial(b []byte) (rejected int64, message string, err error) {
-	err = fields(b, func(n protowire.Number, t protowire.Type, v []byte) error {
-		if n != 1 || t != protowire.BytesType {
+	err = fields(b, func(field, wire int, _ uint64, inner []byte) error {
+		if field != 1 || wire != typeBytes {
 			return nil
 		}
-		inner, size := protowire.ConsumeBytes(v)
-		if size < 0 {
-			return protowire.ParseError(size)
-		}
-		return fields(inner, func(n protowire.Number, t protowire.Type, v []byte) error {
+		return fields(inner, func(field, wire int, n uint64, text []byte) error {
 			switch {
-			case n == 1 && t == protowire.VarintType:
-				u, size := protowire.ConsumeVarint(v)
-				if size < 0 {
-					return protowire.ParseError(size)
-				}
-				rejected = int64(u)
-			case n == 2 && t == protowire.BytesType:
-				s, size := protowire.ConsumeBytes(v)
-				if size < 0 {
-					return protowire.ParseError(size)
-				}
-				message = string(s)
+			case field == 1 && wire == typeVarint:
+				rejected = int64(n)
+			case field == 2 && wire == typeBytes:
+				message = string(text)
 			}
 			return nil
 		})
@@ -223,21 +245,45 @@ func partial(b []byte) (rejected int64, message string, err error) {
 	return rejected, message, err
 }
 
-// fields calls f for each field of a message, with the rest of the message from its value on.
-func fields(b []byte, f func(protowire.Number, protowire.Type, []byte) error) error {
+var (
+	errWire  = errors.New("this is no message of protobuf")
+	errGroup = errors.New("it has a group, which no message of OpenTelemetry's has")
+)
+
+// fields calls f for each field of a message with its value: a number, or bytes.
+func fields(b []byte, f func(field, wire int, n uint64, v []byte) error) error {
 	for len(b) > 0 {
-		n, t, size := protowire.ConsumeTag(b)
-		if size < 0 {
-			return protowire.ParseError(size)
+		tag, size := binary.Uvarint(b)
+		if size <= 0 || tag>>3 == 0 || tag>>3 > 1<<29-1 {
+			return errWire
 		}
 		b = b[size:]
-		if err := f(n, t, b); err != nil {
+		var n uint64
+		var v []byte
+		switch size = 0; tag & 7 {
+		case typeVarint:
+			n, size = binary.Uvarint(b)
+		case typeFixed64:
+			size = 8
+		case typeFixed32:
+			size = 4
+		case typeBytes:
+			if n, size = binary.Uvarint(b); size > 0 && n <= uint64(len(b)-size) {
+				v = b[size : size+int(n)]
+				size += int(n)
+			} else {
+				size = 0
+			}
+		case 3, 4:
+			return errGroup
+		}
+		if size <= 0 || size > len(b) {
+			return errWire
+		}
+		b = b[size:]
+		if err := f(int(tag>>3), int(tag&7), n, v); err != nil {
 			return err
 		}
-		if size = protowire.ConsumeFieldValue(n, t, b); size < 0 {
-			return protowire.ParseError(size)
-		}
-		b = b[size:]
 	}
 	return nil
 }

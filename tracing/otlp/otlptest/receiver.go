@@ -174,12 +174,12 @@ func (r *Receiver) Raw() []byte {
 // Until waits until what has come satisfies cond.
 func (r *Receiver) Until(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(time.Minute)
 	for !cond() {
 		select {
 		case <-r.arrived:
 		case <-late:
-			t.Fatalf("it has not come within 20 s: %s\n%s", what, Tree(r.Spans()))
+			t.Fatalf("it has not come within a minute: %s\n%s", what, Tree(r.Spans()))
 		}
 	}
 }
