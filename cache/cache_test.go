@@ -204,6 +204,21 @@ func TestNegativeAnswersAreShort(t *testing.T) {
 	})
 }
 
+// Who has peeked may refuse the answer, as a limiter does, and then nobody was served.
+func TestWhatIsLookedAtIsServedOnlyWhenItIsCounted(t *testing.T) {
+	c := open(t, Options{})
+	want(t, get(t, c, request(1), says("1")), Made, "1")
+	wantPeek(t, c, 1, Fresh)
+	if s := c.Stats(); s.Fresh != 0 {
+		t.Errorf("served %d", s.Fresh)
+	}
+	answer, _ := c.Peek(key(1), time.Now().UnixMilli())
+	c.Count(key(1), answer)
+	if s := c.Stats(); s.Fresh != 1 {
+		t.Errorf("served %d", s.Fresh)
+	}
+}
+
 // herd is what many get who ask for the same at once.
 func herd(c *Cache, n int, r Request, fill Fill) (served []Served, errs []error) {
 	type outcome struct {

@@ -18,11 +18,12 @@ func (c *Cache) Peek(key Key, now int64) (*Answer, State) {
 		return nil, Miss
 	}
 	e.touch()
-	if state == Fresh {
-		c.counts.fresh(e)
-	}
 	return e.answer, state
 }
+
+// Count counts an answer that Peek has found Fresh, by its key, as served: who has peeked may
+// refuse it to who asks, and then it is not.
+func (c *Cache) Count(key Key, a *Answer) { c.counts.fresh(&key, a) }
 
 // judge says what an entry that stands so is at a time: Fresh, Stale, or a Miss.
 func (c *Cache) judge(e *entry, now int64, is standing) State {

@@ -59,10 +59,10 @@ type counts struct {
 }
 
 // fresh counts what is served from memory.
-func (c *counts) fresh(e *entry) {
-	at := &c.fromMemory[e.key[0]%16]
+func (c *counts) fresh(key *Key, a *Answer) {
+	at := &c.fromMemory[key[0]%16]
 	at.fresh.Add(1)
-	if e.answer.Negative {
+	if a.Negative {
 		at.negative.Add(1)
 	}
 }
@@ -71,7 +71,7 @@ func (c *counts) fresh(e *entry) {
 func (c *counts) served(s *Served, e *entry) {
 	switch s.State {
 	case Fresh:
-		c.fresh(e)
+		c.fresh(&e.key, e.answer)
 	case Stale:
 		c.stale.Add(1)
 	case StaleOnError:

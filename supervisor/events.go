@@ -167,7 +167,7 @@ const (
 	longestMessage = 1000
 	longestDetail  = 500
 	longestOutput  = 2000
-	mostOutput     = 10 // lines
+	mostOutput     = 20 // lines, as a stack of Node's has with the error above it
 )
 
 // clean is text in one line and of so many bytes at most.
@@ -253,16 +253,17 @@ func (p *process) lastLines() (lines []string) {
 	return lines
 }
 
-// The reasons of restarts and reloads.
+// The reasons of restarts and reloads: the words for why processes end, and two that only an
+// app has.
 const (
-	byCrash    = "crash"
-	byHang     = "hung"
-	byItself   = "itself" // it has stopped by itself, and in order
-	byCommand  = "command"
+	byCrash    = string(control.CauseCrash)
+	byHang     = string(control.CauseHung)
+	byItself   = string(control.CauseExit) // in order
+	byCommand  = string(control.CauseCommand)
 	bySettings = "settings"
-	byMemory   = "memory"
-	byCron     = "cron"
-	byWatch    = "watch"
+	byMemory   = string(control.CauseMemory)
+	byCron     = string(control.CauseCron)
+	byWatch    = string(control.CauseWatch)
 	byGrant    = "grant"
 )
 

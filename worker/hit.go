@@ -116,6 +116,7 @@ func (w *Worker) serveHit(ctx *fasthttp.RequestCtx) bool {
 		w.refuseKnown(ctx, e, k, who, t, d)
 		return true
 	}
+	w.config.Cache.Count(key, answer)
 	if !w.answers.take(ctx, len(answer.Body), false) {
 		bad := noRoom()
 		x := k.exchange()

@@ -370,9 +370,13 @@ func (p *hitPair) ask(t testing.TB, text string) {
 	}
 }
 
-// same compares what the access logs have.
+// same compares what the access logs have, and what the caches say that they have served.
 func (p *hitPair) same(t testing.TB) {
 	t.Helper()
+	kept, whole := p.fast.config.Cache.Stats(), p.whole.config.Cache.Stats()
+	if kept.Fresh != whole.Fresh || kept.Negative != whole.Negative {
+		t.Errorf("served %d, of nothing %d; by the whole way %d and %d", kept.Fresh, kept.Negative, whole.Fresh, whole.Negative)
+	}
 	var texts [2][]string
 	for i, w := range []*Worker{p.fast, p.whole} {
 		w.access.close()

@@ -49,19 +49,21 @@ Examples:
 
 func (c *cli) monitCommand() *cobra.Command {
 	var text, asJSON, follow bool
-	interval := time.Second
+	var every string
 	cmd := &cobra.Command{
 		Use:               "monit",
 		Aliases:           []string{"top", "stats", "imonit", "dashboard", "dash"},
 		Long:              monitHelp,
 		ValidArgsFunction: c.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			interval, err := parseInterval("monit", "--interval", every, 200*time.Millisecond, time.Minute)
+			if err != nil {
+				return err
+			}
 			options := monit.Options{Interval: interval}
 			switch {
 			case len(args) > 1:
 				return misuse("monit", "monit takes one name, and here are %d", len(args))
-			case interval < 200*time.Millisecond || interval > time.Minute:
-				return misuse("monit", "--interval: expected a time from 200ms to 1m, not %v", interval)
 			case follow && !asJSON:
 				return misuse("monit", "--watch goes with --json")
 			case text && asJSON:
@@ -85,7 +87,7 @@ func (c *cli) monitCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&text, "once", false, "")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "")
 	cmd.Flags().BoolVar(&follow, "watch", false, "")
-	cmd.Flags().DurationVar(&interval, "interval", interval, "")
+	cmd.Flags().StringVar(&every, "interval", "1s", "")
 	return cmd
 }
 

@@ -37,12 +37,17 @@ func parseEvery(command, text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
+	return parseInterval(command, "--watch", text, leastEvery, mostEvery)
+}
+
+// parseInterval reads a flag that says how often, as a time or a number of seconds.
+func parseInterval(command, flag, text string, least, most time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
 		d, err = time.ParseDuration(text + "s")
 	}
-	if err != nil || d < leastEvery || d > mostEvery {
-		return 0, misuse(command, "--watch: expected a time from %v to %v, not %s", leastEvery, mostEvery, quote(text))
+	if err != nil || d < least || d > most {
+		return 0, misuse(command, "%s: expected a time from %v to %v, not %s", flag, least, most, quote(text))
 	}
 	return d, nil
 }

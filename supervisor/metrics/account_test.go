@@ -160,14 +160,20 @@ func TestWhatMovesIsSeen(t *testing.T) {
 	}
 }
 
-// Sums that nobody can have meant do not keep the rest from being written.
-func TestSumsWithoutAnEndAreWritten(t *testing.T) {
+// A sum that nobody can have meant is refused, for with others it could be one without an end,
+// which cannot be written down; the largest that is taken can.
+func TestSumsHaveBounds(t *testing.T) {
 	a := NewAccount()
-	for id := range ProcessID(4) {
-		_ = a.Observe(id, page(t, "# TYPE s summary\ns_sum 8e307\ns_count 1\n# TYPE c counter\nc 1\n"))
+	for id, sum := range []string{"1e200", "1e200", "-1e200"} {
+		if err := a.Observe(ProcessID(id), page(t, "# TYPE s summary\ns_sum "+sum+"\ns_count 1\n# TYPE c counter\nc 1\n")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if n := told(t, copied(t, a), nil)[`c{app="web"}`]; n != 4 {
-		t.Errorf("%v of 4 were counted", n)
+	if _, err := Parse([]byte("# TYPE s summary\ns_sum 8e307\ns_count 1\n"), "app", "worker"); err == nil {
+		t.Error("a sum of 8e307 was taken")
+	}
+	if n := told(t, copied(t, a), nil)[`c{app="web"}`]; n != 3 {
+		t.Errorf("%v of 3 were counted", n)
 	}
 }
 

@@ -10,6 +10,7 @@ package monit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -139,7 +140,9 @@ func once(ctx context.Context, d Daemon, o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.state(s)
+	if first := filtered(w.state(s), o.Filter); len(first.Apps) == 0 && o.Filter != "" {
+		return nil, &control.Error{Message: fmt.Sprintf("no app has %q in its name or namespace", o.Filter), Hint: "nekoctl list shows all"}
+	}
 	select {
 	case <-time.After(o.Interval):
 	case <-ctx.Done():
