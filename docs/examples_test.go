@@ -11,6 +11,7 @@ import (
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/parser"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -94,7 +95,7 @@ func TestGraphQLOfPages(t *testing.T) {
 			n++
 			var err error
 			if asks.MatchString(b.text) {
-				if _, errs := gqlparser.LoadQuery(schema, b.text); errs != nil {
+				if _, errs := gqlparser.LoadQueryWithRules(schema, b.text, rules.NewDefaultRules()); errs != nil {
 					err = errs
 				}
 			} else {
