@@ -123,7 +123,11 @@ func TestEveryPageIsLinked(t *testing.T) {
 		page := next[0]
 		next = next[1:]
 		if info, err := os.Stat("../" + page); err == nil && info.IsDir() {
-			page += "/README.md" // as GitHub shows a folder
+			for _, p := range all { // GitHub shows what is in a folder
+				if path.Dir(p) == page {
+					next = append(next, p)
+				}
+			}
 		}
 		if seen[page] || !slices.Contains(all, page) {
 			continue
