@@ -13,7 +13,16 @@ import (
 type sources struct {
 	root, scratch string
 	version       string // what the binaries say: v1.0.0
-	levels        []string
+	toolchain     string // a go, or "" for the one that there is
+}
+
+// environ is that of a go command.
+func (s sources) environ(more ...string) []string {
+	environ := append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
+	if s.toolchain != "" {
+		environ = append(environ, "GOTOOLCHAIN="+s.toolchain)
+	}
+	return append(environ, more...)
 }
 
 // compile builds both binaries for an architecture, and returns their folder. Nothing of the machine goes into them:
@@ -21,9 +30,9 @@ type sources struct {
 func (s sources) compile(arch string) (string, error) {
 	out := filepath.Join(s.scratch, arch)
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.Version="+s.version, "-o", out+"/", "./cmd/nekoctl", "./cmd/neko-api")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=-mod=readonly", "GOEXPERIMENT=", "GOFIPS140=off",
-		"GOWORK=off", "GOTOOLCHAIN="+toolchain)
-	if err := s.run(cmd); err != nil {
+	cmd.Dir = s.root
+	cmd.Env = s.environ("CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOFIPS140=off")
+	if err := run(cmd); err != nil {
 		return "", err
 	}
 	return out, nil
@@ -44,7 +53,7 @@ func (s sources) bill(binaries, version, to string) (licences string, err error)
 	}
 	args := []string{"run", ".", "-root", s.root, "-kind", "container", "-version", version, "-notices", filepath.Join(licences, "THIRD_PARTY_NOTICES")}
 	if to != "" {
-		zones, err := zonesVersion()
+		zones, err := s.zonesVersion()
 		if err != nil {
 			return "", err
 		}
@@ -55,17 +64,11 @@ func (s sources) bill(binaries, version, to string) (licences string, err error)
 		args = append(args, "-sbom", to, "-data", "tzdata@"+zones+"=Public Domain", "-data", "mozilla-ca-certificates@"+authorities+"=MPL-2.0")
 	}
 	cmd := exec.Command("go", append(args, filepath.Join(binaries, "nekoctl"), filepath.Join(binaries, "neko-api"))...)
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "GOTOOLCHAIN="+toolchain)
-	cmd.Dir = filepath.Join(s.root, "scripts", "licenses")
-	return licences, s.runIn(cmd)
+	cmd.Dir, cmd.Env = filepath.Join(s.root, "scripts", "licenses"), s.environ()
+	return licences, run(cmd)
 }
 
-func (s sources) run(cmd *exec.Cmd) error {
-	cmd.Dir = s.root
-	return s.runIn(cmd)
-}
-
-func (s sources) runIn(cmd *exec.Cmd) error {
+func run(cmd *exec.Cmd) error {
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", strings.Join(cmd.Args[:2], " "), err)
@@ -74,9 +77,9 @@ func (s sources) runIn(cmd *exec.Cmd) error {
 }
 
 // goRoot is where the toolchain is, whose zoneinfo.zip the image has.
-func goRoot() (string, error) {
+func (s sources) goRoot() (string, error) {
 	cmd := exec.Command("go", "env", "GOROOT")
-	cmd.Env = append(os.Environ(), "GOTOOLCHAIN="+toolchain)
+	cmd.Dir, cmd.Env = s.root, s.environ()
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("go env GOROOT: %w", err)

@@ -21,7 +21,7 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := command(os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
@@ -34,7 +34,7 @@ type options struct {
 	level                     int
 }
 
-func run(args []string) error {
+func command(args []string) error {
 	var o options
 	flags := flag.NewFlagSet("image", flag.ContinueOnError)
 	flags.StringVar(&o.root, "root", "../..", "the repository's `FOLDER`")
@@ -73,7 +73,10 @@ func run(args []string) error {
 	}
 	defer os.RemoveAll(scratch)
 	r := release{Version: tag(o.describe), Revision: o.revision, Created: created}
-	from := sources{root: o.root, scratch: scratch, version: o.describe}
+	from := sources{root: o.root, scratch: scratch, version: o.describe, toolchain: toolchain}
+	if o.binaries != "" {
+		from.toolchain = "" // nothing is compiled that is to be the same bits
+	}
 	if o.tree != "" {
 		if len(archs) != 1 {
 			return errors.New("-tree is of one platform: say which, by -platforms")
@@ -104,7 +107,7 @@ func (s sources) parts(arch, binaries, version, bill string) (layers, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := goRoot()
+	root, err := s.goRoot()
 	if err != nil {
 		return nil, err
 	}

@@ -50,11 +50,17 @@ func ground(zones string) ([]entry, error) {
 		return nil, err
 	}
 	defer z.Close()
-	for _, f := range z.File {
+	made := map[string]bool{"usr/share/zoneinfo": true}
+	for _, f := range z.File { // sorted, and of files alone
 		name := path.Join("usr/share/zoneinfo", path.Clean("/"+f.Name))
 		if strings.HasSuffix(f.Name, "/") {
-			entries = append(entries, folder(name, 0o755))
 			continue
+		}
+		for _, above := range foldersAbove(name) {
+			if strings.HasPrefix(above, "usr/share/zoneinfo") && !made[above] {
+				made[above] = true
+				entries = append(entries, folder(above, 0o755))
+			}
 		}
 		r, err := f.Open()
 		if err != nil {
@@ -68,6 +74,16 @@ func ground(zones string) ([]entry, error) {
 		entries = append(entries, file(name, 0o644, body))
 	}
 	return append(entries, folder("var", 0o755), folder("var/lib", 0o755), own), nil
+}
+
+// foldersAbove are those that a file lies in, from the top.
+func foldersAbove(name string) (all []string) {
+	for i, c := range name {
+		if c == '/' {
+			all = append(all, name[:i])
+		}
+	}
+	return all
 }
 
 // roots are the authorities in PEM. What they may not sign any more (a date after which Mozilla trusts none of their

@@ -10,8 +10,8 @@ import (
 )
 
 // zonesVersion is that of Go's time zones, as the script says that has made them.
-func zonesVersion() (string, error) {
-	root, err := goRoot()
+func (s sources) zonesVersion() (string, error) {
+	root, err := s.goRoot()
 	if err != nil {
 		return "", err
 	}
