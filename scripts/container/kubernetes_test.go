@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -64,7 +65,8 @@ func readPod(t *testing.T) (p pod) {
 	return p
 }
 
-// environment is that of the container: the image's, the ConfigMap's, the Deployment's.
+// environment is that of the container: the image's, the ConfigMap's, the Deployment's. What the
+// Deployment takes from the pod (valueFrom) is empty.
 func (p *pod) environment(t *testing.T) []string {
 	t.Helper()
 	settings, err := spec.ReadEnv(base + "neko-api.env")
@@ -76,7 +78,7 @@ func (p *pod) environment(t *testing.T) []string {
 		all = append(all, name+"="+value)
 	}
 	for _, v := range p.Containers[0].Env {
-		all = append(all, v.Name+"="+v.Value)
+		all = append(all, v.Name+"="+regexp.MustCompile(`\$\(\w+\)`).ReplaceAllString(v.Value, ""))
 	}
 	return all
 }
