@@ -262,7 +262,7 @@ func TestWhatComposeSaysWorks(t *testing.T) {
 	for name, value := range services["api"].Environment {
 		env = append(env, name+"="+*value)
 	}
-	c := launch(t, options{Args: append(start(), services["api"].Command...), Env: env, NoShm: true, Volume: "/var/lib/neko", Secrets: filepath.Join(secrets, "neko")}, "/var/lib/neko")
+	c := launch(t, options{Args: append(start(), services["api"].Command...), Env: env, NoShm: true, Volume: "/var/lib/neko", Binds: map[string]string{"/run/secrets/neko": filepath.Join(secrets, "neko")}}, "/var/lib/neko")
 	address := c.untilOnline(2)[0].Listeners[0]
 	// Again and again, and not too often: on a busy machine neither answers nor limits wait for Redis.
 	looks := 0

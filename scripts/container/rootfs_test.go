@@ -72,7 +72,7 @@ func build(temp string) error {
 	if err := unpack(dockerArchive(dist), image); err != nil {
 		return err
 	}
-	for _, folder := range []string{"proc", "dev/shm", "data", "sys/fs/cgroup", "run/secrets/neko"} { // as an engine makes them
+	for _, folder := range []string{"proc", "dev/shm", "data", "sys/fs/cgroup", "etc/neko", "run/secrets/neko"} { // as an engine makes them
 		if err := os.MkdirAll(filepath.Join(image, folder), 0o755); err != nil {
 			return err
 		}
@@ -91,8 +91,11 @@ type options struct {
 	NoProc  bool
 	NoShm   bool
 	Volume  string   // a folder that can be written, which else nothing can but /dev/shm
-	Secrets string   // a folder of this machine that is /run/secrets/neko
 	Cgroups []string // folders of groups to join
+
+	OwnNetwork bool              // with nothing but a loopback interface
+	Binds      map[string]string // folders of this machine that can be read there: the place, and which
+	EmptyDirs  []string          // places where a kubelet has put one, for the group of the user
 
 	Image string
 	User  int
@@ -123,6 +126,9 @@ func launch(t *testing.T, o options, home string) *container {
 	c.cmd.Env = o.Env
 	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
+	if o.OwnNetwork {
+		c.cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
+	}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -188,11 +194,20 @@ func begin() error {
 	if o.Volume != "" {
 		mount("volume", in(o.Volume), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%[1]d", o.User))
 	}
-	if o.Secrets != "" {
-		mount(o.Secrets, in("run/secrets/neko"), "", unix.MS_BIND, "")
+	for where, folder := range o.Binds {
+		mount(folder, in(where), "", unix.MS_BIND, "")
+		mount("", in(where), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	}
+	for _, where := range o.EmptyDirs {
+		mount("empty", in(where), "tmpfs", unix.MS_NOEXEC, fmt.Sprintf("mode=2777,uid=0,gid=%d", o.User))
 	}
 	if err != nil {
 		return err
+	}
+	if o.OwnNetwork {
+		if err := loopbackUp(); err != nil {
+			return err
+		}
 	}
 	if err := errors.Join(unix.Chroot(o.Image), unix.Chdir("/")); err != nil {
 		return err
