@@ -142,6 +142,8 @@ func TestBlocksSayWhatIsKnown(t *testing.T) {
 // canIsolate is whether namespaces can be made: as root, or by a user where the kernel lets users do it.
 func canIsolate(t *testing.T) {
 	t.Helper()
+	debian.Need(t, "unshare", "util-linux")
+	debian.Need(t, "ip", "iproute2")
 	if out, err := isolated(t.Context(), "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		missing(t, fmt.Sprintf("namespaces of its own for each page: %v %s", err, out))
 	}
