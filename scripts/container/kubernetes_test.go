@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -21,7 +22,10 @@ import (
 	"github.com/nekoctl/neko/supervisor/spec"
 )
 
-const base = "../../k8s/base/"
+const (
+	base       = "../../k8s/base/"
+	components = "../../k8s/components/"
+)
 
 // pod is what k8s/base says of the pods of neko-api, as Kubernetes names it.
 type pod struct {
@@ -42,9 +46,18 @@ type pod struct {
 	}
 }
 
-func readPod(t *testing.T) (p pod) {
+func readPod(t *testing.T) pod {
 	t.Helper()
-	text, err := os.ReadFile(base + "deployment.yaml")
+	var deployment struct {
+		Spec struct{ Template struct{ Spec pod } }
+	}
+	readYAML(t, base+"deployment.yaml", &deployment)
+	return deployment.Spec.Template.Spec
+}
+
+func readYAML(t *testing.T, file string, v any) {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,26 +65,46 @@ func readPod(t *testing.T) (p pod) {
 	if err := yaml.Unmarshal(text, &tree); err != nil {
 		t.Fatal(err)
 	}
-	if text, err = json.Marshal(tree); err != nil {
+	if text, err = json.Marshal(tree); err != nil { // which does not mind how names are spelled
 		t.Fatal(err)
 	}
-	var deployment struct {
-		Spec struct{ Template struct{ Spec *pod } }
-	}
-	deployment.Spec.Template.Spec = &p
-	if err := json.Unmarshal(text, &deployment); err != nil {
+	if err := json.Unmarshal(text, v); err != nil {
 		t.Fatal(err)
 	}
-	return p
 }
 
-// environment is that of the container: the image's, the ConfigMap's, the Deployment's. What the
-// Deployment takes from the pod (valueFrom) is empty.
+// environment is that of the container: the image's, the ConfigMap's with all that components add, the
+// Deployment's. What the Deployment takes from the pod (valueFrom) is empty.
 func (p *pod) environment(t *testing.T) []string {
 	t.Helper()
 	settings, err := spec.ReadEnv(base + "neko-api.env")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range []string{"gateway", "cloudflare", "tracing"} {
+		var component struct {
+			ConfigMapGenerator []struct {
+				Name           string
+				Literals, Envs []string
+			}
+		}
+		readYAML(t, components+name+"/kustomization.yaml", &component)
+		for _, c := range component.ConfigMapGenerator {
+			if c.Name != "neko-api-env" {
+				continue
+			}
+			for _, literal := range c.Literals {
+				name, value, _ := strings.Cut(literal, "=")
+				settings[name] = value
+			}
+			for _, file := range c.Envs {
+				more, err := spec.ReadEnv(components + name + "/" + file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				maps.Copy(settings, more)
+			}
+		}
 	}
 	all := []string{"PATH=/"}
 	for name, value := range settings {
