@@ -70,6 +70,8 @@ func TestWrongPages(t *testing.T) {
 		"unknown.md": {"unknown.md:4: ended with 127, not 0: nekoclt list"},
 		"exit.md":    {"exit.md:8: the block ended with 0, not 3"},
 		"output.md":  {"output.md:9: this is shown, and was not printed:\n\ttwo\nprinted was:\n\tone\n\t2\n\tthree"},
+		"more.md":    {"more.md:8: this is shown, and was not printed:\n\tone\nas the last line\nprinted was:\n\tone\n\ttwo"},
+		"early.md":   {"early.md:4: the block ends the shell, and what follows it does not run"},
 		"hangs.md":   {"hangs.md:4: the block is not over in time"},
 		"port.md":    nil,
 		"port-2.md":  nil,
@@ -225,9 +227,9 @@ func run(t *testing.T, list []block, bin string) (problems []string) {
 // A block is sourced, so that the next one knows its variables, functions and jobs. Its lines have the
 // numbers that they have in the page, for what bash says of them.
 const setUp = `
+set -eEuo pipefail
 ip link set lo up
 mount -t tmpfs tmpfs /dev/shm
-set -eEuo pipefail
 trap 'echo "$? $LINENO $BASH_COMMAND" >>.blocks/failed' ERR
 `
 
@@ -272,6 +274,8 @@ func runWithin(ctx context.Context, t *testing.T, list []block, bin string) (pro
 		}
 	}
 
+	script += "echo >.blocks/over yes\n"
+
 	cmd := isolated(ctx, "bash", "-c", script)
 	cmd.Dir = clone
 	cmd.Env = environment(dir, bin)
@@ -299,6 +303,9 @@ func runWithin(ctx context.Context, t *testing.T, list []block, bin string) (pro
 		fmt.Sscan(failed, &code, &line)
 		command := strings.SplitN(failed+"  ", " ", 3)[2]
 		return []string{fmt.Sprintf("%s:%d: ended with %d, not 0: %s%s%s", page, line, code, strings.TrimSpace(command), printed(at), indent("-- and all else:", strings.TrimSpace(string(out))))}
+	}
+	if said("over") == "" {
+		return []string{fmt.Sprintf("%s:%d: the block ends the shell, and what follows it does not run", page, list[at].line)}
 	}
 	for i, b := range list {
 		if b.is("output") {
@@ -379,7 +386,7 @@ func missingLine(want, got string, about bool) string {
 		}
 	}
 	if !regexp.MustCompile(expr.String() + "$").MatchString(got + "\n") {
-		return "nothing behind: " + lines[len(lines)-1]
+		return lines[len(lines)-1] + "\nas the last line"
 	}
 	return ""
 }
