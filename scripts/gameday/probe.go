@@ -34,6 +34,7 @@ type prober struct {
 
 	mu    sync.Mutex
 	marks []mark
+	under map[int]time.Time // way: when they were begun
 	n     int
 	acked int
 	stop  context.CancelFunc
@@ -56,7 +57,7 @@ const (
 )
 
 func newProber(url, key, run string) *prober {
-	return &prober{url: url, key: key, run: run, client: &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}}
+	return &prober{url: url, key: key, run: run, under: map[int]time.Time{}, client: &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}}
 }
 
 func (p *prober) start(ctx context.Context) {
@@ -96,6 +97,7 @@ func (p *prober) once(c class) {
 	p.mu.Lock()
 	p.n++
 	n := p.n
+	p.under[n] = time.Now()
 	p.mu.Unlock()
 	query := `{threatActors(first: 3) {nodes {name}}}`
 	switch c {
@@ -109,6 +111,7 @@ func (p *prober) once(c class) {
 	m := mark{class: c, begun: begun, end: time.Now(), kind: kindOf(err)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	delete(p.under, n)
 	p.marks = append(p.marks, m)
 	if c == change && err == nil {
 		p.acked++
@@ -202,10 +205,16 @@ func (p *prober) end() ([]mark, int) {
 	return p.marks, p.acked
 }
 
-// well tells whether all that was begun since then, at least some of each class, was answered right.
+// well tells whether all that was begun since then, at least some of each class, was answered right, and nothing of before is
+// still under way.
 func (p *prober) well(since time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, begun := range p.under {
+		if begun.Before(since) {
+			return false
+		}
+	}
 	seen := map[class]int{}
 	for i := len(p.marks) - 1; i >= 0 && p.marks[i].end.After(since); i-- {
 		m := p.marks[i]
