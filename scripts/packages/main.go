@@ -201,8 +201,13 @@ func (p *packages) documents(stage string, terms []byte) error {
 	if err != nil {
 		return err
 	}
+	overrides, err := os.ReadFile("deb/lintian-overrides")
+	if err != nil {
+		return err
+	}
 	made := filepath.Join(stage, "made")
 	return errors.Join(
+		write(filepath.Join(made, "lintian-overrides"), overrides),
 		write(filepath.Join(made, "copyright"), copyright(license)),
 		writeCompressed(filepath.Join(made, "changelog.Debian.gz"), debianChangelog(packageVersion(p.version), config.Maintainer, p.at)),
 		writeCompressed(filepath.Join(made, "CHANGELOG.md.gz"), changes),

@@ -32,7 +32,7 @@ root_from() {
 	echo neko-test > "$root/etc/hostname"
 }
 
-inside() { nsenter -t "$pid" -m -u -i -n -p -C --root --wd=/ env -i -C / PATH=/usr/bin:/usr/sbin:/bin:/sbin LANG=C sh -c "$1"; }
+inside() { nsenter -t "$pid" -m -u -i -n -p -C --root --wd=/ env -i -C / PATH=/usr/local/bin:/usr/bin:/usr/sbin:/bin:/sbin LANG=C sh -c "$1"; }
 
 until_true() { # WHAT COMMAND: it must come true within a minute
 	for _ in $(seq 300); do
