@@ -52,7 +52,7 @@ func build() error {
 	if os.Geteuid() != 0 {
 		return nil // all will be skipped
 	}
-	for _, folder := range []string{"proc", "dev/shm", "data", "sys/fs/cgroup"} {
+	for _, folder := range []string{"proc", "dev/shm", "data", "sys/fs/cgroup", "etc/neko", "run/secrets/neko", "var/lib/neko", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(image, folder), 0o755); err != nil {
 			return err
 		}
@@ -86,6 +86,10 @@ type options struct {
 	Data    bool     // /data can be written, which else nothing can but /dev/shm
 	Cgroups []string // folders of groups to join
 
+	OwnNetwork bool              // with nothing but a loopback interface
+	Binds      map[string]string // folders of this machine that can be read there: the place, and which
+	EmptyDirs  []string          // places where a kubelet has put one, for the group of the user
+
 	Image string
 	User  int
 }
@@ -115,6 +119,9 @@ func launch(t *testing.T, o options, home string) *container {
 	c.cmd.Env = o.Env
 	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
+	if o.OwnNetwork {
+		c.cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
+	}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -180,8 +187,20 @@ func begin() error {
 	if o.Data {
 		mount("data", in("data"), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%[1]d", o.User))
 	}
+	for where, folder := range o.Binds {
+		mount(folder, in(where), "", unix.MS_BIND, "")
+		mount("", in(where), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	}
+	for _, where := range o.EmptyDirs {
+		mount("empty", in(where), "tmpfs", unix.MS_NOEXEC, fmt.Sprintf("mode=2777,uid=0,gid=%d", o.User))
+	}
 	if err != nil {
 		return err
+	}
+	if o.OwnNetwork {
+		if err := loopbackUp(); err != nil {
+			return err
+		}
 	}
 	if err := errors.Join(unix.Chroot(o.Image), unix.Chdir("/")); err != nil {
 		return err
