@@ -96,11 +96,16 @@ case $prefix in
 /usr | /usr/local) units=$prefix/lib/systemd/system ;;
 *) units=/etc/systemd/system ;;
 esac
+# And fish looks into a system's other prefixes only where XDG_DATA_DIRS says so.
+case $prefix in
+/usr) fish=$prefix/share/fish/vendor_completions.d ;;
+*) fish=/etc/fish/completions ;;
+esac
 own=$prefix/lib/neko
 doc=$prefix/share/doc/neko
 manifest=$destdir$own/manifest
 system=1 # whether there is something of the system to be done: units, user, /etc
-[ -n "$destdir" ] || [ "$(id -u)" = 0 ] || system=
+[ -n "$destdir" ] || [ "$(id -u)" = 0 ] || system='' fish=$prefix/share/fish/vendor_completions.d
 running_system= # a system that runs, and not a folder that will be one
 [ -z "$system" ] || [ -n "$destdir" ] || running_system=1
 systemd= # runs, and is ours to tell
@@ -163,7 +168,7 @@ config() { # MODE SOURCE PATH: only where nothing is
 remove() { # PATH, of the manifest
 	case $1 in
 	*/../*) fail "the manifest $manifest has $1 in it, which this script has not written" ;;
-	"$prefix"/* | /etc/systemd/system/neko*) ;;
+	"$prefix"/* | /etc/systemd/system/neko* | /etc/fish/completions/nekoctl.fish) ;;
 	*) fail "the manifest $manifest has $1 in it, which this script has not written" ;;
 	esac
 	case $1 in "$units"/*) units_changed=1 ;; esac
@@ -236,7 +241,7 @@ put 755 "$here/install.sh" "$own/install.sh"
 for page in "$man"/*.1; do put 644 "$page" "$prefix/share/man/man1/${page##*/}"; done
 put 644 "$completions/nekoctl.bash" "$prefix/share/bash-completion/completions/nekoctl"
 put 644 "$completions/nekoctl.zsh" "$prefix/share/zsh/site-functions/_nekoctl"
-put 644 "$completions/nekoctl.fish" "$prefix/share/fish/vendor_completions.d/nekoctl.fish"
+put 644 "$completions/nekoctl.fish" "$fish/nekoctl.fish"
 put 644 "$root/configs/neko.example.yaml" "$doc/neko.example.yaml"
 put 644 "$root/LICENSE" "$doc/LICENSE"
 [ ! -f "$root/THIRD-PARTY-LICENSES" ] || put 644 "$root/THIRD-PARTY-LICENSES" "$doc/THIRD-PARTY-LICENSES"

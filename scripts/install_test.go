@@ -163,7 +163,7 @@ func TestInstalledAgainTouchesNothing(t *testing.T) {
 	for _, name := range []string{
 		"/usr/local/bin/nekoctl", "/usr/local/bin/neko-api", "/usr/local/share/man/man1/nekoctl.1", "/usr/local/share/man/man1/nekoctl-reload.1",
 		"/usr/local/share/bash-completion/completions/nekoctl", "/usr/local/share/zsh/site-functions/_nekoctl",
-		"/usr/local/share/fish/vendor_completions.d/nekoctl.fish", "/usr/local/lib/systemd/system/neko.service",
+		"/etc/fish/completions/nekoctl.fish", "/usr/local/lib/systemd/system/neko.service",
 		"/usr/local/lib/sysusers.d/neko.conf", "/etc/neko/neko.yaml", "/etc/neko/api.env",
 	} {
 		if before[name] == "" {
