@@ -16,7 +16,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench systemd packages packages-try graphiql clean
+.PHONY: help build run test lint fuzz chaos bench systemd packages packages-try image graphiql clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,10 +70,15 @@ systemd: build ## the units under a real systemd, in a container; root, debootst
 	scripts/systemd/try $(RELEASE)
 
 packages: ## deb, rpm and tarball for amd64 and arm64, and SHA256SUMS, into dist/
-	$(GO) run -C scripts/packages . -version '$(VERSION)' -ldflags '$(LDFLAGS)' -out dist
+	GOWORK=off $(GO) run -C scripts/packages . -version '$(VERSION)' -ldflags '$(LDFLAGS)' -out dist
 
 packages-try: ## these under a real systemd: installed, upgraded under load, removed; root, debootstrap, systemd-nspawn
 	scripts/packages/try $(RELEASE)
+
+# SOURCE_DATE_EPOCH is the commit's time: the same commit gives the same bits, wherever it is built.
+image: ## dist/: the container image for amd64 and arm64, with bills of materials; needs no container engine
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} GOWORK=off $(GO) run -C scripts/image . \
+		-version '$(VERSION)' -revision "$$(git rev-parse HEAD)"
 
 graphiql: ## what worker/graphiql embeds, after a change of its sources; needs node and npm
 	cd worker/graphiql && npm ci --ignore-scripts --no-audit --no-fund && npm run build
