@@ -16,7 +16,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench systemd graphiql clean
+.PHONY: help build run test lint fuzz chaos bench claims capacity systemd graphiql clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,14 @@ chaos: ## the whole matrix of docs/guarantees.md, an hour; root for all of it, n
 
 bench: build ## start, crash, memory, what clients lose, each beside PM2, and limits; needs node, npm, redis-server
 	$(GO) run ./scripts/bench -bin bin
+
+claims: build ## what docs/deployment/capacity.md claims, tried: ten minutes on a quiet machine; needs what bench needs
+	$(GO) run ./scripts/bench -claims
+
+capacity: build ## the figures and claims of that page, measured anew: half an hour on a quiet machine
+	$(GO) run ./scripts/capacity --measure
+	$(GO) test ./scripts/capacity -run Document -count 1 -update
+	$(GO) run ./scripts/bench -claims -write
 
 # RELEASE=trixie tries systemd 257.
 RELEASE ?= bookworm
