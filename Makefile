@@ -16,10 +16,10 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench claims capacity systemd graphiql clean
+.PHONY: help build run test lint fuzz chaos bench claims capacity gameday systemd packages packages-try image graphiql clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/nekoctl and bin/neko-api, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/nekoctl ./cmd/neko-api
@@ -61,6 +61,11 @@ fuzz: ## every fuzzer for a minute, one after the other
 chaos: ## the whole matrix of docs/guarantees.md, an hour; root for all of it, node and npm
 	CGO_ENABLED=0 NEKO_CHAOS=whole $(GO) test ./scripts/chaos -run Matrix -count 1 -timeout 0 -v $(ARGS)
 
+# GAMEDAY='-only import' takes some of its failures.
+gameday: build ## failures, one after the other, under load, against docs/deployment/disaster-recovery.md; needs redis-server, root for all of it
+	$(GO) run ./scripts/gameday -bin bin $(GAMEDAY)
+	$(if $(GAMEDAY),,$(GO) run ./scripts/gameday -bin bin -store mongodb -only MongoDB)
+
 bench: build ## start, crash, memory, what clients lose, each beside PM2, and limits; needs node, npm, redis-server
 	$(GO) run ./scripts/bench -bin bin
 
@@ -76,6 +81,17 @@ capacity: build ## the figures and claims of that page, measured anew: half an h
 RELEASE ?= bookworm
 systemd: build ## the units under a real systemd, in a container; root, debootstrap, systemd-nspawn
 	scripts/systemd/try $(RELEASE)
+
+packages: ## deb, rpm and tarball for amd64 and arm64, and SHA256SUMS, into dist/
+	GOWORK=off $(GO) run -C scripts/packages . -version '$(VERSION)' -ldflags '$(LDFLAGS)' -out dist
+
+packages-try: ## these under a real systemd: installed, upgraded under load, removed; root, debootstrap, systemd-nspawn
+	scripts/packages/try $(RELEASE)
+
+# SOURCE_DATE_EPOCH is the commit's time: the same commit gives the same bits, wherever it is built.
+image: ## dist/: the container image for amd64 and arm64, with bills of materials; needs no container engine
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} GOWORK=off $(GO) run -C scripts/image . \
+		-version '$(VERSION)' -revision "$$(git rev-parse HEAD)"
 
 graphiql: ## what worker/graphiql embeds, after a change of its sources; needs node and npm
 	cd worker/graphiql && npm ci --ignore-scripts --no-audit --no-fund && npm run build

@@ -162,7 +162,7 @@ func (c *claims) fasterThanAway() (finding, error) {
 		return finding{}, err
 	}
 	defer s.end()
-	const calls, far = 8, 400.0 // ms, there and back: far more than what it takes itself differs by
+	const calls, far = 8, 400.0                                     // ms, there and back: far more than what it takes itself differs by
 	if _, err := c.alone(s, c.files["some"], 2*calls); err != nil { // it is warm
 		return finding{}, err
 	}
