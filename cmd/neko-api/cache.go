@@ -98,6 +98,7 @@ type answerCache struct {
 	*cache.Cache // nil: there is none
 	metrics      []worker.MetricFamily
 	front        *front
+	tell         *teller
 	stop         context.CancelFunc
 	stopped      chan struct{}
 }
@@ -135,7 +136,7 @@ func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.
 		}
 		return answerCache{}, errors.Join(fmt.Errorf("cannot keep answers: %w", err), f.front.close())
 	}
-	f.cache, c.front = c.Cache, f.front
+	f.cache, c.front, c.tell = c.Cache, f.front, o.openTeller(st, logger)
 	c.metrics = append(f.counts.Metrics(), f.front.metrics()...)
 	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	c.stopped = make(chan struct{})
@@ -193,7 +194,7 @@ func (c *answerCache) close() error {
 	<-c.stopped
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
-	return errors.Join(c.Close(ctx), c.front.close())
+	return errors.Join(c.Close(ctx), c.tell.close(), c.front.close())
 }
 
 // follower tells a cache what imports and purges change, which other processes do. It reads

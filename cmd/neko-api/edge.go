@@ -23,6 +23,7 @@ type cdn struct {
 	hosts                *[]string
 	rate                 *int
 	browserMaxAge        **time.Duration
+	regions              *bool
 }
 
 func newCDN(s *settings.Set) cdn {
@@ -33,6 +34,7 @@ func newCDN(s *settings.Set) cdn {
 		rate:          s.Int("cloudflare-rate", 60, "how many calls to Cloudflare's API are made in a minute, by all workers together; no plan allows more than 240 for long, and Free no more than 5"),
 		api:           s.String("cloudflare-api", edge.DefaultAPI, "URL", "where Cloudflare's API is"),
 		browserMaxAge: span(s, "browser-max-age", "1m with --cloudflare-zone, else the same as a CDN", "for how long browsers may use an answer without asking again, where a CDN is purged and may keep it for longer", false),
+		regions:       s.Bool("regions", false, "tell hosts that have this MongoDB and another Redis, or none, within two seconds what mutations change, by way of the MongoDB; always so with --cloudflare-zone"),
 	}
 }
 
@@ -96,11 +98,10 @@ type edgeLedger interface{ EdgeLedger() edge.Ledger }
 
 // front is what keeps a CDN in front true.
 type front struct {
-	*edge.Purger // nil: there is none
-	tell         *teller
-	file         *edge.File
-	stop         context.CancelFunc
-	running      sync.WaitGroup
+	*edge.Purger
+	file    *edge.File
+	stop    context.CancelFunc
+	running sync.WaitGroup
 }
 
 // openFront makes it, and has it begin. Without the setting there is none, which costs nothing.
@@ -113,7 +114,6 @@ func (o *options) openFront(st database, logger *slog.Logger) (*front, error) {
 	var ledger edge.Ledger
 	if server, ok := st.(edgeLedger); ok {
 		ledger = server.EdgeLedger()
-		f.tell = newTeller(st, logger)
 	} else {
 		// What is changed in a SQLite file is in its log, whoever has changed it.
 		path, err := companion(o, "", "edge")
@@ -159,16 +159,12 @@ func (f *front) close() error {
 	if f == nil {
 		return nil
 	}
-	var err error
-	if f.tell != nil {
-		err = f.tell.close()
-	}
 	f.stop()
 	f.running.Wait()
 	if f.file != nil {
-		err = errors.Join(err, f.file.Close())
+		return f.file.Close()
 	}
-	return err
+	return nil
 }
 
 // changed is told where the log ends.
@@ -176,14 +172,6 @@ func (f *front) changed(last int64) {
 	if f != nil {
 		f.Changed(last)
 	}
-}
-
-// invalidated is what the worker tells of mutations, nil if the store's log has them anyway.
-func (f *front) invalidated() func([]string) {
-	if f == nil || f.tell == nil {
-		return nil
-	}
-	return f.tell.add
 }
 
 // changes is the log of a store as a CDN's purger reads it.
@@ -194,8 +182,8 @@ func (c changes) Since(ctx context.Context, position int64) ([]string, int64, er
 	return in.Tags, in.Last, err
 }
 
-// teller puts into the log of the store what mutations have invalidated, for who purges the CDN, which may be
-// any worker of any host. The first is told at once, and what comes meanwhile and shortly after
+// teller puts into the log of the store what mutations have invalidated, for hosts that hear of it in
+// no other way, and for who purges the CDN, which may be any worker of any host. The first is told at once, and what comes meanwhile and shortly after
 // together: the log is one document, and its length is bounded.
 type teller struct {
 	log    store.Changelog
@@ -222,6 +210,22 @@ func newTeller(log store.Changelog, logger *slog.Logger) *teller {
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	go t.run()
 	return t
+}
+
+// openTeller makes one, nil if nobody needs it: what is changed in a SQLite file is in its log anyway.
+func (o *options) openTeller(st database, logger *slog.Logger) *teller {
+	if _, isServer := st.(server); !isServer || !*o.cdn.regions && *o.cdn.zone == "" {
+		return nil
+	}
+	return newTeller(st, logger)
+}
+
+// told is what the worker tells of mutations.
+func (t *teller) told() func([]string) {
+	if t == nil {
+		return nil
+	}
+	return t.add
 }
 
 func (t *teller) add(tags []string) {
@@ -269,7 +273,7 @@ func (t *teller) run() {
 			t.add(tags)
 			if !said && t.ctx.Err() == nil {
 				said = true
-				t.logger.Warn("it cannot be written into the store what a CDN has to purge, and is tried again", logtext.Reason, err)
+				t.logger.Warn("it cannot be written into the store what mutations change, for other hosts and a CDN, and is tried again", logtext.Reason, err)
 			}
 		} else {
 			said = false
@@ -287,6 +291,9 @@ func (t *teller) run() {
 
 // close waits until all is in the log, for as long as there is time.
 func (t *teller) close() error {
+	if t == nil {
+		return nil
+	}
 	t.mu.Lock()
 	t.closing = true
 	t.mu.Unlock()
@@ -298,7 +305,7 @@ func (t *teller) close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := len(t.tags); n > 0 {
-		return errors.New("the CDN does not know of the last changes, as they could not be written into the store: neko-api purge --all once it is back")
+		return errors.New("other regions and the CDN do not know of the last changes, as they could not be written into the store: neko-api purge --all once it is back")
 	}
 	return nil
 }

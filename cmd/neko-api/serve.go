@@ -93,7 +93,7 @@ func serve(o *options) error {
 			}
 			c.Limiter = counts.Limiter
 			c.Cache, c.Metrics = answers.Cache, answers.metrics
-			c.Invalidated = answers.front.invalidated()
+			c.Invalidated = answers.tell.told()
 			c.Dependencies = guards.dependencies(counts)
 			c.Checks = []worker.Check{{Name: "store", Run: guards.store.Ping, OnlyToStart: *o.breakers.readyWithoutStore}}
 			return nil
