@@ -16,7 +16,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench systemd graphiql clean
+.PHONY: help build run test lint fuzz chaos bench systemd image graphiql clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,11 @@ bench: build ## start, crash, memory, what clients lose, each beside PM2, and li
 RELEASE ?= bookworm
 systemd: build ## the units under a real systemd, in a container; root, debootstrap, systemd-nspawn
 	scripts/systemd/try $(RELEASE)
+
+# SOURCE_DATE_EPOCH is the commit's time: the same commit gives the same bits, wherever it is built.
+image: ## dist/: the container image for amd64 and arm64, with bills of materials; needs no container engine
+	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} GOWORK=off $(GO) run -C scripts/image . \
+		-version '$(VERSION)' -revision "$$(git rev-parse HEAD)"
 
 graphiql: ## what worker/graphiql embeds, after a change of its sources; needs node and npm
 	cd worker/graphiql && npm ci --ignore-scripts --no-audit --no-fund && npm run build

@@ -126,7 +126,7 @@ func TestExampleIsOneThatNekoUnderstands(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write neko.schema.json anew")
+var update = flag.Bool("update", false, "write what is generated anew")
 
 // The schema is generated from the parser's own table of keys: after a change
 // there, go test ./configs -update.

@@ -2,10 +2,12 @@
 package docs
 
 import (
+	"net/url"
 	"os"
-	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,53 +15,136 @@ import (
 )
 
 var (
-	link    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
-	fenced  = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
-	heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
-	scheme  = regexp.MustCompile(`^[a-z]+:`)
+	link      = regexp.MustCompile(`(!?)\[([^\]]*)\]\(([^)\s]+)\)`)
+	reference = regexp.MustCompile(`(?m)^\[([^\]]+)\]: (\S+)$`)
+	bare      = regexp.MustCompile(`https?://[^\s)>"'` + "`" + `\]]+`)
+	fenced    = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	code      = regexp.MustCompile("(?s)``.+?``|`[^`]+`")
+	heading   = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	scheme    = regexp.MustCompile(`^[a-z]+:`)
 )
 
-// Every link from a page to a file of this repository, or to a heading in one, leads there.
-func TestLinksLeadSomewhere(t *testing.T) {
-	t.Chdir("..")
-	out, err := exec.CommandContext(t.Context(), "git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md").Output()
-	if err != nil {
-		t.Skip("this is no clone of the repository: ", err)
+// prose is a page without what is code in it.
+func prose(text string) string { return code.ReplaceAllString(fenced.ReplaceAllString(text, ""), "`") }
+
+// links are where a page leads to.
+func links(text string) (list []string) {
+	text = prose(text)
+	for _, m := range link.FindAllStringSubmatch(text, -1) {
+		list = append(list, m[3])
 	}
-	text := map[string]string{}
-	read := func(page string) string {
-		if _, ok := text[page]; !ok {
-			data, err := os.ReadFile(page)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text[page] = fenced.ReplaceAllString(string(data), "")
+	for _, m := range reference.FindAllStringSubmatch(text, -1) {
+		list = append(list, m[2])
+	}
+	return list
+}
+
+// Every link from a page to a file of this repository, or to a heading in one, leads there; and the
+// file is one that git has, so that it is there for everybody.
+func TestLinksLeadSomewhere(t *testing.T) {
+	inGit := map[string]bool{".": true}
+	for _, file := range files(t) {
+		for ; file != "."; file = path.Dir(file) {
+			inGit[file] = true
 		}
-		return text[page]
 	}
 	n := 0
-	for page := range strings.FieldsSeq(string(out)) {
-		for _, m := range link.FindAllStringSubmatch(read(page), -1) {
-			if scheme.MatchString(m[1]) {
+	for _, page := range pages(t) {
+		for _, to := range links(read(t, page)) {
+			if scheme.MatchString(to) {
 				continue
 			}
 			n++
-			file, anchor, _ := strings.Cut(m[1], "#")
-			to := page
-			if file != "" {
-				to = filepath.Join(filepath.Dir(page), file)
+			name, anchor, _ := strings.Cut(to, "#")
+			file := page
+			if name != "" {
+				file = filepath.Join(filepath.Dir(page), name)
 			}
-			if _, err := os.Stat(to); err != nil {
-				t.Errorf("%s: there is no %s", page, m[1])
+			if !inGit[file] {
+				t.Errorf("%s: there is no %s", page, to)
 				continue
 			}
-			if anchor != "" && !anchors(read(to))[anchor] {
-				t.Errorf("%s: there is no heading for %s", page, m[1])
+			if anchor != "" && !anchors(fenced.ReplaceAllString(read(t, file), ""))[anchor] {
+				t.Errorf("%s: there is no heading for %s", page, to)
 			}
 		}
 	}
 	if n < 100 {
 		t.Errorf("only %d links were found", n)
+	}
+}
+
+// A link out of the repository is a whole URL, and one that nobody can change on its way.
+func TestOtherSitesAreReachedByTLS(t *testing.T) {
+	for _, page := range pages(t) {
+		text := read(t, page)
+		all := append(links(text), bare.FindAllString(prose(text), -1)...)
+		slices.Sort(all)
+		for _, to := range slices.Compact(all) {
+			if !scheme.MatchString(to) {
+				continue
+			}
+			u, err := url.Parse(to)
+			switch {
+			case err != nil:
+				t.Errorf("%s: %v", page, err)
+			case u.Hostname() == "127.0.0.1" || u.Hostname() == "localhost":
+				if slices.Contains(links(text), to) {
+					t.Errorf("%s: %s is on nobody else's machine", page, to)
+				}
+			case u.Scheme != "https" || u.Hostname() == "":
+				t.Errorf("%s: %s is no https://", page, to)
+			}
+		}
+	}
+}
+
+// Who cannot see an image reads what is on it.
+func TestImagesHaveTexts(t *testing.T) {
+	n := 0
+	for _, page := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(prose(read(t, page)), -1) {
+			if m[1] != "" {
+				n++
+				if len(m[2]) < 20 {
+					t.Errorf("%s: the image %s has no text for who cannot see it", page, m[3])
+				}
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no image was found")
+	}
+}
+
+// Whoever begins at the README finds every page.
+func TestEveryPageIsLinked(t *testing.T) {
+	all := pages(t)
+	seen, next := map[string]bool{}, []string{"README.md"}
+	for len(next) > 0 {
+		page := next[0]
+		next = next[1:]
+		if info, err := os.Stat("../" + page); err == nil && info.IsDir() {
+			for _, p := range all { // GitHub shows what is in a folder
+				if path.Dir(p) == page {
+					next = append(next, p)
+				}
+			}
+		}
+		if seen[page] || !slices.Contains(all, page) {
+			continue
+		}
+		seen[page] = true
+		for _, to := range links(read(t, page)) {
+			if name, _, _ := strings.Cut(to, "#"); name != "" && !scheme.MatchString(to) {
+				next = append(next, filepath.Join(filepath.Dir(page), name))
+			}
+		}
+	}
+	for _, page := range all {
+		if !seen[page] {
+			t.Errorf("no way leads from README.md to %s", page)
+		}
 	}
 }
 

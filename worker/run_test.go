@@ -421,7 +421,7 @@ func TestExampleOfTheContract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, program, _ := strings.Cut(string(doc), "```python\n")
+	_, program, _ := strings.Cut(string(doc), "```python file=hello.py\n")
 	program, _, ok := strings.Cut(program, "```")
 	if !ok {
 		t.Fatal("docs/worker-contract.md has no example in Python")

@@ -20,6 +20,8 @@ var commands = []subcommand{
 	{"import", []string{"FILE|-"}, []string{"quiet"}, importBundle},
 	{"purge", []string{"TAG..."}, []string{"all", "json"}, purge},
 	{"migrate", nil, []string{"dry-run"}, migrate},
+	{"backup", []string{"FILE|-"}, []string{"json", "quiet"}, backup},
+	{"restore", []string{"FILE|-"}, []string{"keep-accounts", "revoke-keys", "no-copy", "json", "quiet"}, restore},
 	{"user add", []string{"NAME"}, []string{"role", "password-stdin"}, addUser},
 	{"user list", nil, []string{"json"}, listUsers},
 	{"user disable", []string{"NAME"}, nil, disableUser},
@@ -104,6 +106,8 @@ Usage:
   neko-api import FILE|-        load a STIX 2.0 or 2.1 bundle, plain or .gz; --quiet says nothing but errors
   neko-api purge TAG...         have all workers forget answers that they keep: neko-api purge --help
   neko-api migrate [--dry-run]  bring the store to the schema of this version
+  neko-api backup FILE|-        write what a SQLite store has into a file, while workers serve: neko-api backup --help
+  neko-api restore FILE|-       make the store what a backup has: neko-api restore --help
   neko-api user …               who can log in: neko-api user --help
   neko-api key …                credentials of programs: neko-api key --help
   neko-api signing-key …        what tokens are signed with: neko-api signing-key --help
@@ -129,7 +133,7 @@ inherits (LISTEN_FDS), and --listen does not count. See docs/worker-contract.md.
 `
 
 // groupUsage is the help of commands with two words, and of those that have much to say.
-var groupUsage = map[string]string{"purge": purgeUsage, "user": userUsage, "key": keyUsage, "signing-key": signingKeyUsage}
+var groupUsage = map[string]string{"backup": backupUsage, "restore": restoreUsage, "purge": purgeUsage, "user": userUsage, "key": keyUsage, "signing-key": signingKeyUsage}
 
 // help prints how to use neko-api, or the commands of the group that args ask about.
 func help(s streams, o *options, args []string) int {

@@ -70,6 +70,9 @@ type options struct {
 	dryRun        bool
 	quiet         bool
 	all           bool
+	keepAccounts  bool
+	revokeKeys    bool
+	noCopy        bool
 }
 
 func newOptions() *options {
@@ -142,6 +145,9 @@ func newOptions() *options {
 	s.Option("dry-run", "", flag(&o.dryRun))
 	s.Option("quiet", "", flag(&o.quiet))
 	s.Option("all", "", flag(&o.all))
+	s.Option("keep-accounts", "", flag(&o.keepAccounts))
+	s.Option("revoke-keys", "", flag(&o.revokeKeys))
+	s.Option("no-copy", "", flag(&o.noCopy))
 	s.Alias("listen", "PORT", func(port string) (string, error) {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 			return "", settings.BadValue(fmt.Sprintf("%q is no port", port), "write a number from 1 to 65535")

@@ -40,7 +40,7 @@ func TestTheImageOfTwoBinariesServesTheAPI(t *testing.T) {
 
 func TestTheHomeIsAVolumeIfNEKO_HOMESaysSo(t *testing.T) {
 	t.Parallel()
-	c := launch(t, options{Args: start("/program", "--", "run"), Env: []string{"NEKO_HOME=/data/neko"}, NoShm: true, Data: true}, "/data/neko")
+	c := launch(t, options{Args: start("/program", "--", "run"), Env: []string{"NEKO_HOME=/data/neko"}, NoShm: true, Volume: "/data"}, "/data/neko")
 	c.untilOnline(1)
 	if out, err := c.inside("/nekoctl", "ping"); err != nil {
 		t.Errorf("the health check says %q, %v", out, err)

@@ -1,7 +1,7 @@
 // Package container tries nekoctl as a container's only process: PID 1, not root,
-// in a read-only root file system of two static binaries, with and without limits.
-// What a container engine does is done here by hand, so that it works in any CI
-// that runs as root.
+// in the read-only file system of neko's image, with and without limits. The image is
+// made by scripts/image and unpacked; what a container engine does is done here by hand,
+// so that it works in any CI that runs as root.
 package container
 
 import (
@@ -25,9 +25,10 @@ import (
 	"github.com/nekoctl/neko/supervisor/control"
 )
 
-// image is the root file system: /nekoctl, /neko-api, /program, a neko.yaml of an
-// app that fails, and folders to mount something on.
-var image string
+// image is the root file system: that of neko's image, and besides /program, a neko.yaml
+// of an app that fails, and folders to mount something on. dist is what scripts/image has
+// written, and binaries what from.
+var image, dist, binaries string
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "container" {
@@ -35,10 +36,11 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Exit(func() int {
-		var err error
-		if image, err = os.MkdirTemp("", "neko-image"); err == nil {
-			defer os.RemoveAll(image)
-			err = build()
+		temp, err := os.MkdirTemp("", "neko-image")
+		if err == nil {
+			defer os.RemoveAll(temp)
+			image, dist, binaries = filepath.Join(temp, "root"), filepath.Join(temp, "dist"), filepath.Join(temp, "bin")
+			err = errors.Join(os.Chmod(temp, 0o755), build(temp))
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "error:", err)
@@ -48,33 +50,38 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-func build() error {
+func build(temp string) error {
 	if os.Geteuid() != 0 {
 		return nil // all will be skipped
 	}
-	for _, folder := range []string{"proc", "dev/shm", "data", "sys/fs/cgroup"} {
+	tool = filepath.Join(temp, "image")
+	for _, args := range [][]string{
+		{"-ldflags", "-s -w", "-o", binaries + "/", "../../cmd/nekoctl", "../../cmd/neko-api"},
+		{"-C", "../image", "-o", tool, "."},
+		{"-o", filepath.Join(temp, "program"), "./program"},
+	} {
+		build := exec.Command("go", append([]string{"build"}, args...)...)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("go build %v: %w\n%s", args, err, out)
+		}
+	}
+	if err := writeImage(dist); err != nil {
+		return err
+	}
+	if err := unpack(dockerArchive(dist), image); err != nil {
+		return err
+	}
+	for _, folder := range []string{"proc", "dev/shm", "data", "sys/fs/cgroup", "etc/neko", "run/secrets/neko"} { // as an engine makes them
 		if err := os.MkdirAll(filepath.Join(image, folder), 0o755); err != nil {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(image, "dev/null"), nil, 0o666); err != nil {
-		return err
-	}
-	failing := "apps: [{name: bad, command: /program exit 3, max_restarts: 1}]\n"
-	if err := os.WriteFile(filepath.Join(image, "failing.yaml"), []byte(failing), 0o644); err != nil {
-		return err
-	}
-	if err := os.Chmod(image, 0o755); err != nil {
-		return err
-	}
-	for name, source := range map[string]string{"nekoctl": "../../cmd/nekoctl", "neko-api": "../../cmd/neko-api", "program": "./program"} {
-		build := exec.Command("go", "build", "-o", filepath.Join(image, name), source)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", name, err, out)
-		}
-	}
-	return nil
+	program, err := os.ReadFile(filepath.Join(temp, "program"))
+	return errors.Join(err,
+		os.WriteFile(filepath.Join(image, "program"), program, 0o755),
+		os.WriteFile(filepath.Join(image, "dev/null"), nil, 0o666),
+		os.WriteFile(filepath.Join(image, "failing.yaml"), []byte("apps: [{name: bad, command: /program exit 3, max_restarts: 1}]\n"), 0o644))
 }
 
 // options are those of a container.
@@ -83,8 +90,12 @@ type options struct {
 	Env     []string
 	NoProc  bool
 	NoShm   bool
-	Data    bool     // /data can be written, which else nothing can but /dev/shm
+	Volume  string   // a folder that can be written, which else nothing can but /dev/shm
 	Cgroups []string // folders of groups to join
+
+	OwnNetwork bool              // with nothing but a loopback interface
+	Binds      map[string]string // folders of this machine that can be read there: the place, and which
+	EmptyDirs  []string          // places where a kubelet has put one, for the group of the user
 
 	Image string
 	User  int
@@ -115,6 +126,9 @@ func launch(t *testing.T, o options, home string) *container {
 	c.cmd.Env = o.Env
 	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
+	if o.OwnNetwork {
+		c.cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
+	}
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -177,11 +191,23 @@ func begin() error {
 	if !o.NoShm {
 		mount("shm", in("dev/shm"), "tmpfs", 0, "mode=1777")
 	}
-	if o.Data {
-		mount("data", in("data"), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%[1]d", o.User))
+	if o.Volume != "" {
+		mount("volume", in(o.Volume), "tmpfs", 0, fmt.Sprintf("mode=0700,uid=%d,gid=%[1]d", o.User))
+	}
+	for where, folder := range o.Binds {
+		mount(folder, in(where), "", unix.MS_BIND, "")
+		mount("", in(where), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	}
+	for _, where := range o.EmptyDirs {
+		mount("empty", in(where), "tmpfs", unix.MS_NOEXEC, fmt.Sprintf("mode=2777,uid=0,gid=%d", o.User))
 	}
 	if err != nil {
 		return err
+	}
+	if o.OwnNetwork {
+		if err := loopbackUp(); err != nil {
+			return err
+		}
 	}
 	if err := errors.Join(unix.Chroot(o.Image), unix.Chdir("/")); err != nil {
 		return err

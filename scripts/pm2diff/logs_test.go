@@ -27,9 +27,10 @@ var logs = []scenario{
 		pm2 log one --nostream
 		pm2 logs nobody --nostream
 		pm2 flush one
+		# All were written to at once then: which is the last is chance.
 		sorted pm2 logs one --nostream
 		pm2 flush
-		pm2 logs --nostream
+		sorted pm2 logs --nostream
 	`},
 	{name: "lines followed", text: `
 		quietly pm2 start prints.js --name one

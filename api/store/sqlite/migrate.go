@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"sync"
 	"time"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -20,6 +21,15 @@ import (
 //
 //go:embed migrations/*.sql
 var migrationFiles embed.FS
+
+// schemaVersion is the last version that this program knows.
+var schemaVersion = sync.OnceValue(func() int {
+	files, err := fs.Glob(migrationFiles, "migrations/*.sql")
+	if err != nil {
+		panic(err) // the pattern is bad
+	}
+	return len(files)
+})
 
 // applicationID marks a SQLite file as ours: "neko".
 const applicationID = 0x6e656b6f

@@ -150,8 +150,7 @@ func (s *Store) openError(err error) error {
 //
 // temp_store=MEMORY: sorts are small, and a container may have no /tmp.
 func (s *Store) pool(size int, busy time.Duration, extra string) (*sql.DB, error) {
-	u := url.URL{Scheme: "file", Path: s.path}
-	dsn := u.String() + fmt.Sprintf("?_pragma=busy_timeout(%d)", busy.Milliseconds()) +
+	dsn := s.url() + fmt.Sprintf("?_pragma=busy_timeout(%d)", busy.Milliseconds()) +
 		"&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_pragma=temp_store(MEMORY)" +
 		"&_pragma=cache_size(-2000)&_txlock=immediate" + extra
 	db, err := sql.Open("sqlite", dsn)
@@ -161,6 +160,12 @@ func (s *Store) pool(size int, busy time.Duration, extra string) (*sql.DB, error
 	db.SetMaxOpenConns(size)
 	db.SetMaxIdleConns(size)
 	return db, nil
+}
+
+// url names the file to the driver.
+func (s *Store) url() string {
+	u := url.URL{Scheme: "file", Path: s.path}
+	return u.String()
 }
 
 // Ping reads the schema's version through the read pool.

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,17 @@ func TestMain(m *testing.M) {
 
 func child(mode, path string) error {
 	ctx := context.Background()
+	switch what, file, _ := strings.Cut(mode, " "); what {
+	case "backup":
+		_, err := Backup(ctx, path, file, time.Now(), nil)
+		return err
+	case "restore":
+		f, err := os.Open(file)
+		if err == nil {
+			_, err = Restore(ctx, path, f, RestoreOptions{Now: time.Now(), NoCopy: true})
+		}
+		return err
+	}
 	st, err := Open(ctx, path, Options{})
 	if err != nil {
 		return err
@@ -47,6 +59,10 @@ func child(mode, path string) error {
 				return err
 			}
 		}
+	case "hold": // it open until standard input ends
+		fmt.Println("open")
+		_, err := io.Copy(io.Discard, os.Stdin)
+		return err
 	case "import": // and wait to be killed, before the commit
 		im, err := st.BeginImport(ctx, store.ImportOptions{})
 		if err != nil {
