@@ -118,6 +118,9 @@ func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.
 			options.Shared, err = guards.before(hosts, logger)
 		}
 	}
+	if from, ok := st.(interface{ ReadsSecondaries() bool }); ok {
+		f.lags = from.ReadsSecondaries()
+	}
 	if err == nil {
 		err = f.begin(ctx)
 	}
@@ -209,8 +212,31 @@ type follower struct {
 	caught bool  // what hosts share has no answers from before at
 	owed   bool  // hosts are told of what is there up to at, but it is not on record
 	record time.Time
+	lags   bool // what the store is read from may lag behind its log
+	again  []repeated
 	logger *slog.Logger
 	counts api.ChangelogCounts
+}
+
+// repeated is what is invalidated once more.
+type repeated struct {
+	due  time.Time
+	tags []string
+}
+
+// lagging is after what time that is done, and so how far what is read may lag behind without an answer
+// being kept that was made from what was before a change, after that was known.
+const lagging = 10 * time.Second
+
+// repeat invalidates once more what is due.
+func (f *follower) repeat(ctx context.Context, now time.Time) error {
+	for len(f.again) > 0 && !f.again[0].due.After(now) {
+		if err := f.cache.Invalidate(ctx, f.again[0].tags...); err != nil && !errors.Is(err, cache.ErrLater) {
+			return err
+		}
+		f.again = f.again[1:]
+	}
+	return nil
 }
 
 // server is a store whose hosts may share answers.
@@ -314,6 +340,12 @@ func (f *follower) look(ctx context.Context) (err error) {
 			}
 			in.Last, tags, f.caught = all.Last, all.Tags, true
 		}
+	}
+	if f.lags && len(in.Tags) > 0 {
+		f.again = append(f.again, repeated{time.Now().Add(lagging), in.Tags})
+	}
+	if err := f.repeat(ctx, time.Now()); err != nil {
+		return err
 	}
 	if len(tags) > 0 {
 		err := f.cache.Invalidate(ctx, tags...)

@@ -566,3 +566,46 @@ func TestCacheIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+// secondary is a store that is read from what may lag behind.
+type secondary struct{ *mongo.Store }
+
+func (secondary) ReadsSecondaries() bool { return true }
+
+// A change is in the log before a secondary has it, and what is made from that in between is older than the change: so it
+// is invalidated once more.
+func TestSecondariesLag(t *testing.T) {
+	t.Parallel()
+	url := mongotest.URL(t)
+	st, err := mongo.Open(t.Context(), url, mongo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	near, far := newKept(t, st), newKept(t, secondary{st})
+	for _, k := range []*kept{near, far} {
+		k.holds("Tactic", "Tactic:list")
+	}
+	if err := st.Invalidate(t.Context(), "Tactic"); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range []*kept{near, far} {
+		k.gone("Tactic", "Tactic:list")
+		k.holds("Tactic", "Tactic:list")
+	}
+	wait(t, "it is made anew", 2*lagging, func() bool { return far.ask("Tactic", "Tactic:list") == cache.Made })
+	far.holds("Tactic", "Tactic:list")
+	if near.ask("Tactic", "Tactic:list") != cache.Fresh {
+		t.Error("who reads from the primary makes it anew, too")
+	}
+	for url, want := range map[string]bool{url: false, url + "?readPreference=nearest": true} {
+		st, err := mongo.Open(t.Context(), url, mongo.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.ReadsSecondaries() != want {
+			t.Errorf("%s: %v", url, st.ReadsSecondaries())
+		}
+		st.Close()
+	}
+}
