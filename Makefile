@@ -16,7 +16,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench gameday systemd packages packages-try image graphiql clean
+.PHONY: help build run test lint fuzz chaos bench gameday systemd packages packages-try image cloudflare graphiql clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ packages-try: ## these under a real systemd: installed, upgraded under load, rem
 image: ## dist/: the container image for amd64 and arm64, with bills of materials; needs no container engine
 	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} GOWORK=off $(GO) run -C scripts/image . \
 		-version '$(VERSION)' -revision "$$(git rev-parse HEAD)"
+
+cloudflare: ## configs/cloudflare by a real OpenTofu; needs npm and, the first time, ten minutes
+	scripts/cloudflare/check.sh
 
 graphiql: ## what worker/graphiql embeds, after a change of its sources; needs node and npm
 	cd worker/graphiql && npm ci --ignore-scripts --no-audit --no-fund && npm run build
