@@ -193,7 +193,7 @@ func TestWhatAnOperatorOfAClusterMayHaveWrong(t *testing.T) {
 			p.env = []string{"NEKO_REDIS_NODES=a:1 b:1 c:1 d:1 e:1", "NEKO_REDIS_INDEX=0", "NEKO_REDIS_ADDRESS=127.0.0.1"}
 		}, "has 5 nodes"},
 		"a seventh pod": {func(p *pod) {
-			p.env = []string{"NEKO_REDIS_NODES=a:1 b:1 c:1 d:1 e:1 f:1", "HOSTNAME=neko-redis-6", "NEKO_REDIS_ADDRESS=127.0.0.1"}
+			p.env = []string{"NEKO_REDIS_NODES=a:1 b:1 c:1 d:1 e:1 f:1", "NEKO_REDIS_INDEX=6", "NEKO_REDIS_ADDRESS=127.0.0.1"}
 		}, "is no number of a node"},
 	} {
 		t.Run(name, func(t *testing.T) {
