@@ -251,8 +251,8 @@ func (f *figures) plan(l load) (*plan, error) {
 	}
 	mean, _ := podsFor(p.RegionRPS/l.PeakFactor, whole, l.Target, l.Ceiling, l.Zones)
 	p.MinReplicas = mean
-	// A rise by half over what was foreseen, and a pod more than what a peak takes.
-	p.MaxReplicas = max(p.Pods+1, int(math.Ceil(float64(p.Pods)*1.5)))
+	// A rise by half over what was foreseen.
+	p.MaxReplicas = int(math.Ceil(float64(p.Pods) * 1.5))
 	p.RoomCores = (p.MaxReplicas + 1) * l.Cores
 	p.RoomMemory = float64(p.MaxReplicas+1) * p.PodLimit
 	p.Cores = p.Pods * l.Cores * l.Regions

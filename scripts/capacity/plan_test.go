@@ -149,7 +149,7 @@ func TestWhateverTheLoad(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
 	f := example()
-	for i := range 5000 {
+	for i := range 1500 {
 		l := random(r)
 		p, err := f.plan(l)
 		if err != nil {
