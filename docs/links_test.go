@@ -24,8 +24,15 @@ var (
 	scheme    = regexp.MustCompile(`^[a-z]+:`)
 )
 
-// prose is a page without what is code in it.
-func prose(text string) string { return code.ReplaceAllString(fenced.ReplaceAllString(text, ""), "`") }
+// prose is a page without what is code in it. Every test of links asks for it.
+func prose(text string) string {
+	if _, ok := proses[text]; !ok {
+		proses[text] = code.ReplaceAllString(fenced.ReplaceAllString(text, ""), "`")
+	}
+	return proses[text]
+}
+
+var proses = map[string]string{}
 
 // links are where a page leads to.
 func links(text string) (list []string) {
