@@ -16,7 +16,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench systemd packages packages-try image graphiql clean
+.PHONY: help build run test lint fuzz chaos bench claims capacity gameday systemd packages packages-try image cloudflare graphiql clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,8 +61,21 @@ fuzz: ## every fuzzer for a minute, one after the other
 chaos: ## the whole matrix of docs/guarantees.md, an hour; root for all of it, node and npm
 	CGO_ENABLED=0 NEKO_CHAOS=whole $(GO) test ./scripts/chaos -run Matrix -count 1 -timeout 0 -v $(ARGS)
 
+# GAMEDAY='-only import' takes some of its failures.
+gameday: build ## failures, one after the other, under load, against docs/deployment/disaster-recovery.md; needs redis-server, root for all of it
+	$(GO) run ./scripts/gameday -bin bin $(GAMEDAY)
+	$(if $(GAMEDAY),,$(GO) run ./scripts/gameday -bin bin -store mongodb -only MongoDB)
+
 bench: build ## start, crash, memory, what clients lose, each beside PM2, and limits; needs node, npm, redis-server
 	$(GO) run ./scripts/bench -bin bin
+
+claims: build ## what docs/deployment/capacity.md claims, tried: ten minutes on a quiet machine; needs what bench needs
+	$(GO) run ./scripts/bench -claims
+
+capacity: build ## the figures and claims of that page, measured anew: half an hour on a quiet machine
+	$(GO) run ./scripts/capacity --measure
+	$(GO) test ./scripts/capacity -run Document -count 1 -update
+	$(GO) run ./scripts/bench -claims -write
 
 # RELEASE=trixie tries systemd 257.
 RELEASE ?= bookworm
@@ -79,6 +92,9 @@ packages-try: ## these under a real systemd: installed, upgraded under load, rem
 image: ## dist/: the container image for amd64 and arm64, with bills of materials; needs no container engine
 	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} GOWORK=off $(GO) run -C scripts/image . \
 		-version '$(VERSION)' -revision "$$(git rev-parse HEAD)"
+
+cloudflare: ## configs/cloudflare by a real OpenTofu; needs npm and, the first time, ten minutes
+	scripts/cloudflare/check.sh
 
 graphiql: ## what worker/graphiql embeds, after a change of its sources; needs node and npm
 	cd worker/graphiql && npm ci --ignore-scripts --no-audit --no-fund && npm run build

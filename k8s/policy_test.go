@@ -1028,6 +1028,19 @@ func documented(s *stack) (map[string][]string, error) {
 	if name, ok := strings.CutPrefix(s.name, "component "); ok {
 		files = append(files, filepath.Join("components", name, "secrets.example.yaml"))
 	}
+	if name, ok := strings.CutPrefix(s.name, "overlay "); ok {
+		text, err := os.ReadFile(filepath.Join("overlays", name, "kustomization.yaml"))
+		if err != nil {
+			return nil, err
+		}
+		var overlay struct{ Components []string }
+		if err := yaml.Unmarshal(text, &overlay); err != nil {
+			return nil, err
+		}
+		for _, component := range overlay.Components {
+			files = append(files, filepath.Join("overlays", name, component, "secrets.example.yaml"))
+		}
+	}
 	keys := map[string][]string{}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
