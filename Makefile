@@ -72,7 +72,7 @@ bench: build ## start, crash, memory, what clients lose, each beside PM2, and li
 claims: build ## what docs/deployment/capacity.md claims, tried: ten minutes on a quiet machine; needs what bench needs
 	$(GO) run ./scripts/bench -claims
 
-capacity: build ## the figures and claims of that page, measured anew: half an hour on a quiet machine
+capacity: build ## the figures and claims of that page, measured anew: twenty minutes on a quiet machine
 	$(GO) run ./scripts/capacity --measure
 	$(GO) test ./scripts/capacity -run Document -count 1 -update
 	$(GO) run ./scripts/bench -claims -write

@@ -209,8 +209,12 @@ func (c *claims) eightCores() (finding, error) {
 	}
 	sharing := max(0, m.two/m.apart-1)
 	times := func(n float64) float64 { return n / (1 + sharing*(n-1)) }
-	return finding{fmt.Sprintf("the machine has %d cores. An answer takes two workers of a host %.1f µs of CPU, and two that share nothing %.1f µs beside the same clients: two do %.2f times what one does, and by that slope eight %.1f times",
-		runtime.NumCPU(), m.two, m.apart, times(2), times(8)), notShown}, nil
+	by := fmt.Sprintf("two do %.2f times what one does, and by that slope eight %.1f times", times(2), times(8))
+	if sharing == 0 {
+		by = "sharing costs nothing that can be measured, and by that eight would do 8 times what one does"
+	}
+	return finding{fmt.Sprintf("the machine has %d cores. An answer takes two workers of a host %.1f µs of CPU, and two that share nothing but the machine %.1f µs: %s",
+		runtime.NumCPU(), m.two, m.apart, by), notShown}, nil
 }
 
 // peerClaim is a claim of which the figures of "cache" tell.

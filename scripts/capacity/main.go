@@ -27,9 +27,8 @@ The load, of all regions together:
   --hit-redis SHARE     of reads that are answered from Redis (0)
   --writes SHARE        of all requests that are mutations (0)
   --edge SHARE          of all requests that a CDN answers and we never see (0)
-  --busy SHARE          of requests that come from clients which ask one host more
-                        than four times a second: leases decide about them, and
-                        Redis about each of the others (0)
+  --client-rate R       requests a second that one client sends to one host; above 4
+                        hosts have leases for it, else Redis decides each (1)
   --clients N           clients, per region, whose bucket in Redis is not full (10000)
   --answers N           different answers that Redis shall keep, per region (100000)
 
@@ -102,7 +101,7 @@ func (s *size) Set(text string) error {
 
 func run(args []string, out io.Writer) error {
 	l := load{
-		PeakFactor: 3, Hit: 0.9, Clients: 10_000, Answers: 100_000, Regions: 1, Zones: 3, Cores: 2,
+		PeakFactor: 3, Hit: 0.9, ClientRate: 1, Clients: 10_000, Answers: 100_000, Regions: 1, Zones: 3, Cores: 2,
 		CoreSpeed: 1, Cache: 64 << 20, Target: 0.6, Ceiling: 0.85, CoreHour: 0.04, GiBHour: 0.005,
 	}
 	f := flag.NewFlagSet("capacity", flag.ContinueOnError)
@@ -115,7 +114,7 @@ func run(args []string, out io.Writer) error {
 	f.Float64Var(&l.HitRedis, "hit-redis", 0, "")
 	f.Float64Var(&l.Writes, "writes", 0, "")
 	f.Float64Var(&l.Edge, "edge", 0, "")
-	f.Float64Var(&l.Busy, "busy", 0, "")
+	f.Float64Var(&l.ClientRate, "client-rate", l.ClientRate, "")
 	f.Float64Var(&l.Clients, "clients", l.Clients, "")
 	f.Float64Var(&l.Answers, "answers", l.Answers, "")
 	f.IntVar(&l.Regions, "regions", l.Regions, "")

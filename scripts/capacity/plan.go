@@ -16,9 +16,9 @@ type load struct {
 	HitRedis   float64 `json:"hitRedis"` // of reads
 	Writes     float64 `json:"writes"`
 	Edge       float64 `json:"edge"`
-	Busy       float64 `json:"busy"`
-	Clients    float64 `json:"clients"` // per region
-	Answers    float64 `json:"answers"` // per region
+	ClientRate float64 `json:"clientRate"` // of one client at one host
+	Clients    float64 `json:"clients"`    // per region
+	Answers    float64 `json:"answers"`    // per region
 
 	Regions      int     `json:"regions"`
 	SpareRegions int     `json:"spareRegions"`
@@ -87,7 +87,7 @@ func (l *load) check() error {
 	shares := []struct {
 		name string
 		v    float64
-	}{{"hit", l.Hit}, {"hit-redis", l.HitRedis}, {"writes", l.Writes}, {"edge", l.Edge}, {"busy", l.Busy}}
+	}{{"hit", l.Hit}, {"hit-redis", l.HitRedis}, {"writes", l.Writes}, {"edge", l.Edge}}
 	for _, s := range shares {
 		if !(s.v >= 0 && s.v <= 1) {
 			return fmt.Errorf("--%s is %v, and a share: 0 is none, 1 is all", s.name, s.v)
@@ -102,7 +102,7 @@ func (l *load) check() error {
 	positive := []struct {
 		name string
 		v    float64
-	}{{"core-speed", l.CoreSpeed}, {"target", l.Target}, {"ceiling", l.Ceiling}, {"cache", l.Cache}}
+	}{{"core-speed", l.CoreSpeed}, {"target", l.Target}, {"ceiling", l.Ceiling}, {"cache", l.Cache}, {"client-rate", l.ClientRate}}
 	for _, s := range positive {
 		if !(s.v > 0) || math.IsInf(s.v, 0) {
 			return fmt.Errorf("--%s is %v: it has to be more than 0", s.name, s.v)
@@ -180,8 +180,7 @@ func (f *figures) perRequest(l load, workers int) float64 {
 	read := l.Hit*f.of(cpuHit) + l.HitRedis*f.of(cpuRedis) + (1-l.Hit-l.HitRedis)*anew
 	cost := (1-l.Writes)*read + l.Writes*write
 	if l.redis() {
-		// Of a decision that Redis makes; the one by a lease is in the figures already.
-		cost += (1 - l.Busy) * f.of(cpuSlow) / 1000
+		cost += f.redisDecides(l) * f.of(cpuSlow) / 1000
 	}
 	return cost * (1 + f.sharing()*float64(workers-1)) / l.CoreSpeed
 }
@@ -190,6 +189,17 @@ func (f *figures) perRequest(l load, workers int) float64 {
 // share of it: by two workers of one host beside two that share nothing but the machine,
 // with the same clients, which have the same CPUs.
 func (f *figures) sharing() float64 { return max(0, f.of(cpuHitTwo)/f.of(cpuHitApart)-1) }
+
+// redisDecides is how many calls of Redis a decision about a request takes. A client that
+// asks a host more than four times a second has leases there. They last a second, and the
+// next is asked for before it is needed: two calls in a second; and one is at most a twentieth
+// of the burst, which is 1000 by default (docs/limits.md).
+func (f *figures) redisDecides(l load) float64 {
+	if l.ClientRate <= 4 {
+		return f.of(callsSlow) / 1000
+	}
+	return max(2/l.ClientRate, 20./1000, f.of(callsLeased)/1000)
+}
 
 // busy is how many figures were measured while the machine had something else to do.
 func (f *figures) busy() (n int) {
@@ -251,8 +261,8 @@ func (f *figures) plan(l load) (*plan, error) {
 	}
 	mean, _ := podsFor(p.RegionRPS/l.PeakFactor, whole, l.Target, l.Ceiling, l.Zones)
 	p.MinReplicas = mean
-	// A rise by half over what was foreseen, and a pod more than what a peak takes.
-	p.MaxReplicas = max(p.Pods+1, int(math.Ceil(float64(p.Pods)*1.5)))
+	// A rise by half over what was foreseen.
+	p.MaxReplicas = int(math.Ceil(float64(p.Pods) * 1.5))
 	p.RoomCores = (p.MaxReplicas + 1) * l.Cores
 	p.RoomMemory = float64(p.MaxReplicas+1) * p.PodLimit
 	p.Cores = p.Pods * l.Cores * l.Regions
@@ -265,9 +275,9 @@ func (f *figures) plan(l load) (*plan, error) {
 
 	reads := p.RegionRPS * (1 - l.Writes)
 	found, anew := reads*l.HitRedis, reads*(1-l.Hit-l.HitRedis)
-	decisions := p.RegionRPS * ((1-l.Busy)*max(1, f.of(callsSlow)/1000) + l.Busy*f.of(callsLeased)/1000)
+	decisions := p.RegionRPS * f.redisDecides(l)
 	p.RedisCommands = decisions + found*f.of(callsFound) + anew*f.of(callsStored)
-	p.RedisCPU = (decisions*f.of(redisSlow)/max(1, f.of(callsSlow)) + found*f.of(redisFound) + anew*f.of(redisStored)) / 1e6 / l.CoreSpeed
+	p.RedisCPU = (decisions*f.of(redisSlow)/f.of(callsSlow) + found*f.of(redisFound) + anew*f.of(redisStored)) / 1e6 / l.CoreSpeed
 	p.RedisMemory = ceilTo(l.Answers*f.of(bytesAnswer)+l.Clients*f.of(bytesBucket)+tagBytes, 1<<20)
 	p.RedisConns = 2 * l.Cores * (p.MaxReplicas + 1)
 	if p.RedisCPU > 0.5 {

@@ -27,7 +27,7 @@ func example() *figures {
 
 func reasonable() load {
 	return load{
-		RPS: 10_000, PeakFactor: 3, Hit: 0.9, Clients: 10_000, Answers: 100_000, Regions: 3, Zones: 3, Cores: 2,
+		RPS: 10_000, PeakFactor: 3, Hit: 0.9, ClientRate: 1, Clients: 10_000, Answers: 100_000, Regions: 3, Zones: 3, Cores: 2,
 		CoreSpeed: 1, Cache: 64 << 20, Target: 0.6, Ceiling: 0.85, CoreHour: 0.04, GiBHour: 0.005,
 	}
 }
@@ -109,6 +109,22 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// A client that asks a host seldom has Redis asked each time; one at eight a second has two
+// leases a second, and the fastest one for each 50 requests.
+func TestWhatRedisDecides(t *testing.T) {
+	for rate, want := range map[float64]float64{0.01: 1, 4: 1, 8: 0.25, 40: 0.05, 1000: 0.02} {
+		l := reasonable()
+		l.ClientRate, l.Hit = rate, 1
+		p, err := example().plan(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.RedisCommands / p.RegionRPS; math.Abs(got-want) > 1e-9 {
+			t.Errorf("at %v a second Redis is asked %v times for a request, by hand %v", rate, got, want)
+		}
+	}
+}
+
 func TestOneMachine(t *testing.T) {
 	l := reasonable()
 	l.RPS, l.Regions, l.VM = 0, 1, true
@@ -136,7 +152,7 @@ func random(r *rand.Rand) load {
 	l.RPS = math.Exp(r.Float64() * 14)
 	l.Hit = r.Float64()
 	l.HitRedis = (1 - l.Hit) * r.Float64()
-	l.Writes, l.Edge, l.Busy = r.Float64(), r.Float64()*0.99, r.Float64()
+	l.Writes, l.Edge, l.ClientRate = r.Float64(), r.Float64()*0.99, math.Exp(r.Float64()*8-2)
 	l.Regions, l.Zones, l.Cores = 1+r.IntN(5), 1+r.IntN(5), 1+r.IntN(16)
 	l.SpareRegions = r.IntN(l.Regions)
 	l.Target = 0.2 + r.Float64()*0.6
@@ -149,7 +165,7 @@ func TestWhateverTheLoad(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
 	f := example()
-	for i := range 5000 {
+	for i := range 1500 {
 		l := random(r)
 		p, err := f.plan(l)
 		if err != nil {
@@ -183,6 +199,7 @@ func TestWhateverTheLoad(t *testing.T) {
 			"misses":         func(l *load) { l.Hit *= r.Float64() },
 			"slower cores":   func(l *load) { l.CoreSpeed *= 0.5 + r.Float64()/2 },
 			"a lower target": func(l *load) { l.Target *= 0.5 + r.Float64()/2 },
+			"quiet clients":  func(l *load) { l.ClientRate *= r.Float64() },
 			"less edge":      func(l *load) { l.Edge *= r.Float64() },
 			"spare regions":  func(l *load) { l.SpareRegions = l.Regions - 1 },
 		} {
