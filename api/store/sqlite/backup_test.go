@@ -77,6 +77,17 @@ func TestRestoreWhileOthersUseTheStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	search := func() int { // the index of words remembers what it has read
+		t.Helper()
+		page, err := other.List(t.Context(), store.KindSoftware, store.Query{WantTotal: true, Filter: store.Filter{Text: "thing"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return page.Total
+	}
+	if n := search(); n != 30 {
+		t.Fatalf("%d found", n)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	var users sync.WaitGroup
 	users.Go(func() {
@@ -106,8 +117,8 @@ func TestRestoreWhileOthersUseTheStore(t *testing.T) {
 	if !r.Online || r.Backup.Objects != 20 {
 		t.Errorf("%+v", r)
 	}
-	if n := count(t, other, store.KindSoftware); n != 20 {
-		t.Errorf("%d things", n)
+	if n := count(t, other, store.KindSoftware); n != 20 || search() != 20 {
+		t.Errorf("%d things, %d found", n, search())
 	}
 	now, err := other.Invalidated(t.Context(), in.Last)
 	if err != nil || !slices.Equal(now.Tags, []string{store.Everything}) || now.Last <= in.Last {
