@@ -600,19 +600,19 @@ func TestHostsAreToldWhatTheyMissed(t *testing.T) {
 	}
 	for _, c := range []struct {
 		what     string
-		follower follower
+		follower *follower
 		record   recordedAt
 		tags     uint64
 	}{
-		{"nothing is new", follower{at: 10, recorded: 10, caught: true}, 10, 0},
-		{"two are new", follower{at: 8, recorded: 8, caught: true}, 8, 2},
-		{"it begins, and they know all", follower{at: 10}, 10, 0},
-		{"it begins, and they know of none", follower{at: 10}, 0, 10},
-		{"it begins, and they know what this host does not", follower{at: 7}, 9, 3},
-		{"Redis was loaded with what it had before", follower{at: 10, recorded: 10, caught: true}, 4, 6},
-		{"and something is new", follower{at: 9, recorded: 9, caught: true}, 4, 6},
-		{"Redis was emptied", follower{at: 10, recorded: 10, caught: true}, 0, 10},
-		{"the log is that of a backup", follower{at: 10}, 12, 1},
+		{"nothing is new", &follower{at: 10, recorded: 10, caught: true}, 10, 0},
+		{"two are new", &follower{at: 8, recorded: 8, caught: true}, 8, 2},
+		{"it begins, and they know all", &follower{at: 10}, 10, 0},
+		{"it begins, and they know of none", &follower{at: 10}, 0, 10},
+		{"it begins, and they know what this host does not", &follower{at: 7}, 9, 3},
+		{"Redis was loaded with what it had before", &follower{at: 10, recorded: 10, caught: true}, 4, 6},
+		{"and something is new", &follower{at: 9, recorded: 9, caught: true}, 4, 6},
+		{"Redis was emptied", &follower{at: 10, recorded: 10, caught: true}, 0, 10},
+		{"the log is that of a backup", &follower{at: 10}, 12, 1},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			keep, err := cache.New(cache.Options{Bytes: cache.MinBytes})
