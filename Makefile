@@ -16,10 +16,10 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench systemd image graphiql clean
+.PHONY: help build run test lint fuzz chaos bench systemd packages packages-try image graphiql clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/nekoctl and bin/neko-api, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/nekoctl ./cmd/neko-api
@@ -68,6 +68,12 @@ bench: build ## start, crash, memory, what clients lose, each beside PM2, and li
 RELEASE ?= bookworm
 systemd: build ## the units under a real systemd, in a container; root, debootstrap, systemd-nspawn
 	scripts/systemd/try $(RELEASE)
+
+packages: ## deb, rpm and tarball for amd64 and arm64, and SHA256SUMS, into dist/
+	GOWORK=off $(GO) run -C scripts/packages . -version '$(VERSION)' -ldflags '$(LDFLAGS)' -out dist
+
+packages-try: ## these under a real systemd: installed, upgraded under load, removed; root, debootstrap, systemd-nspawn
+	scripts/packages/try $(RELEASE)
 
 # SOURCE_DATE_EPOCH is the commit's time: the same commit gives the same bits, wherever it is built.
 image: ## dist/: the container image for amd64 and arm64, with bills of materials; needs no container engine

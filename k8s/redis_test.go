@@ -210,11 +210,14 @@ func must(t testing.TB, err error) {
 
 func eventually(t testing.TB, f func() error) {
 	t.Helper()
-	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+	// Each look may be a process: fewer and fewer of them.
+	pause := 5 * time.Millisecond
+	for began := time.Now(); ; time.Sleep(pause) {
 		err := f()
 		if err == nil {
 			return
 		}
+		pause = min(pause*3/2, 200*time.Millisecond)
 		if time.Since(began) > patience {
 			t.Fatal(err)
 		}

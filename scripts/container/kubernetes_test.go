@@ -229,9 +229,10 @@ func TestThePodOfKubernetesAnswersItsProbesAndEndsInTime(t *testing.T) {
 	c := launch(t, options{Args: start(p.Containers[0].Args...), Env: env, OwnNetwork: true, EmptyDirs: p.emptyDirs(), Binds: map[string]string{
 		"/etc/neko": folder(t, map[string]string{"neko.yaml": string(text)}),
 		"/run/secrets/neko": folder(t, map[string]string{
-			"store/url":   home + "/api.db",
-			"redis/url":   "redis://neko:not-the-password@127.0.0.1:6379",
-			"auth/secret": strings.Repeat("secret of this test ", 3),
+			"store/url":        home + "/api.db",
+			"redis/url":        "redis://neko:not-the-password@127.0.0.1:6379",
+			"auth/secret":      strings.Repeat("secret of this test ", 3),
+			"cloudflare/token": "no token",
 		}),
 	}}, home)
 	kubelet := c.kubelet()
