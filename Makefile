@@ -16,7 +16,7 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench systemd packages packages-try image graphiql clean
+.PHONY: help build run test lint fuzz chaos bench gameday systemd packages packages-try image graphiql clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ fuzz: ## every fuzzer for a minute, one after the other
 # choices of an earlier run.
 chaos: ## the whole matrix of docs/guarantees.md, an hour; root for all of it, node and npm
 	CGO_ENABLED=0 NEKO_CHAOS=whole $(GO) test ./scripts/chaos -run Matrix -count 1 -timeout 0 -v $(ARGS)
+
+# GAMEDAY='-only import' takes some of its failures.
+gameday: build ## failures, one after the other, under load, against docs/deployment/disaster-recovery.md; needs redis-server, root for all of it
+	$(GO) run ./scripts/gameday -bin bin $(GAMEDAY)
+	$(if $(GAMEDAY),,$(GO) run ./scripts/gameday -bin bin -store mongodb -only MongoDB)
 
 bench: build ## start, crash, memory, what clients lose, each beside PM2, and limits; needs node, npm, redis-server
 	$(GO) run ./scripts/bench -bin bin

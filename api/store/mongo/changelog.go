@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	mathrand "math/rand/v2"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -101,11 +103,18 @@ func (s *Store) changeLog(ctx context.Context, f func(*changelog) bool) error {
 	}
 }
 
-// Invalidate implements [store.Changelog].
+// Invalidate implements [store.Changelog]. What invalidates everything goes to a random place ahead: after the
+// database was restored the log is shorter than it was, and nobody who has seen the one of before may take an entry for
+// one that he knows.
 func (s *Store) Invalidate(ctx context.Context, tags ...string) (err error) {
 	ctx, done := s.call(ctx, &err)
 	defer done()
+	ahead := int64(0)
+	if slices.Contains(tags, store.Everything) {
+		ahead = 1 + mathrand.Int64N(1<<40)
+	}
 	return s.changeLog(ctx, func(d *changelog) bool {
+		d.Last += ahead
 		d.add(tags)
 		return len(tags) > 0
 	})
