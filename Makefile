@@ -16,10 +16,10 @@ PKG  ?= ./...
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint fuzz chaos bench gameday systemd packages packages-try image graphiql clean
+.PHONY: help build run test lint fuzz chaos bench claims capacity gameday systemd packages packages-try image k8s cloudflare graphiql clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/nekoctl and bin/neko-api, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/nekoctl ./cmd/neko-api
@@ -69,6 +69,14 @@ gameday: build ## failures, one after the other, under load, against docs/deploy
 bench: build ## start, crash, memory, what clients lose, each beside PM2, and limits; needs node, npm, redis-server
 	$(GO) run ./scripts/bench -bin bin
 
+claims: build ## what docs/deployment/capacity.md claims, tried: ten minutes on a quiet machine; needs what bench needs
+	$(GO) run ./scripts/bench -claims
+
+capacity: build ## the figures and claims of that page, measured anew: twenty minutes on a quiet machine
+	$(GO) run ./scripts/capacity --measure
+	$(GO) test ./scripts/capacity -run Document -count 1 -update
+	$(GO) run ./scripts/bench -claims -write
+
 # RELEASE=trixie tries systemd 257.
 RELEASE ?= bookworm
 systemd: build ## the units under a real systemd, in a container; root, debootstrap, systemd-nspawn
@@ -84,6 +92,12 @@ packages-try: ## these under a real systemd: installed, upgraded under load, rem
 image: ## dist/: the container image for amd64 and arm64, with bills of materials; needs no container engine
 	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} GOWORK=off $(GO) run -C scripts/image . \
 		-version '$(VERSION)' -revision "$$(git rev-parse HEAD)"
+
+k8s: ## the manifests, by the API server's own code too, which takes minutes to build; needs redis-server
+	NEKO_K8S=whole NEKO_K8S_CRASHES=$${NEKO_K8S_CRASHES:-30} $(GO) test ./k8s -count 1 -timeout 30m $(ARGS)
+
+cloudflare: ## configs/cloudflare by a real OpenTofu; needs npm and, the first time, ten minutes
+	scripts/cloudflare/check.sh
 
 graphiql: ## what worker/graphiql embeds, after a change of its sources; needs node and npm
 	cd worker/graphiql && npm ci --ignore-scripts --no-audit --no-fund && npm run build

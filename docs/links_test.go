@@ -24,8 +24,15 @@ var (
 	scheme    = regexp.MustCompile(`^[a-z]+:`)
 )
 
-// prose is a page without what is code in it.
-func prose(text string) string { return code.ReplaceAllString(fenced.ReplaceAllString(text, ""), "`") }
+// prose is a page without what is code in it. Every test of links asks for it.
+func prose(text string) string {
+	if _, ok := proses[text]; !ok {
+		proses[text] = code.ReplaceAllString(fenced.ReplaceAllString(text, ""), "`")
+	}
+	return proses[text]
+}
+
+var proses = map[string]string{}
 
 // links are where a page leads to.
 func links(text string) (list []string) {
@@ -48,6 +55,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 			inGit[file] = true
 		}
 	}
+	headings := map[string]map[string]bool{}
 	n := 0
 	for _, page := range pages(t) {
 		for _, to := range links(read(t, page)) {
@@ -64,7 +72,13 @@ func TestLinksLeadSomewhere(t *testing.T) {
 				t.Errorf("%s: there is no %s", page, to)
 				continue
 			}
-			if anchor != "" && !anchors(fenced.ReplaceAllString(read(t, file), ""))[anchor] {
+			if anchor == "" {
+				continue
+			}
+			if headings[file] == nil {
+				headings[file] = anchors(fenced.ReplaceAllString(read(t, file), ""))
+			}
+			if !headings[file][anchor] {
 				t.Errorf("%s: there is no heading for %s", page, to)
 			}
 		}
@@ -161,7 +175,7 @@ func anchors(page string) map[string]bool {
 				return unicode.ToLower(r)
 			}
 			return -1
-		}, regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(strings.TrimSpace(m[1]), "$1"))
+		}, link.ReplaceAllString(strings.TrimSpace(m[1]), "$2"))
 		if n := times[name]; n > 0 {
 			list[name+"-"+strconv.Itoa(n)] = true
 		} else {

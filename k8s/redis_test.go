@@ -3,6 +3,7 @@ package k8s
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -481,13 +482,13 @@ func (p *pod) meddle(t *testing.T, script string) {
 func TestNobodyCanConnectBeforeTheCacheIsGone(t *testing.T) {
 	t.Parallel()
 	p := newPod(t, "redis", users(t))
-	fifo := filepath.Join(t.TempDir(), "fifo")
-	must(t, syscall.Mkfifo(fifo, 0o600))
-	p.meddle(t, `case "$*" in *EVAL*) echo about to >`+fifo+`; read go <`+fifo+`;; esac`)
+	dir := t.TempDir()
+	p.meddle(t, `case "$*" in *EVAL*) : >`+dir+`/about; until [ -e `+dir+`/go ]; do sleep 0.02; done;; esac`)
 	p.start(t)
-	if _, err := os.ReadFile(fifo); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, func() error {
+		_, err := os.Stat(filepath.Join(dir, "about"))
+		return err
+	})
 	if c, err := net.Dial("tcp", "127.0.0.1:"+p.port); err == nil {
 		c.Close()
 		t.Error("the port is open")
@@ -495,7 +496,7 @@ func TestNobodyCanConnectBeforeTheCacheIsGone(t *testing.T) {
 	if err := p.script("health.sh").Run(); err == nil {
 		t.Error("the probe passes")
 	}
-	must(t, os.WriteFile(fifo, []byte("\n"), 0))
+	must(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o600))
 	p.await(t)
 }
 
@@ -607,8 +608,49 @@ func TestADiskThatFailsStopsNothing(t *testing.T) {
 }
 
 // users is users.acl of the documented Secret.
-func users(t *testing.T) string {
-	return `user default off
-user neko on >PASSWORD ~neko:* -@all +client|tracking +get +set +del +eval +evalsha +time +zadd +zremrangebyscore +zremrangebyrank +zcard +pexpire
-`
+func users(t *testing.T) string { return usersOf(t, "base/secrets.example.yaml") }
+
+func usersOf(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	must(t, err)
+	objects, err := decode(text)
+	must(t, err)
+	for _, o := range objects {
+		if users := o.text("stringData", "users.acl"); users != "" {
+			return users
+		}
+	}
+	t.Fatalf("%s has no users.acl", file)
+	return ""
+}
+
+// Who copies from one place gets what the other says, too.
+func TestTheUsersAreThoseOfThePages(t *testing.T) {
+	page, err := os.ReadFile("../docs/caching.md")
+	must(t, err)
+	rights := ""
+	for line := range strings.Lines(string(page)) {
+		if rest, ok := strings.CutPrefix(line, "ACL SETUSER "); ok && strings.Contains(rest, "+zadd") {
+			rights = strings.TrimSpace(rest)
+		}
+	}
+	want := "user default off\nuser " + rights + "\n"
+	if got := users(t); got != want {
+		t.Errorf("k8s/base/secrets.example.yaml has\n%sand docs/caching.md\n%s", got, want)
+	}
+	if got, want := clusterUsers(t), strings.TrimSpace(want)+" +cluster|slots +cluster|shards\n"; got != want {
+		t.Errorf("k8s/components/redis-cluster/secrets.example.yaml has\n%sand docs/caching.md\n%s", got, want)
+	}
+	for _, s := range stacks(t) {
+		for _, o := range s.of("Secret") {
+			if acl, _ := at(map[string]any(o), "data", "users.acl").(string); acl != "" {
+				got, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(acl, "\n", ""))
+				must(t, err)
+				if got := strings.ReplaceAll(string(got), "for-local-use-only", "PASSWORD"); strings.TrimSpace(got) != strings.TrimSpace(want) {
+					t.Errorf("%s has\n%sand docs/caching.md\n%s", s.name, got, want)
+				}
+			}
+		}
+	}
 }

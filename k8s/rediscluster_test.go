@@ -183,7 +183,6 @@ func TestAClusterFormsItselfAndHeals(t *testing.T) {
 
 func TestWhatAnOperatorOfAClusterMayHaveWrong(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
 	for name, f := range map[string]struct {
 		break_ func(*pod)
 		want   string
@@ -194,7 +193,7 @@ func TestWhatAnOperatorOfAClusterMayHaveWrong(t *testing.T) {
 			p.env = []string{"NEKO_REDIS_NODES=a:1 b:1 c:1 d:1 e:1", "NEKO_REDIS_INDEX=0", "NEKO_REDIS_ADDRESS=127.0.0.1"}
 		}, "has 5 nodes"},
 		"a seventh pod": {func(p *pod) {
-			p.env = []string{"NEKO_REDIS_NODES=a:1 b:1 c:1 d:1 e:1 f:1", "HOSTNAME=neko-redis-6", "NEKO_REDIS_ADDRESS=127.0.0.1"}
+			p.env = []string{"NEKO_REDIS_NODES=a:1 b:1 c:1 d:1 e:1 f:1", "NEKO_REDIS_INDEX=6", "NEKO_REDIS_ADDRESS=127.0.0.1"}
 		}, "is no number of a node"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -208,7 +207,6 @@ func TestWhatAnOperatorOfAClusterMayHaveWrong(t *testing.T) {
 			}
 		})
 	}
-	_ = c
 }
 
 // The password of replicas is in files that only the pod can read, and in nothing that is printed.
@@ -240,7 +238,5 @@ func TestTheClusterTellsNobodyItsPasswords(t *testing.T) {
 }
 
 func clusterUsers(t *testing.T) string {
-	return `user default off
-user neko on >PASSWORD ~neko:* -@all +client|tracking +get +set +del +eval +evalsha +time +zadd +zremrangebyscore +zremrangebyrank +zcard +pexpire +cluster|slots +cluster|shards
-`
+	return usersOf(t, "components/redis-cluster/secrets.example.yaml")
 }

@@ -298,7 +298,7 @@ fi
 if [ -n "$systemd" ]; then
 	systemctl is-active -q neko || systemctl is-active -q neko-api || hint "look at /etc/neko/neko.yaml, then: systemctl enable --now neko"
 elif [ -n "$running_system" ]; then
-	hint 'systemd does not run here, so the units wait for it; to start neko without: NEKO_HOME=/var/lib/neko nekoctl start /etc/neko/neko.yaml'
+	hint 'systemd does not run here, so the units wait for it; without it the user neko, with /var/lib/neko as its own, does: NEKO_HOME=/var/lib/neko nekoctl start /etc/neko/neko.yaml'
 else
 	hint "no units and no user: root installs those; your own daemon starts with: $prefix/bin/nekoctl start"
 fi

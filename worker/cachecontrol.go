@@ -72,6 +72,7 @@ type cacheControl struct {
 	revalidate   time.Duration // by default; 0: a part of maxAge
 	staleIfError time.Duration
 	most         time.Duration // that any maxAge counts for
+	browser      time.Duration // that Cache-Control says, where CDN-Cache-Control says the rest; 0: it says all
 }
 
 func newCacheControl(schema *ast.Schema, c Config) (*cacheControl, error) {
@@ -81,6 +82,7 @@ func newCacheControl(schema *ast.Schema, c Config) (*cacheControl, error) {
 		revalidate:   c.CacheStaleWhileRevalidate,
 		staleIfError: c.CacheStaleIfError,
 		most:         cache.MaxLife,
+		browser:      c.BrowserMaxAge.Truncate(time.Second),
 	}
 	if c.CacheMaxAge > 0 {
 		cc.most = min(cc.most, c.CacheMaxAge.Truncate(time.Second))
@@ -231,8 +233,9 @@ type cachePlan struct {
 	// The plan's own.
 	variables []variable
 	tagPlan
-	// The values of Cache-Control, for who shows no credentials and for who does.
-	public, own []byte
+	browser time.Duration
+	// What is said to who shows no credentials, and to who does.
+	public, own control
 }
 
 // plan says how the answers of an operation may be kept; nil: not at all.
@@ -265,12 +268,13 @@ func (cc *cacheControl) plan(p *planner, plan *Plan, document documentHash) *cac
 		digest:  planDigest(cc.digest, document, plan.Name),
 
 		variables: plan.variables,
+		browser:   cc.browser,
 	}
 	var ok bool
 	if cp.tagPlan, ok = cc.tags.plan(p, plan); !ok {
 		return nil
 	}
-	cp.public, cp.own = cp.headers()
+	cp.public, cp.own = controlFor(cp.policy, cp.browser, cp.whose), controlFor(cp.policy, cp.browser, true)
 	return cp
 }
 
@@ -294,5 +298,5 @@ func (cp *cachePlan) bytes() int {
 	if cp == nil {
 		return 0
 	}
-	return 256 + len(cp.public) + len(cp.own) + cp.tagPlan.bytes()
+	return 256 + len(cp.public.all) + len(cp.public.cdn) + len(cp.own.all) + cp.tagPlan.bytes()
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // What an answer from the cache, or for it, says of itself in headers: RFC 9111, RFC 5861
-// and RFC 9110, 8.8.3 and 13.1.2. All others are no-store, as secure.go has it.
+// RFC 9110, 8.8.3 and 13.1.2, and RFC 9213. All others are no-store, as secure.go has it.
 //
 // The ETag is a weak one. One that is strong would have to be another for each coding
 // that compress.go may give the answer, while all that anybody asks by it here is whether
@@ -22,37 +22,41 @@ var (
 	nameETag     = []byte("Etag") // as fasthttp writes names
 	nameVary     = []byte(fasthttp.HeaderVary)
 	nameCacheTag = []byte("Cache-Tag")
+	nameCDN      = []byte("Cdn-Cache-Control") // as fasthttp writes names
 	valueVaryWho = []byte("Authorization, X-API-Key")
 )
 
-// headers are the values of Cache-Control: for who shows no credentials, and for who
-// does. What depends on who asks is private for all.
-func (cp *cachePlan) headers() (public, own []byte) {
-	own = appendCacheControl(nil, cp.policy, "private")
-	if cp.whose {
-		return own, own
-	}
-	return appendCacheControl(nil, cp.policy, "public"), own
+// control is what is said of how long an answer may be kept, and by whom.
+type control struct {
+	all []byte // Cache-Control
+	cdn []byte // CDN-Cache-Control; nil: there is none, and a CDN goes by the other
 }
 
-// cacheControlValue is the value of Cache-Control for an answer: to who shows credentials,
-// or to who does not. It allocates nothing but for what has a policy of its own, as what
-// says that there is nothing has.
-func (cp *cachePlan) cacheControlValue(p cache.Policy, credentials bool) []byte {
+// controlFor is what is said of an answer to somebody who must be alone in having it, or
+// not: only then a CDN is told anything else than a browser, if browsers have a bound.
+func controlFor(p cache.Policy, browser time.Duration, somebody bool) (c control) {
+	switch {
+	case somebody:
+		c.all = appendCacheControl(nil, p, "private")
+	case browser > 0:
+		c.cdn = appendCacheControl(nil, p, "public")
+		c.all = appendCacheControl(nil, cache.Policy{MaxAge: min(p.MaxAge, browser)}, "public")
+	default:
+		c.all = appendCacheControl(nil, p, "public")
+	}
+	return c
+}
+
+// controlOf is what is said of an answer to who shows credentials, or does not. It allocates
+// nothing but for what has a policy of its own, as what says that there is nothing has.
+func (cp *cachePlan) controlOf(p cache.Policy, credentials bool) control {
 	switch {
 	case p != cp.policy:
-		return appendCacheControl(nil, p, scopeFor(credentials || cp.whose))
+		return controlFor(p, cp.browser, credentials || cp.whose)
 	case credentials:
 		return cp.own
 	}
 	return cp.public
-}
-
-func scopeFor(somebody bool) string {
-	if somebody {
-		return "private"
-	}
-	return "public"
 }
 
 func appendCacheControl(b []byte, p cache.Policy, scope string) []byte {
@@ -88,7 +92,13 @@ func (x *exchange) respondCached(ctx *fasthttp.RequestCtx) {
 	if op.result.stale { // it is so old that nobody else may serve it without asking
 		policy = cache.Policy{MaxAge: policy.MaxAge}
 	}
-	beginCached(ctx, x.media.success, cp, cp.cacheControlValue(policy, showsCredentials(&ctx.Request.Header)))
+	said := cp.controlOf(policy, showsCredentials(&ctx.Request.Header))
+	if op.result.stale && said.cdn != nil {
+		// A CDN may count the time from when it got the answer, whatever Age says: it would
+		// keep a warning for an hour.
+		said.cdn = valueNoStore
+	}
+	beginCached(ctx, x.media.success, cp, said)
 	if line := a.TagLine(); line != "" {
 		h.SetBytesK(nameCacheTag, line)
 	}
@@ -107,12 +117,19 @@ func (x *exchange) respondCached(ctx *fasthttp.RequestCtx) {
 }
 
 // beginCached writes the header of an answer of the cache, as far as it is not this one's.
-func beginCached(ctx *fasthttp.RequestCtx, media string, cp *cachePlan, control []byte) {
+func beginCached(ctx *fasthttp.RequestCtx, media string, cp *cachePlan, said control) {
 	begin(ctx, fasthttp.StatusOK, media)
 	if cp.whose {
 		ctx.Response.Header.AddBytesKV(nameVary, valueVaryWho)
 	}
-	ctx.Response.Header.SetCanonical(nameCache, control)
+	said.tell(&ctx.Response.Header)
+}
+
+func (c control) tell(h *fasthttp.ResponseHeader) {
+	h.SetCanonical(nameCache, c.all)
+	if c.cdn != nil {
+		h.SetCanonical(nameCDN, c.cdn)
+	}
 }
 
 // notModified makes the answer in ctx, whose body would have this length, one without a

@@ -190,3 +190,62 @@ func TestNotModifiedOnTheWire(t *testing.T) {
 		}
 	}
 }
+
+// Where a CDN is purged, browsers, which cannot be, ask again soon, and the CDN keeps an answer for as long
+// as it is good: but nothing that is somebody's, or wrong, or old because the store is away.
+func TestBrowsersAskAgain(t *testing.T) {
+	w, _ := newNotes(t, Config{BrowserMaxAge: 20 * time.Second}, cache.Options{})
+	const whole = "max-age=60, public, stale-while-revalidate=6, stale-if-error=86340"
+	private := strings.Replace(whole, "public", "private", 1)
+	for _, c := range []struct{ why, header, query, control, cdn string }{
+		{"anybody's", "", `{note(id: "a") {text}}`, "max-age=20, public", whole},
+		{"one that says that there is nothing", "", `{note(id: "zz") {text}}`, "max-age=10, public", "max-age=10, public"},
+		{"for who shows credentials", asAnn, `{note(id: "a") {text}}`, private, ""},
+		{"one's own", asAnn, `{mine {text}}`, private, ""},
+		{"a role's", asAnn, `{read {text}}`, private, ""},
+		{"what is not kept", "", `{fresh}`, "no-store", ""},
+		{"a mutation", "", `mutation {write(id: "q", text: "x") {text}}`, "no-store", ""},
+		{"an error", "", `{nothing}`, "no-store", ""},
+	} {
+		for range 4 { // at the third time at the latest a request is known by its bytes
+			ctx := w.query(c.header, c.query)
+			if got := [2]string{head(ctx, "Cache-Control"), head(ctx, "CDN-Cache-Control")}; got != [2]string{c.control, c.cdn} {
+				t.Errorf("%s: %q", c.why, got)
+			}
+			if c.cdn == "" || ctx.Response.StatusCode() != 200 {
+				continue
+			}
+			get := w.get("GET", c.header+"If-None-Match: "+head(ctx, "ETag"), c.query)
+			if get.Response.StatusCode() != 304 || head(get, "CDN-Cache-Control") != c.cdn {
+				t.Errorf("%s: %d, %q", c.why, get.Response.StatusCode(), head(get, "CDN-Cache-Control"))
+			}
+		}
+	}
+}
+
+// What is the same for browsers is not for a CDN.
+func TestOneForBrowsersManyForCDNs(t *testing.T) {
+	w, _ := newNotes(t, Config{BrowserMaxAge: time.Second}, cache.Options{})
+	for _, c := range []struct{ query, cdn string }{
+		{`{note(id: "a") {text}}`, "max-age=60, public, stale-while-revalidate=6, stale-if-error=86340"},
+		{`{brief {text}}`, "max-age=1, public, stale-if-error=86399"},
+	} {
+		for range 4 {
+			ctx := w.query("", c.query)
+			if got := [2]string{head(ctx, "Cache-Control"), head(ctx, "CDN-Cache-Control")}; got != [2]string{"max-age=1, public", c.cdn} {
+				t.Errorf("%s: %q", c.query, got)
+			}
+		}
+	}
+}
+
+// What mutations invalidate is told to whom the Config names, when it is done.
+func TestInvalidatedIsTold(t *testing.T) {
+	var told [][]string
+	w, _ := newNotes(t, Config{Invalidated: func(tags []string) { told = append(told, tags) }}, cache.Options{})
+	w.query("", `{note(id: "a") {text}}`)
+	w.query("", `mutation {write(id: "q", text: "x") {text}}`)
+	if len(told) != 1 || !strings.EqualFold(strings.Join(told[0], " "), "Note:q Note:list") {
+		t.Errorf("%q", told)
+	}
+}

@@ -115,6 +115,13 @@ type Config struct {
 	// CacheStaleIfError is for how long after its maxAge an answer is served if it cannot
 	// be made anew, with a warning. Default: 24 h; negative: none.
 	CacheStaleIfError time.Duration
+	// BrowserMaxAge, if it is not 0, is for how long browsers may use an answer, where a CDN in
+	// front is told by Invalidated of what is not true any more: they cannot be. Cache-Control
+	// says no more than that then, and CDN-Cache-Control (RFC 9213) what it would have said.
+	BrowserMaxAge time.Duration
+	// Invalidated, if it is not nil, is told which tags mutations have invalidated, when Cache
+	// has been. The mutation is answered when it returns: it must not wait for anything.
+	Invalidated func(tags []string)
 
 	// ExecutionTimeout ends the context of an operation, and its answer is an
 	// error then, whether its resolvers return or not. Default: 10 s.

@@ -143,8 +143,7 @@ func (w *Worker) serveHit(ctx *fasthttp.RequestCtx) bool {
 		h.SetCanonical(nameCacheTag, asBytes(line))
 	}
 	if answer.Policy != k.policy { // it says that there is nothing
-		e.line = appendCacheControl(e.line[:0], answer.Policy, scopeFor(g.credentials || k.whose))
-		h.SetCanonical(nameCache, e.line)
+		controlFor(answer.Policy, w.config.BrowserMaxAge, g.credentials || k.whose).tell(h)
 	}
 	e.line = strconv.AppendInt(e.line[:0], int64(answer.Age(now)/time.Second), 10)
 	h.SetCanonical(nameAge, e.line)
@@ -229,7 +228,7 @@ func (k *known) exchange() *exchange {
 
 // headKey is what the headers depend on that are the same for many answers.
 type headKey struct {
-	control        string // of Cache-Control
+	control, cdn   string // of Cache-Control and CDN-Cache-Control
 	whose, graphql bool
 }
 
@@ -250,21 +249,21 @@ const maxHeads = 256
 
 // head are the headers of an answer that do not depend on what it is, nor on the request.
 func (w *Worker) head(cp *cachePlan, i int) *fasthttp.ResponseHeader {
-	key, media, control := headKey{whose: cp.whose}, typeJSON, cp.public
+	key, media, said := headKey{whose: cp.whose}, typeJSON, cp.public
 	if i%2 == 1 {
 		key.graphql, media = true, typeGraphQL
 	}
 	if i >= 2 {
-		control = cp.own
+		said = cp.own
 	}
-	key.control = string(control)
+	key.control, key.cdn = string(said.all), string(said.cdn)
 	w.known.headMu.Lock()
 	defer w.known.headMu.Unlock()
 	if h := w.known.heads[key]; h != nil {
 		return h
 	}
 	var ctx fasthttp.RequestCtx
-	beginCached(&ctx, media, cp, control)
+	beginCached(&ctx, media, cp, said)
 	w.guardHeaders(&ctx.Response.Header)
 	h := new(fasthttp.ResponseHeader)
 	ctx.Response.Header.CopyTo(h)

@@ -102,4 +102,7 @@ func (w *Worker) invalidate(tags []string) {
 	if err := w.config.Cache.Invalidate(ctx, tags...); errors.Is(err, cache.ErrClosed) {
 		w.config.Log.ErrorContext(ctx, "a change came after the end of the cache, and other workers may serve answers of before", logtext.Reason, err)
 	}
+	if w.config.Invalidated != nil {
+		w.config.Invalidated(tags)
+	}
 }

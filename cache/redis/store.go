@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +51,7 @@ type Options struct {
 // Store is a [cache.Shared].
 type Store struct {
 	answers, locks, tags string // what keys begin with
+	position             string // the key of Confirm
 	conn                 *redisconn.Conn
 	loaded               loaded
 	again                again
@@ -83,6 +85,8 @@ func newStore(ctx context.Context, url string, o Options, answer time.Duration) 
 		answers: prefix + "cache:answer:",
 		locks:   prefix + "cache:lock:",
 		tags:    prefix + "cache:tag:",
+
+		position: prefix + "cache:position",
 	}
 	s.again.soon = make(chan struct{}, 1)
 	ctx, s.stop = context.WithCancel(ctx)
@@ -302,6 +306,25 @@ func (s *Store) invalidateBatch(ctx context.Context, c rueidis.Client, names []s
 		}
 	}
 	return ok, err
+}
+
+// Confirm has Redis remember up to which position of a log everything was invalidated here. It is
+// Redis that does: what one has been told another, in another region, has not. It may be forgotten.
+func (s *Store) Confirm(ctx context.Context, position int64) error {
+	return s.do(ctx, func(c rueidis.Client) rueidis.Completed {
+		return c.B().Set().Key(s.position).Value(strconv.FormatInt(position, 10)).Px(tagTTL).Build()
+	})
+}
+
+// Confirmed is the position of Confirm, 0 if there is none any more.
+func (s *Store) Confirmed(ctx context.Context) (int64, error) {
+	return redisconn.Do(ctx, s.conn, func(ctx context.Context, c rueidis.Client) (int64, error) {
+		n, err := c.Do(ctx, c.B().Get().Key(s.position).Build()).AsInt64()
+		if rueidis.IsRedisNil(err) {
+			return 0, nil
+		}
+		return n, err
+	})
 }
 
 // Lock is of [cache.Shared].

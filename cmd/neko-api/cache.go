@@ -14,6 +14,7 @@ import (
 	"github.com/nekoctl/neko/api"
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/cache"
+	"github.com/nekoctl/neko/cache/redis"
 	"github.com/nekoctl/neko/hostmem"
 	"github.com/nekoctl/neko/logtext"
 	"github.com/nekoctl/neko/worker"
@@ -96,6 +97,8 @@ func (a answers) apply(c *worker.Config) {
 type answerCache struct {
 	*cache.Cache // nil: there is none
 	metrics      []worker.MetricFamily
+	front        *front
+	tell         *teller
 	stop         context.CancelFunc
 	stopped      chan struct{}
 }
@@ -107,15 +110,22 @@ func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.
 		options.Bytes = int64(**o.answers.size)
 	}
 	f := &follower{log: st, every: followFile, logger: logger}
-	if server, ok := st.(confirmer); ok {
+	if server, ok := st.(server); ok {
 		f.every = followServer
-		if options.Shared, err = o.connectAnswers(ctx, server, logger); options.Shared != nil {
-			f.shared = server
-			options.Shared, err = guards.before(options.Shared, logger)
+		var hosts *redis.Store
+		if hosts, err = o.connectAnswers(ctx, server, logger); hosts != nil {
+			f.shared = hosts
+			options.Shared, err = guards.before(hosts, logger)
 		}
+	}
+	if from, ok := st.(interface{ ReadsSecondaries() bool }); ok {
+		f.lags = from.ReadsSecondaries()
 	}
 	if err == nil {
 		err = f.begin(ctx)
+	}
+	if err == nil {
+		f.front, err = o.openFront(st, logger)
 	}
 	if err == nil {
 		options.Reserve = o.openReserve(logger)
@@ -127,9 +137,10 @@ func (o *options) openAnswers(ctx context.Context, st database, memory *hostmem.
 		if options.Shared != nil {
 			options.Shared.Close()
 		}
-		return answerCache{}, fmt.Errorf("cannot keep answers: %w", err)
+		return answerCache{}, errors.Join(fmt.Errorf("cannot keep answers: %w", err), f.front.close())
 	}
-	f.cache, c.metrics = c.Cache, f.counts.Metrics()
+	f.cache, c.front, c.tell = c.Cache, f.front, o.openTeller(st, logger)
+	c.metrics = append(f.counts.Metrics(), f.front.metrics()...)
 	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	c.stopped = make(chan struct{})
 	go func() {
@@ -186,7 +197,7 @@ func (c *answerCache) close() error {
 	<-c.stopped
 	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
 	defer cancel()
-	return c.Close(ctx)
+	return errors.Join(c.Close(ctx), c.tell.close(), c.front.close())
 }
 
 // follower tells a cache what imports and purges change, which other processes do. It reads
@@ -195,17 +206,46 @@ type follower struct {
 	log    store.Changelog
 	shared confirmer // nil: there is nothing that hosts share
 	cache  *cache.Cache
+	front  *front // nil: there is no CDN that is purged
 	every  time.Duration
 	at     int64 // position in the log
-	owed   int64 // up to there hosts are told of it, but may not all have been yet; 0: nothing
+	caught bool  // what hosts share has no answers from before at
+	owed   bool  // hosts are told of what is there up to at, but it is not on record
+	record time.Time
+	lags   bool // what the store is read from may lag behind its log
+	again  []repeated
 	logger *slog.Logger
 	counts api.ChangelogCounts
 }
 
-// confirmer is a store whose hosts may share answers, and that remembers which entries of its
-// log these know of.
-type confirmer interface {
+// repeated is what is invalidated once more.
+type repeated struct {
+	due  time.Time
+	tags []string
+}
+
+// lagging is after what time that is done, and so how far what is read may lag behind without an answer
+// being kept that was made from what was before a change, after that was known.
+const lagging = 10 * time.Second
+
+// repeat invalidates once more what is due.
+func (f *follower) repeat(ctx context.Context, now time.Time) error {
+	for len(f.again) > 0 && !f.again[0].due.After(now) {
+		if err := f.cache.Invalidate(ctx, f.again[0].tags...); err != nil && !errors.Is(err, cache.ErrLater) {
+			return err
+		}
+		f.again = f.again[1:]
+	}
+	return nil
+}
+
+// server is a store whose hosts may share answers.
+type server interface {
 	Identity(ctx context.Context) (string, error)
+}
+
+// confirmer is what hosts share: it remembers which entries of the log it was told of.
+type confirmer interface {
 	Confirmed(ctx context.Context) (int64, error)
 	Confirm(ctx context.Context, position int64) error
 }
@@ -216,17 +256,21 @@ const (
 	followFile = 250 * time.Millisecond
 	// followServer is the same for a server.
 	followServer = time.Second
-	// followWithin is how long it is waited for.
+	// followEarly is the same in the first second of a worker, until it has found what hosts share:
+	// that may have answers from before something that nobody was there to tell of.
+	followEarly = 50 * time.Millisecond
+	// confirmWithin is how long it is waited for what hosts share: who cannot be asked is told again.
+	confirmWithin = 100 * time.Millisecond
+	// followWithin is how long it is waited for the store.
 	followWithin = 3 * time.Second
 )
 
-// begin begins where the log ends, as a cache does that has nothing. But what hosts share may
-// have answers from before an entry that they were not told of.
-func (f *follower) begin(ctx context.Context) (err error) {
-	if f.shared != nil {
-		f.at, err = f.shared.Confirmed(ctx)
-		return err
-	}
+// recordAgain is how often it is put on record how far hosts know the log, also if nothing has changed:
+// what is asked for seldom may be forgotten.
+const recordAgain = time.Minute
+
+// begin begins where the log ends, as a cache does that has nothing.
+func (f *follower) begin(ctx context.Context) error {
 	in, err := f.log.Invalidated(ctx, -1)
 	f.at = in.Last
 	return err
@@ -236,6 +280,7 @@ func (f *follower) run(ctx context.Context) {
 	tick := time.NewTicker(f.every)
 	defer tick.Stop()
 	said := false
+	early := int(followServer / followEarly)
 	for {
 		err := f.look(ctx)
 		switch {
@@ -248,8 +293,13 @@ func (f *follower) run(ctx context.Context) {
 			said = true
 			f.logger.Warn("imports and purges are not seen, and answers from before them may be sent", logtext.Reason, err)
 		}
+		var soon <-chan time.Time
+		if early--; f.shared != nil && !f.caught && early > 0 {
+			soon = time.After(followEarly)
+		}
 		select {
 		case <-tick.C:
+		case <-soon:
 		case <-ctx.Done():
 			return
 		}
@@ -270,33 +320,50 @@ func (f *follower) look(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	tags := in.Tags
-	if f.shared != nil && len(tags) > 0 && !f.cache.Stats().SharedAway {
-		// Whoever has made the entries may have told all hosts.
-		confirmed, err := f.shared.Confirmed(ctx)
-		if err != nil {
-			return err
-		}
-		if confirmed >= in.Last {
+	tags, away := in.Tags, false
+	if f.shared != nil && (len(tags) > 0 || !f.caught) {
+		// Whoever has made the entries may have told all hosts. And what they share may have answers
+		// from before an entry of which nobody has told it, as nobody was there.
+		short, cancel := context.WithTimeout(ctx, confirmWithin)
+		confirmed, err := f.shared.Confirmed(short)
+		cancel()
+		switch {
+		case err != nil:
+			away = true
+		case confirmed == in.Last:
 			f.cache.InvalidateHere(tags...)
-			tags = nil
+			tags, f.caught = nil, true
+		case !f.caught:
+			all, err := f.log.Invalidated(ctx, confirmed) // everything, if it is beyond the end: of a backup
+			if err != nil {
+				return err
+			}
+			in.Last, tags, f.caught = all.Last, all.Tags, true
 		}
+	}
+	if f.lags && len(in.Tags) > 0 {
+		f.again = append(f.again, repeated{time.Now().Add(lagging), in.Tags})
+	}
+	if err := f.repeat(ctx, time.Now()); err != nil {
+		return err
 	}
 	if len(tags) > 0 {
 		err := f.cache.Invalidate(ctx, tags...)
 		if err != nil && !errors.Is(err, cache.ErrLater) {
 			return err
 		}
-		f.owed = in.Last
+		f.owed = true
 	}
 	f.at, taken = in.Last, true
 	f.counts.Looked(len(in.Tags))
+	f.front.changed(in.Last)
 	// Until it is on record that all know, whoever starts tells them again.
-	if f.shared != nil && f.owed > 0 && f.cache.Stats().Waiting == 0 {
-		if err := f.shared.Confirm(ctx, f.owed); err != nil {
-			return err
+	if f.shared != nil && f.caught && !away && f.cache.Stats().Waiting == 0 && (f.owed || time.Since(f.record) > recordAgain) {
+		short, cancel := context.WithTimeout(ctx, confirmWithin)
+		defer cancel()
+		if f.shared.Confirm(short, f.at) == nil {
+			f.owed, f.record = false, time.Now()
 		}
-		f.owed = 0
 	}
 	return nil
 }

@@ -194,7 +194,10 @@ func (d *mongoDump) restore(t *testing.T, url string) {
 		if len(indexes) < 2 { // that of _id is always there
 			continue
 		}
-		if err := db.RunCommand(t.Context(), bson.D{{Key: "createIndexes", Value: name}, {Key: "indexes", Value: indexes[1:]}}).Err(); err != nil {
+		err := db.RunCommand(t.Context(), bson.D{{Key: "createIndexes", Value: name}, {Key: "indexes", Value: indexes[1:]}}).Err()
+		// FerretDB has now and then still the index of a collection that was dropped while others read it. What
+		// the indexes are is looked at in the empty database.
+		if err != nil && !strings.Contains(err.Error(), "already exists") {
 			t.Fatal(err)
 		}
 	}

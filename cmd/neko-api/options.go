@@ -24,6 +24,7 @@ type options struct {
 	limits           limits
 	rateLimits       rateLimits
 	answers          answers
+	cdn              cdn
 	breakers         breakers
 	csrfPrevention   *bool
 	csrfHeaders      *[]string
@@ -90,6 +91,7 @@ func newOptions() *options {
 		limits:           newLimits(s),
 		rateLimits:       newRateLimits(s),
 		answers:          newAnswers(s),
+		cdn:              newCDN(s),
 		breakers:         newBreakers(s),
 		csrfPrevention:   s.Bool("csrf-prevention", true, "serve what pages of other sites can make a browser send: GETs without a header of --csrf-headers"),
 		csrfHeaders:      s.List("csrf-headers", "NAME,...", "the headers of which a GET without a Content-Type needs one; if not given, x-apollo-operation-name and apollo-require-preflight"),

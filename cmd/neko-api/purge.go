@@ -32,7 +32,8 @@ Usage:
   neko-api purge --all
 
 A tag is a type of the schema, a type and "list", or a type and an id: what the header
-Cache-Tag of an answer has. Capitals do not matter.
+Cache-Tag of an answer has. Capitals do not matter. With --cloudflare-zone it waits
+until the CDN was purged, too, and exits with 1 if it could not be.
 
 Examples:
   neko-api purge ThreatActor             # whatever shows a threat actor
@@ -54,6 +55,9 @@ func purge(o *options, args []string, s streams) error {
 	if err := wantStore(o); err != nil {
 		return err
 	}
+	if _, err := o.cdn.open(); err != nil {
+		return err
+	}
 	st, err := openStore(ctx, o)
 	if err != nil {
 		return err
@@ -64,30 +68,83 @@ func purge(o *options, args []string, s streams) error {
 	}
 	told, err := tellRedis(ctx, o, st, logtext.Logger(s.err))
 	within := followFile
-	if _, isServer := st.(confirmer); isServer {
+	if _, isServer := st.(server); isServer {
 		within = followServer
 	}
 	if err != nil {
 		fmt.Fprintf(s.err, "warning: Redis could not be told: %v\n", err)
 		fmt.Fprintf(s.err, "hint: nothing needs to be done: workers read it in the store within %v, and tell Redis as soon as it answers\n", within)
 	}
+	edge, edgeErr := tellEdge(ctx, o, st, logtext.Logger(s.err))
 	if o.json {
-		return json.NewEncoder(s.out).Encode(struct {
+		err := json.NewEncoder(s.out).Encode(struct {
 			Tags  []string `json:"tags"`
 			Redis bool     `json:"redis"`
-		}{tags, told})
+			Edge  string   `json:"edge,omitempty"` // purged, waiting; "": there is no CDN
+		}{tags, told, edge})
+		return errors.Join(edgeErr, err)
 	}
 	what := strings.Join(tags, ", ")
 	if o.all {
 		what = "everything"
 	}
+	who := fmt.Sprintf("all workers of this store know within %v", within)
 	if told {
-		fmt.Fprintf(s.out, "purged %s: all hosts know\n", what)
-	} else {
-		fmt.Fprintf(s.out, "purged %s: all workers of this store know within %v\n", what, within)
+		who = "all hosts know"
 	}
-	return nil
+	if edge == edgePurged {
+		who += ", and the CDN knows"
+	}
+	fmt.Fprintf(s.out, "purged %s: %s\n", what, who)
+	return edgeErr
 }
+
+// What is said of a CDN.
+const (
+	edgePurged  = "purged"
+	edgeWaiting = "waiting"
+)
+
+// tellEdge waits until the CDN of the settings was purged: by a worker, or by this process, if none
+// does. It is "" if there is none.
+func tellEdge(ctx context.Context, o *options, st database, logger *slog.Logger) (state string, err error) {
+	in, err := st.Invalidated(ctx, -1)
+	if err != nil {
+		return edgeWaiting, err
+	}
+	f, err := o.openFront(st, logger)
+	if f == nil || err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, edgeWithin)
+	defer cancel()
+	f.changed(in.Last)
+	waited := make(chan struct{})
+	go func() { // what is refused is so the next time, too
+		defer close(waited)
+		for tick := time.NewTicker(100 * time.Millisecond); ctx.Err() == nil; {
+			if f.Counts().Refused > 0 {
+				cancel()
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	err = f.Wait(ctx, in.Last)
+	cancel()
+	<-waited
+	ended := f.close()
+	if err != nil {
+		return edgeWaiting, hinted{"the CDN was not purged yet", "workers with --cloudflare-zone go on trying; neko_edge_oldest_waiting_seconds and their log tell"}
+	}
+	return edgePurged, ended
+}
+
+// edgeWithin is how long a command waits for a CDN: also for one that has to be taken over from a worker
+// that has died.
+const edgeWithin = 20 * time.Second
 
 // wantStore refuses a SQLite file that is not there: to make one would purge nothing.
 func wantStore(o *options) error {
@@ -176,20 +233,12 @@ func taggedTypes(sdl string) (map[string]string, error) {
 // tellRedis has all hosts know of what is in the log of the store and they do not know of yet. It is
 // false if they share nothing.
 func tellRedis(ctx context.Context, o *options, st database, logger *slog.Logger) (told bool, err error) {
-	c, isServer := st.(confirmer)
+	c, isServer := st.(server)
 	if !isServer {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellWithin)
 	defer cancel()
-	from, err := c.Confirmed(ctx)
-	if err != nil {
-		return false, err
-	}
-	in, err := st.Invalidated(ctx, from)
-	if err != nil || len(in.Tags) == 0 {
-		return false, err
-	}
 	shared, err := o.connectAnswers(ctx, c, logger)
 	if shared == nil || err != nil {
 		return false, err
@@ -199,14 +248,29 @@ func tellRedis(ctx context.Context, o *options, st database, logger *slog.Logger
 		shared.Close()
 		return false, err
 	}
-	err = hosts.Invalidate(ctx, in.Tags...)
-	if ended := hosts.Close(ctx); err == nil || errors.Is(err, cache.ErrLater) {
-		err = ended // an error if Redis was not told meanwhile
+	from, err := shared.Confirmed(ctx)
+	for ; err != nil && ctx.Err() == nil; from, err = shared.Confirmed(ctx) { // it connects in the background
+		time.Sleep(10 * time.Millisecond)
 	}
-	if err != nil {
-		return false, err
+	var in store.Invalidated
+	if err == nil {
+		in, err = st.Invalidated(ctx, from)
 	}
-	return true, c.Confirm(ctx, in.Last)
+	if err == nil && len(in.Tags) > 0 {
+		err = hosts.Invalidate(ctx, in.Tags...)
+		for errors.Is(err, cache.ErrLater) && ctx.Err() == nil {
+			if time.Sleep(10 * time.Millisecond); hosts.Stats().Waiting == 0 {
+				err = nil
+			}
+		}
+	}
+	if err == nil {
+		err = shared.Confirm(ctx, in.Last)
+	}
+	if ended := hosts.Close(ctx); err == nil {
+		err = ended
+	}
+	return err == nil, err
 }
 
 // tellWithin is how long a command waits for Redis.

@@ -33,6 +33,11 @@ func serve(o *options) error {
 	if err := o.breakers.check(); err != nil {
 		return err
 	}
+	if c, err := o.cdn.open(); err != nil {
+		return err
+	} else if c != nil && o.answers.off() {
+		return usageError{"--cloudflare-zone needs a cache, and --cache is off", "no CDN keeps anything then: leave one of them out"}
+	}
 	logger, err := o.logging.logger(os.Stderr)
 	if err != nil {
 		return err
@@ -88,6 +93,7 @@ func serve(o *options) error {
 			}
 			c.Limiter = counts.Limiter
 			c.Cache, c.Metrics = answers.Cache, answers.metrics
+			c.Invalidated = answers.tell.told()
 			c.Dependencies = guards.dependencies(counts)
 			c.Checks = []worker.Check{{Name: "store", Run: guards.store.Ping, OnlyToStart: *o.breakers.readyWithoutStore}}
 			return nil
@@ -133,6 +139,7 @@ func serve(o *options) error {
 		return err
 	}
 	o.answers.apply(&config)
+	o.cdn.apply(&config)
 	err = worker.Run(context.Background(), config)
 	if err != nil || st == nil { // requests may still use it
 		return err

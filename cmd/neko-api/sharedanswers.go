@@ -4,14 +4,13 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/nekoctl/neko/cache"
 	"github.com/nekoctl/neko/cache/redis"
 )
 
 // connectAnswers begins to connect to the Redis of the settings, where the hosts of a store
 // share answers; nil if there is none. It does not wait for it. What it has of another
 // database under the same prefix has other names.
-func (o *options) connectAnswers(ctx context.Context, st confirmer, logger *slog.Logger) (cache.Shared, error) {
+func (o *options) connectAnswers(ctx context.Context, st server, logger *slog.Logger) (*redis.Store, error) {
 	url, err := o.rateLimits.redisURL()
 	if err != nil || url == "" {
 		return nil, err
@@ -20,9 +19,5 @@ func (o *options) connectAnswers(ctx context.Context, st confirmer, logger *slog
 	if err != nil {
 		return nil, err
 	}
-	shared, err := redis.New(context.WithoutCancel(ctx), url, redis.Options{Prefix: *o.rateLimits.redisPrefix + name[:8] + ":", Log: logger})
-	if err != nil {
-		return nil, err // and no typed nil
-	}
-	return shared, nil
+	return redis.New(context.WithoutCancel(ctx), url, redis.Options{Prefix: *o.rateLimits.redisPrefix + name[:8] + ":", Log: logger})
 }

@@ -2,17 +2,16 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,6 +70,8 @@ type cacheServer struct {
 	side    *side
 	address string
 	pids    []int
+	// settings are those of the store, for commands of neko-api.
+	settings []string
 }
 
 func cached() measurement {
@@ -103,7 +104,7 @@ func cached() measurement {
 		h := &hits{b: b}
 		defer h.end()
 		if wanted(rows[:8]) {
-			if err := h.prepare("1"); err != nil {
+			if err := h.prepare(1); err != nil {
 				failAll(rows[:8], err)
 			} else {
 				h.besideRaw(rows[:7])
@@ -122,7 +123,7 @@ func cached() measurement {
 				continue
 			}
 			p := &hits{b: b}
-			err := p.prepare("2")
+			err := p.prepare(2)
 			if err == nil {
 				err = p.besidePeer(of.rows, fmt.Sprintf("peer%d.js", i), of.script, of.packages)
 			}
@@ -135,89 +136,32 @@ func cached() measurement {
 }
 
 // prepare starts neko-api with so many workers, and finds out what to ask it.
-func (h *hits) prepare(workers string) (err error) {
+func (h *hits) prepare(workers int) (err error) {
 	if h.dir, err = os.MkdirTemp(h.b.tmp, "c"); err != nil {
 		return err
 	}
 	if h.redis, err = startRedis(h.b); err != nil {
 		return err
 	}
-	s, err := h.b.neko()
-	if err != nil {
+	v := serving{workers: workers, args: open()}
+	if workers > 1 { // it has what the peers have
+		v.args = open("--redis", h.redis.url)
+	}
+	if h.neko, err = h.b.serve(v); err != nil {
 		return err
 	}
-	h.neko = &cacheServer{side: s}
-	s.keys = `, env: {GOMAXPROCS: "1"}`
-	if h.b.bundle != "" {
-		if err := h.api("import", h.b.bundle); err != nil {
-			return err
-		}
-	}
-	command := []string{h.b.api(), "--rate-limit", generous, "--max-cost", "1000000"}
-	if workers != "1" { // it has what the peers have
-		command = append(command, "--redis", h.redis.url)
-	}
-	t, err := startWorker(s, workers, command...)
-	if err == nil {
-		err = h.neko.started(t.url, workers)
-	}
-	if err != nil {
-		return err
-	}
-	if workers == "1" {
-		if err := h.login(); err != nil {
+	if workers == 1 {
+		if h.token, err = h.neko.login("viewer"); err != nil {
 			return err
 		}
 	}
 	return h.askData()
 }
 
-// api runs a command of neko-api on the side's store.
-func (h *hits) api(args ...string) error {
-	cmd := exec.CommandContext(h.b.ctx, h.b.api(), args...)
-	cmd.Env = append(os.Environ(), h.neko.side.env...)
-	cmd.Stdin = strings.NewReader(benchPassword + "\n")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("neko-api %s: %w: %s", args[0], err, out)
-	}
-	return nil
-}
-
 const benchPassword = "the password of the bench"
-
-func (h *hits) login() error {
-	if err := h.api("user", "add", "bench", "--role", "viewer", "--password-stdin"); err != nil {
-		return err
-	}
-	var a struct {
-		Data struct{ Login struct{ AccessToken string } }
-	}
-	err := h.ask(`mutation { login(input: {name: "bench", password: "`+benchPassword+`"}) { accessToken } }`, nil, &a)
-	if h.token = a.Data.Login.AccessToken; err == nil && h.token == "" {
-		err = errors.New("neko-api: the login has brought no token")
-	}
-	return err
-}
 
 func requestBody(query string, variables map[string]any) []byte {
 	return []byte(jsonOf(map[string]any{"query": query, "variables": variables}))
-}
-
-// ask asks neko-api.
-func (h *hits) ask(query string, variables map[string]any, answer any) error {
-	resp, err := http.Post("http://"+h.neko.address+"/graphql", "application/json", bytes.NewReader(requestBody(query, variables)))
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err == nil && (resp.StatusCode != 200 || bytes.Contains(text, []byte(`"errors"`))) {
-		err = fmt.Errorf("neko-api: %s: %.400s", resp.Status, text)
-	}
-	if err == nil {
-		err = json.Unmarshal(text, answer)
-	}
-	return err
 }
 
 // askData asks for what the peers answer from memory, and makes the requests of it.
@@ -227,7 +171,7 @@ func (h *hits) askData() error {
 			Techniques struct{ Nodes []map[string]any }
 		}
 	}
-	err := h.ask(`{ techniques(first: 100) { nodes { id attackId name description platforms isSubtechnique
+	err := h.neko.ask(`{ techniques(first: 100) { nodes { id attackId name description platforms isSubtechnique
 		mitigations(first: 100) { totalCount nodes { id attackId name } } } } }`, nil, &a)
 	if err != nil {
 		return err
@@ -300,11 +244,19 @@ func (h *hits) requests(name, token string, bodies ...[]byte) (string, error) {
 // drive sends a load to a server, and says what CPU time an answer took there.
 func (h *hits) drive(s *cacheServer, d driving) (got driven, cpu float64, err error) {
 	d.Address = s.address
-	before, err := ticks(s.pids)
+	before, err := cpuTime(s.pids)
 	if err != nil {
 		return got, 0, err
 	}
-	cmd := exec.CommandContext(h.b.ctx, "/proc/self/exe", driveCommand, jsonOf(d))
+	own, err := os.Executable()
+	if err != nil {
+		return got, 0, err
+	}
+	argv := []string{own, driveCommand, jsonOf(d)}
+	if last := runtime.NumCPU() - 1; d.Aside && last > 0 {
+		argv = append([]string{"taskset", "-c", fmt.Sprintf("0-%d", last-1)}, argv...)
+	}
+	cmd := exec.CommandContext(h.b.ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	var diag strings.Builder
 	cmd.Stderr = &diag
@@ -315,11 +267,11 @@ func (h *hits) drive(s *cacheServer, d driving) (got driven, cpu float64, err er
 	if err := json.Unmarshal(out, &got); err != nil {
 		return got, 0, err
 	}
-	after, err := ticks(s.pids)
+	after, err := cpuTime(s.pids)
 	if err == nil && got.Answers == 0 {
 		err = errors.New("no answer")
 	}
-	return got, float64(after-before) * 10_000 / float64(max(got.Answers, 1)), err
+	return got, (after - before) / float64(max(got.Answers, 1)), err
 }
 
 // startRaw starts the raw server with neko's answers to requests, and its headers for the
@@ -570,30 +522,12 @@ func (h *hits) startPeer(name string, script []byte, packages []string) (*cacheS
 func (h *hits) besideNoCache(row *figure) {
 	file, err := h.requests("counted", "", h.bodies...)
 	calls := func(settings ...string) (float64, error) {
-		s, err := h.b.neko()
+		c, err := h.b.serve(serving{workers: 1, args: open(settings...)})
 		if err != nil {
 			return 0, err
 		}
-		socket := filepath.Join(s.home, "metrics")
-		s.keys = `, env: {GOMAXPROCS: "1"}`
-		if h.b.bundle != "" {
-			cmd := exec.CommandContext(h.b.ctx, h.b.api(), "import", h.b.bundle)
-			cmd.Env = append(os.Environ(), s.env...)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				return 0, fmt.Errorf("neko-api import: %w: %s", err, out)
-			}
-		}
-		c := &cacheServer{side: s}
 		defer c.end()
-		command := []string{"env", "NEKO_METRICS_SOCKET=" + socket, h.b.api(), "--rate-limit", generous, "--max-cost", "1000000"}
-		t, err := startWorker(s, "1", append(command, settings...)...)
-		if err == nil {
-			err = c.started(t.url, "1")
-		}
-		if err != nil {
-			return 0, err
-		}
-		before, err := storeCalls(h.b.ctx, socket)
+		before, err := c.storeCalls()
 		if err != nil {
 			return 0, err
 		}
@@ -601,7 +535,7 @@ func (h *hits) besideNoCache(row *figure) {
 		if err != nil {
 			return 0, err
 		}
-		after, err := storeCalls(h.b.ctx, socket)
+		after, err := c.storeCalls()
 		return (after - before) * 1000 / float64(max(got.Answers, 1)), err
 	}
 	if err == nil {
@@ -618,30 +552,4 @@ func (h *hits) besideNoCache(row *figure) {
 	if err != nil {
 		failAll([]*figure{row}, err)
 	}
-}
-
-// storeCalls is how often a worker has called its store, by its metrics.
-func storeCalls(ctx context.Context, socket string) (float64, error) {
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://worker/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, `neko_breaker_calls_total{name="store"} `); ok {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
-		}
-	}
-	return 0, fmt.Errorf("the metrics do not have the calls to the store: %.400s", text)
 }

@@ -34,6 +34,11 @@ type driving struct {
 	Limit    int     `json:"limit,omitempty"` // of requests; 0: none
 	Seed     uint64  `json:"seed"`
 	Each     bool    `json:"each,omitempty"` // each request once, in order, and no more
+	// From has each client come from an address of its own, 127.0.0.From and those that
+	// follow, as clients do: what is counted for one address is not what all of them share.
+	From int `json:"from,omitempty"`
+	// Aside has the client keep off the machine's last CPU, see serving.alone.
+	Aside bool `json:"-"`
 }
 
 // driven is what has come of it.
@@ -43,6 +48,7 @@ type driven struct {
 	PerSecond float64 `json:"perSecond"`
 	P50       float64 `json:"p50"` // ms, from when a request was due
 	P99       float64 `json:"p99"`
+	P999      float64 `json:"p999"`
 	Bytes     int     `json:"bytes"` // the median length of a body
 }
 
@@ -128,6 +134,11 @@ func drive(text string) error {
 		c := &connection{in: make([]byte, 0, 256<<10)}
 		if c.fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
+		}
+		if d.From > 0 {
+			if err = unix.Bind(c.fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, byte(d.From + i)}}); err != nil {
+				return err
+			}
 		}
 		if err = unix.Connect(c.fd, &unix.SockaddrInet4{Port: int(address.Port()), Addr: address.Addr().As4()}); err == nil {
 			err = unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
@@ -226,7 +237,7 @@ func drive(text string) error {
 		}
 		return took[min(int(p*float64(len(took))), len(took)-1)]
 	}
-	out := driven{len(took), seconds, float64(len(took)) / seconds, at(0.5), at(0.99), 0}
+	out := driven{len(took), seconds, float64(len(took)) / seconds, at(0.5), at(0.99), at(0.999), 0}
 	if len(sizes) > 0 {
 		out.Bytes = int(median(sizes))
 	}

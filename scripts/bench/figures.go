@@ -61,7 +61,7 @@ func (b *bench) measurements() []measurement {
 	for _, i := range incidents() {
 		list = append(list, i.measurement())
 	}
-	list = append(list, limits(), limitedAnswers(), cached())
+	list = append(list, limits(), limitedAnswers(), cached(), capacity())
 	return list
 }
 

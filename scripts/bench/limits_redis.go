@@ -107,6 +107,56 @@ func readSpent(text string) (sum spent, err error) {
 	return sum, err
 }
 
+// redisInfo is what it has done since its start, and what it has now.
+type redisInfo struct {
+	cpu      float64 // µs
+	commands float64
+	memory   float64 // bytes
+	keys     float64
+}
+
+func (s *redisServer) info(ctx context.Context) (u redisInfo, err error) {
+	text, err := s.client.Do(ctx, s.client.B().Info().Section("cpu", "stats", "memory", "keyspace").Build()).ToString()
+	if err != nil {
+		return u, err
+	}
+	return readInfo(text)
+}
+
+// readInfo reads the answer to INFO. A server without keys tells nothing of them.
+func readInfo(text string) (u redisInfo, err error) {
+	found := 0
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		of, times := (*float64)(nil), 1.0
+		switch name {
+		case "used_cpu_sys", "used_cpu_user":
+			of, times = &u.cpu, 1e6
+		case "total_commands_processed":
+			of = &u.commands
+		case "used_memory":
+			of = &u.memory
+		case "db0":
+			if _, err := fmt.Sscanf(value, "keys=%g,", &u.keys); err != nil {
+				return u, fmt.Errorf("INFO of Redis: %q: %w", line, err)
+			}
+		}
+		if of == nil {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return u, fmt.Errorf("INFO of Redis: %q: %w", line, err)
+		}
+		*of += v * times
+		found++
+	}
+	if found != 4 {
+		err = errors.New("INFO of Redis does not tell its CPU time, commands and memory")
+	}
+	return u, err
+}
+
 // reads is how often a value was read that was there, and that was not.
 type reads struct{ hits, misses float64 }
 

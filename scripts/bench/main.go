@@ -31,6 +31,10 @@ const usage = `Usage: go run ./scripts/bench [options]       (or: make bench)
                the ICS bundle in $NEKO_TEST_ATTACK, else the sample data
   -no-pm2      neko alone
   -json        print the figures as JSON, with all rounds
+  -markdown    print the rows that a reader asks for first, as a table in Markdown
+  -claims      not the figures, but what docs/deployment/capacity.md claims, each
+               with what it comes to (or: make claims); -only goes with it
+  -write       with -claims: write what they come to into that document
 `
 
 func main() {
@@ -65,7 +69,7 @@ type bench struct {
 func run() error {
 	var b bench
 	var only string
-	var withoutPM2, asJSON bool
+	var withoutPM2, asJSON, asMarkdown, theClaims, write bool
 	f := flag.NewFlagSet("bench", flag.ExitOnError)
 	f.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	f.StringVar(&b.bin, "bin", "bin", "")
@@ -74,6 +78,9 @@ func run() error {
 	f.StringVar(&b.bundle, "data", defaultBundle(), "")
 	f.BoolVar(&withoutPM2, "no-pm2", false, "")
 	f.BoolVar(&asJSON, "json", false, "")
+	f.BoolVar(&asMarkdown, "markdown", false, "")
+	f.BoolVar(&theClaims, "claims", false, "")
+	f.BoolVar(&write, "write", false, "")
 	f.Parse(os.Args[1:])
 	wanted, err := regexp.Compile(only)
 	if err != nil {
@@ -87,9 +94,23 @@ func run() error {
 	}
 	defer os.RemoveAll(b.tmp)
 
+	if theClaims {
+		return b.checkClaims(wanted.MatchString, write, os.Stdout)
+	}
+	want := wanted.MatchString
+	if asMarkdown && only == "" {
+		want = inFirstRows
+	}
+	if write {
+		return errors.New("-write goes with -claims")
+	}
+	report := b.newReport()
 	var done []figure
 	for _, m := range b.measurements() {
-		rows := m.want(wanted.MatchString)
+		if only == "" && m.name == "capacity" {
+			continue // figures for scripts/capacity, whose --measure asks for them
+		}
+		rows := m.want(want)
 		if len(rows) == 0 {
 			continue
 		}
@@ -105,9 +126,15 @@ func run() error {
 	if asJSON {
 		out := json.NewEncoder(os.Stdout)
 		out.SetIndent("", "  ")
-		return out.Encode(done)
+		report.Figures = done
+		return out.Encode(report)
 	}
-	printTable(os.Stdout, done)
+	if asMarkdown {
+		report.Figures = done
+		printMarkdown(os.Stdout, report)
+	} else {
+		printTable(os.Stdout, done)
+	}
 	for _, f := range done {
 		if f.Neko.Error != "" {
 			return errors.New("not all could be measured")

@@ -82,6 +82,9 @@ func printTable(w io.Writer, figures []figure) {
 
 func printRows(w io.Writer, peer string, figures []figure) {
 	rows := [][]string{{"", "neko", peer, "ratio", "goal", peer + " runs"}}
+	if peer == nobody {
+		rows[0] = []string{"", "neko", "", "", "", ""}
+	}
 	for _, f := range figures {
 		row := []string{f.Name, f.cell(f.Neko), f.cell(f.Peer), "–", "", f.Note}
 		if f.Neko.ok() && f.Peer.ok() && f.Neko.Median > 0 {
@@ -92,6 +95,9 @@ func printRows(w io.Writer, peer string, figures []figure) {
 		}
 		if f.Goal != nil || f.Times != nil {
 			row[4] = f.goal()
+		}
+		if peer == nobody {
+			row[2], row[3] = "", ""
 		}
 		rows = append(rows, row)
 	}

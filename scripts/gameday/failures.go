@@ -98,6 +98,10 @@ var failures = []failure{
 		},
 	},
 	{
+		name: "a bad certificate", what: "the key does not belong to the certificate, as when one file of two was renewed", repair: "a new pair: no restart", lasts: 6 * time.Second,
+		prepare: serveTLS, happens: mixCertificate, mend: renewCertificate, after: endTLS,
+	},
+	{
 		name: "Redis is killed", what: "redis-server is killed", repair: "it is started again, empty", lasts: 3 * time.Second,
 		happens: func(_ context.Context, s *stage) error { return s.redis.kill() },
 		mend:    func(_ context.Context, s *stage) error { return s.redis.start() },

@@ -80,6 +80,7 @@ func (c *config) inCluster(ctx context.Context, h happening) (r result) {
 	}
 	r = result{Failure: h.name, Page: fmt.Sprintf("%v, %s", h.rto, h.expect)}
 	p := newProber(c.url, "", "")
+	p.slowly = true
 	p.start(ctx)
 	wait := func(patience time.Duration) bool {
 		for end := time.Now().Add(patience); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ With -url and -home it breaks a nekoctl that runs, and asks before each failure.
   -dry-run          say what would be done, and do nothing
   -store KIND       of the deployment that it starts: sqlite or mongodb (FerretDB in its place) (sqlite)
   -bin FOLDER       where nekoctl and neko-api are (bin)
-  -clients N        how many clients ask all the time (16)
+  -clients N        how many clients ask all the time, beside the probes (16; with -url none, as rate limits would stop them)
   -url URL          of a deployment that runs, e.g. http://127.0.0.1:4000
   -home FOLDER      its NEKO_HOME; its nekoctl is that of -bin
   -app NAME         its app (neko-api)
@@ -61,6 +62,7 @@ type config struct {
 }
 
 func main() {
+	runtime.LockOSThread() // servers that we start end with the thread that has started them
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	os.Exit(gameday(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -81,7 +83,7 @@ func gameday(ctx context.Context, args []string, in io.Reader, out, errs io.Writ
 	flags.StringVar(&c.home, "home", "", "")
 	flags.StringVar(&c.app, "app", "neko-api", "")
 	flags.StringVar(&c.namespace, "namespace", "production", "")
-	flags.IntVar(&c.clients, "clients", 16, "")
+	flags.IntVar(&c.clients, "clients", -1, "")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
@@ -126,8 +128,8 @@ func (c *config) check(rest []string) error {
 		return fmt.Errorf("unknown argument %q: see -help", rest[0])
 	case c.store != "sqlite" && c.store != "mongodb":
 		return fmt.Errorf("-store %q: write sqlite or mongodb", c.store)
-	case c.clients < 1 || c.clients > 1000:
-		return errors.New("-clients wants a number from 1 to 1000")
+	case c.clients < -1 || c.clients > 1000:
+		return errors.New("-clients wants a number from 0 to 1000")
 	case !c.kubectl && (c.url == "") != (c.home == ""):
 		return errors.New("-url and -home belong together: whom clients ask, and which daemon is broken")
 	case c.run && (!c.kubectl || c.url == ""):
@@ -139,6 +141,9 @@ func (c *config) check(rest []string) error {
 // machine goes through the failures of a machine.
 func (c *config) machine(ctx context.Context) (results []result, err error) {
 	foreign := c.url != ""
+	if c.clients < 0 && !foreign {
+		c.clients = 16
+	}
 	var todo []failure
 	for _, f := range failures {
 		if c.only.MatchString(f.name) && (!foreign || f.anywhere) && (foreign || f.store == "" || f.store == c.store) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type prober struct {
 	url, key string
 	run      string // a word that all changes of this run have in their names
 	client   *http.Client
-	slowly   bool // FerretDB reads all that there is for each list
+	slowly   bool // one that cannot take more, or does not let more pass
 
 	mu    sync.Mutex
 	marks []mark
@@ -57,16 +58,19 @@ const (
 )
 
 func newProber(url, key, run string) *prober {
-	return &prober{url: url, key: key, run: run, under: map[int]time.Time{}, client: &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}}
+	return &prober{url: url, key: key, run: run, under: map[int]time.Time{}, client: &http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // what is asked is made up, and so is the certificate
+	}}}
 }
 
 func (p *prober) start(ctx context.Context) {
 	ctx, p.stop = context.WithCancel(ctx)
-	p.wg.Go(func() { p.every(ctx, askEvery, keptAnswer) })
 	ask, write := askEvery, writeEvery
 	if p.slowly {
 		ask, write = ask*slower, write*slower
 	}
+	p.wg.Go(func() { p.every(ctx, ask, keptAnswer) })
 	p.wg.Go(func() { p.every(ctx, ask, newAnswer) })
 	if p.key != "" {
 		p.wg.Go(func() { p.every(ctx, write, change) })
@@ -194,6 +198,18 @@ func (p *prober) found(ctx context.Context) (n int, err error) {
 		n = a.TotalCount
 	}
 	return n, nil
+}
+
+// last is the last error.
+func (p *prober) last() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := len(p.marks) - 1; i >= 0; i-- {
+		if m := p.marks[i]; m.kind != "" {
+			return string(m.class) + " " + m.kind
+		}
+	}
+	return "one is under way"
 }
 
 // end stops asking, waits for what is under way, and returns all that there was.

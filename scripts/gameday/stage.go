@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -39,6 +40,8 @@ type stage struct {
 	// What is between the workers and those.
 	redisWay, mongoWay *slowproxy.Proxy
 
+	target string            // whom clients ask; url if it is ""
+	env    map[string]string // of the workers
 	probes *prober
 	took   map[string]float64
 	mounts []string
@@ -136,15 +139,8 @@ func newStage(ctx context.Context, c *config) (s *stage, err error) {
 		return s, err
 	}
 	s.url = "http://" + address
-	app := map[string]any{"apps": []any{map[string]any{
-		"name": c.app, "command": []string{s.api}, "listen": address, "instances": 2, "wait_ready": true, "watchdog": watchdog.String(), "kill_timeout": "1s",
-		"drain_timeout": "5s", "env": env,
-	}}}
-	text, err := json.Marshal(app) // which is YAML, too
-	if err == nil {
-		err = os.WriteFile(filepath.Join(s.dir, "neko.yaml"), text, 0o600)
-	}
-	if err != nil {
+	s.env = env
+	if err = os.WriteFile(filepath.Join(s.dir, "neko.yaml"), s.appFile(c.app, address, nil), 0o600); err != nil {
 		return s, err
 	}
 	c.say("starting two workers on %s, with their files in %s", s.url, s.dir)
@@ -160,6 +156,20 @@ func newStage(ctx context.Context, c *config) (s *stage, err error) {
 	}
 	s.probes = newProber(s.url, "", "")
 	return s, s.healthy(ctx)
+}
+
+// appFile is a file for nekoctl: two workers of neko-api.
+func (s *stage) appFile(name, address string, more map[string]string) []byte {
+	env := maps.Clone(s.env)
+	maps.Copy(env, more)
+	text, err := json.Marshal(map[string]any{"apps": []any{map[string]any{ // JSON is YAML, too
+		"name": name, "command": []string{s.api}, "listen": address, "instances": 2, "wait_ready": true, "watchdog": watchdog.String(), "kill_timeout": "1s",
+		"drain_timeout": "5s", "env": env,
+	}}})
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	return text
 }
 
 // How the deployment that we start is set: as the page says of its figures.
@@ -387,19 +397,23 @@ func (s *stage) happens(ctx context.Context, f failure) (r result) {
 		return fail(err)
 	}
 	s.took = map[string]float64{}
-	s.probes = newProber(s.url, s.key, "gameday"+strings.ToLower(rand.Text()[:8]))
-	s.probes.slowly = s.mongo != nil
+	s.target = s.url
 	if f.prepare != nil {
 		if err := f.prepare(ctx, s); err != nil {
 			return fail(err)
 		}
 	}
+	s.probes = newProber(s.target, s.key, "gameday"+strings.ToLower(rand.Text()[:8]))
+	s.probes.slowly = s.mongo != nil || s.dir == "" // which has rate limits
 	s.probes.start(ctx)
 	var clients []*load.Run
 	for _, mode := range []load.Mode{load.NewConnection, load.KeepAlive} {
+		if s.clients <= 0 {
+			break
+		}
 		run, err := load.Start(ctx, load.Config{
-			URL: s.url + "/graphql", Mode: mode, Clients: max(1, s.clients/2), Header: []string{"Content-Type: application/json"}, Body: []byte(`{"query":"{threatActors(first: 3) {nodes {name}}}"}`),
-			ThinkMax: 50 * time.Millisecond, LookBeforeReuse: true, Timeout: patience, ErrorPause: 20 * time.Millisecond,
+			URL: s.target + "/graphql", Mode: mode, Clients: max(1, s.clients/2), Header: []string{"Content-Type: application/json"}, Body: []byte(`{"query":"{threatActors(first: 3) {nodes {name}}}"}`),
+			ThinkMax: 50 * time.Millisecond, LookBeforeReuse: s.target == s.url, Timeout: patience, ErrorPause: 20 * time.Millisecond,
 		})
 		if err != nil {
 			return fail(err)
@@ -416,7 +430,7 @@ func (s *stage) happens(ctx context.Context, f failure) (r result) {
 	begun := time.Now()
 	if err := s.waitFor(ctx, "all is well before the failure", 30*time.Second, func() error {
 		if time.Since(begun) < steady || !s.probes.well(time.Now().Add(-steady)) {
-			return errors.New("not all requests are answered")
+			return fmt.Errorf("not all requests are answered: %s", s.probes.last())
 		}
 		return nil
 	}); err != nil {
@@ -444,7 +458,7 @@ func (s *stage) happens(ctx context.Context, f failure) (r result) {
 	if err == nil {
 		err = s.waitFor(ctx, "all requests are answered", f.rto+30*time.Second, func() error {
 			if since := time.Now().Add(-steady); since.Before(at) || !s.probes.well(since) {
-				return errors.New("not all are")
+				return fmt.Errorf("not all are: %s", s.probes.last())
 			}
 			return nil
 		})

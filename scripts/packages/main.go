@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/goreleaser/nfpm/v2"
@@ -37,6 +38,7 @@ func main() {
 	flag.StringVar(&p.out, "out", "dist", "the folder for the files, below the repository's if it is relative")
 	flag.Parse()
 	p.archs = strings.Split(*arch, ",")
+	syscall.Umask(0o022) // modes of files are bits of the packages, too
 	if err := p.make(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)

@@ -29,6 +29,10 @@ import (
 func everything(t *testing.T) (d *daemon, api string) {
 	t.Helper()
 	redis := redistest.Start(t)
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("a token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cert, key := certificate(t)
 	api = freeAddress(t)
 	node := ""
@@ -47,7 +51,7 @@ on_event:
   - {event: reload, run: [/bin/false], retries: 0}
 apps:
   - name: api
-    command: [%[1]s, --redis, %[2]q, --rate-limit, 100/1m, --max-batch, "4", --traces, "http://%[7]s/v1/traces"]
+    command: [%[1]s, --redis, %[2]q, --rate-limit, 100/1m, --max-batch, "4", --traces, "http://%[7]s/v1/traces", --cloudflare-zone, "0123456789abcdef0123456789abcdef", --cloudflare-token-file, %[8]q, --cloudflare-api, "http://%[7]s"]
     listen: %[3]s
     listen_pid: false
     wait_ready: true
@@ -60,7 +64,7 @@ apps:
     wait_ready: true
   - {name: silent, command: sleep 1000}
   - {name: crashes, command: [sh, -c, "sleep 1.2; exit 3"], max_restarts: 3, min_uptime: 10s, restart_delay: 50ms}
-%[6]s`, nekoAPI, "redis://"+redis.Addr(), api, cert, key, node, freeAddress(t))) // nobody takes its spans
+%[6]s`, nekoAPI, "redis://"+redis.Addr(), api, cert, key, node, freeAddress(t), token)) // nobody takes its spans
 	return d, api
 }
 

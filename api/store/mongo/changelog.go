@@ -27,13 +27,12 @@ const changelogID = "changelog"
 // import or any worker that follows the log, makes an entry of everything instead: nobody
 // knows how far it has come.
 type changelog struct {
-	ID        string  `bson:"_id"`
-	Store     string  `bson:"store"` // a name that no other database has
-	Revision  int64   `bson:"revision"`
-	Last      int64   `bson:"last"`
-	Confirmed int64   `bson:"confirmed"`
-	Writing   int64   `bson:"writing"`
-	Entries   []entry `bson:"entries,omitempty"` // the latest last
+	ID       string  `bson:"_id"`
+	Store    string  `bson:"store"` // a name that no other database has
+	Revision int64   `bson:"revision"`
+	Last     int64   `bson:"last"`
+	Writing  int64   `bson:"writing"`
+	Entries  []entry `bson:"entries,omitempty"` // the latest last
 }
 
 type entry struct {
@@ -196,28 +195,6 @@ func (s *Store) Identity(ctx context.Context) (name string, err error) {
 			return "", err
 		}
 	}
-}
-
-// Confirmed is the position up to which all entries have reached whatever hosts share, so
-// that a worker that comes new need not see to them.
-func (s *Store) Confirmed(ctx context.Context) (_ int64, err error) {
-	ctx, done := s.call(ctx, &err)
-	defer done()
-	d, err := s.changelog(ctx, options.FindOne().SetProjection(bson.D{{Key: "confirmed", Value: 1}}))
-	return d.Confirmed, err
-}
-
-// Confirm says that they have.
-func (s *Store) Confirm(ctx context.Context, position int64) (err error) {
-	ctx, done := s.call(ctx, &err)
-	defer done()
-	return s.changeLog(ctx, func(d *changelog) bool {
-		if position <= d.Confirmed || position > d.Last {
-			return false
-		}
-		d.Confirmed = position
-		return true
-	})
 }
 
 // begin says in the log that the import begins to write.

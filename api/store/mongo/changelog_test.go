@@ -36,27 +36,6 @@ func TestChangelogOfMany(t *testing.T) {
 	}
 }
 
-// What is confirmed never goes back, and never beyond what there is.
-func TestChangelogIsConfirmed(t *testing.T) {
-	st := open(t, mongotest.URL(t), Options{})
-	for _, tag := range []string{"A", "B", "C"} {
-		if err := st.Invalidate(t.Context(), tag); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, c := range []struct{ confirm, want int64 }{{0, 0}, {2, 2}, {1, 2}, {4, 2}, {3, 3}} {
-		if err := st.Confirm(t.Context(), c.confirm); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := st.Confirmed(t.Context()); err != nil || got != c.want {
-			t.Errorf("after Confirm(%d): %d, %v, want %d", c.confirm, got, err, c.want)
-		}
-	}
-	if in, err := st.Invalidated(t.Context(), 1); err != nil || in.Last != 3 || !slices.Equal(in.Tags, []string{"B", "C"}) {
-		t.Errorf("%v, %v", in, err)
-	}
-}
-
 // An import that nobody sees to the end is no import that writes: a worker that lives on
 // makes nothing of one that is only slow.
 func TestAnImportThatIsUnderWayIsNoDeadOne(t *testing.T) {

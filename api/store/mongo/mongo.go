@@ -72,6 +72,7 @@ type Store struct {
 	// For reads, by the read preference of the URL; the others go to the primary,
 	// since what they read decides what is written.
 	objects, relations *driver.Collection
+	secondaries        bool // they may be read from
 	first              primary
 	accounts           accounts
 
@@ -100,6 +101,9 @@ var _ store.Store = (*Store)(nil)
 // callTimeout bounds a call whose context has no deadline: a server that hangs must
 // not hang its clients. A batch of an import is a call in this sense.
 const callTimeout = 60 * time.Second
+
+// ReadsSecondaries says whether what is read may be older than what was written, by the URL.
+func (s *Store) ReadsSecondaries() bool { return s.secondaries }
 
 // System is what spans call the database, as OpenTelemetry does.
 func (s *Store) System() string { return "mongodb" }
@@ -138,6 +142,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		return nil, s.openError(ctx, err)
 	}
 	s.db = s.client.Database(t.database)
+	s.secondaries = t.client.ReadPreference != nil && t.client.ReadPreference.Mode() != readpref.PrimaryMode
 	s.objects, s.relations = s.db.Collection(objectsName), s.db.Collection(relationsName)
 	for name, c := range map[string]**driver.Collection{
 		objectsName: &s.first.objects, relationsName: &s.first.relations, claimsName: &s.first.claims, importsName: &s.first.imports, metaName: &s.first.meta,

@@ -50,10 +50,10 @@ const pages = 256
 // neither made nor migrated. What it writes is one file without a write-ahead log.
 //
 // It copies pages (sqlite3_backup) within one read transaction, so that a change does not
-// make it begin anew; VACUUM INTO would read what they mean, cannot say how far it is, and
-// takes some times longer. Then the copy is looked through (PRAGMA integrity_check). Only what
-// has passed that, and is on disk, gets the name to; until then, and after a kill, what was
-// there before has it. What a killed one has left beside it the next one removes.
+// make it begin anew. VACUUM INTO is as fast, but cannot say how far it is, and copies nothing of a
+// store that is damaged, as a restore must. Then the copy is looked through (PRAGMA integrity_check), which takes
+// most of the time. Only what has passed that, and is on disk, gets the name to; until then, and after a
+// kill, what was there before has it. What a killed one has left beside it the next one removes.
 func Backup(ctx context.Context, path, to string, now time.Time, progress Progress) (c Contents, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return c, err

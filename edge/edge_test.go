@@ -1,0 +1,427 @@
+package edge_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nekoctl/neko/edge"
+	"github.com/nekoctl/neko/edge/edgetest"
+	"github.com/nekoctl/neko/edge/ledgertest"
+	"github.com/nekoctl/neko/logtext"
+)
+
+const patience = 20 * time.Second
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for began := time.Now(); !ok(); time.Sleep(time.Millisecond) {
+		if time.Since(began) > patience {
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+func numbered(form string, n int) (tags []string) {
+	for i := range n {
+		tags = append(tags, fmt.Sprintf(form, i))
+	}
+	return tags
+}
+
+// However much has changed, few calls say so: by the tags, by their types, or that it is everything.
+func TestFewCalls(t *testing.T) {
+	for _, c := range []struct {
+		tags []string
+		want string // the number of tags of each call, and the first tag; 0 is everything
+	}{
+		{nil, ""},
+		{[]string{"Tactic"}, "1 tactic"},
+		{[]string{"Tactic:TA1", "tactic:ta1", "TACTIC:list"}, "2 tactic:list"},
+		{[]string{"Tactic", "*"}, "0"},
+		{[]string{"Tactic:" + strings.Repeat("x", 2000)}, "0"},
+		{[]string{"Tactic:a b"}, "0"},
+		{numbered("Indicator:%03d", 100), "100 indicator:000"},
+		{numbered("Indicator:%03d", 101), "100 indicator:000, 1 indicator:100"},
+		{numbered("Indicator:%03d", 300), "100 indicator:000, 100 indicator:100, 100 indicator:200"},
+		{append(numbered("Indicator:%03d", 300), "Tactic:list"), "2 indicator"},
+		{numbered("Type%d:x", 301), "0"},
+	} {
+		var got []string
+		for _, call := range edge.Calls(c.tags) {
+			text := fmt.Sprint(len(call))
+			if len(call) > 0 {
+				text += " " + call[0]
+			}
+			got = append(got, text)
+		}
+		if strings.Join(got, ", ") != c.want {
+			t.Errorf("%d tags: %v, want %s", len(c.tags), got, c.want)
+		}
+	}
+}
+
+func cloudflare(cdn *edgetest.CDN, token string) *edge.Cloudflare {
+	return &edge.Cloudflare{API: cdn.API.URL + "/client/v4/", Zone: edgetest.Zone, Token: func() (string, error) { return token, nil }}
+}
+
+// What Cloudflare says no to, and how that is told: in its words, never with the token, and with what to do.
+func TestCloudflareSaysNo(t *testing.T) {
+	cdn := edgetest.New(t)
+	cdn.Bucket, cdn.Fill = 1, 0.1
+	good := cloudflare(cdn, edgetest.Token)
+	if err := good.Purge(t.Context(), []string{"tactic:TA0001", "tactic:a%2Fb"}); err != nil {
+		t.Fatal(err)
+	}
+	var refusal *edge.Refusal
+	err := good.Purge(t.Context(), []string{"tactic"})
+	if !errors.As(err, &refusal) || refusal.Status != 429 || refusal.After < 8*time.Second || refusal.After > 11*time.Second || refusal.Hint() == "" {
+		t.Errorf("%v %+v", err, refusal)
+	}
+	const secret = "other-token-0815"
+	err = cloudflare(cdn, secret).Purge(t.Context(), []string{"tactic"})
+	if err == nil || err.Error() != "status 403: Authentication error (10000)" || !strings.Contains(err.(*edge.Refusal).Hint(), "Zone.Cache Purge") {
+		t.Error(err)
+	}
+	for fault, want := range map[string]string{"500": "status 500: Internal server error (10001)", "nonsense": "status 200", "hang up": "EOF"} {
+		cdn.Set(fault)
+		if err := cloudflare(cdn, secret).Purge(t.Context(), []string{"tactic"}); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", fault, err, want)
+		}
+	}
+	// The token is sent to nobody else.
+	var seen atomic.Bool
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen.Store(true) }))
+	defer other.Close()
+	elsewhere := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	defer elsewhere.Close()
+	c := cloudflare(cdn, secret)
+	c.API = elsewhere.URL
+	if err := c.Purge(t.Context(), nil); err == nil || seen.Load() {
+		t.Errorf("%v, and the token was sent elsewhere: %v", err, seen.Load())
+	}
+}
+
+func TestCloudflareIsChecked(t *testing.T) {
+	ok := func() (string, error) { return "x", nil }
+	for _, c := range []struct{ zone, api, want string }{
+		{edgetest.Zone, "", "<nil>"},
+		{edgetest.Zone, "http://127.0.0.1:8080/x", "<nil>"},
+		{"example.com", "", "the id of a zone has 32 hexadecimal digits"},
+		{edgetest.Zone, "http://api.example.com", "the API's address is not https://: the token would be seen on its way"},
+		{edgetest.Zone, "https://u:p@api.example.com", "the API's address is no URL of the form https://host/path"},
+	} {
+		if err := (&edge.Cloudflare{Zone: c.zone, API: c.api, Token: ok}).Check(); fmt.Sprint(err) != c.want {
+			t.Errorf("%s %s: %v", c.zone, c.api, err)
+		}
+	}
+}
+
+// changes is a log in memory.
+type changes struct {
+	mu      sync.Mutex
+	entries [][]string
+	follow  []*edge.Purger
+}
+
+func (c *changes) Since(_ context.Context, position int64) (tags []string, last int64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if position >= 0 {
+		tags = slices.Concat(c.entries[position:]...)
+	}
+	return tags, int64(len(c.entries)), nil
+}
+
+func (c *changes) add(tags ...string) int64 {
+	c.mu.Lock()
+	c.entries = append(c.entries, tags)
+	last := int64(len(c.entries))
+	c.mu.Unlock()
+	for _, p := range c.follow {
+		p.Changed(last)
+	}
+	return last
+}
+
+// work runs one worker's purger until the returned function is called.
+func work(t *testing.T, log *changes, ledger edge.Ledger, cdn edge.CDN, settle time.Duration, said io.Writer) (*edge.Purger, func()) {
+	p := edge.New(edge.Options{Changes: log, Ledger: ledger, CDN: cdn, Known: settle, Settle: settle, PerMinute: 6000, Log: logtext.Logger(said)})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); p.Run(ctx) }()
+	log.mu.Lock()
+	log.follow = append(log.follow, p)
+	last := int64(len(log.entries))
+	log.mu.Unlock()
+	p.Changed(last)
+	stop := sync.OnceFunc(func() { cancel(); <-ended })
+	t.Cleanup(stop)
+	return p, stop
+}
+
+func openFile(t *testing.T, path string) *edge.File {
+	f, err := edge.OpenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func purged(cdn *edgetest.CDN) (tags []string) {
+	for _, c := range cdn.Calls() {
+		if c.Status == 200 {
+			if c.Everything {
+				tags = append(tags, "*")
+			}
+			tags = append(tags, c.Tags...)
+		}
+	}
+	return tags
+}
+
+// Of several workers one purges, what has changed is purged twice, and who starts purges what the one before
+// has not.
+func TestOneWorkerPurges(t *testing.T) {
+	t.Parallel()
+	cdn, log, path := edgetest.New(t), &changes{}, filepath.Join(t.TempDir(), "edge")
+	var workers [3]*edge.Purger
+	var stops [3]func()
+	var files [3]*edge.File
+	for i := range workers {
+		files[i] = openFile(t, path)
+		workers[i], stops[i] = work(t, log, files[i], cloudflare(cdn, edgetest.Token), time.Millisecond, io.Discard)
+	}
+	settled := func(n int64) func() bool {
+		return func() bool {
+			p, err := files[0].Progress(t.Context())
+			return err == nil && p.Settled == n
+		}
+	}
+	eventually(t, "nobody knows what there was, so all is purged, twice", settled(0))
+	if got := purged(cdn); !slices.Equal(got, []string{"*", "*"}) {
+		t.Fatal(got)
+	}
+	last := log.add("Tactic:TA1", "Tactic:list")
+	for i, w := range workers {
+		if err := w.Wait(t.Context(), last); err != nil {
+			t.Fatal(i, err)
+		}
+	}
+	eventually(t, "it is purged again", settled(1))
+	if got := purged(cdn)[2:]; !slices.Equal(got, []string{"tactic:list", "tactic:ta1", "tactic:list", "tactic:ta1"}) {
+		t.Fatal(got)
+	}
+	for i, w := range workers {
+		eventually(t, "nothing waits", func() bool { return w.OldestWaiting() == 0 })
+		stops[i]()
+	}
+	// Nobody is there.
+	log.add("Software:S1")
+	log.add("Software:S2")
+	work(t, log, openFile(t, path), cloudflare(cdn, edgetest.Token), time.Millisecond, io.Discard)
+	eventually(t, "what was missed is purged", settled(3))
+	if got := purged(cdn)[6:]; !slices.Equal(got, []string{"software:s1", "software:s2", "software:s1", "software:s2"}) {
+		t.Fatal(got)
+	}
+}
+
+// While the CDN does not answer, or says no, nothing is lost; the log says so once, and once when it is
+// over; and what has come meanwhile is one call.
+func TestCDNIsAway(t *testing.T) {
+	t.Parallel()
+	cdn, log := edgetest.New(t), &changes{}
+	ledger := openFile(t, filepath.Join(t.TempDir(), "edge"))
+	var said lockedText
+	p, _ := work(t, log, ledger, cloudflare(cdn, edgetest.Token), time.Hour, &said)
+	if err := p.Wait(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	before := len(cdn.Calls())
+	cdn.Set("500")
+	log.add("Tactic:list")
+	eventually(t, "a call has failed", func() bool { return p.Counts().Failed >= 2 })
+	for i := range 10 {
+		log.add(fmt.Sprintf("Tactic:%d", i))
+	}
+	if p.OldestWaiting() == 0 {
+		t.Error("nothing waits")
+	}
+	cdn.Set("")
+	if err := p.Wait(t.Context(), 11); err != nil {
+		t.Fatal(err)
+	}
+	good := 0
+	for _, c := range cdn.Calls()[before:] {
+		if c.Status == 200 {
+			if good++; len(c.Tags) != 11 {
+				t.Errorf("%d tags", len(c.Tags))
+			}
+		}
+	}
+	if good != 1 {
+		t.Errorf("%d calls", good)
+	}
+	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[0], "the CDN cannot be purged: status 500") || !strings.HasPrefix(lines[1], "hint:") || !strings.Contains(lines[2], "is purged again, after") {
+		t.Errorf("%q", lines)
+	}
+}
+
+type lockedText struct {
+	sync.Mutex
+	text []byte
+}
+
+func (l *lockedText) Write(b []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	l.text = append(l.text, b...)
+	return len(b), nil
+}
+
+func (l *lockedText) String() string {
+	l.Lock()
+	defer l.Unlock()
+	return string(l.text)
+}
+
+// Changes come faster than the account's plan has calls: it says no, is asked again when it has
+// said, and all is purged in the end, in few calls.
+func TestMoreChangesThanCalls(t *testing.T) {
+	t.Parallel()
+	cdn, log := edgetest.New(t), &changes{}
+	cdn.Bucket, cdn.Fill = 2, 2
+	p, _ := work(t, log, openFile(t, filepath.Join(t.TempDir(), "edge")), cloudflare(cdn, edgetest.Token), time.Hour, io.Discard)
+	if err := p.Wait(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	var last int64
+	want := map[string]bool{}
+	for i := range 250 {
+		tag := fmt.Sprintf("indicator:%d", i)
+		want[tag] = true
+		last = log.add(tag)
+	}
+	if err := p.Wait(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	for _, tag := range purged(cdn) {
+		delete(want, tag)
+	}
+	if len(want) > 0 {
+		t.Errorf("%d tags were not purged", len(want))
+	}
+	if c := p.Counts(); c.OK+c.Limited > 20 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A call is made no oftener than the setting says, whatever happens.
+func TestCallsPerMinute(t *testing.T) {
+	t.Parallel()
+	cdn, log := edgetest.New(t), &changes{}
+	p := edge.New(edge.Options{Changes: log, Ledger: openFile(t, filepath.Join(t.TempDir(), "edge")), CDN: cloudflare(cdn, edgetest.Token), Known: time.Hour, Settle: time.Hour, PerMinute: 12})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); p.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	for i := range int64(5) { // the bucket
+		p.Changed(log.add("Tactic:list"))
+		if err := p.Wait(ctx, i+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	p.Changed(log.add("Tactic:list"))
+	if err := p.Wait(ctx, 6); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(began); d < 3*time.Second {
+		t.Errorf("the sixth call came after %v, and not 5 s", d)
+	}
+}
+
+// An answer that was made before a change, and reaches the CDN when that has been purged, is kept there: until the
+// second purge.
+func TestAnswersOnTheirWay(t *testing.T) {
+	t.Parallel()
+	cdn, log := edgetest.New(t), &changes{}
+	var version atomic.Int64
+	made := make(chan struct{}, 10)
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=60, public")
+		w.Header().Set("CDN-Cache-Control", "max-age=3600, public, stale-while-revalidate=360")
+		w.Header().Set("Cache-Tag", "Tactic,Tactic:list")
+		fmt.Fprint(w, version.Load())
+		made <- struct{}{}
+	}))
+	defer origin.Close()
+	land := make(chan struct{})
+	cdn.Flight = func() { <-land }
+	place := httptest.NewServer(cdn.Place("fra", origin.URL))
+	defer place.Close()
+	ask := func() string {
+		res, err := http.Get(place.URL + "/graphql?x")
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		defer res.Body.Close()
+		b, _ := io.ReadAll(res.Body)
+		return string(b)
+	}
+	p, _ := work(t, log, openFile(t, filepath.Join(t.TempDir(), "edge")), cloudflare(cdn, edgetest.Token), 3*time.Second, io.Discard)
+	if err := p.Wait(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan string)
+	go func() { answered <- ask() }()
+	<-made // and is on its way
+	version.Add(1)
+	if err := p.Wait(t.Context(), log.add("Tactic:list")); err != nil {
+		t.Fatal(err)
+	}
+	close(land)
+	if got := <-answered; got != "0" {
+		t.Fatalf("%q", got)
+	}
+	if got := ask(); got != "0" {
+		t.Fatalf("the CDN has %q: nothing of before is kept there, so this test shows nothing", got)
+	}
+	eventually(t, "the CDN has what is true", func() bool { return ask() == "1" })
+}
+
+func TestFileIsALedger(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "edge")
+	ledgertest.Run(t, func() edge.Ledger { return openFile(t, path) }, func(l edge.Ledger) { l.(*edge.File).Close() }, time.Second)
+	// What was written in part says nothing.
+	f := openFile(t, path)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damage := range map[string]func() error{
+		"short": func() error { return os.Truncate(path, 20) },
+		"mixed": func() error { text[3]++; return os.WriteFile(path, text, 0o600) },
+	} {
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := f.Progress(t.Context()); p != edge.Unknown || err != nil {
+			t.Error(name, p, err)
+		}
+	}
+}

@@ -1,0 +1,4 @@
+package edge
+
+// What tests see of the inside.
+var Calls = calls
