@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nekoctl/neko/edge"
@@ -235,6 +236,133 @@ func TestOneWorkerPurges(t *testing.T) {
 	eventually(t, "what was missed is purged", settled(3))
 	if got := purged(cdn)[6:]; !slices.Equal(got, []string{"software:s1", "software:s2", "software:s1", "software:s2"}) {
 		t.Fatal(got)
+	}
+}
+
+// note has what was purged, in the place of a CDN.
+type note struct {
+	mu    sync.Mutex
+	calls []string
+	err   error
+}
+
+func (n *note) Purge(_ context.Context, tags []string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err == nil {
+		n.calls = append(n.calls, strings.Join(tags, " "))
+	}
+	return n.err
+}
+
+func (n *note) took() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.calls)
+}
+
+func (n *note) fails(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.err = err
+}
+
+// alone is a ledger for one worker, which may find something there.
+type alone struct {
+	mu sync.Mutex
+	p  edge.Progress
+}
+
+func (a *alone) Progress(context.Context) (edge.Progress, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.p, nil
+}
+
+func (a *alone) Hold(ctx context.Context) (edge.Progress, bool, error) {
+	p, err := a.Progress(ctx)
+	return p, true, err
+}
+
+func (a *alone) Record(_ context.Context, p edge.Progress) (bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.p = p
+	return true, nil
+}
+
+func (a *alone) Release(context.Context) error { return nil }
+
+// A change is purged three times: at once, when all hosts know of it, and when nothing of before is on its way; and
+// only then it is settled. Who takes over begins with what was not, though it was purged.
+func TestPurgedThreeTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, cdn, ledger := &changes{}, &note{}, &alone{p: edge.Progress{Purged: 2, Settled: 1}}
+		log.add("a")
+		log.add("b")
+		p := edge.New(edge.Options{Changes: log, Ledger: ledger, CDN: cdn, Known: 5 * time.Second, Settle: 15 * time.Second, PerMinute: 60})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); p.Run(ctx) }()
+		defer func() { cancel(); <-ended }()
+		p.Changed(2)
+		for _, c := range []struct {
+			after time.Duration
+			calls int
+			want  edge.Progress
+		}{
+			{500 * time.Millisecond, 1, edge.Progress{Purged: 2, Settled: 1}},
+			{4 * time.Second, 1, edge.Progress{Purged: 2, Settled: 1}},
+			{2 * time.Second, 2, edge.Progress{Purged: 2, Settled: 1}},
+			{8 * time.Second, 2, edge.Progress{Purged: 2, Settled: 1}},
+			{2 * time.Second, 3, edge.Progress{Purged: 2, Settled: 2}},
+			{time.Hour, 3, edge.Progress{Purged: 2, Settled: 2}},
+		} {
+			time.Sleep(c.after)
+			synctest.Wait()
+			got, _ := ledger.Progress(ctx)
+			if calls := cdn.took(); len(calls) != c.calls || calls[0] != "b" || got != c.want {
+				t.Errorf("after %v more: %q, %+v, want %d and %+v", c.after, calls, got, c.calls, c.want)
+			}
+		}
+	})
+}
+
+// A CDN that says when it may be asked again is not asked before; and one that is at fault ever more seldom.
+func TestAskedAgain(t *testing.T) {
+	for _, c := range []struct {
+		what        string
+		err         error
+		least, most uint64 // calls in a minute
+	}{
+		{"too many, for 50 s", &edge.Refusal{Status: 429, After: 50 * time.Second}, 1, 2},
+		{"too many", &edge.Refusal{Status: 429}, 5, 7},
+		{"no answer", io.ErrUnexpectedEOF, 5, 7},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, cdn := &changes{}, &note{err: c.err}
+				log.add("a")
+				p := edge.New(edge.Options{Changes: log, Ledger: &alone{}, CDN: cdn, Known: time.Second, Settle: time.Second, PerMinute: 6000})
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan struct{})
+				go func() { defer close(ended); p.Run(ctx) }()
+				defer func() { cancel(); <-ended }()
+				p.Changed(1)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if n := p.Counts(); n.Limited+n.Failed < c.least || n.Limited+n.Failed > c.most || n.OK > 0 {
+					t.Errorf("%+v", n)
+				}
+				if d := p.OldestWaiting(); d != time.Minute {
+					t.Errorf("it waits for %v", d)
+				}
+				cdn.fails(nil)
+				if err := p.Wait(ctx, 1); err != nil || p.OldestWaiting() != 0 {
+					t.Error(err, p.OldestWaiting())
+				}
+			})
+		})
 	}
 }
 
