@@ -317,7 +317,15 @@ func TestPurgedThreeTimes(t *testing.T) {
 			{8 * time.Second, 2, edge.Progress{Purged: 2, Settled: 1}},
 			{2 * time.Second, 3, edge.Progress{Purged: 2, Settled: 2}},
 			{time.Hour, 3, edge.Progress{Purged: 2, Settled: 2}},
+			// One comes while another is not settled: that is no further for it.
+			{14 * time.Second, 5, edge.Progress{Purged: 3, Settled: 2}},
+			{3 * time.Second, 7, edge.Progress{Purged: 4, Settled: 3}},
+			{time.Hour, 9, edge.Progress{Purged: 4, Settled: 4}},
 		} {
+			switch c.after {
+			case 14 * time.Second, 3 * time.Second:
+				p.Changed(log.add("c"))
+			}
 			time.Sleep(c.after)
 			synctest.Wait()
 			got, _ := ledger.Progress(ctx)

@@ -367,14 +367,13 @@ func (p *Purger) call(ctx context.Context, tags []string) (ok bool, err error) {
 		p.counts.Failed++
 	case refusal.Status == 429:
 		p.counts.Limited++
-		wait = refusal.After
 	default:
 		p.counts.Refused++
 	}
-	if err != nil && refusal != nil {
-		wait = max(wait, refusal.After)
-	}
 	p.mu.Unlock()
+	if refusal != nil {
+		wait = refusal.After
+	}
 	if err == nil {
 		if !p.failed.IsZero() {
 			p.o.Log.Info(fmt.Sprintf("the CDN is purged again, after %v in which it was not", time.Since(p.failed).Round(time.Second)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -20,13 +21,16 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/api/store/mongo"
 	"github.com/nekoctl/neko/api/store/mongo/mongotest"
 	"github.com/nekoctl/neko/api/store/sqlite"
 	"github.com/nekoctl/neko/edge/edgetest"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // edgeArgs are the settings of who purges cdn.
@@ -367,6 +371,87 @@ func tags(form string, n int) (list []string) {
 		list = append(list, fmt.Sprintf(form, i))
 	}
 	return list
+}
+
+// faultyLog is a log that may not be written to.
+type faultyLog struct {
+	mu      sync.Mutex
+	entries []string // the number of tags of each, and the first
+	err     error
+}
+
+func (l *faultyLog) Invalidate(_ context.Context, tags ...string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.entries = append(l.entries, fmt.Sprint(len(tags), " ", slices.Min(tags)))
+	}
+	return l.err
+}
+
+func (l *faultyLog) Invalidated(context.Context, int64) (store.Invalidated, error) {
+	return store.Invalidated{}, nil
+}
+
+func (l *faultyLog) set(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+}
+
+// What mutations change is in the log at once, and then twice a second at most; it waits for a log that cannot be written
+// to, and takes no more room than a word when it is much.
+func TestMutationsAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &faultyLog{}
+		var said lockedLog
+		tell := newTeller(log, logtext.Logger(&said))
+		after := func(d time.Duration, want ...string) {
+			t.Helper()
+			time.Sleep(d)
+			synctest.Wait()
+			log.mu.Lock()
+			defer log.mu.Unlock()
+			if !slices.Equal(log.entries, want) {
+				t.Fatalf("%q, want %q", log.entries, want)
+			}
+			log.entries = nil
+		}
+		tell.add([]string{"A"})
+		after(0, "1 A")
+		tell.add([]string{"B"})
+		tell.add([]string{"C", "B"})
+		after(gather - 1)
+		after(1, "2 B")
+		after(gather)
+		log.set(errors.New("away"))
+		tell.add([]string{"D"})
+		after(time.Minute)
+		tell.add([]string{"E"})
+		log.set(nil)
+		after(gather, "2 D")
+		if n := strings.Count(said.String(), "it cannot be written"); n != 1 {
+			t.Errorf("it is said %d times", n)
+		}
+		after(gather)
+		tell.add([]string{"F"})
+		after(0, "1 F")
+		tell.add(tags("G%d", mostGathered+1))
+		after(gather, "1 *")
+		// What is there at the end is told, and if it cannot be, that is said, soon.
+		tell.add([]string{"H"})
+		if err := tell.close(); err != nil {
+			t.Error(err)
+		}
+		after(0, "1 H")
+		log.set(errors.New("away"))
+		tell = newTeller(log, logtext.Logger(&said))
+		tell.add([]string{"I"})
+		began := time.Now()
+		if err := tell.close(); err == nil || time.Since(began) > goodbye {
+			t.Errorf("%v, after %v", err, time.Since(began))
+		}
+	})
 }
 
 // judge has many ask everywhere while changes are made, and says which answers were older than they may be.
