@@ -108,13 +108,13 @@ const (
 // tellEdge waits until the CDN of the settings was purged: by a worker, or by this process, if none
 // does. It is "" if there is none.
 func tellEdge(ctx context.Context, o *options, st database, logger *slog.Logger) (state string, err error) {
-	in, err := st.Invalidated(ctx, -1)
-	if err != nil {
-		return edgeWaiting, err
-	}
 	f, err := o.openFront(st, logger)
 	if f == nil || err != nil {
 		return "", err
+	}
+	in, err := st.Invalidated(ctx, -1)
+	if err != nil {
+		return edgeWaiting, errors.Join(err, f.close())
 	}
 	ctx, cancel := context.WithTimeout(ctx, edgeWithin)
 	defer cancel()
@@ -122,7 +122,9 @@ func tellEdge(ctx context.Context, o *options, st database, logger *slog.Logger)
 	waited := make(chan struct{})
 	go func() { // what is refused is so the next time, too
 		defer close(waited)
-		for tick := time.NewTicker(100 * time.Millisecond); ctx.Err() == nil; {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
 			if f.Counts().Refused > 0 {
 				cancel()
 			}

@@ -36,6 +36,31 @@ func TestChangelogOfMany(t *testing.T) {
 	}
 }
 
+// A database that was restored has a log from before, and its next entries have positions that others had: a purge of all
+// has one that nobody has seen, so that who has seen the log of before takes it for no entry that he knows.
+func TestPurgeOfAllIsAtAPlaceOfItsOwn(t *testing.T) {
+	var last [2]int64
+	for i := range last {
+		st := open(t, mongotest.URL(t), Options{})
+		for _, tag := range []string{"A", store.Everything, "B"} {
+			if err := st.Invalidate(t.Context(), tag); err != nil {
+				t.Fatal(err)
+			}
+		}
+		in, err := st.Invalidated(t.Context(), 1)
+		if err != nil || !slices.Equal(in.Tags, []string{store.Everything}) {
+			t.Errorf("%v, %v", in, err)
+		}
+		last[i] = in.Last
+		if in, err := st.Invalidated(t.Context(), in.Last-1); err != nil || !slices.Equal(in.Tags, []string{"B"}) {
+			t.Errorf("%v, %v", in, err)
+		}
+	}
+	if last[0] == last[1] {
+		t.Errorf("two logs end at %d", last[0])
+	}
+}
+
 // An import that nobody sees to the end is no import that writes: a worker that lives on
 // makes nothing of one that is only slow.
 func TestAnImportThatIsUnderWayIsNoDeadOne(t *testing.T) {
