@@ -336,6 +336,42 @@ func TestPurgedThreeTimes(t *testing.T) {
 	})
 }
 
+// How long the oldest change waits is told, also while others come all the time and some are purged, by whomever.
+func TestTheOldestWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, ledger := &changes{}, &alone{p: edge.Progress{}}
+		p := edge.New(edge.Options{Changes: log, Ledger: ledger, CDN: &note{err: io.ErrUnexpectedEOF}, Known: time.Second, Settle: time.Second, PerMinute: 60})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); p.Run(ctx) }()
+		defer func() { cancel(); <-ended }()
+		began := time.Now()
+		for range 200 {
+			p.Changed(log.add("a"))
+			time.Sleep(time.Second)
+		}
+		for _, c := range []struct{ purged, oldest int64 }{{0, 1}, {40, 41}, {98, 99}, {150, 100}} { // of more than 100 the age of the last is told
+			if _, err := ledger.Record(ctx, edge.Progress{Purged: c.purged}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			if got, want := p.OldestWaiting(), time.Since(began.Add(time.Duration(c.oldest-1)*time.Second)); got != want {
+				t.Errorf("purged up to %d: %v, want %v", c.purged, got, want)
+			}
+		}
+		// What others have purged before this one knows of it does not wait.
+		if _, err := ledger.Record(ctx, edge.Progress{Purged: 300}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		p.Changed(250)
+		if d := p.OldestWaiting(); d != 0 {
+			t.Errorf("%v", d)
+		}
+	})
+}
+
 // A CDN that says when it may be asked again is not asked before; and one that is at fault ever more seldom.
 func TestAskedAgain(t *testing.T) {
 	for _, c := range []struct {

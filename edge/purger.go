@@ -70,7 +70,7 @@ type Purger struct {
 	last    int64     // position of the latest change that is known
 	lastAt  time.Time // when it became known
 	done    Progress  // as it is known
-	waiting time.Time // since when something is known and not purged; zero: nothing is
+	waiting []known   // and not purged, the oldest first
 	moved   chan struct{}
 	counts  Counts
 
@@ -87,6 +87,15 @@ type Purger struct {
 	failed  time.Time // since when calls fail; zero: they do not
 	said    bool      // that the store cannot be asked
 }
+
+// known is when it became known that the log ends at a position.
+type known struct {
+	position int64
+	at       time.Time
+}
+
+// maxKnown is how many are told apart. More are as old as the last of these.
+const maxKnown = 100
 
 // owed is what has been purged, and is to be once more.
 type owed struct {
@@ -129,9 +138,14 @@ func (p *Purger) Changed(last int64) {
 	if last == p.last && !p.lastAt.IsZero() {
 		return
 	}
+	back := last < p.last // the log is that of a backup
 	p.last, p.lastAt = last, time.Now()
-	if p.waiting.IsZero() && p.done.Purged != last {
-		p.waiting = p.lastAt
+	if last > p.done.Purged || back {
+		if n := len(p.waiting); n == maxKnown {
+			p.waiting[n-1].position = last
+		} else {
+			p.waiting = append(p.waiting, known{last, p.lastAt})
+		}
 	}
 	select {
 	case p.poke <- struct{}{}:
@@ -143,10 +157,10 @@ func (p *Purger) Changed(last int64) {
 func (p *Purger) OldestWaiting() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting.IsZero() {
+	if len(p.waiting) == 0 {
 		return 0
 	}
-	return time.Since(p.waiting)
+	return time.Since(p.waiting[0].at)
 }
 
 // Counts are those of this process.
@@ -180,12 +194,11 @@ func (p *Purger) progress(done Progress) {
 		return
 	}
 	p.done = done
-	switch {
-	case done.Purged >= p.last:
-		p.waiting = time.Time{}
-	case !p.waiting.IsZero():
-		p.waiting = p.lastAt // what has come since
+	n := 0
+	for n < len(p.waiting) && (p.waiting[n].position <= done.Purged || done.Purged >= p.last) {
+		n++
 	}
+	p.waiting = slices.Delete(p.waiting, 0, n)
 	close(p.moved)
 	p.moved = make(chan struct{})
 }
