@@ -409,10 +409,19 @@ func TestFileIsALedger(t *testing.T) {
 	ledgertest.Run(t, func() edge.Ledger { return openFile(t, path) }, func(l edge.Ledger) { l.(*edge.File).Close() }, time.Second)
 	// What was written in part says nothing.
 	f := openFile(t, path)
-	if err := os.Truncate(path, 20); err != nil {
+	text, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := f.Progress(t.Context()); p != edge.Unknown || err != nil {
-		t.Error(p, err)
+	for name, damage := range map[string]func() error{
+		"short": func() error { return os.Truncate(path, 20) },
+		"mixed": func() error { text[3]++; return os.WriteFile(path, text, 0o600) },
+	} {
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := f.Progress(t.Context()); p != edge.Unknown || err != nil {
+			t.Error(name, p, err)
+		}
 	}
 }

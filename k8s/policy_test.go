@@ -1403,3 +1403,18 @@ func TestRegionsDifferInTheirNameAlone(t *testing.T) {
 		}
 	}
 }
+
+// compose.yaml is for who has no Kubernetes, and runs the same version.
+func TestComposeRunsTheSameVersion(t *testing.T) {
+	text, err := os.ReadFile("../compose.yaml")
+	must(t, err)
+	found := regexp.MustCompile(`ghcr\.io/nekoctl/neko:(\S+)`).FindAllSubmatch(text, -1)
+	if len(found) == 0 {
+		t.Error("compose.yaml runs no neko")
+	}
+	for _, m := range found {
+		if string(m[1]) != released() {
+			t.Errorf("compose.yaml runs %s, and released is %s", m[1], released())
+		}
+	}
+}

@@ -223,6 +223,22 @@ func TestBrowsersAskAgain(t *testing.T) {
 	}
 }
 
+// What is the same for browsers is not for a CDN.
+func TestOneForBrowsersManyForCDNs(t *testing.T) {
+	w, _ := newNotes(t, Config{BrowserMaxAge: time.Second}, cache.Options{})
+	for _, c := range []struct{ query, cdn string }{
+		{`{note(id: "a") {text}}`, "max-age=60, public, stale-while-revalidate=6, stale-if-error=86340"},
+		{`{brief {text}}`, "max-age=1, public, stale-if-error=86399"},
+	} {
+		for range 4 {
+			ctx := w.query("", c.query)
+			if got := [2]string{head(ctx, "Cache-Control"), head(ctx, "CDN-Cache-Control")}; got != [2]string{"max-age=1, public", c.cdn} {
+				t.Errorf("%s: %q", c.query, got)
+			}
+		}
+	}
+}
+
 // What mutations invalidate is told to whom the Config names, when it is done.
 func TestInvalidatedIsTold(t *testing.T) {
 	var told [][]string

@@ -400,6 +400,7 @@ func recordOf(t *testing.T, st database, url string) func() (position int64, ok 
 // not; and what a Redis has kept while no worker was there is not sent by who comes then, also if
 // it is all that a backup of the store does not have.
 func TestRegionsAreToldEach(t *testing.T) {
+	t.Parallel()
 	url := mongotest.URL(t)
 	open := func() database {
 		st, err := mongo.Open(t.Context(), url, mongo.Options{})

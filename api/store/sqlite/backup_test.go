@@ -427,7 +427,7 @@ func TestKilledBackupsAndRestores(t *testing.T) {
 	saved := backupOf(t, path)
 	importThings(t, st, time.Unix(2e9, 0).UTC(), 70)
 	to := filepath.Join(t.TempDir(), "b.db")
-	for i := range 8 {
+	for i := range 6 {
 		mode := []string{"backup " + to, "restore " + saved}[i%2]
 		cmd := start(t, mode, path)
 		if err := cmd.Start(); err != nil {
@@ -467,14 +467,14 @@ func TestKilledBackupsAndRestores(t *testing.T) {
 // A disk that is full: nothing is changed, and nothing is left.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
-	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=4m"); err != nil {
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=2m"); err != nil {
 		t.Skip("cannot mount a small tmpfs: ", err)
 	}
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)
 	big := temp(t)
 	fill(t, open(t, big), 200)
 	saved := backupOf(t, big)
-	if info, err := os.Stat(saved); err != nil || info.Size() < 5<<20 {
+	if info, err := os.Stat(saved); err != nil || info.Size() < 3<<20 {
 		t.Fatalf("too small to fill the disk: %v, %v", info.Size(), err)
 	}
 	to := filepath.Join(dir, "b.db")
@@ -533,7 +533,7 @@ func holdOpen(t *testing.T, path string) {
 }
 
 // large is what an object has in it, so that few of them take many pages.
-var large = strings.Repeat("0123456789abcdef", 2<<10)
+var large = strings.Repeat("0123456789abcdef", 1<<10)
 
 func fill(t *testing.T, st *Store, n int) { importThings(t, st, time.Unix(1e9, 0).UTC(), n) }
 

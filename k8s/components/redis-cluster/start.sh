@@ -18,7 +18,7 @@ run=${NEKO_REDIS_RUN:-/run/redis}
 secrets=${NEKO_REDIS_SECRETS:-/run/secrets/redis}
 # HOST:PORT of each, in their order; which one this is; and its address. The bus is 10000 above the port.
 nodes=${NEKO_REDIS_NODES:?}
-index=${NEKO_REDIS_INDEX:-${HOSTNAME##*-}}
+index=${NEKO_REDIS_INDEX:?}
 address=${NEKO_REDIS_ADDRESS:?}
 
 fail() {
@@ -30,7 +30,7 @@ fail() {
 # shellcheck disable=SC2086
 set -- $nodes
 [ $# -eq 6 ] || fail "NEKO_REDIS_NODES has $# nodes" 'this script lays out three primaries and three replicas'
-case $index in [0-5]) ;; *) fail "\"$index\" is no number of a node" 'the name of the pod has to end in -0 to -5' ;; esac
+case $index in [0-5]) ;; *) fail "\"$index\" is no number of a node" 'there are 0 to 5: has the StatefulSet more than six replicas?' ;; esac
 shift "$index"
 port=${1##*:}
 # shellcheck disable=SC2086

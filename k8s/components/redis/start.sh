@@ -71,7 +71,7 @@ done
 
 # Of what package limiter/redis and cache/redis call their keys: PREFIXlimit:RULE:HASH, and
 # PREFIX…:cache:…. What is neither is deleted, too. Names of rules have no colons there.
-kept=$(cli EVAL "
+if ! { kept=$(cli EVAL "
 	local cursor, kept = '0', 0
 	repeat
 		local page = redis.call('SCAN', cursor, 'COUNT', 1000)
@@ -84,10 +84,10 @@ kept=$(cli EVAL "
 			end
 		end
 	until cursor == '0'
-	return kept" 0) && opened=$(cli CONFIG SET port "$port") && [ "$opened" = OK ] || {
+	return kept" 0) && opened=$(cli CONFIG SET port "$port") && [ "$opened" = OK ]; }; then
 	kill -TERM "$server" 2>/dev/null || :
 	wait "$server" || :
 	fail "the cache of before cannot be removed: ${kept:-} ${opened:-}" 'delete the volume of this pod: what is in it can be lost'
-}
+fi
 echo "open at port $port, $kept buckets of rate limits kept"
 ended
