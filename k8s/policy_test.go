@@ -300,9 +300,12 @@ var policies = []policy{
 	{"neko.yaml listens where the container says, and pods end later than it does", nekoYAML, []change{
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.ports.1.containerPort", 9465},
 		{region, "Deployment/neko-api", "spec.template.spec.terminationGracePeriodSeconds", 27},
-		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, listen: \":4000\", shutdown_delay: 10s, drain_timeout: 28s, kill_timeout: 2s}]"},
-		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, listen: \":4000\", shutdown_delay: 1s, drain_timeout: 5s, kill_timeout: 2s}]"},
-		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, listen: \":4001\", shutdown_delay: 10s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \":4000\", shutdown_delay: 10s, drain_timeout: 28s, kill_timeout: 2s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \":4000\", shutdown_delay: 1s, drain_timeout: 5s, kill_timeout: 2s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \":4001\", shutdown_delay: 10s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \"127.0.0.1:4000\", shutdown_delay: 10s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: 8, listen: \":4000\", shutdown_delay: 10s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \"127.0.0.1:9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \":4000\", shutdown_delay: 10s}]"},
 	}},
 	{"no flow is open that is not named, and each that is needed is", flows, []change{
 		{region, "NetworkPolicy/default-deny", "spec.podSelector", map[string]any{"matchLabels": map[string]any{"app.kubernetes.io/name": "neko-api"}}},
@@ -372,6 +375,8 @@ var policies = []policy{
 	{"what settings name is mounted, and can be read or written", mounts, []change{
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.volumeMounts.1.mountPath", "/run/secrets"},
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.volumeMounts.2", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.volumes.0.configMap.name", "neko-api"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.envFrom.0.configMapRef.name", "neko-api-env"},
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.volumeMounts.0.mountPath", "/etc/neko.d"},
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.env.0.value", "/var/lib/neko"},
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.env.0", nil},
@@ -458,6 +463,13 @@ var policies = []policy{
 		{region, "StatefulSet/neko-redis", "spec.podManagementPolicy", nil},
 		{region, "StatefulSet/neko-redis", "spec.serviceName", "neko-redis"},
 		{"component redis-cluster", "StatefulSet/neko-redis", "spec.volumeClaimTemplates.0.metadata.labels.app~kubernetes~io/name", nil},
+	}},
+	{"Redis has twice the room that it fills", twice, []change{
+		{region, "ConfigMap/neko-redis", "data.redis~conf", "maxmemory 1100mb\n"},
+		{region, "ConfigMap/neko-redis", "data.redis~conf", ""},
+		{region, "StatefulSet/neko-redis", "spec.template.spec.containers.0.resources.limits.memory", "1Gi"},
+		{region, "StatefulSet/neko-redis", "spec.volumeClaimTemplates.0.spec.resources.requests.storage", "1Gi"},
+		{"component redis-cluster", "StatefulSet/neko-redis", "spec.template.spec.containers.0.resources.limits.memory", "1Gi"},
 	}},
 	{"there are as many Redis as know of each other", named, []change{
 		{region, "StatefulSet/neko-redis", "spec.replicas", 2}, // two that know nothing of each other
@@ -916,11 +928,23 @@ func nekoYAML(s *stack) (against []string) {
 	}
 	end := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 	app := apps[0]
+	if len(app.Listen) == 0 {
+		return []string{"neko.yaml listens nowhere"}
+	}
 	if len(app.Listen) != 1 || end(app.Listen[0].Address) != fmt.Sprint(w.number("http")) {
 		no("neko.yaml listens at %q, and http is %d", app.Listen, w.number("http"))
 	}
 	if end(daemon.Metrics) != fmt.Sprint(w.number("metrics")) {
 		no("neko.yaml has metrics at %q, and metrics is %d", daemon.Metrics, w.number("metrics"))
+	}
+	// A pod may be resized in place, and an overlay may have another limit.
+	if !app.FollowsCPUs() {
+		no("neko.yaml has %d instances, whatever CPUs a pod may use", app.Instances)
+	}
+	for _, address := range []string{app.Listen[0].Address, daemon.Metrics} {
+		if host := address[:strings.LastIndexByte(address, ':')]; host != "" && host != "0.0.0.0" && host != "[::]" {
+			no("neko.yaml listens at %s, where nobody else can reach it", address)
+		}
 	}
 	all := time.Duration(app.ShutdownDelay + app.DrainTimeout + app.KillTimeout)
 	if grace := time.Duration(w.pod.TerminationGracePeriodSeconds) * time.Second; grace <= all {

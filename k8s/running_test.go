@@ -2,7 +2,9 @@ package k8s
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -187,4 +189,41 @@ func named(s *stack) (against []string) {
 		}
 	}
 	return against
+}
+
+// twice is the room for Redis: a snapshot, or a copy for a replica, may hold every page twice, and on the disk the next one is beside the
+// last.
+func twice(s *stack) (against []string) {
+	w := s.workload("StatefulSet", "neko-redis")
+	if w == nil {
+		return nil
+	}
+	m := regexp.MustCompile(`(?m)^maxmemory (\d+)mb$`).FindStringSubmatch(s.mounted(w, "redis.conf"))
+	if m == nil {
+		return []string{"redis.conf has no maxmemory in mb"}
+	}
+	mb, _ := strconv.Atoi(m[1])
+	if limit := size(w.pod.Containers[0].Resources.Limits["memory"]); limit < 2*mb<<20 {
+		against = append(against, fmt.Sprintf("maxmemory is %d MB, and the limit %d", mb, limit>>20))
+	}
+	claims, _ := at(map[string]any(w.object), "spec", "volumeClaimTemplates").([]any)
+	for _, c := range claims {
+		disk := size(fmt.Sprint(at(c, "spec", "resources", "requests", "storage")))
+		if saves := !strings.Contains(s.mounted(w, "redis.conf"), `save ""`); saves && s.name != "overlay local" && disk < 2*mb<<20 {
+			against = append(against, fmt.Sprintf("maxmemory is %d MB, and the volume %d", mb, disk>>20))
+		}
+	}
+	return against
+}
+
+// mounted is a file of a ConfigMap that a pod has.
+func (s *stack) mounted(w *workload, file string) string {
+	for _, v := range w.pod.Volumes {
+		if name, ok := at(v, "configMap", "name").(string); ok {
+			if text := s.find("ConfigMap", name).text("data", file); text != "" {
+				return text
+			}
+		}
+	}
+	return ""
 }

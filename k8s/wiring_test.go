@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -49,9 +50,19 @@ func mounts(s *stack) (against []string) {
 		no := func(format string, args ...any) {
 			against = append(against, fmt.Sprintf("%s: "+format, append([]any{w}, args...)...))
 		}
+		// What changes in a ConfigMap is another name, and so another pod. Under one name running pods would go on with
+		// what they have read, and those that start later have something else.
+		hashed := func(name string) {
+			if !regexp.MustCompile(`-[a-z0-9]{10}$`).MatchString(name) {
+				no("what changes in the ConfigMap %q is not a rollout", name)
+			}
+		}
 		volumes := map[string]map[string]any{}
 		for _, v := range w.pod.Volumes {
 			volumes[fmt.Sprint(v["name"])] = v
+			if name, ok := at(v, "configMap", "name").(string); ok {
+				hashed(name)
+			}
 			for _, kind := range []string{"secret", "projected"} {
 				if v[kind] == nil {
 					continue
@@ -72,6 +83,9 @@ func mounts(s *stack) (against []string) {
 		}
 		mounted := map[string]bool{}
 		for _, c := range w.containers() {
+			for _, from := range c.EnvFrom {
+				hashed(from.ConfigMapRef.Name)
+			}
 			there, writable := []string{}, []string{}
 			for _, m := range c.VolumeMounts {
 				v, ok := volumes[m.Name]
