@@ -125,6 +125,22 @@ func beginCached(ctx *fasthttp.RequestCtx, media string, cp *cachePlan, said con
 	said.tell(&ctx.Response.Header)
 }
 
+// tellControl tells what controlFor says, in the room of line, which it returns: it allocates nothing.
+func tellControl(h *fasthttp.ResponseHeader, line []byte, p cache.Policy, browser time.Duration, somebody bool) []byte {
+	scope := "public"
+	switch {
+	case somebody:
+		scope = "private"
+	case browser > 0:
+		line = appendCacheControl(line[:0], p, scope)
+		h.SetCanonical(nameCDN, line)
+		p = cache.Policy{MaxAge: min(p.MaxAge, browser)}
+	}
+	line = appendCacheControl(line[:0], p, scope)
+	h.SetCanonical(nameCache, line)
+	return line
+}
+
 func (c control) tell(h *fasthttp.ResponseHeader) {
 	h.SetCanonical(nameCache, c.all)
 	if c.cdn != nil {

@@ -143,7 +143,7 @@ func (w *Worker) serveHit(ctx *fasthttp.RequestCtx) bool {
 		h.SetCanonical(nameCacheTag, asBytes(line))
 	}
 	if answer.Policy != k.policy { // it says that there is nothing
-		controlFor(answer.Policy, w.config.BrowserMaxAge, g.credentials || k.whose).tell(h)
+		e.line = tellControl(h, e.line, answer.Policy, w.config.BrowserMaxAge, g.credentials || k.whose)
 	}
 	e.line = strconv.AppendInt(e.line[:0], int64(answer.Age(now)/time.Second), 10)
 	h.SetCanonical(nameAge, e.line)

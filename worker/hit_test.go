@@ -64,7 +64,12 @@ func (r *hitRoot) make(id string) *hitThing {
 		Friend: &hitThing{ID: "friend", Name: "friend"},
 	}
 }
-func (r *hitRoot) Thing(args struct{ ID graphql.ID }) *hitThing { return r.make(string(args.ID)) }
+func (r *hitRoot) Thing(args struct{ ID graphql.ID }) *hitThing {
+	if args.ID == "none" {
+		return nil
+	}
+	return r.make(string(args.ID))
+}
 func (r *hitRoot) Things(args struct{ First int32 }) (list []*hitThing) {
 	for i := range args.First {
 		list = append(list, r.make(strconv.Itoa(int(i))))
@@ -674,6 +679,7 @@ func TestHitAllocates(t *testing.T) {
 	})
 	for _, c := range []struct{ what, method, query, headers string }{
 		{"anonymous", "POST", hitParts.queries[0], asJSON},
+		{"that there is nothing", "POST", `{"query":"{ thing(id: \"none\") { name } }"}`, asJSON},
 		{"with a token", "POST", hitParts.queries[0], asJSON + "\nAuthorization: Bearer reader"},
 		{"for a role", "POST", hitParts.queries[12], asJSON + "\nAuthorization: Bearer reader"},
 		{"private", "POST", hitParts.queries[13], asJSON + "\nAuthorization: Bearer reader"},
