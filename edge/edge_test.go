@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -423,5 +424,28 @@ func TestFileIsALedger(t *testing.T) {
 		if p, err := f.Progress(t.Context()); p != edge.Unknown || err != nil {
 			t.Error(name, p, err)
 		}
+	}
+}
+
+// Root may open it in another user's folder, who must not get hold of root's files by that.
+func TestFileIsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	precious := filepath.Join(dir, "precious")
+	if err := os.WriteFile(precious, []byte("of root"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link, second, pipe := filepath.Join(dir, "link"), filepath.Join(dir, "second"), filepath.Join(dir, "pipe")
+	if err := errors.Join(os.Symlink(precious, link), os.Link(precious, second), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, pipe} {
+		if f, err := edge.OpenFile(path); err == nil {
+			f.Close()
+			t.Errorf("%s is taken", path)
+		}
+	}
+	f := openFile(t, second)
+	if err := f.Chown(os.Getuid(), os.Getgid()); err == nil || !strings.Contains(err.Error(), "another name") {
+		t.Error(err)
 	}
 }

@@ -131,6 +131,39 @@ func TestRestoreOfASilentPipe(t *testing.T) {
 	w.Close()
 }
 
+// What root restores belongs to who has the folder, with all that was made beside it: else no worker could start.
+func TestRootRestoresForAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	t.Setenv("NEKO_HOME", filepath.Join(t.TempDir(), "home"))
+	const nobody = 65534
+	dir := t.TempDir()
+	saved := filepath.Join(t.TempDir(), "b.db")
+	var out bytes.Buffer
+	for _, args := range []string{
+		"migrate", "backup " + saved,
+		"restore " + saved + " --store " + dir + "/api.db", // there is none yet
+		"restore " + saved + " --store " + dir + "/api.db",
+	} {
+		if err := os.Chown(dir, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		if code := run(strings.Fields(args), streams{nil, &out, &out}); code != 0 {
+			t.Fatalf("%s: %s", args, &out)
+		}
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) < 3 {
+		t.Fatal(list, err)
+	}
+	for _, f := range list {
+		if info, err := f.Info(); err != nil || info.Sys().(*syscall.Stat_t).Uid != nobody {
+			t.Errorf("%s does not belong to who has the folder, %v", f.Name(), err)
+		}
+	}
+}
+
 // A name in a backup of others' does nothing to the terminal.
 func TestNamesAreQuoted(t *testing.T) {
 	var out bytes.Buffer

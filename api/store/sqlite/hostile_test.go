@@ -247,6 +247,27 @@ func TestRestoreLeavesWhatCannotBeRead(t *testing.T) {
 	}
 }
 
+// A backup that is copied into the place of a store has a write-ahead log as soon as it is opened.
+func TestBackupAsAStore(t *testing.T) {
+	made := temp(t)
+	fill(t, open(t, made), 5)
+	saved := backupOf(t, made)
+	st := open(t, saved)
+	conn, err := st.rd.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), "BEGIN; SELECT count(*) FROM object"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), busyTimeout/3)
+	defer cancel()
+	if err := st.Invalidate(ctx, "Tactic"); err != nil { // while somebody reads
+		t.Error(err)
+	}
+}
+
 // Who knows how far the log of a lost store had come, as a CDN's purger does, must not take the new one's for what he
 // has seen.
 func TestTheLogOfALostStore(t *testing.T) {

@@ -383,7 +383,7 @@ func keep(ctx context.Context, live *Store, now time.Time, r *Restored) error {
 	if err := d.seal(ctx, now); err != nil {
 		return d.explain(fmt.Errorf("cannot keep a copy of what is replaced: %w", err))
 	}
-	if err := give(d.path, live.path, true); err != nil {
+	if err := give(d.lock, live.path, true); err != nil {
 		return err
 	}
 	if err := d.become(name); err != nil {
@@ -538,7 +538,7 @@ func offline(ctx context.Context, path string, stage *Store, d *draft, old previ
 	if old.exists && (inUse(path) || inUse(path+"-shm")) { // meanwhile: a backup through a pipe may take its time
 		return isOpen(path, old.err)
 	}
-	if err := give(d.path, path, old.exists); err != nil {
+	if err := give(d.lock, path, old.exists); err != nil {
 		return err
 	}
 	// What a lost file has left would be taken for the log of the new one.
@@ -574,8 +574,9 @@ func isOpen(path string, why error) error {
 		"end who has it open (fuser -v " + path + "), e.g. nekoctl stop neko-api; then restore, and nekoctl start neko-api"}
 }
 
-// give lets a file of root's belong to whoever has the one that it replaces, else the folder.
-func give(file, path string, exists bool) error {
+// give lets a file of root's belong to whoever has the one that it replaces, else the folder. It is the
+// open file, as its name may be a link by now, to what is root's: the folder is another user's.
+func give(file *os.File, path string, exists bool) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -587,5 +588,5 @@ func give(file, path string, exists bool) error {
 		return err
 	}
 	owner := info.Sys().(*syscall.Stat_t)
-	return os.Chown(file, int(owner.Uid), int(owner.Gid))
+	return file.Chown(int(owner.Uid), int(owner.Gid))
 }
