@@ -2,6 +2,7 @@ package container
 
 import (
 	"archive/tar"
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,7 @@ const described = "v9.8.7"
 
 // writeImage has the tool write an image of the binaries, for this machine's architecture.
 func writeImage(to string) error {
-	cmd := exec.Command(tool, "-binaries", binaries, "-platforms", "linux/"+runtime.GOARCH, "-compress", "1", "-version", described, "-revision", "0123456789abcdef", "-o", to)
+	cmd := exec.Command(tool, "-binaries", binaries, "-platforms", "linux/"+runtime.GOARCH, "-compress", "0", "-version", described, "-revision", "0123456789abcdef", "-o", to)
 	cmd.Dir = "../image"
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1800000000")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -91,7 +92,7 @@ func eachFile(archive string, do func(*tar.Header, io.Reader) error) error {
 		return err
 	}
 	for _, name := range one.Layers {
-		z, err := gzip.NewReader(strings.NewReader(string(files[name])))
+		z, err := gzip.NewReader(bytes.NewReader(files[name]))
 		if err != nil {
 			return fmt.Errorf("layer %q: %w", name, err)
 		}

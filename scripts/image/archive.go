@@ -3,7 +3,6 @@ package main
 import (
 	"archive/tar"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -148,10 +147,4 @@ func create(path string, write func(io.Writer) error) error {
 		return err
 	}
 	return os.Rename(file.Name(), path)
-}
-
-// size is how much can be read.
-func size(r io.ReadCloser) (int64, error) {
-	n, err := io.Copy(io.Discard, r)
-	return n, errors.Join(err, r.Close())
 }
