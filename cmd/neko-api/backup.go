@@ -59,7 +59,8 @@ schema of this one, one of a later version is refused. What is replaced is kept 
 Everybody logs in again: all sessions and access tokens end. API keys go on as the backup has them. As long as the
 present store can be read nothing comes back that was taken away after the backup: keys that are
 revoked and users that are disabled stay so, of two passwords the later one counts, of two roles the weaker one.
-If it cannot be read, look into the audit log for what was revoked since.
+If it cannot be read, look into the audit log for what was revoked since. Users and keys that only the
+backup has, and passwords that are the backup's, are named: who made the backup has decided these.
 
   --keep-accounts   users, sessions and keys stay as they are now: for undoing an import
   --revoke-keys     revoke all API keys, too
