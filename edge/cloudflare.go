@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -42,11 +41,9 @@ type Cloudflare struct {
 // DefaultAPI is Cloudflare's.
 const DefaultAPI = "https://api.cloudflare.com/client/v4"
 
-var isZone = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
 // Check says what is wrong with it, as far as can be seen from here.
 func (c *Cloudflare) Check() error {
-	if !isZone.MatchString(c.Zone) {
+	if len(c.Zone) != 32 || strings.Trim(c.Zone, "0123456789abcdef") != "" {
 		return errors.New("the id of a zone has 32 hexadecimal digits")
 	}
 	u, err := url.Parse(c.api())
@@ -131,7 +128,7 @@ func (c *Cloudflare) Purge(ctx context.Context, tags []string) error {
 	r := &Refusal{Status: res.StatusCode, After: retryAfter(res.Header.Get("Retry-After"), time.Now())}
 	for _, e := range answer.Errors {
 		if len(r.Reasons) < 3 {
-			r.Reasons = append(r.Reasons, fmt.Sprintf("%s (%d)", printable(e.Message, 200), e.Code))
+			r.Reasons = append(r.Reasons, fmt.Sprintf("%s (%d)", printable(strings.ReplaceAll(e.Message, token, "(token)"), 200), e.Code))
 		}
 	}
 	return r
