@@ -1,6 +1,6 @@
 // Packages makes what is given away of a release, for Linux on amd64 and arm64: a deb, an rpm, and a tarball with
-// install.sh, and SHA256SUMS of them. The same commit gives the same bits, wherever and whenever it is made: all times are
-// $SOURCE_DATE_EPOCH, or that of the commit.
+// install.sh, and SHA256SUMS of them. The same commit and the same Go give the same bits, wherever and whenever they are made:
+// all times are $SOURCE_DATE_EPOCH, or that of the commit.
 //
 //	make packages
 //	go run -C scripts/packages . -version v1.0.0 -out dist [-arch amd64]
@@ -81,12 +81,8 @@ func (p *packages) make() (err error) {
 	if err := p.run(p.root, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", p.ldflags, "-o", native, "./cmd/nekoctl"); err != nil {
 		return err
 	}
-	terms, err := thirdParties(p.root)
-	if err != nil {
-		return err
-	}
 	for _, arch := range p.archs {
-		release, err := p.release(arch, native, terms)
+		release, err := p.release(arch, native)
 		if err != nil {
 			return err
 		}
@@ -98,7 +94,7 @@ func (p *packages) make() (err error) {
 		if err := p.run(release, nil, "./install.sh", "--quiet", "--destdir", stage, "--prefix", "/usr"); err != nil {
 			return err
 		}
-		if err := p.documents(stage, terms); err != nil {
+		if err := p.documents(stage, filepath.Join(release, thirdParties)); err != nil {
 			return err
 		}
 		for _, format := range []string{"deb", "rpm"} {
@@ -140,7 +136,7 @@ func (p *packages) run(dir string, env []string, name string, args ...string) er
 }
 
 // release makes the folder that the tarball has in it.
-func (p *packages) release(arch, native string, terms []byte) (string, error) {
+func (p *packages) release(arch, native string) (string, error) {
 	dir := filepath.Join(p.work, fmt.Sprintf("neko-%s-linux-%s", packageVersion(p.version), arch))
 	bin := filepath.Join(dir, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
@@ -170,11 +166,20 @@ func (p *packages) release(arch, native string, terms []byte) (string, error) {
 			return "", err
 		}
 	}
-	return dir, write(filepath.Join(dir, "THIRD-PARTY-LICENSES"), terms)
+	// The terms of everything that is in the programs and is not ours: most of these licenses ask for their text to go
+	// along with the binary.
+	return dir, p.run(filepath.Join(p.root, "scripts/licenses"), []string{"GOFLAGS=-mod=readonly"}, "go", "run", ".", "-root", p.root,
+		"-notices", filepath.Join(dir, thirdParties), filepath.Join(bin, "nekoctl"), filepath.Join(bin, "neko-api"))
 }
 
+const thirdParties = "THIRD-PARTY-LICENSES"
+
 // documents compresses what Debian and Fedora have compressed, and makes what only packages have.
-func (p *packages) documents(stage string, terms []byte) error {
+func (p *packages) documents(stage, termsFile string) error {
+	terms, err := os.ReadFile(termsFile)
+	if err != nil {
+		return err
+	}
 	pages, err := filepath.Glob(filepath.Join(stage, "usr/share/man/man1/*.1"))
 	if err != nil {
 		return err
