@@ -162,13 +162,13 @@ func TestTheDockerfileSaysTheSameAsTheImage(t *testing.T) {
 	same("HEALTHCHECK", append([]string{"CMD"}, list(command)...), h.Test)
 	same("HEALTHCHECK", flags, fmt.Sprintf("--interval=%s --timeout=%s --start-period=%s --retries=%d", h.Interval, h.Timeout, h.StartPeriod, h.Retries))
 
-	source, err := os.ReadFile("../image/config.go")
+	source, err := os.ReadFile("../release/compile.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	toolchain := regexp.MustCompile(`const toolchain = "go(.*)"`).FindSubmatch(source)
+	toolchain := regexp.MustCompile(`const Toolchain = "go(.*)"`).FindSubmatch(source)
 	if toolchain == nil || !strings.Contains(whole, "library/golang:"+string(toolchain[1])+"-") {
-		t.Errorf("the Dockerfile has another compiler than scripts/image, %s", toolchain)
+		t.Errorf("the Dockerfile has another compiler than scripts/release, %s", toolchain)
 	}
 }
 
