@@ -27,7 +27,7 @@ import (
 	"github.com/nekoctl/neko/scripts/debian"
 )
 
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // pod is a Redis as a pod runs it: the same scripts, the same configuration, the same users, in other folders.
 type pod struct {
@@ -88,14 +88,18 @@ func (p *pod) secret(t *testing.T, name, value string) {
 	must(t, os.WriteFile(filepath.Join(p.secrets, name), []byte(value), 0o600))
 }
 
-// freePort is below those that the kernel gives to clients, and so is what a Cluster adds to it.
+// freePort is below those that the kernel gives to clients and those that other tests take, and so is, of the
+// former, what a Cluster adds to it. None is given twice: a pod that is away for a while comes back to its own.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		port := 10_000 + rand.IntN(11_000)
+	for range 1000 {
+		port := 2000 + rand.IntN(7900)
+		if _, taken := givenPorts.LoadOrStore(port, true); taken {
+			continue
+		}
 		free := true
 		for _, n := range []int{port, port + 10_000} {
-			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n)))
+			l, err := net.Listen("tcp", ":"+strconv.Itoa(n))
 			if err != nil {
 				free = false
 				continue
@@ -109,6 +113,8 @@ func freePort(t *testing.T) string {
 	t.Fatal("no free port")
 	return ""
 }
+
+var givenPorts sync.Map
 
 func (p *pod) environ() []string {
 	return append(append(os.Environ(), "NEKO_REDIS_CONF="+p.conf, "NEKO_REDIS_DATA="+p.data, "NEKO_REDIS_RUN="+p.run,
@@ -376,13 +382,18 @@ func TestCrashesInTheMidstOfInvalidations(t *testing.T) {
 				}
 			}
 		})
-		for range 10 + rand.IntN(40) {
-			<-changes
+		await := func(n int) {
+			for range n {
+				select {
+				case <-changes:
+				case <-time.After(patience):
+					t.Fatal("nothing changes any more")
+				}
+			}
 		}
+		await(10 + rand.IntN(40))
 		p.admin(t, "BGSAVE")
-		for range rand.IntN(40) {
-			<-changes
-		}
+		await(rand.IntN(40))
 		p.kill()
 		stop()
 		work.Wait()
