@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -25,6 +26,18 @@ type pm2Places struct {
 	Logs       string // of apps
 	PIDs       string // of apps
 	Modules    string
+}
+
+// elsewhere is the hint for a home without a daemon: what begins one, or, for who looks
+// with nekoctl for what was started by the name of pm2, where that is.
+func (c *cli) elsewhere() string {
+	if p, err := pm2PlacesOf(os.Getenv); err == nil && p.Home != string(c.home) {
+		if conn, err := net.DialTimeout("unix", home.Dir(p.Home).Control(), time.Second); err == nil {
+			conn.Close()
+			return fmt.Sprintf("what pm2 has started is in a home of its own: pm2 list, or NEKO_HOME=%s nekoctl list", p.Home)
+		}
+	}
+	return "nekoctl start begins one"
 }
 
 func pm2PlacesOf(getenv func(string) string) (p pm2Places, err error) {
