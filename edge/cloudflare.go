@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -42,11 +41,9 @@ type Cloudflare struct {
 // DefaultAPI is Cloudflare's.
 const DefaultAPI = "https://api.cloudflare.com/client/v4"
 
-var isZone = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
 // Check says what is wrong with it, as far as can be seen from here.
 func (c *Cloudflare) Check() error {
-	if !isZone.MatchString(c.Zone) {
+	if len(c.Zone) != 32 || strings.Trim(c.Zone, "0123456789abcdef") != "" {
 		return errors.New("the id of a zone has 32 hexadecimal digits")
 	}
 	u, err := url.Parse(c.api())

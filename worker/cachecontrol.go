@@ -274,7 +274,7 @@ func (cc *cacheControl) plan(p *planner, plan *Plan, document documentHash) *cac
 	if cp.tagPlan, ok = cc.tags.plan(p, plan); !ok {
 		return nil
 	}
-	cp.public, cp.own = controlFor(cp.policy, cp.browser, cp.whose), controlFor(cp.policy, cp.browser, true)
+	cp.public, cp.own = controlFor(nil, cp.policy, cp.browser, cp.whose), controlFor(nil, cp.policy, cp.browser, true)
 	return cp
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/nekoctl/neko/cache"
 )
 
-// What an answer from the cache, or for it, says of itself in headers: RFC 9111, RFC 5861
+// What an answer from the cache, or for it, says of itself in headers: RFC 9111, RFC 5861,
 // RFC 9110, 8.8.3 and 13.1.2, and RFC 9213. All others are no-store, as secure.go has it.
 //
 // The ETag is a weak one. One that is strong would have to be another for each coding
@@ -33,16 +33,19 @@ type control struct {
 }
 
 // controlFor is what is said of an answer to somebody who must be alone in having it, or
-// not: only then a CDN is told anything else than a browser, if browsers have a bound.
-func controlFor(p cache.Policy, browser time.Duration, somebody bool) (c control) {
+// not: only then a CDN is told anything else than a browser, if browsers have a bound. It is written
+// over b, which may be nil.
+func controlFor(b []byte, p cache.Policy, browser time.Duration, somebody bool) (c control) {
 	switch {
 	case somebody:
-		c.all = appendCacheControl(nil, p, "private")
+		c.all = appendCacheControl(b[:0], p, "private")
 	case browser > 0:
-		c.cdn = appendCacheControl(nil, p, "public")
-		c.all = appendCacheControl(nil, cache.Policy{MaxAge: min(p.MaxAge, browser)}, "public")
+		b = appendCacheControl(b[:0], cache.Policy{MaxAge: min(p.MaxAge, browser)}, "public")
+		n := len(b)
+		b = appendCacheControl(b, p, "public")
+		c.all, c.cdn = b[:n], b[n:]
 	default:
-		c.all = appendCacheControl(nil, p, "public")
+		c.all = appendCacheControl(b[:0], p, "public")
 	}
 	return c
 }
@@ -52,7 +55,7 @@ func controlFor(p cache.Policy, browser time.Duration, somebody bool) (c control
 func (cp *cachePlan) controlOf(p cache.Policy, credentials bool) control {
 	switch {
 	case p != cp.policy:
-		return controlFor(p, cp.browser, credentials || cp.whose)
+		return controlFor(nil, p, cp.browser, credentials || cp.whose)
 	case credentials:
 		return cp.own
 	}

@@ -143,7 +143,9 @@ func (w *Worker) serveHit(ctx *fasthttp.RequestCtx) bool {
 		h.SetCanonical(nameCacheTag, asBytes(line))
 	}
 	if answer.Policy != k.policy { // it says that there is nothing
-		controlFor(answer.Policy, w.config.BrowserMaxAge, g.credentials || k.whose).tell(h)
+		said := controlFor(e.line, answer.Policy, w.planner.caching.browser, g.credentials || k.whose)
+		said.tell(h)
+		e.line = said.all
 	}
 	e.line = strconv.AppendInt(e.line[:0], int64(answer.Age(now)/time.Second), 10)
 	h.SetCanonical(nameAge, e.line)

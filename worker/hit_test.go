@@ -64,7 +64,12 @@ func (r *hitRoot) make(id string) *hitThing {
 		Friend: &hitThing{ID: "friend", Name: "friend"},
 	}
 }
-func (r *hitRoot) Thing(args struct{ ID graphql.ID }) *hitThing { return r.make(string(args.ID)) }
+func (r *hitRoot) Thing(args struct{ ID graphql.ID }) *hitThing {
+	if args.ID == "none" {
+		return nil
+	}
+	return r.make(string(args.ID))
+}
 func (r *hitRoot) Things(args struct{ First int32 }) (list []*hitThing) {
 	for i := range args.First {
 		list = append(list, r.make(strconv.Itoa(int(i))))
@@ -666,9 +671,16 @@ func TestKnownIsBounded(t *testing.T) {
 	}
 }
 
-// A hit allocates nothing, whoever asks.
+// A hit allocates nothing, whoever asks, and whether there is a CDN in front or not.
 func TestHitAllocates(t *testing.T) {
+	for name, browser := range map[string]time.Duration{"no CDN": 0, "a CDN": time.Minute} {
+		t.Run(name, func(t *testing.T) { testHitAllocates(t, browser) })
+	}
+}
+
+func testHitAllocates(t *testing.T, browser time.Duration) {
 	w := newHitWorker(t, func(c *Config) {
+		c.BrowserMaxAge = browser
 		c.Limiter = newHostLimiter(t)
 		c.RateLimits = []RateLimit{{Name: "identity", Limit: 1_000_000, Window: time.Second}}
 	})
@@ -678,6 +690,7 @@ func TestHitAllocates(t *testing.T) {
 		{"for a role", "POST", hitParts.queries[12], asJSON + "\nAuthorization: Bearer reader"},
 		{"private", "POST", hitParts.queries[13], asJSON + "\nAuthorization: Bearer reader"},
 		{"by GET", "GET", hitParts.queries[0], "Apollo-Require-Preflight: yes\nAccept: application/graphql-response+json,application/json;q=0.9"},
+		{"that there is nothing", "POST", `{"query":"{ thing(id: \"none\") { name } }"}`, asJSON},
 		{"compressed", "POST", hitParts.queries[1], asJSON + "\nAccept-Encoding: gzip, deflate, br"},
 		{"by GET and its hash, compressed", "GET", persistedHit(false), "Apollo-Require-Preflight: yes\nAccept-Encoding: gzip"},
 	} {

@@ -211,11 +211,13 @@ type follower struct {
 	at     int64 // position in the log
 	caught bool  // what hosts share has no answers from before at
 	owed   bool  // hosts are told of what is there up to at, but it is not on record
-	record time.Time
-	lags   bool // what the store is read from may lag behind its log
-	again  []repeated
-	logger *slog.Logger
-	counts api.ChangelogCounts
+	// up to where it was on record that they know, when it was last put there, or seen
+	recorded int64
+	record   time.Time
+	lags     bool // what the store is read from may lag behind its log
+	again    []repeated
+	logger   *slog.Logger
+	counts   api.ChangelogCounts
 }
 
 // repeated is what is invalidated once more.
@@ -265,8 +267,8 @@ const (
 	followWithin = 3 * time.Second
 )
 
-// recordAgain is how often it is put on record how far hosts know the log, also if nothing has changed:
-// what is asked for seldom may be forgotten.
+// recordAgain is how often it is looked, and put on record, how far hosts know the log, also if nothing has
+// changed: what is asked for seldom may be forgotten, and what they share may be back with what it had an hour ago.
 const recordAgain = time.Minute
 
 // begin begins where the log ends, as a cache does that has nothing.
@@ -320,8 +322,9 @@ func (f *follower) look(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	tags, away := in.Tags, false
-	if f.shared != nil && (len(tags) > 0 || !f.caught) {
+	tags, away, caught := in.Tags, false, f.caught
+	due := time.Since(f.record) > recordAgain
+	if f.shared != nil && (len(tags) > 0 || !caught || due) {
 		// Whoever has made the entries may have told all hosts. And what they share may have answers
 		// from before an entry of which nobody has told it, as nobody was there.
 		short, cancel := context.WithTimeout(ctx, confirmWithin)
@@ -332,13 +335,16 @@ func (f *follower) look(ctx context.Context) (err error) {
 			away = true
 		case confirmed == in.Last:
 			f.cache.InvalidateHere(tags...)
-			tags, f.caught = nil, true
-		case !f.caught:
-			all, err := f.log.Invalidated(ctx, confirmed) // everything, if it is beyond the end: of a backup
-			if err != nil {
+			tags, caught, f.recorded = nil, true, confirmed
+		case !caught, confirmed < f.recorded:
+			// What others have told already this host may not have heard: so not from confirmed, if that is later.
+			if in, err = f.log.Invalidated(ctx, min(confirmed, f.at)); err != nil {
 				return err
 			}
-			in.Last, tags, f.caught = all.Last, all.Tags, true
+			if confirmed > in.Last { // the store is a backup, and the log another
+				in.Tags = []string{store.Everything}
+			}
+			tags, caught = in.Tags, true
 		}
 	}
 	if f.lags && len(in.Tags) > 0 {
@@ -354,15 +360,16 @@ func (f *follower) look(ctx context.Context) (err error) {
 		}
 		f.owed = true
 	}
-	f.at, taken = in.Last, true
+	// Only now: what fails before is done again from where it was.
+	f.at, f.caught, taken = in.Last, caught, true
 	f.counts.Looked(len(in.Tags))
 	f.front.changed(in.Last)
 	// Until it is on record that all know, whoever starts tells them again.
-	if f.shared != nil && f.caught && !away && f.cache.Stats().Waiting == 0 && (f.owed || time.Since(f.record) > recordAgain) {
+	if f.shared != nil && f.caught && !away && f.cache.Stats().Waiting == 0 && (f.owed || due) {
 		short, cancel := context.WithTimeout(ctx, confirmWithin)
 		defer cancel()
 		if f.shared.Confirm(short, f.at) == nil {
-			f.owed, f.record = false, time.Now()
+			f.owed, f.recorded, f.record = false, f.at, time.Now()
 		}
 	}
 	return nil

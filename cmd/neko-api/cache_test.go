@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -565,6 +566,82 @@ func TestCacheIsDocumented(t *testing.T) {
 		if !slices.ContainsFunc(metrics, func(f worker.MetricFamily) bool { return f.Name == m[1] }) {
 			t.Errorf("docs/caching.md has a metric that there is not: %s", m[1])
 		}
+	}
+}
+
+// changeList is a log in memory.
+type changeList [][]string
+
+func (l *changeList) Invalidate(_ context.Context, tags ...string) error {
+	*l = append(*l, tags)
+	return nil
+}
+
+func (l *changeList) Invalidated(_ context.Context, after int64) (store.Invalidated, error) {
+	last := int64(len(*l))
+	return store.Entries(after, 1, last, (*l)[min(max(after, 0), last):]), nil
+}
+
+// recordedAt is a record of how far hosts know a log.
+type recordedAt int64
+
+func (r *recordedAt) Confirmed(context.Context) (int64, error) { return int64(*r), nil }
+
+func (r *recordedAt) Confirm(_ context.Context, position int64) error {
+	*r = recordedAt(position)
+	return nil
+}
+
+// What hosts share may know less of the log than a worker thinks. Whatever it is, no entry goes unseen.
+func TestHostsAreToldWhatTheyMissed(t *testing.T) {
+	ten := &changeList{}
+	for i := range 10 {
+		*ten = append(*ten, []string{fmt.Sprintf("T%d", i)})
+	}
+	for _, c := range []struct {
+		what     string
+		follower *follower
+		record   recordedAt
+		tags     uint64
+	}{
+		{"nothing is new", &follower{at: 10, recorded: 10, caught: true}, 10, 0},
+		{"two are new", &follower{at: 8, recorded: 8, caught: true}, 8, 2},
+		{"it begins, and they know all", &follower{at: 10}, 10, 0},
+		{"it begins, and they know of none", &follower{at: 10}, 0, 10},
+		{"it begins, and they know what this host does not", &follower{at: 7}, 9, 3},
+		{"Redis was loaded with what it had before", &follower{at: 10, recorded: 10, caught: true}, 4, 6},
+		{"and something is new", &follower{at: 9, recorded: 9, caught: true}, 4, 6},
+		{"Redis was emptied", &follower{at: 10, recorded: 10, caught: true}, 0, 10},
+		{"the log is that of a backup", &follower{at: 10}, 12, 1},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			keep, err := cache.New(cache.Options{Bytes: cache.MinBytes})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer keep.Close(t.Context())
+			f, record := c.follower, c.record
+			f.log, f.shared, f.cache, f.logger = ten, &record, keep, logtext.Logger(io.Discard)
+			if err := f.look(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := keep.Stats().Invalidated; n != c.tags || record != 10 || f.at != 10 || !f.caught {
+				t.Errorf("%d tags, want %d; on record is %d, it is at %d, and has caught up: %v", n, c.tags, record, f.at, f.caught)
+			}
+		})
+	}
+	// What could not be invalidated is not taken for known the next time.
+	keep, err := cache.New(cache.Options{Bytes: cache.MinBytes})
+	if err == nil {
+		err = keep.Close(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := recordedAt(0)
+	f := follower{at: 10, log: ten, shared: &record, cache: keep, logger: logtext.Logger(io.Discard)}
+	if err := f.look(t.Context()); !errors.Is(err, cache.ErrClosed) || f.caught || record != 0 {
+		t.Errorf("%v; it has caught up: %v, on record is %d", err, f.caught, record)
 	}
 }
 

@@ -20,21 +20,24 @@ type happening struct {
 func happenings(namespace string) []happening {
 	k := "kubectl -n " + namespace + " "
 	const pods = "-l app.kubernetes.io/name=neko-api"
+	// Nodes that others have cordoned stay so: ours have a label.
+	const ours = "gameday.neko/cordoned=true"
+	uncordon := []string{"kubectl uncordon -l " + ours, "kubectl label node -l " + ours + " gameday.neko/cordoned-"}
 	first := "$(" + k + "get pod " + pods + " -o name | head -1)"
 	return []happening{
-		{"a process dies", "the container is started again; the other pods serve", 30 * time.Second,
+		{"a pod is killed", "another is started in its place; the other pods serve", 30 * time.Second,
 			[]string{k + "delete --force --grace-period=0 " + first}, nil},
 		{"a pod is deleted", "it drains; nothing is lost", 0,
 			[]string{k + "delete " + first}, nil},
 		{"all pods die", "all requests fail until the first new pod is ready", 2 * time.Minute,
 			[]string{k + "delete pod --force --grace-period=0 " + pods}, nil},
 		{"a node is drained", "the budget keeps two pods; nothing is lost", 0,
-			[]string{"kubectl drain --ignore-daemonsets --delete-emptydir-data $(" + k + "get " + first + " -o jsonpath='{.spec.nodeName}')"},
-			[]string{"kubectl uncordon $(kubectl get node -o name)"}},
+			[]string{"NODE=$(" + k + "get " + first + " -o jsonpath='{.spec.nodeName}'); kubectl label node $NODE " + ours + "; kubectl drain --ignore-daemonsets --delete-emptydir-data $NODE"},
+			uncordon},
 		{"a zone is lost", "pods of the other zones serve", time.Minute,
-			[]string{"ZONE=$(kubectl get node $(" + k + "get " + first + " -o jsonpath='{.spec.nodeName}') -o jsonpath='{.metadata.labels.topology\\.kubernetes\\.io/zone}'); kubectl cordon -l topology.kubernetes.io/zone=$ZONE; " +
+			[]string{"ZONE=$(kubectl get node $(" + k + "get " + first + " -o jsonpath='{.spec.nodeName}') -o jsonpath='{.metadata.labels.topology\\.kubernetes\\.io/zone}'); kubectl label node -l topology.kubernetes.io/zone=$ZONE " + ours + "; kubectl cordon -l " + ours + "; " +
 				"for n in $(kubectl get node -l topology.kubernetes.io/zone=$ZONE -o jsonpath='{.items[*].metadata.name}'); do " + k + "delete pod --force --grace-period=0 " + pods + " --field-selector spec.nodeName=$n; done"},
-			[]string{"kubectl uncordon $(kubectl get node -o name)"}},
+			uncordon},
 		{"Redis dies", "nothing: answers are made anew, limits count for each pod", 0,
 			[]string{k + "delete pod --force --grace-period=0 -l app.kubernetes.io/name=neko-redis"}, nil},
 		{"Redis is away", "nothing", 0,
@@ -96,17 +99,27 @@ func (c *config) inCluster(ctx context.Context, h happening) (r result) {
 		return r
 	}
 	at := time.Now()
-	for _, line := range append(append([]string{}, h.happens...), h.mend...) {
-		c.say("  %s", line)
-		if out, err := exec.CommandContext(ctx, "sh", "-c", line).CombinedOutput(); err != nil {
-			p.end()
-			r.Verdict, r.Why = untried, fmt.Sprintf("%v: %s", err, strings.TrimSpace(string(out)))
-			return r
-		}
+	err := c.shell(ctx, h.happens)
+	// Whatever has become of that, and also if somebody interrupts it, it is mended.
+	if err = errors.Join(err, c.shell(context.WithoutCancel(ctx), h.mend)); err != nil {
+		p.end()
+		r.Verdict, r.Why = untried, err.Error()
+		return r
 	}
 	time.Sleep(steady)
 	wait(h.rto + time.Minute)
 	marks, _ := p.end()
 	r.judge(f, marks, at, at, nil)
 	return r
+}
+
+// shell runs lines, up to one that fails.
+func (c *config) shell(ctx context.Context, lines []string) error {
+	for _, line := range lines {
+		c.say("  %s", line)
+		if out, err := exec.CommandContext(ctx, "sh", "-c", line).CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+		}
+	}
+	return nil
 }
