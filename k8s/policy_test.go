@@ -456,6 +456,12 @@ var policies = []policy{
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.resizePolicy.1.restartPolicy", "RestartContainer"},
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.resizePolicy", nil},
 	}},
+	{"what the HPA waits for can come to be", reached, []change{
+		{region, "HorizontalPodAutoscaler/neko-api", "spec.metrics.0.containerResource.target.averageUtilization", 200},
+		{region, "HorizontalPodAutoscaler/neko-api", "spec.metrics", nil},
+		{region, "HorizontalPodAutoscaler/neko-api", "spec.metrics.0.type", "Resource"},
+		{"component hpa-in-flight", "HorizontalPodAutoscaler/neko-api", "spec.metrics.1.pods.metric.name", "neko_requests_in_flight"},
+	}},
 	{"what cannot be changed is as it was", fixed, []change{
 		{region, "Deployment/neko-api", "spec.selector.matchLabels.app~kubernetes~io/part-of", "neko"},
 		{region, "StatefulSet/neko-redis", "spec.volumeClaimTemplates.0.spec.resources.requests.storage", "8Gi"},

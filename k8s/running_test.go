@@ -2,6 +2,7 @@ package k8s
 
 import (
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -109,6 +110,43 @@ func vertical(s *stack) (against []string) {
 					no("a change in place starts %s again", c.Name)
 				}
 			}
+		}
+	}
+	return against
+}
+
+// reached says whether each number that the HPA waits for can come to be.
+func reached(s *stack) (against []string) {
+	adapter, err := os.ReadFile("components/hpa-in-flight/prometheus-adapter.yaml")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, h := range s.of("HorizontalPodAutoscaler") {
+		no := func(format string, args ...any) {
+			against = append(against, fmt.Sprintf("%s: "+format, append([]any{h}, args...)...))
+		}
+		w := s.workload("Deployment", h.text("spec", "scaleTargetRef", "name"))
+		metrics, _ := at(map[string]any(h), "spec", "metrics").([]any)
+		for _, m := range metrics {
+			switch at(m, "type") {
+			case "ContainerResource":
+				want, _ := at(m, "containerResource", "target", "averageUtilization").(int)
+				for _, c := range w.pod.Containers {
+					// In parts of the request: at the limit it is throttled, and there is no more.
+					if most := 100 * millis(c.Resources.Limits["cpu"]) / millis(c.Resources.Requests["cpu"]); c.Name == at(m, "containerResource", "container") && (want == 0 || want > most*9/10) {
+						no("it waits for %d %% of a request of which %d %% can be used", want, most)
+					}
+				}
+			case "Pods":
+				if name := fmt.Sprint(at(m, "pods", "metric", "name")); !strings.Contains(string(adapter), "as: "+name+"\n") {
+					no("nobody makes the metric %s", name)
+				}
+			default:
+				no("a metric is of the type %v", at(m, "type"))
+			}
+		}
+		if len(metrics) == 0 {
+			no("it goes by nothing")
 		}
 	}
 	return against
