@@ -16,6 +16,15 @@ const maxCalls = 3
 // everything. Tags are the same in upper and lower case. A tag's type is what it has before
 // the colon: every answer that has the tag has that, too.
 func calls(tags []string) [][]string {
+	tags = few(tags)
+	if slices.Equal(tags, []string{everything}) {
+		return [][]string{nil}
+	}
+	return slices.Collect(slices.Chunk(tags, TagsPerCall))
+}
+
+// few says the same by no more tags than maxCalls calls have.
+func few(tags []string) []string {
 	tags = distinct(tags)
 	if len(tags) > maxCalls*TagsPerCall {
 		for i, t := range tags {
@@ -23,13 +32,10 @@ func calls(tags []string) [][]string {
 		}
 		tags = distinct(tags)
 	}
-	if len(tags) == 0 {
-		return nil
-	}
 	if len(tags) > maxCalls*TagsPerCall || slices.ContainsFunc(tags, func(t string) bool { return t == everything || !sendable(t) }) {
-		return [][]string{nil}
+		return []string{everything}
 	}
-	return slices.Collect(slices.Chunk(tags, TagsPerCall))
+	return tags
 }
 
 // sendable says whether Cloudflare knows an answer by this tag.

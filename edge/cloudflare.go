@@ -128,7 +128,7 @@ func (c *Cloudflare) Purge(ctx context.Context, tags []string) error {
 	r := &Refusal{Status: res.StatusCode, After: retryAfter(res.Header.Get("Retry-After"), time.Now())}
 	for _, e := range answer.Errors {
 		if len(r.Reasons) < 3 {
-			r.Reasons = append(r.Reasons, fmt.Sprintf("%s (%d)", printable(e.Message, 200), e.Code))
+			r.Reasons = append(r.Reasons, fmt.Sprintf("%s (%d)", printable(strings.ReplaceAll(e.Message, token, "(token)"), 200), e.Code))
 		}
 	}
 	return r

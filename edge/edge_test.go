@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,6 +101,14 @@ func TestCloudflareSaysNo(t *testing.T) {
 		if err := cloudflare(cdn, secret).Purge(t.Context(), []string{"tactic"}); err == nil || err.Error() != want {
 			t.Errorf("%s: %v, want %s", fault, err, want)
 		}
+	}
+	// Nor does a log have it if what is asked sends it back.
+	echo := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"success": false, "errors": [{"code": 1, "message": "no: %s"}]}`, r.Header.Get("Authorization"))
+	}))
+	defer echo.Close()
+	if err := (&edge.Cloudflare{API: echo.URL, Zone: edgetest.Zone, Token: func() (string, error) { return secret, nil }}).Purge(t.Context(), nil); err == nil || err.Error() != "status 200: no: Bearer (token) (1)" {
+		t.Error(err)
 	}
 	// The token is sent to nobody else.
 	var seen atomic.Bool
@@ -501,6 +510,63 @@ func TestMoreChangesThanCalls(t *testing.T) {
 	}
 }
 
+// held counts how often it is said that who purges is alive.
+type held struct {
+	edge.Ledger
+	times atomic.Int32
+}
+
+func (h *held) Hold(ctx context.Context) (edge.Progress, bool, error) {
+	h.times.Add(1)
+	return h.Ledger.Hold(ctx)
+}
+
+// seen is a CDN that notes how often that was said before each call.
+type seen struct {
+	*held
+	before []int32
+}
+
+func (s *seen) Purge(context.Context, []string) error {
+	s.before = append(s.before, s.times.Load())
+	return nil
+}
+
+// Calls that take long must not look as if who makes them had died: another one would begin anew, and so would the
+// next, for ever.
+func TestWhoPurgesSlowlyIsAlive(t *testing.T) {
+	t.Parallel()
+	log, ledger := &changes{}, &held{Ledger: openFile(t, filepath.Join(t.TempDir(), "edge"))}
+	cdn := &seen{held: ledger}
+	log.add(numbered("Indicator:%03d", 300)...)
+	if _, _, err := ledger.Hold(t.Context()); err != nil { // nothing was purged yet, but all is in the log
+		t.Fatal(err)
+	}
+	if held, err := ledger.Record(t.Context(), edge.Progress{}); !held || err != nil {
+		t.Fatal(held, err)
+	}
+	p, stop := work(t, log, ledger, cdn, time.Hour, io.Discard)
+	if err := p.Wait(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if len(cdn.before) != 3 || cdn.before[0] == cdn.before[1] || cdn.before[1] == cdn.before[2] {
+		t.Errorf("%v", cdn.before)
+	}
+}
+
+// What is to be purged again after long is kept in few words, however much changes until then.
+func TestFewTagsAreKept(t *testing.T) {
+	for _, c := range []struct {
+		tags []string
+		want int
+	}{{numbered("Indicator:%d", 300), 300}, {numbered("Indicator:%d", 10_000), 1}, {numbered("Type%d:x", 301), 1}} {
+		if got := edge.Few(c.tags); len(got) != c.want {
+			t.Errorf("%d of %d", len(got), len(c.tags))
+		}
+	}
+}
+
 // A call is made no oftener than the setting says, whatever happens.
 func TestCallsPerMinute(t *testing.T) {
 	t.Parallel()
@@ -595,5 +661,28 @@ func TestFileIsALedger(t *testing.T) {
 		if p, err := f.Progress(t.Context()); p != edge.Unknown || err != nil {
 			t.Error(name, p, err)
 		}
+	}
+}
+
+// Root may open it in another user's folder, who must not get hold of root's files by that.
+func TestFileIsNoLink(t *testing.T) {
+	dir := t.TempDir()
+	precious := filepath.Join(dir, "precious")
+	if err := os.WriteFile(precious, []byte("of root"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	link, second, pipe := filepath.Join(dir, "link"), filepath.Join(dir, "second"), filepath.Join(dir, "pipe")
+	if err := errors.Join(os.Symlink(precious, link), os.Link(precious, second), syscall.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, pipe} {
+		if f, err := edge.OpenFile(path); err == nil {
+			f.Close()
+			t.Errorf("%s is taken", path)
+		}
+	}
+	f := openFile(t, second)
+	if err := f.Chown(os.Getuid(), os.Getgid()); err == nil || !strings.Contains(err.Error(), "another name") {
+		t.Error(err)
 	}
 }

@@ -1,4 +1,7 @@
 package edge
 
 // What tests see of the inside.
-var Calls = calls
+var (
+	Calls = calls
+	Few   = few
+)

@@ -47,11 +47,16 @@ type File struct {
 
 var _ Ledger = (*File)(nil)
 
-// OpenFile opens the file, and makes it if it is not there.
+// OpenFile opens the file, and makes it if it is not there. It is no link and nothing but a file: root may
+// open it in another user's folder.
 func OpenFile(path string) (*File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("%s is no regular file", path)
 	}
 	return &File{f: f}, nil
 }
@@ -114,6 +119,19 @@ func (l *File) Release(context.Context) error {
 	defer l.mu.Unlock()
 	l.held = false
 	return unix.Flock(int(l.f.Fd()), unix.LOCK_UN)
+}
+
+// Chown gives it to another user. Not if it has another name, too: it may be a file of root's, which that
+// user has put there.
+func (l *File) Chown(uid, gid int) error {
+	var have unix.Stat_t
+	if err := unix.Fstat(int(l.f.Fd()), &have); err != nil {
+		return err
+	}
+	if have.Nlink != 1 {
+		return fmt.Errorf("%s has another name, too", l.f.Name())
+	}
+	return l.f.Chown(uid, gid)
 }
 
 // Close gives up the lock, and the file.

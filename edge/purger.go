@@ -283,6 +283,7 @@ func (p *Purger) purge(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		tags = few(tags) // many rounds of these are kept until they are due again
 		r := &round{tags: tags, last: last}
 		all, now := slices.Clip(tags), time.Now()
 		r.soon, all = due(p.soon, now, all)
@@ -292,6 +293,12 @@ func (p *Purger) purge(ctx context.Context) error {
 	}
 	r := p.begun
 	for i, call := range r.calls {
+		if i > 0 { // calls may be slow, and who says nothing is taken for dead: then another began anew
+			if held, err := p.hold(ctx); !held || err != nil {
+				r.calls, r.part = r.calls[i:], true
+				return err
+			}
+		}
 		if ok, err := p.call(ctx, call); !ok {
 			r.calls, r.part = r.calls[i:], r.part || i > 0
 			if !r.part {

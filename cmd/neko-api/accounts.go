@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/user"
 	"strings"
 	"text/tabwriter"
@@ -149,8 +150,25 @@ func openAudit(o *options, console io.Writer) (*audit.Log, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := makeAudit(path, o); err != nil {
+			return nil, err
+		}
 		return audit.Open(path)
 	}
+}
+
+// makeAudit makes the audit log of a store that is a file, if it is root who needs it first, so that it belongs to
+// who has the store: workers do not start with one that they cannot write.
+func makeAudit(path string, o *options) error {
+	name, err := storeName(o)
+	if err != nil || mongo.Is(name) || os.Geteuid() != 0 {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil // it is there, or audit.Open says why not
+	}
+	return errors.Join(give(f, o), f.Close())
 }
 
 // wantSecret is the error that there is no secret for a store that other hosts

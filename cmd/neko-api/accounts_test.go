@@ -98,6 +98,8 @@ func testAccountCommands(t *testing.T, home string) {
 		{"key add gateway", "", 2, `error: which role\?\nhint: .*\n`},
 		{"key add gateway --role analyst --expires soon", "", 2, `error: --expires: "soon" is no time span\nhint: write it like 90d or 12h\n`},
 		{"key add gateway --role analyst --scope everything", "", 2, `error: the scopes "everything" is no root field: .*\nhint: .*\n`},
+		{"key add gateway --role analyst --scope Mutation.reprtSighting", "", 2, `error: there is no root field "Mutation.reprtSighting"\nhint: did you mean Mutation.reportSighting\?\n`},
+		{"key add gateway --role analyst --scope Query.zzzzzzzzzzzz", "", 2, `error: there is no root field "Query.zzzzzzzzzzzz"\nhint: api/schema.graphql has all root fields\n`},
 		{"key add gateway --role analyst --owner nobody", "", 1, `error: there is no user "nobody"\nhint: .*\n`},
 		{"key add gateway --role analyst --scope Mutation.reportSighting --scope Query.* --expires 90d --owner mia", "", 0, `key (` + id + `) \(gateway, analyst\) was made; it is shown this once:\nneko_` + id + `_[0-9a-v]{52}\n`},
 		{"key list", "", 0, `ID +NAME +ROLE +SCOPES +OWNER +STATE +EXPIRES +LAST USED\n` + id + ` +gateway +analyst +Mutation.reportSighting Query.\* +mia +good +20\S+ \S+ +-\n`},

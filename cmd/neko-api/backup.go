@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -57,7 +59,8 @@ schema of this one, one of a later version is refused. What is replaced is kept 
 Everybody logs in again: all sessions and access tokens end. API keys go on as the backup has them. As long as the
 present store can be read nothing comes back that was taken away after the backup: keys that are
 revoked and users that are disabled stay so, of two passwords the later one counts, of two roles the weaker one.
-If it cannot be read, look into the audit log for what was revoked since.
+If it cannot be read, look into the audit log for what was revoked since. Users and keys that only the
+backup has, and passwords that are the backup's, are named: who made the backup has decided these.
 
   --keep-accounts   users, sessions and keys stay as they are now: for undoing an import
   --revoke-keys     revoke all API keys, too
@@ -98,10 +101,13 @@ func backup(o *options, args []string, s streams) error {
 	})
 	bar.end()
 	switch {
-	case ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		return errors.New("interrupted: there is no backup")
 	case err != nil:
 		return asFile(err)
+	}
+	if c.Strange != "" {
+		fmt.Fprintf(s.err, "warning: the store has what no neko-api makes, and restore will refuse this backup: %s\nhint: sqlite3 %s 'DROP …', and make another one\n", c.Strange, path)
 	}
 	secret, _ := companion(o, *o.secretFile, "auth.secret")
 	audit := *o.auditLog
@@ -154,7 +160,10 @@ func restore(o *options, args []string, s streams) error {
 			return usageError{"standard input is a terminal", "give a file, or a pipe: age -d -i KEY FILE | neko-api restore -"}
 		}
 	} else {
-		f, err := os.Open(from)
+		f, err := openWithin(ctx, from)
+		if ctx.Err() != nil {
+			return errors.New("interrupted: nothing was changed")
+		}
 		if err != nil {
 			var pe *fs.PathError
 			if errors.As(err, &pe) {
@@ -172,6 +181,10 @@ func restore(o *options, args []string, s streams) error {
 		}
 		if info.IsDir() {
 			return usageError{from + " is a folder", "give a file in it"}
+		}
+		// Who has copied a store's files has the last changes in its log, and would miss them.
+		if log, err := os.Stat(from + "-wal"); err == nil && log.Size() > 0 {
+			return hinted{from + " is no backup, but a copy of a store, whose last changes are in " + from + "-wal", "make a backup of both first: neko-api backup BACKUP --store " + from}
 		}
 		in = f
 	}
@@ -226,9 +239,12 @@ func restore(o *options, args []string, s streams) error {
 			KeysGone    []string   `json:"api_keys_gone"`
 			UsersStay   []string   `json:"users_as_changed_since"`
 			KeysRevoked []string   `json:"api_keys_still_revoked"`
+			UsersBack   []string   `json:"users_back"`
+			KeysBack    []string   `json:"api_keys_back"`
+			Passwords   []string   `json:"passwords_back"`
 			Accounts    bool       `json:"accounts_kept"`
 		}{path, orNull(r.Backup.Made), r.Backup.Schema, r.Backup.Objects, r.Backup.Relations, r.Backup.Users, r.Backup.Keys, r.Online, took.Seconds(), r.Blocked.Seconds(), r.Kept,
-			r.Sessions, notNil(r.UsersGone), notNil(r.KeysGone), notNil(r.UsersChanged), notNil(r.KeysRevoked), o.keepAccounts})
+			r.Sessions, notNil(r.UsersGone), notNil(r.KeysGone), notNil(r.UsersChanged), notNil(r.KeysRevoked), notNil(r.UsersBack), notNil(r.KeysBack), notNil(r.PasswordsBack), o.keepAccounts})
 	}
 	if o.quiet {
 		return nil
@@ -250,6 +266,9 @@ func restore(o *options, args []string, s streams) error {
 		some(s.out, "  API keys made after the backup, gone", r.KeysGone)
 		some(s.out, "  users disabled, with another password or a weaker role since, as they are now", r.UsersChanged)
 		some(s.out, "  API keys revoked since, still revoked", r.KeysRevoked)
+		some(s.out, "  users that the store did not have, from the backup", r.UsersBack)
+		some(s.out, "  API keys that the store did not have, from the backup", r.KeysBack)
+		some(s.out, "  users whose password is the backup's now, not the store's", r.PasswordsBack)
 	}
 	if o.revokeKeys {
 		fmt.Fprintln(s.out, "  all API keys are revoked")
@@ -265,6 +284,25 @@ func restore(o *options, args []string, s streams) error {
 		}
 	}
 	return nil
+}
+
+// openWithin opens a file to read it. For a named pipe that waits until somebody writes to it.
+func openWithin(ctx context.Context, path string) (*os.File, error) {
+	type result struct {
+		f   *os.File
+		err error
+	}
+	opened := make(chan result, 1)
+	go func() {
+		f, err := os.Open(path)
+		opened <- result{f, err}
+	}()
+	select {
+	case r := <-opened:
+		return r.f, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // sqliteStore is the path of the store of a command that works on files.
@@ -337,7 +375,13 @@ func some(w io.Writer, what string, list []string) {
 	if len(list) == 0 {
 		return
 	}
-	text := strings.Join(list[:min(len(list), most)], ", ")
+	shown := slices.Clone(list[:min(len(list), most)])
+	for i, name := range shown { // a name out of a file of others' may have anything in it
+		if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
+			shown[i] = quoted
+		}
+	}
+	text := strings.Join(shown, ", ")
 	if len(list) > most {
 		text += fmt.Sprintf(" and %d more", len(list)-most)
 	}

@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -75,6 +78,18 @@ func TestBackupSession(t *testing.T) {
 	if code := run([]string{"restore", "-", "--quiet", "--no-copy"}, streams{&pipe, &out, &errs}); code != 0 || out.Len() > 0 {
 		t.Errorf("%d %s %s", code, &errs, &out)
 	}
+	// Who has copied the files of a store that is in use has only a part in the one: its log has the rest.
+	copied := filepath.Join(dir, "copied.db")
+	for suffix, text := range map[string]string{"": "SQLite format 3", "-wal": "the last changes"} {
+		if err := os.WriteFile(copied+suffix, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	errs.Reset()
+	if code := run([]string{"restore", copied}, streams{nil, &out, &errs}); code != 1 ||
+		errs.String() != "error: "+copied+" is no backup, but a copy of a store, whose last changes are in "+copied+"-wal\nhint: make a backup of both first: neko-api backup BACKUP --store "+copied+"\n" {
+		t.Errorf("%d %s", code, &errs)
+	}
 	trail, err := os.ReadFile(filepath.Join(dir, "home", "audit.log"))
 	if err != nil || bytes.Count(trail, []byte(`"event":"outcome","subject":"operator:`)) < 8 || !bytes.Contains(trail, []byte(`"fields":["backup"]`)) || !bytes.Contains(trail, []byte(`"fields":["restore"]`)) {
 		t.Errorf("%v\n%s", err, trail)
@@ -90,6 +105,71 @@ func TestBackupSession(t *testing.T) {
 	errs.Reset()
 	if code := run([]string{"restore", filepath.Join(dir, "b.db"), "--audit-log", "/dev/full"}, streams{nil, &out, &errs}); code != 1 {
 		t.Errorf("%d %s", code, &errs)
+	}
+}
+
+// Who has typed the name of a pipe into which nobody writes gets away with Ctrl-C.
+func TestRestoreOfASilentPipe(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	opened := make(chan error, 1)
+	go func() {
+		_, err := openWithin(ctx, pipe)
+		opened <- err
+	}()
+	cancel()
+	if err := <-opened; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	w, err := os.OpenFile(pipe, os.O_RDWR, 0) // who still waits is let go
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+}
+
+// What root restores belongs to who has the folder, with all that was made beside it: else no worker could start.
+func TestRootRestoresForAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	t.Setenv("NEKO_HOME", filepath.Join(t.TempDir(), "home"))
+	const nobody = 65534
+	dir := t.TempDir()
+	saved := filepath.Join(t.TempDir(), "b.db")
+	var out bytes.Buffer
+	for _, args := range []string{
+		"migrate", "backup " + saved,
+		"restore " + saved + " --store " + dir + "/api.db", // there is none yet
+		"restore " + saved + " --store " + dir + "/api.db",
+	} {
+		if err := os.Chown(dir, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+		if code := run(strings.Fields(args), streams{nil, &out, &out}); code != 0 {
+			t.Fatalf("%s: %s", args, &out)
+		}
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) < 3 {
+		t.Fatal(list, err)
+	}
+	for _, f := range list {
+		if info, err := f.Info(); err != nil || info.Sys().(*syscall.Stat_t).Uid != nobody {
+			t.Errorf("%s does not belong to who has the folder, %v", f.Name(), err)
+		}
+	}
+}
+
+// A name in a backup of others' does nothing to the terminal.
+func TestNamesAreQuoted(t *testing.T) {
+	var out bytes.Buffer
+	some(&out, "users", []string{"mia", "\x1b[2Jevil", "J\u00f6rg", "a\u202eb"})
+	if out.String() != "users: mia, \"\\x1b[2Jevil\", J\u00f6rg, \"a\\u202eb\"\n" {
+		t.Error(out.String())
 	}
 }
 

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -121,7 +123,7 @@ func (o *options) openFront(st database, logger *slog.Logger) (*front, error) {
 			f.file, err = edge.OpenFile(path)
 		}
 		if err == nil {
-			err = givenTo(path, o)
+			err = give(f.file, o)
 		}
 		if err != nil {
 			return nil, hinted{"cannot keep how far the CDN was purged: " + err.Error(), "see whether the folder of the store can be written to"}
@@ -137,9 +139,9 @@ func (o *options) openFront(st database, logger *slog.Logger) (*front, error) {
 	return f, nil
 }
 
-// givenTo gives a file that root has made to whose the store is: who purges by hand must not keep
-// workers from starting.
-func givenTo(path string, o *options) error {
+// give gives a file that root has made to whose the store is, or is to be: what root does by hand must not keep
+// workers from starting. It is an open file: its name may be a link by now, as the folder is that user's.
+func give(f interface{ Chown(uid, gid int) error }, o *options) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -148,10 +150,14 @@ func givenTo(path string, o *options) error {
 		return err
 	}
 	var owner unix.Stat_t
-	if err := unix.Stat(name, &owner); err != nil {
+	if err = unix.Stat(name, &owner); errors.Is(err, fs.ErrNotExist) {
+		name = filepath.Dir(name)
+		err = unix.Stat(name, &owner)
+	}
+	if err != nil {
 		return &os.PathError{Op: "look at", Path: name, Err: err}
 	}
-	return os.Chown(path, int(owner.Uid), int(owner.Gid))
+	return f.Chown(int(owner.Uid), int(owner.Gid))
 }
 
 // close ends it. What is not purged yet others see to, or who starts next.

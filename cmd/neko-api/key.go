@@ -7,6 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator/core"
+
+	"github.com/nekoctl/neko/api"
 	"github.com/nekoctl/neko/api/auth"
 	"github.com/nekoctl/neko/api/store"
 	"github.com/nekoctl/neko/worker/settings"
@@ -45,9 +50,43 @@ func parseSpan(text string) (time.Duration, error) {
 	return 0, settings.BadValue(fmt.Sprintf("%q is no time span", text), "write it like 90d or 12h")
 }
 
+// scopesExist refuses root fields that the schema has not: a key for one of those could
+// do nothing, and its owner would learn it when it is used. What is no root field at all
+// is left to who makes the key.
+func scopesExist(scopes []string) error {
+	if len(scopes) == 0 {
+		return nil
+	}
+	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "schema.graphql", Input: api.Schema})
+	if err != nil {
+		return err
+	}
+	for _, scope := range scopes {
+		name, field, _ := strings.Cut(scope, ".")
+		for _, root := range []*ast.Definition{schema.Query, schema.Mutation} {
+			if root.Name != name || field == "*" || root.Fields.ForName(field) != nil {
+				continue
+			}
+			names := make([]string, 0, len(root.Fields))
+			for _, f := range root.Fields {
+				names = append(names, f.Name)
+			}
+			hint := "api/schema.graphql has all root fields"
+			if near := core.SuggestionList(field, names); len(near) > 0 {
+				hint = fmt.Sprintf("did you mean %s.%s?", name, near[0])
+			}
+			return usageError{fmt.Sprintf("there is no root field %q", scope), hint}
+		}
+	}
+	return nil
+}
+
 func addKey(o *options, args []string, s streams) error {
 	role, err := roleOf(o.role)
 	if err != nil {
+		return err
+	}
+	if err := scopesExist(o.scopes); err != nil {
 		return err
 	}
 	return withAccounts(o, func(ctx context.Context, a store.Accounts) error {

@@ -171,14 +171,14 @@ func describedBy(ctx context.Context, client *control.Client, targets []string) 
 func (c *cli) describe(app control.AppDetail, env bool) {
 	fmt.Fprintln(c.out, c.out.paint(bold, printable(app.Spec.ShownName())))
 	name, kind := "", ""
-	if app.Spec.Title != "" {
+	if app.Spec.Title != "" && app.Spec.Title != app.Name {
 		name = app.Name
 	}
 	if app.Spec.Type == spec.Task {
 		kind = string(spec.Task)
 	}
 	c.facts("  ", [][2]string{
-		{"in the daemon", name},
+		{"known as", name},
 		{"namespace", app.Spec.Namespace},
 		{"type", kind},
 		{"command", quoteWords(app.Spec.Command)},

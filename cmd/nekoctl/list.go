@@ -128,7 +128,7 @@ func (c *cli) listOnce(ctx context.Context, client *control.Client, targets []st
 	}
 	switch {
 	case !up:
-		say("no daemon runs on %s; nekoctl start begins one", c.home)
+		say("no daemon runs on %s; %s", c.home, c.elsewhere())
 	case err != nil:
 		say("%v", err)
 	case len(list) == 0 && len(all) == 0:

@@ -59,7 +59,7 @@ func pm2Commands() []pm2Command {
 			{"--timestamp [format]", "the time before each line"}, {"--nostream", "print the last lines and end"},
 			{"--highlight [value]", "mark a text"}, {"--exclude <name>", "not of this app; can be repeated"}}},
 		{name: "kill", about: "stop every app and the daemon", alone: true, run: (*face).killAll},
-		{name: "logrotate", about: "rotation by logrotate", run: notHere("logs are rotated already, at 100 MB; log_rotate of a neko.yaml changes that")},
+		{name: "logrotate", about: "rotation by logrotate", run: notHere(noRotation)},
 		{name: "examples", about: "how it is used", apart: true, run: (*face).examples},
 
 		// What is not here: it is recognised, does nothing, and says what to use.
@@ -96,6 +96,11 @@ func pm2Commands() []pm2Command {
 	}
 }
 
+// noRotation is for who has had a module for it: apps that pm2 starts have PM2's
+// defaults, with logs that grow, and nobody may believe otherwise.
+const noRotation = "logs grow, as PM2's do: have logrotate run `pm2 reloadLogs` after it has renamed them; " +
+	"or `nekoctl convert FILE > neko.yaml`, as apps of a neko.yaml have theirs rotated"
+
 // notHere is a command of PM2's that neko does not have: it does nothing, and fails,
 // so that no script believes otherwise.
 func notHere(instead string) func(*face, context.Context) error {
@@ -108,7 +113,7 @@ func notHere(instead string) func(*face, context.Context) error {
 func (f *face) installModule(context.Context) error {
 	instead := "there are no modules; start it as an app of its own"
 	for module, hint := range map[string]string{
-		"pm2-logrotate":       "logs are rotated already, at 100 MB, ten of them, compressed; log_rotate of a neko.yaml changes that",
+		"pm2-logrotate":       noRotation,
 		"pm2-server-monit":    "pm2 monit shows the figures of all apps",
 		"pm2-auto-pull":       "git pull && pm2 reload NAME, in a timer of systemd's",
 		"pm2-health":          "liveness and readiness of a neko.yaml",
@@ -117,7 +122,7 @@ func (f *face) installModule(context.Context) error {
 		"profiler":            "pm2 trigger NAME km:cpu:profiling:start",
 		"@pm2/io":             "npm install @pm2/io in the app; its metrics and actions are understood",
 		"pm2-githook":         "git pull && pm2 reload NAME, in a hook of your own",
-		"pm2-log-rotate":      "logs are rotated already",
+		"pm2-log-rotate":      noRotation,
 		"pm2-elasticsearch":   "ship the files of the logs folder",
 		"pm2-discord-webhook": "journald and neko.log have the events",
 	} {

@@ -161,7 +161,7 @@ func (c *cli) report(err error) int {
 		return exitFailed
 	}
 	if errors.Is(err, control.ErrNoDaemon) {
-		say(fmt.Sprintf("no daemon runs on %s", c.home), "nekoctl start begins one", nil)
+		say(fmt.Sprintf("no daemon runs on %s", c.home), c.elsewhere(), nil)
 		return exitFailed
 	}
 	say(err.Error(), "", nil)

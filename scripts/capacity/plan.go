@@ -40,8 +40,12 @@ type load struct {
 // for disruptions keeps two.
 const leastPods = 3
 
-// mostPods is maxReplicas in k8s/base.
-const mostPods = 10
+// mostPods is maxReplicas in k8s/base, and requestedShare what its request of CPU is of
+// its limit: an HPA counts in requests, and all that is said here is of limits.
+const (
+	mostPods       = 10
+	requestedShare = 0.5
+)
 
 // plan is what comes of a load. Without machines that were asked for, with --vm, only
 // the first fields count.
@@ -51,7 +55,7 @@ type plan struct {
 	PerRequest float64 `json:"microsecondsPerRequest"` // CPU of workers, of a pod's size
 	PerPod     float64 `json:"rpsPerPod"`              // at the target; with --vm of the machine
 	PodMemory  float64 `json:"podMemoryBytes"`         // what it takes, with all caches full
-	PodLimit   float64 `json:"podMemoryLimitBytes"`    // and a quarter more
+	PodLimit   float64 `json:"podMemoryLimitBytes"`    // and what a reload and the largest answers take, and a quarter more
 
 	RPS         float64 `json:"rps"`       // at the peak, of all regions, the edge's share included
 	Mean        float64 `json:"meanRPS"`   //
@@ -214,14 +218,13 @@ func (f *figures) busy() (n int) {
 // redis says whether there is one: one machine counts by itself.
 func (l load) redis() bool { return !l.VM }
 
-// memory is what a pod of so many workers takes, with all caches full, in bytes: a line
-// through the two sizes of the cache that were measured, and what the supervisor takes.
-func (f *figures) memory(l load) float64 {
+// memory is what a worker takes with a full cache, and what the supervisor takes, in
+// bytes: a line through the two sizes of the cache that were measured.
+func (f *figures) memory(l load) (worker, daemon float64) {
 	const mib = 1 << 20
 	slope := (f.of(memory64) - f.of(memory16)) / 48
-	worker := f.of(memory16)*mib + slope*(l.Cache-16*mib)
-	worker = max(worker, l.Cache) // a line may go anywhere
-	return float64(l.Cores)*worker + f.of(memoryDaemon)*mib
+	worker = f.of(memory16)*mib + slope*(l.Cache-16*mib)
+	return max(worker, l.Cache), f.of(memoryDaemon) * mib // a line may go anywhere
 }
 
 // plan is what a load needs.
@@ -229,8 +232,9 @@ func (f *figures) plan(l load) (*plan, error) {
 	if err := l.check(); err != nil {
 		return nil, err
 	}
-	p := &plan{Load: l, PerRequest: f.perRequest(l, l.Cores), PodMemory: f.memory(l)}
-	p.PodLimit = ceilTo(p.PodMemory*1.25, 16<<20)
+	worker, daemon := f.memory(l)
+	p := &plan{Load: l, PerRequest: f.perRequest(l, l.Cores), PodMemory: float64(l.Cores)*worker + daemon}
+	p.PodLimit = ceilTo((p.PodMemory+worker+float64(l.Cores)*largestAnswer)*1.25, 16<<20)
 	whole := float64(l.Cores) * 1e6 / p.PerRequest // of a pod that has nothing left
 	p.PerPod = whole * l.Target
 	if n := f.busy(); n > 0 {
@@ -297,6 +301,8 @@ func (f *figures) plan(l load) (*plan, error) {
 
 const (
 	hoursAMonth = 730
+	// largestAnswer is what k8s/base reckons for the largest that --max-fields lets through.
+	largestAnswer = 300 << 20
 	// tagBytes is what the tags of all types take in Redis at most (docs/caching.md).
 	tagBytes = 25e6
 )

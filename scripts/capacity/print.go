@@ -16,7 +16,7 @@ func (p *plan) print(w io.Writer) {
 		line("carries", "%s requests a second at %.0f %% of %d %s; what bounds it: %s", count(p.RPS), 100*p.Utilisation, l.Cores, plural(l.Cores, "core"), p.Because)
 		line("", "%s a day with a busiest second of %g times the mean", count(p.Mean*86_400), l.PeakFactor)
 		line("CPU of a request", "%.0f µs, the mean over all kinds", p.PerRequest)
-		line("memory", "%s with full caches of %s; have %s", bytesText(p.PodMemory), bytesText(l.Cache), bytesText(p.PodLimit))
+		line("memory", "%s with full caches of %s; have %s, for a reload and the largest answers", bytesText(p.PodMemory), bytesText(l.Cache), bytesText(p.PodLimit))
 		line("store", "%s, %s calls a second", l.Store, count(p.StoreCalls))
 	} else {
 		line("load", "%s requests a second at the peak, %s in the mean, %s a month", count(p.RPS), count(p.Mean), count(p.PerMonth))
@@ -32,10 +32,10 @@ func (p *plan) print(w io.Writer) {
 		}
 		line("", "%s a second reach %s", count(p.RegionRPS), each)
 		line("a pod", "%s requests a second at %.0f %% of %d %s, %.0f µs of CPU each", count(p.PerPod), 100*l.Target, l.Cores, plural(l.Cores, "core"), p.PerRequest)
-		line("", "memory %s with full caches of %s; request and limit %s", bytesText(p.PodMemory), bytesText(l.Cache), bytesText(p.PodLimit))
+		line("", "memory %s with full caches of %s; request and limit %s, for a reload and the largest answers", bytesText(p.PodMemory), bytesText(l.Cache), bytesText(p.PodLimit))
 		line("pods of a region", "%d, because of %s", p.Pods, p.Because)
 		line("", "%.0f %% of their CPUs at the peak; %.0f %% when a zone of %d is lost", 100*p.Utilisation, 100*p.AfterZone, l.Zones)
-		line("HPA", "minReplicas %d, maxReplicas %d, target %.0f %%", p.MinReplicas, p.MaxReplicas, 100*l.Target)
+		line("HPA", "minReplicas %d, maxReplicas %d, averageUtilization %.0f with half of the limit as request, as in k8s/base", p.MinReplicas, p.MaxReplicas, 100*l.Target/requestedShare)
 		line("room of a region", "%d cores and %s for all that, and one pod more in a rolling update", p.RoomCores, bytesText(p.RoomMemory))
 		line("cores of all regions", "%d", p.Cores)
 		line("Redis of a region", "%s commands a second, %.1f %% of its thread, %s, %d connections at most", count(p.RedisCommands), 100*p.RedisCPU, bytesText(p.RedisMemory), p.RedisConns)

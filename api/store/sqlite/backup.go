@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +30,9 @@ type Contents struct {
 	Relations int
 	Users     int
 	Keys      int // API keys, revoked ones too
+	// Strange is what its schema has that no neko-api makes, e.g. "trigger x"; "" if there is none. SQLite would
+	// run it, so [Restore] refuses it.
+	Strange string
 }
 
 // Progress is told how many bytes of how many are done.
@@ -73,7 +77,8 @@ func Backup(ctx context.Context, path, to string, now time.Time, progress Progre
 }
 
 // BackupTo is Backup to a stream. The copy is made in a folder first, and checked there, before
-// the first byte is written to w.
+// the first byte is written to w. It has no name any more then: who is killed, or whose pipe
+// breaks, leaves no copy of all accounts behind.
 func BackupTo(ctx context.Context, path, folder string, w io.Writer, now time.Time, progress Progress) (c Contents, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return c, err
@@ -88,21 +93,37 @@ func BackupTo(ctx context.Context, path, folder string, w io.Writer, now time.Ti
 		return c, err
 	}
 	defer f.Close()
+	d.discard()
 	_, err = io.Copy(w, reader{ctx, f})
 	return c, err
 }
 
-// reader ends with its context.
+// reader ends with its context, also while it waits for a pipe into which nobody writes.
 type reader struct {
-	ctx context.Context
-	io.Reader
+	ctx  context.Context
+	from io.Reader
 }
 
 func (r reader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return r.Reader.Read(p)
+	type result struct {
+		b   []byte
+		err error
+	}
+	read := make(chan result, 1)
+	go func() { // into memory of its own: who has left may use p for something else
+		b := make([]byte, len(p))
+		n, err := r.from.Read(b)
+		read <- result{b[:n], err}
+	}()
+	select {
+	case got := <-read:
+		return copy(p, got.b), got.err
+	case <-r.ctx.Done():
+		return 0, r.ctx.Err()
+	}
 }
 
 // mayBeReplaced refuses to write a backup to what is something else.
@@ -169,7 +190,8 @@ func snapshot(ctx context.Context, path, prefix string, now time.Time, progress 
 	if c, err = inspect(ctx, d.path); err != nil {
 		return d, c, fmt.Errorf("the store %s is damaged, so there is no backup of it: %w", path, err)
 	}
-	return d, c, nil
+	c.Strange, err = planted(ctx, d.path)
+	return d, c, err
 }
 
 // copyPages copies all pages of what conn reads to the empty file at to, as they were when it began.
@@ -294,16 +316,20 @@ var draftSuffixes = []string{"", "-wal", "-shm", "-journal"}
 func newDraft(prefix string) (*draft, error) {
 	left, _ := filepath.Glob(escapeGlob(prefix) + "-*")
 	for _, path := range left {
+		if !isDraft.MatchString(strings.TrimPrefix(path, prefix)) {
+			continue // somebody's own file, that is called after the store
+		}
 		old := &draft{path: path}
-		if f, err := os.Open(path); err == nil {
-			if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil && !hasSuffix(path) {
+		// In a folder of all it may be anything: a link, or a pipe, for which an open would wait.
+		if f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0); err == nil {
+			if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 				old.discard()
 			}
 			f.Close()
 		}
 	}
 	for {
-		d := &draft{path: prefix + "-" + rand.Text()[:10]}
+		d := &draft{path: prefix + "-" + rand.Text()}
 		f, err := os.OpenFile(d.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 		if err != nil {
 			var pe *fs.PathError
@@ -327,14 +353,8 @@ func newDraft(prefix string) (*draft, error) {
 	}
 }
 
-func hasSuffix(path string) bool {
-	for _, s := range draftSuffixes[1:] {
-		if strings.HasSuffix(path, s) {
-			return true
-		}
-	}
-	return false
-}
+// isDraft matches what a draft's name has behind its prefix: rand.Text, which nobody types.
+var isDraft = regexp.MustCompile(`^-[A-Z2-7]{26}$`)
 
 func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
@@ -350,6 +370,106 @@ func (d *draft) discard() {
 	}
 }
 
+// planted is something of a file's schema that no neko-api makes. It is to be asked first of a file of others':
+// whatever there is in it, nothing of that runs here, be it a view or a check.
+func planted(ctx context.Context, path string) (first string, err error) {
+	db, err := alone(path)
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	err = db.QueryRowContext(ctx, "SELECT type || ' ' || name FROM sqlite_schema WHERE type IN ('view', 'trigger') ORDER BY 1").Scan(&first)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return printable(first), err
+	}
+	var version, app int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return "", err
+	}
+	if err := db.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app); err != nil {
+		return "", err
+	}
+	if app != applicationID || version < 1 || version > schemaVersion() {
+		return "", nil // it is no store of ours, which inspect says better
+	}
+	return strange(ctx, db, version)
+}
+
+// strange is something of a schema that the migrations up to its version do not make as it is: also a
+// table of theirs with a default, a check or a generated column of somebody else's.
+func strange(ctx context.Context, db *sql.DB, version int) (first string, err error) {
+	made, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		return "", err
+	}
+	defer made.Close()
+	made.SetMaxOpenConns(1)
+	files, err := fs.Glob(migrationFiles, "migrations/*.sql")
+	if err != nil {
+		return "", err
+	}
+	for _, file := range files[:version] {
+		text, err := migrationFiles.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		if _, err := made.ExecContext(ctx, string(text)); err != nil {
+			return "", err
+		}
+	}
+	known := map[[4]string]bool{
+		{"table", "backup", "backup", backupTable}: true,
+		// What ANALYZE finds out.
+		{"table", "sqlite_stat1", "sqlite_stat1", "CREATE TABLE sqlite_stat1(tbl,idx,stat)"}:                true,
+		{"table", "sqlite_stat4", "sqlite_stat4", "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)"}: true,
+	}
+	missing := map[[4]string]bool{}
+	for i, q := range []*sql.DB{made, db} {
+		rows, err := q.QueryContext(ctx, "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY 1, 2")
+		if err != nil {
+			return "", err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var o [4]string
+			if err := rows.Scan(&o[0], &o[1], &o[2], &o[3]); err != nil {
+				return "", err
+			}
+			if i == 0 {
+				known[o], missing[o] = true, true
+				continue
+			}
+			delete(missing, o)
+			if !known[o] && first == "" {
+				first = printable(o[0] + " " + o[1])
+			}
+		}
+		if err := rows.Err(); err != nil {
+			return "", err
+		}
+	}
+	for o := range missing {
+		if first == "" {
+			first = "no " + o[0] + " " + o[1]
+		}
+	}
+	return first, nil
+}
+
+// printable is a name out of a file of others', as it may be shown.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '.'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), 100)]
+}
+
+// backupTable says when a backup was made.
+const backupTable = "CREATE TABLE backup (made INTEGER NOT NULL) STRICT"
+
 // seal makes one plain file of what was copied from a store that has a write-ahead log, and notes
 // when that was.
 func (d *draft) seal(ctx context.Context, now time.Time) error {
@@ -359,7 +479,7 @@ func (d *draft) seal(ctx context.Context, now time.Time) error {
 	}
 	defer db.Close()
 	_, err = db.ExecContext(ctx, fmt.Sprintf(`PRAGMA journal_mode = DELETE; DROP TABLE IF EXISTS backup;
-		CREATE TABLE backup (made INTEGER NOT NULL) STRICT; INSERT INTO backup VALUES (%d)`, store.Micros(now)))
+		%s; INSERT INTO backup VALUES (%d)`, backupTable, store.Micros(now)))
 	return err
 }
 

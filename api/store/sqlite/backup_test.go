@@ -331,6 +331,9 @@ func TestRestoreOfAStoreThatIsGone(t *testing.T) {
 					t.Error(err)
 				}
 			}
+			if b, err := os.ReadFile(path); err != nil || b[18] != 2 { // SQLite's mark of a write-ahead log
+				t.Errorf("readers and writers of it wait for each other, %v", err)
+			}
 			st := open(t, path)
 			whole(t, st)
 			if n := count(t, st, store.KindSoftware); n != 10 {

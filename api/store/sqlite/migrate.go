@@ -45,7 +45,12 @@ func (s *Store) migrate(ctx context.Context) error {
 	// The usual case takes no lock: readers of a store in use never wait here.
 	version, err := s.version(ctx, s.rd, len(files))
 	if err == nil && version == len(files) {
-		return nil
+		// A backup that was put into the place of a store has no write-ahead log: readers and writers would wait
+		// for each other for ever after.
+		var mode string
+		if err = s.rd.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err == nil && mode == "wal" {
+			return nil
+		}
 	}
 	if err != nil && code(err) != sqlite3.SQLITE_BUSY {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,6 +55,9 @@ type Restored struct {
 	UsersGone, KeysGone []string
 	// … and what was changed after it, and stays so.
 	UsersChanged, KeysRevoked []string
+	// Of the accounts that the backup has: what the store did not know, and whose password is another one than in
+	// the store. Who has made the backup decides these: they are to be looked through.
+	UsersBack, KeysBack, PasswordsBack []string
 }
 
 // Restore makes the store at path what a backup has. Workers may serve and write meanwhile: the store is replaced by
@@ -73,6 +77,9 @@ func Restore(ctx context.Context, path string, from io.Reader, o RestoreOptions)
 	if path, err = filepath.Abs(path); err != nil {
 		return r, err
 	}
+	if path, err = target(path); err != nil {
+		return r, err
+	}
 	old := look(ctx, path)
 	if old.foreign {
 		return r, old.err
@@ -85,8 +92,15 @@ func Restore(ctx context.Context, path string, from io.Reader, o RestoreOptions)
 	if err := receive(ctx, d, from); err != nil {
 		return r, d.explain(err)
 	}
-	if r.Backup, err = inspect(ctx, d.path); err != nil {
+	if r.Backup.Strange, err = planted(ctx, d.path); err == nil && r.Backup.Strange == "" {
+		r.Backup, err = inspect(ctx, d.path)
+	}
+	if err != nil {
 		return r, notABackup(err)
+	}
+	if r.Backup.Strange != "" {
+		return r, &BackupError{"the backup has what no neko-api makes, and SQLite might run: " + r.Backup.Strange,
+			"nothing was changed; find out who has made it. If it is yours, take it out of a copy of the backup (sqlite3 COPY 'DROP …'), and restore that"}
 	}
 	stage, err := Open(ctx, d.path, Options{Readers: 1}) // it is migrated
 	if err != nil {
@@ -107,11 +121,25 @@ func Restore(ctx context.Context, path string, from io.Reader, o RestoreOptions)
 	return r, d.explain(err)
 }
 
+// target is the file that a store's path leads to: a link stays one.
+func target(path string) (string, error) {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return path, nil
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		to, _ := os.Readlink(path)
+		return "", &BackupError{fmt.Sprintf("the store %s is a link to %s, which is not there", path, to), "see whether its disk is mounted; if the link is wrong, remove it"}
+	}
+	return real, nil
+}
+
 // previous is what there is at the path of a store.
 type previous struct {
 	exists  bool
 	usable  bool // it can be replaced by a transaction
-	foreign bool // it is another program's
+	foreign bool // it is another program's, or may not be read
 	inUse   bool // some process has it open
 	err     error
 }
@@ -136,8 +164,14 @@ func look(ctx context.Context, path string) (p previous) {
 	_, p.err = s.version(ctx, s.rd, schemaVersion())
 	known := (*store.OpenError)(nil)
 	p.foreign, p.usable = errors.As(p.err, &known), p.err == nil
-	if p.err != nil && !p.foreign && !errors.Is(p.err, store.ErrTooNew) && code(p.err) == sqlite3.SQLITE_BUSY {
-		p.inUse = true
+	if p.err != nil && !p.foreign && !errors.Is(p.err, store.ErrTooNew) {
+		switch code(p.err) {
+		case sqlite3.SQLITE_BUSY:
+			p.inUse = true
+		case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
+		default: // it may be as good as ever, and somebody else's, or the disk's fault
+			p.err, p.foreign = s.openError(p.err), true
+		}
 	}
 	return p
 }
@@ -156,6 +190,7 @@ func inUse(path string) bool {
 // receive writes what comes to the draft. What cannot be a store is refused at its first bytes.
 func receive(ctx context.Context, d *draft, from io.Reader) error {
 	head := make([]byte, 16)
+	from = reader{ctx, from}
 	n, err := io.ReadFull(from, head)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
@@ -166,7 +201,7 @@ func receive(ctx context.Context, d *draft, from io.Reader) error {
 	if _, err := d.lock.Write(head); err != nil {
 		return err
 	}
-	_, err = io.Copy(d.lock, reader{ctx, from})
+	_, err = io.Copy(d.lock, from)
 	return err
 }
 
@@ -320,7 +355,7 @@ func replaced(ctx context.Context, live, stage *Store, o RestoreOptions, r *Rest
 		_, err = tx.ExecContext(ctx, "UPDATE main.api_key SET revoked = ? WHERE revoked = 0", store.Micros(o.Now))
 	}
 	if err == nil {
-		err = renewLog(ctx, tx, "live")
+		err = renewLog(ctx, tx, "live", 0)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot take over from the store what was revoked or changed after the backup: %w", err)
@@ -348,7 +383,7 @@ func keep(ctx context.Context, live *Store, now time.Time, r *Restored) error {
 	if err := d.seal(ctx, now); err != nil {
 		return d.explain(fmt.Errorf("cannot keep a copy of what is replaced: %w", err))
 	}
-	if err := give(d.path, live.path, true); err != nil {
+	if err := give(d.lock, live.path, true); err != nil {
 		return err
 	}
 	if err := d.become(name); err != nil {
@@ -362,12 +397,13 @@ func aside(path string, now time.Time) string {
 	return path + ".before-restore-" + now.UTC().Format("20060102T150405.000Z")
 }
 
-// renewLog begins the log anew, with an entry that nobody has seen, of everything.
-func renewLog(ctx context.Context, tx *sql.Tx, others string) error {
+// renewLog begins the log anew, with an entry that nobody has seen, of everything: behind its
+// end and that of another one, and as much further ahead.
+func renewLog(ctx context.Context, tx *sql.Tx, others string, ahead int64) error {
 	const end = "(SELECT coalesce(max(seq), 0) FROM %s.sqlite_sequence WHERE name = 'changelog')"
 	_, err := tx.ExecContext(ctx, "DELETE FROM main.changelog")
 	if err == nil {
-		_, err = tx.ExecContext(ctx, fmt.Sprintf("INSERT INTO main.changelog (n, before, tags) SELECT 1 + max("+end+", "+end+"), 0, json_array(?)", "main", others), store.Everything)
+		_, err = tx.ExecContext(ctx, fmt.Sprintf("INSERT INTO main.changelog (n, before, tags) SELECT 1 + ? + max("+end+", "+end+"), 0, json_array(?)", "main", others), ahead, store.Everything)
 	}
 	return err
 }
@@ -405,6 +441,9 @@ func mergeAccounts(ctx context.Context, tx *sql.Tx, roles []string, r *Restored)
 		{&r.UsersGone, "SELECT name FROM live.user WHERE id NOT IN (SELECT id FROM main.user)", nil},
 		{&r.KeysGone, "SELECT id FROM live.api_key WHERE revoked = 0 AND id NOT IN (SELECT id FROM main.api_key)", nil},
 		{&r.KeysRevoked, "SELECT k.id FROM main.api_key k JOIN live.api_key l USING (id) WHERE k.revoked = 0 AND l.revoked <> 0", nil},
+		{&r.UsersBack, "SELECT name FROM main.user WHERE id NOT IN (SELECT id FROM live.user)", nil},
+		{&r.KeysBack, "SELECT id FROM main.api_key WHERE revoked = 0 AND id NOT IN (SELECT id FROM live.api_key)", nil},
+		{&r.PasswordsBack, "SELECT u.name FROM main.user u JOIN live.user l USING (id) WHERE u.password <> l.password AND u.password_changed >= l.password_changed", nil},
 		{&r.UsersChanged, "SELECT u.name FROM main.user u JOIN live.user l USING (id) WHERE u.disabled < l.disabled OR u.password_changed < l.password_changed OR " + weaker, both},
 	} {
 		if *list.to, err = texts(ctx, tx, list.text+" ORDER BY 1", list.args...); err != nil {
@@ -459,8 +498,7 @@ const unknownEpochs = 1 << 20
 func offline(ctx context.Context, path string, stage *Store, d *draft, old previous, o RestoreOptions, r *Restored) (err error) {
 	switch {
 	case old.inUse:
-		return &BackupError{fmt.Sprintf("the store %s cannot be replaced while it is open: %v", path, old.err),
-			"end who has it open (fuser -v " + path + "), e.g. nekoctl stop neko-api; then restore, and nekoctl start neko-api"}
+		return isOpen(path, old.err)
 	case o.KeepAccounts:
 		reason := error(fs.ErrNotExist)
 		if old.err != nil {
@@ -480,7 +518,9 @@ func offline(ctx context.Context, path string, stage *Store, d *draft, old previ
 				return err
 			}
 		}
-		return renewLog(ctx, tx, "main")
+		// Nobody knows how far the log of the lost one had come, and who has seen that (a CDN's purger has
+		// written it down) must not take this one's for what he knows.
+		return renewLog(ctx, tx, "main", 1+mathrand.Int64N(1<<40))
 	}); err != nil {
 		return err
 	}
@@ -495,20 +535,25 @@ func offline(ctx context.Context, path string, stage *Store, d *draft, old previ
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := give(d.path, path, old.exists); err != nil {
+	if old.exists && (inUse(path) || inUse(path+"-shm")) { // meanwhile: a backup through a pipe may take its time
+		return isOpen(path, old.err)
+	}
+	if err := give(d.lock, path, old.exists); err != nil {
 		return err
 	}
 	// What a lost file has left would be taken for the log of the new one.
 	kept := aside(path, o.Now)
+	if old.exists { // before its log is taken from it: not all file systems can
+		if err := os.Link(path, kept); err != nil {
+			return err
+		}
+	}
 	for _, suffix := range []string{"-wal", "-shm"} {
 		if err := os.Rename(path+suffix, kept+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	if old.exists {
-		if err := os.Link(path, kept); err != nil {
-			return err
-		}
 		r.Kept = kept
 		return d.become(path)
 	}
@@ -524,8 +569,14 @@ func offline(ctx context.Context, path string, stage *Store, d *draft, old previ
 	return syncFolder(filepath.Dir(path))
 }
 
-// give lets a file of root's belong to whoever has the one that it replaces, else the folder.
-func give(file, path string, exists bool) error {
+func isOpen(path string, why error) error {
+	return &BackupError{fmt.Sprintf("the store %s cannot be replaced while it is open: %v", path, why),
+		"end who has it open (fuser -v " + path + "), e.g. nekoctl stop neko-api; then restore, and nekoctl start neko-api"}
+}
+
+// give lets a file of root's belong to whoever has the one that it replaces, else the folder. It is the
+// open file, as its name may be a link by now, to what is root's: the folder is another user's.
+func give(file *os.File, path string, exists bool) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -537,5 +588,5 @@ func give(file, path string, exists bool) error {
 		return err
 	}
 	owner := info.Sys().(*syscall.Stat_t)
-	return os.Chown(file, int(owner.Uid), int(owner.Gid))
+	return file.Chown(int(owner.Uid), int(owner.Gid))
 }
