@@ -375,6 +375,7 @@ func TestTheOldestWaits(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		p.Changed(250)
+		time.Sleep(time.Second)
 		if d := p.OldestWaiting(); d != 0 {
 			t.Errorf("%v", d)
 		}
