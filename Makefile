@@ -19,7 +19,7 @@ ARGS ?=
 .PHONY: help build run test lint fuzz chaos bench claims capacity gameday systemd packages packages-try image k8s cloudflare graphiql clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/nekoctl and bin/neko-api, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/nekoctl ./cmd/neko-api
@@ -82,15 +82,14 @@ RELEASE ?= bookworm
 systemd: build ## the units under a real systemd, in a container; root, debootstrap, systemd-nspawn
 	scripts/systemd/try $(RELEASE)
 
-packages: ## deb, rpm and tarball for amd64 and arm64, and SHA256SUMS, into dist/
-	GOWORK=off $(GO) run -C scripts/packages . -version '$(VERSION)' -ldflags '$(LDFLAGS)' -out dist
+packages: ## dist/: deb, rpm and tarball for amd64 and arm64, with bills of materials and SHA256SUMS
+	GOWORK=off $(GO) run -C scripts/packages . -version '$(VERSION)' -out dist
 
 packages-try: ## these under a real systemd: installed, upgraded under load, removed; root, debootstrap, systemd-nspawn
 	scripts/packages/try $(RELEASE)
 
-# SOURCE_DATE_EPOCH is the commit's time: the same commit gives the same bits, wherever it is built.
 image: ## dist/: the container image for amd64 and arm64, with bills of materials; needs no container engine
-	@SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} GOWORK=off $(GO) run -C scripts/image . \
+	@GOWORK=off $(GO) run -C scripts/image . \
 		-version '$(VERSION)' -revision "$$(git rev-parse HEAD)"
 
 k8s: ## the manifests, by the API server's own code too, which takes minutes to build; needs redis-server
@@ -102,5 +101,5 @@ cloudflare: ## configs/cloudflare by a real OpenTofu; needs npm and, the first t
 graphiql: ## what worker/graphiql embeds, after a change of its sources; needs node and npm
 	cd worker/graphiql && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
-clean: ## remove bin/
-	rm -rf bin
+clean: ## remove bin/ and dist/
+	rm -rf bin dist

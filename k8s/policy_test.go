@@ -43,6 +43,9 @@ type probe struct {
 	HTTPGet *struct{ Path, Port string } `yaml:"httpGet"`
 	TCP     *struct{ Port string }       `yaml:"tcpSocket"`
 	Exec    *struct{ Command []string }  `yaml:"exec"`
+
+	PeriodSeconds    int `yaml:"periodSeconds"`
+	FailureThreshold int `yaml:"failureThreshold"`
 }
 
 type container struct {
@@ -74,6 +77,13 @@ type container struct {
 	StartupProbe   *probe `yaml:"startupProbe"`
 	ReadinessProbe *probe `yaml:"readinessProbe"`
 	LivenessProbe  *probe `yaml:"livenessProbe"`
+	VolumeMounts   []struct {
+		Name      string
+		MountPath string `yaml:"mountPath"`
+	} `yaml:"volumeMounts"`
+	ResizePolicy []struct {
+		RestartPolicy string `yaml:"restartPolicy"`
+	} `yaml:"resizePolicy"`
 }
 
 type secretRef struct {
@@ -93,13 +103,22 @@ type podSpec struct {
 	Security                      struct {
 		RunAsNonRoot   *bool                  `yaml:"runAsNonRoot"`
 		RunAsUser      *int                   `yaml:"runAsUser"`
+		FSGroup        *int                   `yaml:"fsGroup"`
 		SeccompProfile *struct{ Type string } `yaml:"seccompProfile"`
 	} `yaml:"securityContext"`
+	Tolerations []struct {
+		Effect            string
+		TolerationSeconds *int `yaml:"tolerationSeconds"`
+	}
 	InitContainers []container `yaml:"initContainers"`
 	Containers     []container
 	Volumes        []map[string]any
 	Spread         []struct {
-		LabelSelector selector `yaml:"labelSelector"`
+		LabelSelector     selector `yaml:"labelSelector"`
+		TopologyKey       string   `yaml:"topologyKey"`
+		WhenUnsatisfiable string   `yaml:"whenUnsatisfiable"`
+		NodeTaintsPolicy  string   `yaml:"nodeTaintsPolicy"`
+		MatchLabelKeys    []string `yaml:"matchLabelKeys"`
 	} `yaml:"topologySpreadConstraints"`
 	Affinity struct {
 		PodAntiAffinity struct {
@@ -241,6 +260,11 @@ var policies = []policy{
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.resources.requests", nil},
 		{region, "StatefulSet/neko-redis", "spec.template.spec.containers.0.resources.requests.memory", "1Gi"},
 		{region, "CronJob/neko-api-migrate", "spec.jobTemplate.spec.template.spec.containers.0.resources", nil},
+		// Thousandths of a byte.
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.resources", map[string]any{
+			"requests": map[string]any{"cpu": "1", "memory": "1536m"}, "limits": map[string]any{"cpu": "2", "memory": "1536m"}}},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.resources.requests.cpu", "3"},
+		{"overlay local", "Deployment/neko-api", "spec.template.spec.containers.0.resources.requests.memory", "1Gi"},
 	}},
 	{"selectors select what is meant", selectors, []change{
 		{region, "Service/neko-api", "spec.selector.app~kubernetes~io/name", "neko"},
@@ -276,9 +300,12 @@ var policies = []policy{
 	{"neko.yaml listens where the container says, and pods end later than it does", nekoYAML, []change{
 		{region, "Deployment/neko-api", "spec.template.spec.containers.0.ports.1.containerPort", 9465},
 		{region, "Deployment/neko-api", "spec.template.spec.terminationGracePeriodSeconds", 27},
-		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, listen: \":4000\", shutdown_delay: 10s, drain_timeout: 28s, kill_timeout: 2s}]"},
-		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, listen: \":4000\", shutdown_delay: 1s, drain_timeout: 5s, kill_timeout: 2s}]"},
-		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, listen: \":4001\", shutdown_delay: 10s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \":4000\", shutdown_delay: 10s, drain_timeout: 28s, kill_timeout: 2s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \":4000\", shutdown_delay: 1s, drain_timeout: 5s, kill_timeout: 2s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \":4001\", shutdown_delay: 10s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \"127.0.0.1:4000\", shutdown_delay: 10s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \":9464\"\napps: [{name: neko-api, command: neko-api, instances: 8, listen: \":4000\", shutdown_delay: 10s}]"},
+		{region, "ConfigMap/neko-api", "data.neko~yaml", "metrics: \"127.0.0.1:9464\"\napps: [{name: neko-api, command: neko-api, instances: max, listen: \":4000\", shutdown_delay: 10s}]"},
 	}},
 	{"no flow is open that is not named, and each that is needed is", flows, []change{
 		{region, "NetworkPolicy/default-deny", "spec.podSelector", map[string]any{"matchLabels": map[string]any{"app.kubernetes.io/name": "neko-api"}}},
@@ -293,6 +320,18 @@ var policies = []policy{
 		{region, "NetworkPolicy/gateway-to-neko-api", "spec.ingress.0.ports.0.port", "metrics"},
 		{region, "NetworkPolicy/prometheus-to-neko-api", "spec.ingress.0.ports.0.port", "http"},
 		{region, "NetworkPolicy/neko-api-to-mongodb", "spec.egress.0.ports.0.port", 27018},
+		{region, "NetworkPolicy/neko-api-to-mongodb", "spec.egress.0.ports.0.port", nil},
+		{region, "NetworkPolicy/neko-api-to-mongodb", "spec.egress.0.ports.0.endPort", 65535},
+		{region, "NetworkPolicy/neko-api-to-mongodb", "spec.egress.0.to.0.ipBlock.except", nil},
+		{region, "NetworkPolicy/neko-api-to-mongodb", "spec.egress.0.to.1.ipBlock.except", nil},
+		{region, "NetworkPolicy/neko-api-to-mongodb", "spec.podSelector.matchLabels.app~kubernetes~io/component", "api"}, // and not the job that migrates
+		{region, "NetworkPolicy/all-to-dns", "spec.egress.0.ports.1", nil},
+		{region, "NetworkPolicy/all-to-dns", "spec.egress.0.to.0.namespaceSelector.matchLabels", map[string]any{"name": "kube-system"}},
+		{region, "NetworkPolicy/all-to-dns", "spec.policyTypes", []any{"Ingress"}},
+		// A dash too many: of a namespace, or of a label, and not of both.
+		{region, "NetworkPolicy/gateway-to-neko-api", "spec.ingress.0.from", []any{
+			map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{"kubernetes.io/metadata.name": "envoy-gateway-system"}}},
+			map[string]any{"podSelector": map[string]any{"matchLabels": map[string]any{"gateway.envoyproxy.io/owning-gateway-name": "neko-api"}}}}},
 		{"component redis-cluster", "NetworkPolicy/redis-to-redis", "spec.ingress.0.ports.1", nil},
 		{"component redis-cluster", "NetworkPolicy/redis-to-redis", "spec.egress", nil},
 		{"component redis-external", "NetworkPolicy/neko-api-to-external-redis", "spec.egress", nil},
@@ -302,6 +341,7 @@ var policies = []policy{
 		{region, "PodDisruptionBudget/neko-api", "spec.minAvailable", 3},
 		{region, "PodDisruptionBudget/neko-api", "spec.minAvailable", "100%"},
 		{region, "PodDisruptionBudget/neko-redis", "spec.maxUnavailable", 0},
+		{region, "PodDisruptionBudget/neko-api", "spec.unhealthyPodEvictionPolicy", nil},
 		{region, "HorizontalPodAutoscaler/neko-api", "spec.minReplicas", 2},
 		{region, "HorizontalPodAutoscaler/neko-api", "spec.maxReplicas", 2},
 		{region, "Deployment/neko-api", "spec.strategy.rollingUpdate.maxUnavailable", 1},
@@ -332,6 +372,117 @@ var policies = []policy{
 		{region, "Deployment/neko-api", "metadata.labels.app~kubernetes~io/name", "neko"},
 		{region, "Service/neko-redis", "metadata.name", "neko-redis-pods"},
 	}},
+	{"what settings name is mounted, and can be read or written", mounts, []change{
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.volumeMounts.1.mountPath", "/run/secrets"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.volumeMounts.2", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.volumes.0.configMap.name", "neko-api"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.envFrom.0.configMapRef.name", "neko-api-env"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.volumeMounts.0.mountPath", "/etc/neko.d"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.env.0.value", "/var/lib/neko"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.env.0", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.volumes.1.projected.defaultMode", 0o444},
+		{region, "Deployment/neko-api", "spec.template.spec.volumes.1.projected.defaultMode", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.volumes.1.projected.sources.0.secret.items.0.path", "url"},
+		{region, "Deployment/neko-api", "spec.template.spec.securityContext.fsGroup", nil},
+		{region, "ConfigMap/neko-api-env", "data.NEKO_API_AUTH_SECRET_FILE", "/run/secrets/neko/auth"},
+		{region, "CronJob/neko-api-migrate", "spec.jobTemplate.spec.template.spec.volumes.0.secret.items.0.path", "store"},
+		{region, "StatefulSet/neko-redis", "spec.template.spec.volumes.1.secret.defaultMode", nil},
+		{region, "StatefulSet/neko-redis", "spec.template.spec.containers.0.volumeMounts.3.name", "dat"},
+	}},
+	{"settings are those of production, and nothing runs by itself", production, []change{
+		{region, "ConfigMap/neko-api-env", "data.NEKO_API_PRODUCTION", "false"},
+		{region, "ConfigMap/neko-api-env", "data.NEKO_API_REGIONS", nil},
+		{region, "ConfigMap/neko-api-env", "data.NEKO_API_IDLE_TIMEOUT", "75s"},
+		{region, "ConfigMap/neko-api-env", "data.NEKO_API_TRUSTED_PROXIES", nil},
+		{region, "ConfigMap/neko-api-env", "data.NEKO_API_TRUSTED_PROXIES", "10.0.0.0/8"}, // cloudflare before gateway
+		{region, "ConfigMap/neko-api-env", "data.NEKO_API_TRUSTED_PROXIES", "0.0.0.0/0"},
+		{"component ingress-nginx", "ConfigMap/neko-api-env", "data.NEKO_API_TRUSTED_PROXIES", nil},
+		{region, "CronJob/neko-api-migrate", "spec.suspend", false},
+		{region, "CronJob/neko-api-migrate", "spec.suspend", nil},
+	}},
+	{"certificates, listeners and routes belong together, and show what is public", wayIn, []change{
+		{region, "Certificate/neko-api", "spec.secretName", "neko-tls"},
+		{region, "Certificate/neko-api", "spec.dnsNames", []any{"api.example.com"}},
+		{region, "Certificate/neko-api", "spec.issuerRef.name", "letsencrypt-staging"},
+		{region, "Certificate/neko-api", "spec.issuerRef.kind", "ClusterIssuer"},
+		{region, "HTTPRoute/neko-api", "spec.hostnames.+", "graphql.example.com"},
+		{region, "HTTPRoute/neko-api", "spec.hostnames", nil},
+		{region, "Gateway/neko-api", "spec.listeners.1.tls.certificateRefs.0.name", "neko-tls"},
+		{region, "Gateway/neko-api", "spec.listeners.1.tls.certificateRefs.0.namespace", "cert-manager"},
+		{region, "HTTPRoute/neko-api-https", "spec.parentRefs.0.sectionName", "https"},
+		{region, "HTTPRoute/neko-api-https", "spec.parentRefs.0.sectionName", nil},
+		{region, "HTTPRoute/neko-api", "spec.parentRefs.0.sectionName", "http"},
+		{region, "HTTPRoute/neko-api", "spec.rules.0.matches.0.path.value", "/"},
+		{region, "HTTPRoute/neko-api", "spec.rules.0.matches", nil},
+		{region, "HTTPRoute/neko-api", "spec.rules.0.timeouts.request", "10s"},
+		{region, "HTTPRoute/neko-api", "spec.rules.0.timeouts.backendRequest", nil},
+		{"component ingress-nginx", "Ingress/neko-api", "spec.rules.0.host", "graphql.example.com"},
+		{"component ingress-nginx", "Ingress/neko-api", "spec.rules.0.http.paths.0.path", "/"},
+	}},
+	{"rules and dashboards find what is scraped", monitored, []change{
+		{region, "ServiceMonitor/neko-api", "spec.jobLabel", nil},
+		{region, "ServiceMonitor/neko-api", "spec.jobLabel", "app.kubernetes.io/name"},
+		{region, "ServiceMonitor/neko-api", "spec.endpoints.0.scrapeTimeout", "30s"},
+		{region, "ServiceMonitor/neko-api", "spec.endpoints.0.interval", "1m"},
+		{region, "ServiceMonitor/neko-api", "spec.endpoints.0.relabelings.1.sourceLabels", []any{"__meta_kubernetes_pod_label_topology_kubernetes_io_region"}},
+		{region, "ConfigMap/neko-dashboard-api", "metadata.labels.grafana_dashboard", nil},
+	}},
+	{"each object is small enough for kubectl apply", small, []change{
+		{region, "ConfigMap/neko-dashboard-api", "data.neko-api~json", strings.Repeat("\"expr\" ", annotation/8)},
+	}},
+	{"kubelet ends nobody who waits, or is slow", patient, []change{
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.livenessProbe.httpGet.path", "/readyz"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.livenessProbe.failureThreshold", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.livenessProbe", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.readinessProbe.httpGet.path", "/livez"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.startupProbe.failureThreshold", 3},
+		{region, "StatefulSet/neko-redis", "spec.template.spec.containers.0.livenessProbe.failureThreshold", 1},
+		{region, "StatefulSet/neko-redis", "spec.template.spec.containers.0.startupProbe.failureThreshold", 3},
+	}},
+	{"a zone may be lost", spread, []change{
+		{region, "Deployment/neko-api", "spec.template.spec.topologySpreadConstraints", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.topologySpreadConstraints.0.topologyKey", "topology.kubernetes.io/region"},
+		{region, "Deployment/neko-api", "spec.template.spec.topologySpreadConstraints.0.whenUnsatisfiable", "ScheduleAnyway"},
+		{region, "Deployment/neko-api", "spec.template.spec.topologySpreadConstraints.0.nodeTaintsPolicy", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.topologySpreadConstraints.0.matchLabelKeys", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.tolerations.1.effect", nil},
+		{region, "Deployment/neko-api", "spec.template.spec.tolerations.0.tolerationSeconds", nil},
+	}},
+	{"the VPA changes memory in place, and within bounds that hold what is asked for", vertical, []change{
+		{region, "VerticalPodAutoscaler/neko-api", "spec.updatePolicy.updateMode", "Recreate"},
+		{region, "VerticalPodAutoscaler/neko-api", "spec.resourcePolicy.containerPolicies.0.minAllowed.memory", "2Gi"},
+		{region, "VerticalPodAutoscaler/neko-api", "spec.resourcePolicy.containerPolicies.0.minAllowed", nil},
+		{region, "VerticalPodAutoscaler/neko-api", "spec.resourcePolicy.containerPolicies.0.maxAllowed.memory", "1Gi"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.resizePolicy.1.restartPolicy", "RestartContainer"},
+		{region, "Deployment/neko-api", "spec.template.spec.containers.0.resizePolicy", nil},
+	}},
+	{"what the HPA waits for can come to be", reached, []change{
+		{region, "HorizontalPodAutoscaler/neko-api", "spec.metrics.0.containerResource.target.averageUtilization", 200},
+		{region, "HorizontalPodAutoscaler/neko-api", "spec.metrics", nil},
+		{region, "HorizontalPodAutoscaler/neko-api", "spec.metrics.0.type", "Resource"},
+		{"component hpa-in-flight", "HorizontalPodAutoscaler/neko-api", "spec.metrics.1.pods.metric.name", "neko_requests_in_flight"},
+	}},
+	{"what cannot be changed is as it was", fixed, []change{
+		{region, "Deployment/neko-api", "spec.selector.matchLabels.app~kubernetes~io/part-of", "neko"},
+		{region, "StatefulSet/neko-redis", "spec.volumeClaimTemplates.0.spec.resources.requests.storage", "8Gi"},
+		{region, "StatefulSet/neko-redis", "spec.volumeClaimTemplates.0.spec.storageClassName", "gp3"},
+		{region, "StatefulSet/neko-redis", "spec.podManagementPolicy", nil},
+		{region, "StatefulSet/neko-redis", "spec.serviceName", "neko-redis"},
+		{"component redis-cluster", "StatefulSet/neko-redis", "spec.volumeClaimTemplates.0.metadata.labels.app~kubernetes~io/name", nil},
+	}},
+	{"Redis has twice the room that it fills", twice, []change{
+		{region, "ConfigMap/neko-redis", "data.redis~conf", "maxmemory 1100mb\n"},
+		{region, "ConfigMap/neko-redis", "data.redis~conf", ""},
+		{region, "StatefulSet/neko-redis", "spec.template.spec.containers.0.resources.limits.memory", "1Gi"},
+		{region, "StatefulSet/neko-redis", "spec.volumeClaimTemplates.0.spec.resources.requests.storage", "1Gi"},
+		{"component redis-cluster", "StatefulSet/neko-redis", "spec.template.spec.containers.0.resources.limits.memory", "1Gi"},
+	}},
+	{"there are as many Redis as know of each other", named, []change{
+		{region, "StatefulSet/neko-redis", "spec.replicas", 2}, // two that know nothing of each other
+		{"component redis-cluster", "StatefulSet/neko-redis", "spec.replicas", 5},
+		{"component redis-cluster", "StatefulSet/neko-redis", "spec.serviceName", "neko-redis"},
+		{"component redis-cluster", "StatefulSet/neko-redis", "spec.template.spec.containers.0.env.0.value", "neko-redis-0.neko-redis:6379"},
+	}},
 }
 
 func TestPolicies(t *testing.T) {
@@ -348,7 +499,7 @@ func TestPolicies(t *testing.T) {
 			for _, c := range p.changes {
 				changed := c.make(t)
 				if len(p.against(changed)) == 0 {
-					t.Errorf("%s with %s: %s = %v is not refused", c.stack, c.object, c.path, c.value)
+					t.Errorf("%s with %s: %s = %.200s is not refused", c.stack, c.object, c.path, fmt.Sprint(c.value))
 				}
 			}
 		})
@@ -512,6 +663,10 @@ func resources(s *stack) (against []string) {
 					against = append(against, fmt.Sprintf("%s: %s has no request or no limit of %s", w, c.Name, name))
 				}
 			}
+			if size(c.Resources.Requests["memory"]) == 0 || size(c.Resources.Requests["memory"]) > size(c.Resources.Limits["memory"]) ||
+				millis(c.Resources.Requests["cpu"]) == 0 || millis(c.Resources.Requests["cpu"]) > millis(c.Resources.Limits["cpu"]) {
+				against = append(against, fmt.Sprintf("%s: %s asks for more than it may have, or for nothing: %v", w, c.Name, c.Resources))
+			}
 			// What is used beyond the request others may need: then the kernel ends somebody.
 			if s.name != "overlay local" && c.Resources.Requests["memory"] != c.Resources.Limits["memory"] {
 				against = append(against, fmt.Sprintf("%s: request and limit of memory differ", w))
@@ -519,6 +674,25 @@ func resources(s *stack) (against []string) {
 		}
 	}
 	return against
+}
+
+// size is bytes of memory, in whole Mi or Gi, and millis thousandths of a CPU. What is said otherwise is 0.
+func size(quantity string) int {
+	for unit, shift := range map[string]int{"Mi": 20, "Gi": 30} {
+		if n, err := strconv.Atoi(strings.TrimSuffix(quantity, unit)); err == nil && strings.HasSuffix(quantity, unit) {
+			return n << shift
+		}
+	}
+	return 0
+}
+
+func millis(quantity string) int {
+	if text, ok := strings.CutSuffix(quantity, "m"); ok {
+		n, _ := strconv.Atoi(text)
+		return n
+	}
+	n, _ := strconv.ParseFloat(quantity, 64)
+	return int(n * 1000)
 }
 
 // one is the name of the only workload that is selected.
@@ -760,11 +934,23 @@ func nekoYAML(s *stack) (against []string) {
 	}
 	end := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 	app := apps[0]
+	if len(app.Listen) == 0 {
+		return []string{"neko.yaml listens nowhere"}
+	}
 	if len(app.Listen) != 1 || end(app.Listen[0].Address) != fmt.Sprint(w.number("http")) {
 		no("neko.yaml listens at %q, and http is %d", app.Listen, w.number("http"))
 	}
 	if end(daemon.Metrics) != fmt.Sprint(w.number("metrics")) {
 		no("neko.yaml has metrics at %q, and metrics is %d", daemon.Metrics, w.number("metrics"))
+	}
+	// A pod may be resized in place, and an overlay may have another limit.
+	if !app.FollowsCPUs() {
+		no("neko.yaml has %d instances, whatever CPUs a pod may use", app.Instances)
+	}
+	for _, address := range []string{app.Listen[0].Address, daemon.Metrics} {
+		if host := address[:strings.LastIndexByte(address, ':')]; host != "" && host != "0.0.0.0" && host != "[::]" {
+			no("neko.yaml listens at %s, where nobody else can reach it", address)
+		}
 	}
 	all := time.Duration(app.ShutdownDelay + app.DrainTimeout + app.KillTimeout)
 	if grace := time.Duration(w.pod.TerminationGracePeriodSeconds) * time.Second; grace <= all {
@@ -781,6 +967,7 @@ type peers struct {
 	Ports    []struct {
 		Protocol string
 		Port     string
+		EndPort  int `yaml:"endPort"`
 	}
 }
 
@@ -788,7 +975,8 @@ type peer struct {
 	PodSelector       *selector `yaml:"podSelector"`
 	NamespaceSelector *selector `yaml:"namespaceSelector"`
 	IPBlock           *struct {
-		CIDR string `yaml:"cidr"`
+		CIDR   string `yaml:"cidr"`
+		Except []string
 	} `yaml:"ipBlock"`
 }
 
@@ -857,9 +1045,10 @@ func (s *stack) flows() (needed []flow) {
 // admits says whether one of the rules lets a flow through.
 func (f flow) admits(rules []peers, w *workload, other func(string) int) bool {
 	for _, r := range rules {
-		port := slices.ContainsFunc(r.Ports, func(p struct{ Protocol, Port string }) bool {
-			return other(p.Port) == f.port && (p.Protocol == "UDP") == f.udp
-		})
+		port := false
+		for _, p := range r.Ports {
+			port = port || other(p.Port) == f.port && (p.Protocol == "UDP") == f.udp
+		}
 		if !port {
 			continue
 		}
@@ -891,12 +1080,21 @@ func flows(s *stack) (against []string) {
 	}
 	for name, p := range policies {
 		for _, r := range slices.Concat(p.Ingress, p.Egress) {
+			for _, port := range r.Ports {
+				if port.Port == "" || port.EndPort != 0 {
+					no("%s names no port", name)
+				}
+			}
 			if len(r.From)+len(r.To) == 0 || len(r.Ports) == 0 {
 				no("%s lets all of somebody through", name)
 			}
 			for _, peer := range slices.Concat(r.From, r.To) {
 				if peer.IPBlock == nil && (peer.PodSelector == nil || len(peer.PodSelector.MatchLabels) == 0) && name != "all-to-dns" {
 					no("%s lets any pod through", name)
+				}
+				// Where clouds give out credentials to whoever asks.
+				if b := peer.IPBlock; b != nil && (b.CIDR == "0.0.0.0/0" && !slices.Contains(b.Except, "169.254.0.0/16") || b.CIDR == "::/0" && !slices.Contains(b.Except, "fd00:ec2::/32")) {
+					no("%s leads to the metadata of the node", name)
 				}
 			}
 		}
@@ -958,6 +1156,9 @@ func room(s *stack) (against []string) {
 				if w.replicas != 0 && strings.HasPrefix(s.name, "overlay ") {
 					no("%s says how many there are, and so does %s", w, h)
 				}
+			}
+			if b.text("spec", "unhealthyPodEvictionPolicy") != "AlwaysAllow" {
+				no("%s: a pod that does not come up keeps its node from being drained", b)
 			}
 			available, okA := at(map[string]any(b), "spec", "minAvailable").(int)
 			unavailable, okU := at(map[string]any(b), "spec", "maxUnavailable").(int)

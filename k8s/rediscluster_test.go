@@ -4,8 +4,10 @@ import (
 	"context"
 	crand "crypto/rand"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +182,50 @@ func TestAClusterFormsItselfAndHeals(t *testing.T) {
 	if !strings.Contains(c.pods[2].out.String(), "node 2 follows ") {
 		t.Error("it does not say whom it follows")
 	}
+
+	step("two primaries are gone at once, which leaves no majority: their replicas are told to succeed them")
+	pairs := c.pairs()
+	gone, heirs := slices.Sorted(maps.Keys(pairs))[:2], []int{}
+	for _, i := range gone {
+		c.pods[i].kill()
+		heirs = append(heirs, pairs[i])
+	}
+	for _, i := range heirs {
+		eventually(t, func() error {
+			out, _ := c.pods[i].script("cli.sh", "CLUSTER", "FAILOVER", "TAKEOVER").CombinedOutput()
+			if r := c.pods[i].admin(t, "INFO", "replication"); !strings.Contains(r, "role:master") {
+				return fmt.Errorf("node %d succeeds nobody: %s\n%s", i, out, r)
+			}
+			return nil
+		})
+	}
+	for _, i := range gone {
+		c.start(i, 1)
+		c.pods[i].await(t)
+	}
+	c.whole(1)
+	c.serves(1)
+}
+
+// pairs are the primaries, each with its replica.
+func (c *cluster) pairs() map[int]int {
+	c.Helper()
+	var pairs map[int]int
+	eventually(c, func() error {
+		pairs = map[int]int{}
+		for i, p := range c.pods {
+			for n, primary := range c.pods {
+				if strings.Contains(p.admin(c.T, "INFO", "replication"), "\nmaster_port:"+primary.port+"\r") {
+					pairs[n] = i
+				}
+			}
+		}
+		if len(pairs) != 3 {
+			return fmt.Errorf("pairs: %v", pairs)
+		}
+		return nil
+	})
+	return pairs
 }
 
 func TestWhatAnOperatorOfAClusterMayHaveWrong(t *testing.T) {

@@ -244,7 +244,7 @@ put 644 "$completions/nekoctl.zsh" "$prefix/share/zsh/site-functions/_nekoctl"
 put 644 "$completions/nekoctl.fish" "$fish/nekoctl.fish"
 put 644 "$root/configs/neko.example.yaml" "$doc/neko.example.yaml"
 put 644 "$root/LICENSE" "$doc/LICENSE"
-[ ! -f "$root/THIRD-PARTY-LICENSES" ] || put 644 "$root/THIRD-PARTY-LICENSES" "$doc/THIRD-PARTY-LICENSES"
+[ ! -f "$root/THIRD_PARTY_NOTICES" ] || put 644 "$root/THIRD_PARTY_NOTICES" "$doc/THIRD_PARTY_NOTICES"
 
 if [ -n "$system" ]; then
 	mkdir "$work/own"

@@ -69,7 +69,7 @@ func newRelease(t *testing.T) release {
 		}
 	}
 	dir.has(t, "configs/neko.example.yaml", []byte("apps: []\n"), 0o644)
-	dir.has(t, "THIRD-PARTY-LICENSES", []byte("terms\n"), 0o644)
+	dir.has(t, "THIRD_PARTY_NOTICES", []byte("terms\n"), 0o644)
 	return dir
 }
 

@@ -28,13 +28,22 @@ type pm2Places struct {
 	Modules    string
 }
 
+// serviceHome is the home of neko.service, whose user is neko.
+var serviceHome = "/var/lib/neko"
+
 // elsewhere is the hint for a home without a daemon: what begins one, or, for who looks
-// with nekoctl for what was started by the name of pm2, where that is.
+// with nekoctl for what was started by the name of pm2 or by systemd, where that is. A
+// second daemon is not what they want. What others have there nobody need be able to see.
 func (c *cli) elsewhere() string {
 	if p, err := pm2PlacesOf(os.Getenv); err == nil && p.Home != string(c.home) {
 		if conn, err := net.DialTimeout("unix", home.Dir(p.Home).Control(), time.Second); err == nil {
 			conn.Close()
 			return fmt.Sprintf("what pm2 has started is in a home of its own: pm2 list, or NEKO_HOME=%s nekoctl list", p.Home)
+		}
+	}
+	if info, err := os.Stat(serviceHome); err == nil && serviceHome != string(c.home) {
+		if s, ok := info.Sys().(*syscall.Stat_t); ok && int(s.Uid) != os.Getuid() {
+			return fmt.Sprintf("nekoctl start begins one of your own; that of neko.service: sudo -u neko NEKO_HOME=%s nekoctl list", serviceHome)
 		}
 	}
 	return "nekoctl start begins one"

@@ -22,6 +22,7 @@ import (
 // service is one of a compose file's, as Docker's library reads it.
 type service struct {
 	Image, User, Restart string
+	Build                struct{ Args map[string]*string }
 	Entrypoint, Command  []string
 	Environment          map[string]*string
 	ReadOnly             bool     `json:"read_only"`

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -162,13 +163,41 @@ func TestTheDockerfileSaysTheSameAsTheImage(t *testing.T) {
 	same("HEALTHCHECK", append([]string{"CMD"}, list(command)...), h.Test)
 	same("HEALTHCHECK", flags, fmt.Sprintf("--interval=%s --timeout=%s --start-period=%s --retries=%d", h.Interval, h.Timeout, h.StartPeriod, h.Retries))
 
-	source, err := os.ReadFile("../image/config.go")
+	source, err := os.ReadFile("../release/compile.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	toolchain := regexp.MustCompile(`const toolchain = "go(.*)"`).FindSubmatch(source)
+	toolchain := regexp.MustCompile(`const Toolchain = "go(.*)"`).FindSubmatch(source)
 	if toolchain == nil || !strings.Contains(whole, "library/golang:"+string(toolchain[1])+"-") {
-		t.Errorf("the Dockerfile has another compiler than scripts/image, %s", toolchain)
+		t.Errorf("the Dockerfile has another compiler than scripts/release, %s", toolchain)
+	}
+}
+
+// A Dockerfile writes into the label what it is given, so it may be given a version in one form only.
+func TestAVersionIsWrittenInOneWay(t *testing.T) {
+	if says := readConfig(t).Config.Labels["org.opencontainers.image.version"]; says != "9.8.7" {
+		t.Errorf("the label of %s is %s", described, says)
+	}
+	tree := func(version string) (string, error) {
+		cmd := exec.Command(tool, "-binaries", binaries, "-platforms", "linux/"+runtime.GOARCH, "-version", version, "-tree", t.TempDir())
+		cmd.Dir = "../image"
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := tree(described); err == nil || !strings.Contains(out, "hint: docker build --build-arg VERSION=9.8.7\n") {
+		t.Errorf("with %s it says %q, %v", described, out, err)
+	}
+	api := composed(t)["api"]
+	if version := api.Build.Args["VERSION"]; version == nil || !strings.HasSuffix(api.Image, ":"+*version) {
+		t.Errorf("compose.yaml builds %s with another version than that", api.Image)
+	}
+	_, whole := dockerfile(t, nil)
+	defaults := regexp.MustCompile(`(?m)^ARG VERSION=(.*)$`).FindAllStringSubmatch(whole, -1)
+	if len(defaults) != 2 || defaults[0][1] != defaults[1][1] {
+		t.Fatalf("its stages do not have one version if none is given: %v", defaults)
+	}
+	if out, err := tree(defaults[0][1]); err != nil {
+		t.Errorf("with the default of the Dockerfile it says %q, %v", out, err)
 	}
 }
 

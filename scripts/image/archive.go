@@ -27,7 +27,7 @@ type layers []struct {
 
 // build makes an image for one architecture. level is gzip's; which compressor it is go.sum says, so that another
 // compiler of this program makes the same bits.
-func (r release) build(arch string, from layers, level int) (v1.Image, error) {
+func (r described) build(arch string, from layers, level int) (v1.Image, error) {
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	for _, l := range from {
 		plain, err := layer(l.entries)
@@ -70,7 +70,7 @@ func (r release) build(arch string, from layers, level int) (v1.Image, error) {
 }
 
 // index is the image of all architectures.
-func (r release) index(images []v1.Image) (v1.ImageIndex, error) {
+func (r described) index(images []v1.Image) (v1.ImageIndex, error) {
 	all := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, image := range images {
 		config, err := image.ConfigFile()
@@ -84,7 +84,7 @@ func (r release) index(images []v1.Image) (v1.ImageIndex, error) {
 
 // writeOCI writes an archive of OCI's image layout: one name, all architectures. For registries, podman, skopeo,
 // containerd, and Docker with containerd's store.
-func writeOCI(path, scratch string, ref name.Tag, version string, all v1.ImageIndex) error {
+func writeOCI(path, scratch string, ref name.Tag, all v1.ImageIndex) error {
 	folder := filepath.Join(scratch, "layout")
 	to, err := layout.Write(folder, empty.Index)
 	if err != nil {
@@ -92,7 +92,7 @@ func writeOCI(path, scratch string, ref name.Tag, version string, all v1.ImageIn
 	}
 	if err := to.AppendIndex(all, layout.WithAnnotations(map[string]string{
 		"io.containerd.image.name":          ref.Name(), // what containerd and Docker call it
-		"org.opencontainers.image.ref.name": version,
+		"org.opencontainers.image.ref.name": ref.TagStr(),
 	})); err != nil {
 		return err
 	}

@@ -6,24 +6,20 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// toolchain compiles the binaries, whichever go there is: the same bits need the same compiler. The Dockerfile's
-// base has it, too.
-const toolchain = "go1.26.8"
-
 // user is nobody's number on most machines, the same as in distroless images and in k8s/base.
 const user = 65532
 
 const source = "https://github.com/nekoctl/neko"
 
-// release is what an image says of itself.
-type release struct {
-	Version  string // of its tag and its labels: 1.0.0
+// described is what an image says of itself.
+type described struct {
+	Version  string // of its labels, as the packages have it: 1.0.0
 	Revision string // the commit
 	Created  time.Time
 }
 
 // labels are those of OCI's image specification; manifests have the same as annotations.
-func (r release) labels() map[string]string {
+func (r described) labels() map[string]string {
 	return map[string]string{
 		"org.opencontainers.image.title":         "neko",
 		"org.opencontainers.image.description":   "nekoctl, a process supervisor, and neko-api, a GraphQL API of threat intelligence",
@@ -37,7 +33,7 @@ func (r release) labels() map[string]string {
 
 // config is how a container of it starts. The Dockerfile says the same in its own words, and a test in
 // scripts/container holds the two together.
-func (r release) config() v1.Config {
+func (r described) config() v1.Config {
 	return v1.Config{
 		User: "65532:65532",
 		Env: []string{

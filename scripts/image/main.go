@@ -1,7 +1,7 @@
 // Image builds the container image of neko without a container engine: from scratch, for several architectures, the
 // same bits from the same sources. `make image` is the command for it; the Dockerfile takes its files from here.
 //
-//	go run . -version 1.0.0 -revision $(git rev-parse HEAD) -o ../../dist     # SOURCE_DATE_EPOCH is its time
+//	go run . -version 1.0.0 -revision $(git rev-parse HEAD) -o ../../dist
 //	go run . -version 1.0.0 -platforms linux/arm64 -tree /root-fs             # the files alone, in a folder
 package main
 
@@ -11,13 +11,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/nekoctl/neko/scripts/release"
 )
 
 func main() {
@@ -43,7 +42,7 @@ func command(args []string) error {
 	flags.StringVar(&o.binaries, "binaries", "", "take nekoctl and neko-api from this `FOLDER`, for tests; else they are compiled")
 	flags.StringVar(&o.repository, "repository", "ghcr.io/nekoctl/neko", "the image's `NAME`, without a tag")
 	flags.StringVar(&o.platforms, "platforms", "linux/amd64,linux/arm64", "which there are to be")
-	flags.StringVar(&o.describe, "version", "devel", "what git describe says: a tag like v1.0.0, or something longer")
+	flags.StringVar(&o.describe, "version", "devel", "its version, or what git describe says of it")
 	flags.StringVar(&o.revision, "revision", "", "the commit")
 	flags.IntVar(&o.level, "compress", 9, "gzip's `LEVEL`; 0 for tests, which have no time")
 	if err := flags.Parse(args); err != nil {
@@ -60,11 +59,8 @@ func command(args []string) error {
 		}
 		archs = append(archs, arch)
 	}
-	created, err := epoch()
+	root, err := filepath.Abs(o.root)
 	if err != nil {
-		return err
-	}
-	if o.root, err = filepath.Abs(o.root); err != nil {
 		return err
 	}
 	scratch, err := os.MkdirTemp("", "neko-image")
@@ -72,16 +68,19 @@ func command(args []string) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	r := release{Version: tag(o.describe), Revision: o.revision, Created: created}
-	from := sources{root: o.root, scratch: scratch, version: o.describe, toolchain: toolchain}
+	from := sources{Sources: release.Sources{Root: root, Version: release.Version(o.describe), Toolchain: release.Toolchain}, scratch: scratch}
 	if o.binaries != "" {
-		from.toolchain = "" // nothing is compiled that is to be the same bits
+		from.Toolchain = "" // nothing is compiled that is to be the same bits
 	}
 	if o.tree != "" {
+		// What a Dockerfile is given it also writes into the label, and it has no rules for that.
+		if o.describe != from.Version {
+			return fmt.Errorf("the image's label would say %s, and the image of `make image` and the packages say %s\nhint: docker build --build-arg VERSION=%[2]s", o.describe, from.Version)
+		}
 		if len(archs) != 1 {
 			return errors.New("-tree is of one platform: say which, by -platforms")
 		}
-		parts, err := from.parts(archs[0], o.binaries, r.Version, "")
+		parts, err := from.parts(archs[0], o.binaries, "")
 		if err != nil {
 			return err
 		}
@@ -92,22 +91,40 @@ func command(args []string) error {
 		}
 		return nil
 	}
-	return o.archive(r, from, archs)
+	created, err := from.Epoch()
+	if err != nil {
+		return err
+	}
+	return o.archive(described{Version: from.Version, Revision: o.revision, Created: created}, from, archs)
+}
+
+// sources are what an image is made of, and what is made on the way goes below scratch.
+type sources struct {
+	release.Sources
+	scratch string
 }
 
 // parts are the layers for an architecture. The bill of materials goes to the file bill, if that is not "".
-func (s sources) parts(arch, binaries, version, bill string) (layers, error) {
-	var err error
+func (s sources) parts(arch, binaries, bill string) (layers, error) {
 	if binaries == "" {
-		if binaries, err = s.compile(arch); err != nil {
+		binaries = filepath.Join(s.scratch, arch)
+		if err := s.Compile(arch, binaries); err != nil {
 			return nil, err
 		}
 	}
-	licences, err := s.bill(binaries, version, bill)
-	if err != nil {
+	notices := filepath.Join(s.scratch, "THIRD_PARTY_NOTICES-"+arch)
+	args := []string{"-kind", "container", "-notices", notices}
+	if bill != "" {
+		beside, err := s.beside()
+		if err != nil {
+			return nil, err
+		}
+		args = append(append(args, "-sbom", bill), beside...)
+	}
+	if err := s.Licenses(binaries, args...); err != nil {
 		return nil, err
 	}
-	root, err := s.goRoot()
+	root, err := s.GoRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -115,11 +132,11 @@ func (s sources) parts(arch, binaries, version, bill string) (layers, error) {
 	if err != nil {
 		return nil, err
 	}
-	nekoctl, api, err := programs(binaries, licences)
+	nekoctl, api, err := programs(binaries, filepath.Join(s.Root, "LICENSE"), notices)
 	return layers{{"folders, certificates of authorities, time zones", below}, {"nekoctl, licences", nekoctl}, {"neko-api", api}}, err
 }
 
-func (o options) archive(r release, from sources, archs []string) error {
+func (o options) archive(r described, from sources, archs []string) error {
 	out, err := filepath.Abs(o.out)
 	if err != nil {
 		return err
@@ -127,14 +144,14 @@ func (o options) archive(r release, from sources, archs []string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return err
 	}
-	ref, err := name.NewTag(o.repository + ":" + r.Version)
+	ref, err := name.NewTag(o.repository + ":" + release.Tag(r.Version))
 	if err != nil {
 		return err
 	}
 	stem := filepath.Join(out, "neko-"+r.Version)
 	var images []v1.Image
 	for _, arch := range archs {
-		parts, err := from.parts(arch, o.binaries, r.Version, stem+"-image-linux-"+arch+".cdx.json")
+		parts, err := from.parts(arch, o.binaries, stem+"-image-linux-"+arch+".cdx.json")
 		if err != nil {
 			return err
 		}
@@ -156,7 +173,7 @@ func (o options) archive(r release, from sources, archs []string) error {
 		return err
 	}
 	path := stem + "-image.oci.tar"
-	if err := writeOCI(path, from.scratch, ref, r.Version, all); err != nil {
+	if err := writeOCI(path, from.scratch, ref, all); err != nil {
 		return err
 	}
 	digest, err := all.Digest()
@@ -196,34 +213,4 @@ func (l layers) report(path string, image v1.Image, level int) error {
 		return fmt.Errorf("%s has %d bytes to pull, and %d is what it may have", path, packed, most)
 	}
 	return nil
-}
-
-// epoch is SOURCE_DATE_EPOCH (reproducible-builds.org), and 1970 without it: never the time of a clock.
-func epoch() (time.Time, error) {
-	text := os.Getenv("SOURCE_DATE_EPOCH")
-	if text == "" {
-		return time.Unix(0, 0).UTC(), nil
-	}
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
-	}
-	return time.Unix(seconds, 0).UTC(), nil
-}
-
-var released = regexp.MustCompile(`^v?[0-9]+\.[0-9]+\.[0-9]+`)
-
-// tag is a version as packages and tags have it: 1.0.0 of v1.0.0; of what is no version 0.0.0-git and the rest, as
-// a tag may not have Debian's ~.
-func tag(describe string) string {
-	version := "0.0.0-git" + describe
-	if released.MatchString(describe) {
-		version = strings.TrimPrefix(describe, "v")
-	}
-	return strings.Map(func(c rune) rune {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("._-", c) {
-			return c
-		}
-		return '-'
-	}, version)
 }

@@ -97,20 +97,20 @@ func roots() []byte {
 }
 
 // programs are two layers: what the supervisor is, with the licences of all, and the API.
-func programs(binaries, licences string) (nekoctl, api []entry, err error) {
-	read := func(folder, name, to string, mode int64) entry {
-		body, failed := os.ReadFile(filepath.Join(folder, name))
+func programs(binaries, license, notices string) (nekoctl, api []entry, err error) {
+	read := func(from, to string, mode int64) entry {
+		body, failed := os.ReadFile(from)
 		if failed != nil && err == nil {
 			err = failed
 		}
 		return file(to, mode, body)
 	}
 	nekoctl = []entry{
-		read(binaries, "nekoctl", "nekoctl", 0o755),
-		read(licences, "LICENSE", "usr/share/doc/neko/LICENSE", 0o644),
-		read(licences, "THIRD_PARTY_NOTICES", "usr/share/doc/neko/THIRD_PARTY_NOTICES", 0o644),
+		read(filepath.Join(binaries, "nekoctl"), "nekoctl", 0o755),
+		read(license, "usr/share/doc/neko/LICENSE", 0o644),
+		read(notices, "usr/share/doc/neko/THIRD_PARTY_NOTICES", 0o644),
 	}
-	return nekoctl, []entry{read(binaries, "neko-api", "neko-api", 0o755)}, err
+	return nekoctl, []entry{read(filepath.Join(binaries, "neko-api"), "neko-api", 0o755)}, err
 }
 
 // layer is a tar of them, the same bytes wherever and whenever it is made.

@@ -9,9 +9,19 @@ import (
 	"runtime/debug"
 )
 
+// beside are the arguments of scripts/licenses for what the image has and no program is linked with.
+func (s sources) beside() ([]string, error) {
+	zones, err := s.zonesVersion()
+	if err != nil {
+		return nil, err
+	}
+	authorities, err := authoritiesVersion()
+	return []string{"-data", "tzdata@" + zones + "=Public Domain", "-data", "mozilla-ca-certificates@" + authorities + "=MPL-2.0"}, err
+}
+
 // zonesVersion is that of Go's time zones, as the script says that has made them.
 func (s sources) zonesVersion() (string, error) {
-	root, err := s.goRoot()
+	root, err := s.GoRoot()
 	if err != nil {
 		return "", err
 	}

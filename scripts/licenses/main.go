@@ -1,5 +1,5 @@
 // Licenses writes down what is linked into programs of this repository: the notices that its licences ask to be
-// passed on, which packages and the image carry, and a bill of materials in CycloneDX, which lies beside the image.
+// passed on, which packages and the image carry, and a bill of materials in CycloneDX, which lies beside both.
 //
 //	go run . -notices NOTICES -sbom neko.cdx.json -version 1.0.0 ../../bin/nekoctl ../../bin/neko-api
 package main

@@ -14,7 +14,7 @@ func copyright(license []byte) []byte {
 	fmt.Fprint(&b, "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n",
 		"Upstream-Name: neko\nSource: https://github.com/nekoctl/neko\n",
 		"Comment: The programs are linked statically. What they contain of others, and under\n",
-		" what terms, is in /usr/share/doc/neko/THIRD-PARTY-LICENSES.gz.\n\nFiles: *\n")
+		" what terms, is in /usr/share/doc/neko/THIRD_PARTY_NOTICES.gz.\n\nFiles: *\n")
 	for line := range strings.Lines(string(license)) {
 		if line := strings.TrimSpace(line); strings.HasPrefix(line, "Copyright (c) ") {
 			fmt.Fprintf(&b, "Copyright: %s\n", strings.TrimPrefix(line, "Copyright (c) "))

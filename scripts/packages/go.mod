@@ -7,6 +7,8 @@ go 1.26.0
 // module proxy did not give out when this was chosen.
 require github.com/goreleaser/nfpm/v2 v2.45.2
 
+require github.com/nekoctl/neko/scripts/release v0.0.0
+
 require (
 	dario.cat/mergo v1.0.2 // indirect
 	github.com/AlekSi/pointer v1.2.0 // indirect
@@ -50,3 +52,5 @@ require (
 	golang.org/x/sys v0.38.0 // indirect
 	gopkg.in/warnings.v0 v0.1.2 // indirect
 )
+
+replace github.com/nekoctl/neko/scripts/release => ../release

@@ -1,9 +1,9 @@
 // Packages makes what is given away of a release, for Linux on amd64 and arm64: a deb, an rpm, and a tarball with
-// install.sh, and SHA256SUMS of them. The same commit and the same Go give the same bits, wherever and whenever they are made:
-// all times are $SOURCE_DATE_EPOCH, or that of the commit.
+// install.sh, the bill of materials of the programs in them, and SHA256SUMS. The same commit gives the same bits,
+// wherever and whenever it is made: all times are $SOURCE_DATE_EPOCH, or that of the commit.
 //
 //	make packages
-//	go run -C scripts/packages . -version v1.0.0 -out dist [-arch amd64]
+//	go run -C scripts/packages . -version 1.0.0 -out dist [-arch amd64]
 package main
 
 import (
@@ -19,8 +19,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,16 +28,21 @@ import (
 	"github.com/goreleaser/nfpm/v2"
 	_ "github.com/goreleaser/nfpm/v2/deb"
 	_ "github.com/goreleaser/nfpm/v2/rpm"
+
+	"github.com/nekoctl/neko/scripts/release"
 )
+
+// notices is the file with the terms of everything that is in the programs and is not ours: most of these licenses ask
+// for their text to go along with the binary.
+const notices = "THIRD_PARTY_NOTICES"
 
 func main() {
 	var p packages
 	arch := flag.String("arch", "amd64,arm64", "for which machines")
-	flag.StringVar(&p.version, "version", "devel", "what git describe says")
-	flag.StringVar(&p.ldflags, "ldflags", "", "of go build, as the Makefile has them")
+	describe := flag.String("version", "devel", "their version, or what git describe says of it")
 	flag.StringVar(&p.out, "out", "dist", "the folder for the files, below the repository's if it is relative")
 	flag.Parse()
-	p.archs = strings.Split(*arch, ",")
+	p.Version, p.Toolchain, p.archs = release.Version(*describe), release.Toolchain, strings.Split(*arch, ",")
 	syscall.Umask(0o022) // modes of files are bits of the packages, too
 	if err := p.make(); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -46,29 +51,28 @@ func main() {
 }
 
 type packages struct {
-	version, ldflags string
-	archs            []string
-	root             string // of the repository
-	out              string
-	work             string // a folder that is gone in the end
-	at               time.Time
-	made             []string // names in out
+	release.Sources
+	archs []string
+	out   string
+	work  string // a folder that is gone in the end
+	at    time.Time
+	made  []string // names in out
 }
 
 func (p *packages) make() (err error) {
-	if p.root, err = filepath.Abs("../.."); err != nil {
+	if p.Root, err = filepath.Abs("../.."); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(p.root, "scripts/packages/nfpm.yaml")); err != nil {
+	if _, err := os.Stat(filepath.Join(p.Root, "scripts/packages/nfpm.yaml")); err != nil {
 		return fmt.Errorf("this runs in scripts/packages of the repository: go run -C scripts/packages . (%w)", err)
 	}
 	if !filepath.IsAbs(p.out) {
-		p.out = filepath.Join(p.root, p.out)
+		p.out = filepath.Join(p.Root, p.out)
 	}
 	if err := os.MkdirAll(p.out, 0o755); err != nil {
 		return err
 	}
-	if p.at, err = p.epoch(); err != nil {
+	if p.at, err = p.Epoch(); err != nil {
 		return err
 	}
 	if p.work, err = os.MkdirTemp("", "neko-packages"); err != nil {
@@ -77,24 +81,23 @@ func (p *packages) make() (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(p.work)) }()
 
 	// Manual pages and completions are said by nekoctl itself, one that runs here.
-	native := filepath.Join(p.work, "nekoctl")
-	if err := p.run(p.root, []string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", p.ldflags, "-o", native, "./cmd/nekoctl"); err != nil {
+	if err := p.Compile(runtime.GOARCH, p.work); err != nil {
 		return err
 	}
 	for _, arch := range p.archs {
-		release, err := p.release(arch, native)
+		folder, err := p.folder(arch, filepath.Join(p.work, "nekoctl"))
 		if err != nil {
 			return err
 		}
-		if err := p.tarball(release); err != nil {
+		if err := p.tarball(folder); err != nil {
 			return err
 		}
 		// The packages have in them what the release installs.
 		stage := filepath.Join(p.work, "stage-"+arch)
-		if err := p.run(release, nil, "./install.sh", "--quiet", "--destdir", stage, "--prefix", "/usr"); err != nil {
+		if err := run(folder, "./install.sh", "--quiet", "--destdir", stage, "--prefix", "/usr"); err != nil {
 			return err
 		}
-		if err := p.documents(stage, filepath.Join(release, thirdParties)); err != nil {
+		if err := p.documents(stage, folder); err != nil {
 			return err
 		}
 		for _, format := range []string{"deb", "rpm"} {
@@ -106,47 +109,32 @@ func (p *packages) make() (err error) {
 	return p.sums()
 }
 
-// epoch is the time that everything has.
-func (p *packages) epoch() (time.Time, error) {
-	text := os.Getenv("SOURCE_DATE_EPOCH")
-	if text == "" {
-		git := exec.Command("git", "log", "-1", "--format=%ct")
-		git.Dir = p.root
-		out, err := git.Output()
-		if err != nil {
-			return time.Time{}, fmt.Errorf("git does not say of when the commit is (%w): set SOURCE_DATE_EPOCH", err)
-		}
-		text = strings.TrimSpace(string(out))
-	}
-	seconds, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH is to be seconds since 1970: %w", err)
-	}
-	return time.Unix(seconds, 0).UTC(), nil
-}
-
-func (p *packages) run(dir string, env []string, name string, args ...string) error {
+func run(dir, name string, args ...string) error {
 	cmd := exec.Command(name, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, os.Stdout, os.Stderr
-	cmd.Env = append(append(os.Environ(), "GOWORK=off"), env...)
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }
 
-// release makes the folder that the tarball has in it.
-func (p *packages) release(arch, native string) (string, error) {
-	dir := filepath.Join(p.work, fmt.Sprintf("neko-%s-linux-%s", packageVersion(p.version), arch))
+// folder makes the one that the tarball has in it, and the bill of materials of its programs.
+func (p *packages) folder(arch, native string) (string, error) {
+	name := fmt.Sprintf("neko-%s-linux-%s", p.Version, arch)
+	dir := filepath.Join(p.work, name)
 	bin := filepath.Join(dir, "bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return "", err
 	}
-	if err := p.run(p.root, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", p.ldflags,
-		"-o", bin+"/", "./cmd/nekoctl", "./cmd/neko-api"); err != nil {
+	if err := p.Compile(arch, bin); err != nil {
 		return "", err
 	}
-	if err := p.run(dir, nil, native, "--quiet", "man", filepath.Join(dir, "man")); err != nil {
+	bill := name + ".cdx.json"
+	if err := p.Licenses(bin, "-notices", filepath.Join(dir, notices), "-sbom", filepath.Join(p.out, bill)); err != nil {
+		return "", err
+	}
+	p.made = append(p.made, bill)
+	if err := run(dir, native, "--quiet", "man", filepath.Join(dir, "man")); err != nil {
 		return "", err
 	}
 	for _, shell := range []string{"bash", "zsh", "fish"} {
@@ -162,24 +150,15 @@ func (p *packages) release(arch, native string) (string, error) {
 		"scripts/install.sh": "install.sh", "scripts/packages/upgrade-running": "upgrade-running", "LICENSE": "LICENSE", "CHANGELOG.md": "CHANGELOG.md",
 		"configs/neko.example.yaml": "configs/neko.example.yaml", "configs/systemd": "configs/systemd", "configs/etc": "configs/etc",
 	} {
-		if err := copyTree(filepath.Join(p.root, from), filepath.Join(dir, to)); err != nil {
+		if err := copyTree(filepath.Join(p.Root, from), filepath.Join(dir, to)); err != nil {
 			return "", err
 		}
 	}
-	// The terms of everything that is in the programs and is not ours: most of these licenses ask for their text to go
-	// along with the binary.
-	return dir, p.run(filepath.Join(p.root, "scripts/licenses"), []string{"GOFLAGS=-mod=readonly"}, "go", "run", ".", "-root", p.root,
-		"-notices", filepath.Join(dir, thirdParties), filepath.Join(bin, "nekoctl"), filepath.Join(bin, "neko-api"))
+	return dir, nil
 }
 
-const thirdParties = "THIRD-PARTY-LICENSES"
-
 // documents compresses what Debian and Fedora have compressed, and makes what only packages have.
-func (p *packages) documents(stage, termsFile string) error {
-	terms, err := os.ReadFile(termsFile)
-	if err != nil {
-		return err
-	}
+func (p *packages) documents(stage, folder string) error {
 	pages, err := filepath.Glob(filepath.Join(stage, "usr/share/man/man1/*.1"))
 	if err != nil {
 		return err
@@ -196,11 +175,15 @@ func (p *packages) documents(stage, termsFile string) error {
 			return err
 		}
 	}
-	license, err := os.ReadFile(filepath.Join(p.root, "LICENSE"))
+	license, err := os.ReadFile(filepath.Join(p.Root, "LICENSE"))
 	if err != nil {
 		return err
 	}
-	changes, err := os.ReadFile(filepath.Join(p.root, "CHANGELOG.md"))
+	changes, err := os.ReadFile(filepath.Join(p.Root, "CHANGELOG.md"))
+	if err != nil {
+		return err
+	}
+	terms, err := os.ReadFile(filepath.Join(folder, notices))
 	if err != nil {
 		return err
 	}
@@ -216,14 +199,14 @@ func (p *packages) documents(stage, termsFile string) error {
 	return errors.Join(
 		write(filepath.Join(made, "lintian-overrides"), overrides),
 		write(filepath.Join(made, "copyright"), copyright(license)),
-		writeCompressed(filepath.Join(made, "changelog.Debian.gz"), debianChangelog(packageVersion(p.version), config.Maintainer, p.at)),
+		writeCompressed(filepath.Join(made, "changelog.Debian.gz"), debianChangelog(p.Version, config.Maintainer, p.at)),
 		writeCompressed(filepath.Join(made, "CHANGELOG.md.gz"), changes),
-		writeCompressed(filepath.Join(made, "THIRD-PARTY-LICENSES.gz"), terms))
+		writeCompressed(filepath.Join(made, "THIRD_PARTY_NOTICES.gz"), terms))
 }
 
 func (p *packages) config(arch string) (nfpm.Config, error) {
 	return nfpm.ParseFileWithEnvMapping("nfpm.yaml", func(name string) string {
-		return map[string]string{"VERSION": packageVersion(p.version), "ARCH": arch}[name]
+		return map[string]string{"VERSION": p.Version, "ARCH": arch}[name]
 	})
 }
 
