@@ -392,6 +392,10 @@ func planted(ctx context.Context, path string) (first string, err error) {
 	if app != applicationID || version < 1 || version > schemaVersion() {
 		return "", nil // it is no store of ours, which inspect says better
 	}
+	var encoding string
+	if err := db.QueryRowContext(ctx, "PRAGMA encoding").Scan(&encoding); err != nil || encoding != "UTF-8" {
+		return printable("encoding " + encoding), err
+	}
 	return strange(ctx, db, version)
 }
 

@@ -35,7 +35,7 @@ func TestRestoreTakesNoPrograms(t *testing.T) {
 		{"a generated column", "ALTER TABLE session ADD COLUMN x BLOB AS (zeroblob(1000000))", "table session"},
 		{"a check", "DROP TABLE signing_key; CREATE TABLE signing_key (number INTEGER NOT NULL PRIMARY KEY CHECK (number < 0))", "table signing_key"},
 		{"an index", `CREATE INDEX "x` + "\x1b[2J" + `" ON session (created)`, "index x.[2J"},
-		{"a table that is not there", "DROP TABLE api_key", "no table api_key"},
+		{"a table that is not there", "DROP TABLE api_key", "it has lost its table api_key"},
 		{"a note of its time that is none", "DROP TABLE backup; CREATE TABLE backup (made INTEGER NOT NULL, more AS (1))", "table backup"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -62,6 +62,27 @@ func TestRestoreTakesNoPrograms(t *testing.T) {
 			}
 			onlyFiles(t, filepath.Dir(path), "neko.db", "neko.db-shm", "neko.db-wal")
 		})
+	}
+	// Nor one in another encoding, which cannot be read together with the store.
+	wide := filepath.Join(t.TempDir(), "wide.db")
+	other, err := sql.Open("sqlite", wide)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	text := "PRAGMA encoding = 'UTF-16le';"
+	for _, name := range []string{"0001_init", "0002_accounts", "0003_changelog"} {
+		b, err := migrationFiles.ReadFile("migrations/" + name + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(b)
+	}
+	if _, err := other.Exec(text + fmt.Sprintf("; PRAGMA user_version = 3; PRAGMA application_id = %d", applicationID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restore(t, path, wide, RestoreOptions{}); err == nil || !strings.HasSuffix(err.Error(), ": encoding UTF-16le") {
+		t.Error(err)
 	}
 	// What SQLite itself adds is none.
 	db, err := sql.Open("sqlite", saved)

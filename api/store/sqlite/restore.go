@@ -98,6 +98,9 @@ func Restore(ctx context.Context, path string, from io.Reader, o RestoreOptions)
 	if err != nil {
 		return r, notABackup(err)
 	}
+	if lost, ok := strings.CutPrefix(r.Backup.Strange, "no "); ok {
+		return r, notABackup(errors.New("it has lost its " + lost))
+	}
 	if r.Backup.Strange != "" {
 		return r, &BackupError{"the backup has what no neko-api makes, and SQLite might run: " + r.Backup.Strange,
 			"nothing was changed; find out who has made it. If it is yours, take it out of a copy of the backup (sqlite3 COPY 'DROP …'), and restore that"}
