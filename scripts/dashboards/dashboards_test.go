@@ -36,13 +36,23 @@ func TestFilesAreThoseOfTheTables(t *testing.T) {
 			t.Errorf("%s is not what the tables say; go test ./scripts/dashboards -update writes it (%v)", file, err)
 		}
 	}
-	files, err := filepath.Glob(folder + "/*")
+	files, err := filepath.Glob(folder + "/*.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, file := range files {
 		if !want[file] {
 			t.Errorf("%s is made by no table", file)
+		}
+	}
+	// Kubernetes gets those that the kustomization names.
+	manifest, err := os.ReadFile(filepath.Join(folder, "kustomization.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file := range want {
+		if !strings.Contains(string(manifest), filepath.Base(file)) {
+			t.Errorf("kustomization.yaml lacks %s", filepath.Base(file))
 		}
 	}
 }
