@@ -30,11 +30,14 @@ run: build ## the API in the foreground, a worker for each CPU; Ctrl-C drains it
 # The race detector makes SQLite many times slower, so imports that are large or
 # many are looked at without it, and so is what allocates nothing.
 #
+# supervisor takes longest: it begins when most is compiled, so that it does not run
+# alone at the end.
+#
 # A test that hangs ends with the stacks of all goroutines, before a CI run's
 # own limit ends it without a word.
 test: ## all tests, with the race detector if there is a C compiler
 	$(if $(RACE),,@echo 'testing without the race detector: no C compiler, or RACE is empty' >&2)
-	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -timeout 8m $(ARGS) $(PKG)
+	$(if $(RACE),CGO_ENABLED=1) $(GO) test $(RACE) -timeout 8m $(ARGS) $(if $(filter ./...,$(PKG)),./api/... ./cmd/... ./supervisor) $(PKG)
 	$(if $(RACE),$(if $(filter ./...,$(PKG)),CGO_ENABLED=0 $(GO) test -run 'TestLarge|TestOrder|TestAttack|OnAttack|Allocate' ./api ./api/stix ./api/auth ./worker))
 
 lint: ## gofmt, go vet, staticcheck, go mod tidy
