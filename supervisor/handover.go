@@ -126,6 +126,10 @@ func (m *master) stay() {
 	}
 }
 
+// trialTimeout is how long an upgrade waits for the one before it. A trial takes a
+// second, and some more if the keeper has things to tell.
+const trialTimeout = 10 * time.Second
+
 // upgrade ends this master for one of the given program, "" for what is at the
 // path of this one now. The program is checked before anything is done. A command
 // that upgrades is under way itself, and ends before the master does.
@@ -143,12 +147,22 @@ func (m *master) upgrade(r reporter, program string, commands int) error {
 		return err
 	}
 	defer file.Close()
-	gone := false
+	var gone bool
+	var trial chan struct{}
 	m.do(func() {
-		gone, m.upgradeFailed = m.keeperGone, ""
+		gone, m.upgradeFailed, trial = m.keeperGone, "", m.trial
 	})
 	if gone {
 		return failure("wait a moment, and see nekoctl ping", "the keeper is being replaced")
+	}
+	// While this master is on trial the keeper is the program before it, and would go back
+	// to that, behind what this upgrade was to replace, if the next did not live.
+	if trial != nil {
+		select {
+		case <-trial:
+		case <-time.After(trialTimeout):
+			return failure("try again; nekoctl ping says when it is over", "the upgrade before this one is still on trial")
+		}
 	}
 	if err := m.yield(r, commands); err != nil {
 		return err

@@ -91,6 +91,7 @@ type master struct {
 	code          int                 // what the daemon ends with
 	commands      int                 // under way
 	upgrading     bool                // it is this master's program that is on trial
+	trial         chan struct{}       // closed when that is over; nil if there is none
 	upgradeFailed string              // why the last one did
 	yielding      bool                // there may be another master soon: no more commands
 	offersNoMore  bool                // and no command is under way: no more connections are offered
@@ -255,6 +256,9 @@ func (m *master) prepare(in *keeper.Inheritance) (err error) {
 	booted := in.Records["booted"]
 	if upgrade, ok := in.Records[keeper.UpgradeRecord]; ok {
 		m.upgrading, m.upgradeFailed = upgrade == "", upgrade
+		if m.upgrading {
+			m.trial = make(chan struct{})
+		}
 		if upgrade != "" {
 			m.log("%s", upgrade)
 		}
@@ -363,8 +367,9 @@ func (m *master) keeperSays(event any) {
 	case keeper.Who: // it is the new program now
 		if m.upgrading {
 			m.tellOfUpgrade(nil)
+			close(m.trial)
 		}
-		m.keeper, m.upgrading = event, false
+		m.keeper, m.upgrading, m.trial = event, false, nil
 		m.kept(keeper.UpgradeRecord, m.conn.Delete(keeper.UpgradeRecord))
 	case os.Signal:
 		switch event {

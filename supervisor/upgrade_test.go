@@ -165,6 +165,31 @@ func TestAnUpgradeWhoseMasterDiesGoesBack(t *testing.T) {
 	}
 }
 
+// One that comes while the one before is on trial waits for that to be over: it would else go
+// back to what was there before both.
+func TestAnUpgradeWhoseMasterDiesGoesBackToTheOneJustBefore(t *testing.T) {
+	t.Parallel()
+	d := newDaemon(t)
+	d.start(web("api", 1))
+	next := program(t, "next")
+	before, err := d.Ping(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Upgrade(t.Context(), control.UpgradeRequest{Program: next}, nil); err != nil {
+		t.Fatal(err)
+	}
+	d.eventually("the next program is on trial", func() bool {
+		now, err := d.Ping(t.Context())
+		return err == nil && now.Master != before.Master
+	})
+	if now := d.upgrade(program(t, "next.doomed")); !strings.Contains(now.UpgradeFailed, "the master of the new program ended") {
+		t.Errorf("got %+v", now)
+	} else if got := executable(t, now.Master); got != next {
+		t.Errorf("the master runs %s, not %s", got, next)
+	}
+}
+
 // Commands that come while the master is replaced are done by the next.
 func TestCommandsAreNotLostInAnUpgrade(t *testing.T) {
 	t.Parallel()
