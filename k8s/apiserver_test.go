@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/nekoctl/neko/scripts/source"
 )
 
 // apiServer asks scripts/k8s/validate, with all CRDs, and returns what is wrong. It links most of an API server and
@@ -19,7 +21,7 @@ func apiServer(t *testing.T) func(objects []object) string {
 	if os.Getenv("NEKO_K8S") != "whole" {
 		t.Skip("NEKO_K8S=whole asks the API server's own code")
 	}
-	path, err := tool(t, "validate")
+	path, err := source.Tool("../scripts/k8s", "validate")
 	must(t, err)
 	var files []string
 	for _, d := range definitions {

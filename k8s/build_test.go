@@ -2,21 +2,20 @@ package k8s
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/nekoctl/neko/scripts/source"
 )
 
 // object is one that kustomize has made.
@@ -140,7 +139,7 @@ func build(t testing.TB, dir string) ([]object, error) {
 	t.Helper()
 	args := []string{"kubectl", "kustomize", dir}
 	if _, err := exec.LookPath("kubectl"); err != nil {
-		path, err := tool(t, "kustomize")
+		path, err := source.Tool("../scripts/k8s", "kustomize")
 		if err != nil {
 			return nil, err
 		}
@@ -190,52 +189,4 @@ func unambiguous(n *yaml.Node) error {
 		}
 	}
 	return nil
-}
-
-// tool builds a program of scripts/k8s, once for all test processes and runs: its name has a hash of what it
-// is made of.
-func tool(t testing.TB, name string) (string, error) {
-	t.Helper()
-	const dir = "../scripts/k8s"
-	h := sha256.New()
-	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	files, err := filepath.Glob(filepath.Join(dir, name, "*.go"))
-	if err != nil {
-		return "", err
-	}
-	for _, file := range append(files, filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return "", err
-		}
-		h.Write(text)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	cache = filepath.Join(cache, "neko-tests")
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	path := filepath.Join(cache, fmt.Sprintf("k8s-%s-%x", name, h.Sum(nil)[:8]))
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	cmd := exec.Command("go", "build", "-o", temp, "./"+name)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot build scripts/k8s/%s: %w\n%s", name, err, out)
-	}
-	return path, os.Rename(temp, path)
 }

@@ -7,7 +7,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +22,8 @@ import (
 
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/nekoctl/neko/scripts/source"
 )
 
 // Real tells whether the tests run against a MongoDB.
@@ -184,50 +185,11 @@ func start(path, folder, address string) (*Server, error) {
 	return s, nil
 }
 
-// Build builds the server, once for all test processes and runs: its name has a
-// hash of all that it is made of.
+// Build builds the server, once for all test processes and runs.
 func Build() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
 		return "", errors.New("no source files here")
 	}
-	dir := filepath.Join(filepath.Dir(file), "../../../../scripts/ferretdb")
-	h := sha256.New()
-	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	for _, name := range []string{"main.go", "turns.go", "go.mod", "go.sum"} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return "", err
-		}
-		h.Write(b)
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	cache = filepath.Join(cache, "neko-tests")
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", err
-	}
-	path := filepath.Join(cache, fmt.Sprintf("ferretdb-%x", h.Sum(nil)[:8]))
-	// One builds, the others wait for it.
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	cmd := exec.Command("go", "build", "-tags", "ferretdb_no_postgresql", "-o", temp, ".")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot build scripts/ferretdb: %w\n%s", err, out)
-	}
-	return path, os.Rename(temp, path)
+	return source.Tool(filepath.Join(filepath.Dir(file), "../../../../scripts/ferretdb"), ".", "-tags", "ferretdb_no_postgresql")
 }
