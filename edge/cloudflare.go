@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nekoctl/neko/logtext"
+	"github.com/nekoctl/neko/retryafter"
 )
 
 // What Cloudflare takes, on any plan
@@ -125,10 +127,10 @@ func (c *Cloudflare) Purge(ctx context.Context, tags []string) error {
 	if res.StatusCode == http.StatusOK && bad == nil && answer.Success {
 		return nil
 	}
-	r := &Refusal{Status: res.StatusCode, After: retryAfter(res.Header.Get("Retry-After"), time.Now())}
+	r := &Refusal{Status: res.StatusCode, After: retryafter.Parse(res.Header.Get("Retry-After"), time.Now())}
 	for _, e := range answer.Errors {
 		if len(r.Reasons) < 3 {
-			r.Reasons = append(r.Reasons, fmt.Sprintf("%s (%d)", printable(strings.ReplaceAll(e.Message, token, "(token)"), 200), e.Code))
+			r.Reasons = append(r.Reasons, fmt.Sprintf("%s (%d)", logtext.Printable(strings.ReplaceAll(e.Message, token, "(token)"), 200), e.Code))
 		}
 	}
 	return r
@@ -158,28 +160,4 @@ func (r *Refusal) Hint() string {
 		return "if this goes on, give --cloudflare-rate less than the account's plan allows"
 	}
 	return ""
-}
-
-// most is the longest time for which a Retry-After is believed.
-const most = 5 * time.Minute
-
-func retryAfter(text string, now time.Time) time.Duration {
-	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return min(time.Duration(n)*time.Second, most)
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return min(max(at.Sub(now), 0), most)
-	}
-	return 0
-}
-
-// printable is a text of others', as it may stand in a log.
-func printable(s string, length int) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '.'
-		}
-		return r
-	}, s)
-	return s[:min(len(s), length)]
 }

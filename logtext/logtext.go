@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // The keys of attributes that are written in a way of their own.
@@ -204,4 +205,23 @@ func quoted(s string) bool {
 	return s == "" || strings.ContainsFunc(s, func(r rune) bool {
 		return unicode.IsSpace(r) || r == '"' || r == '=' || r == '(' || r == ')' || !unicode.IsPrint(r)
 	})
+}
+
+// Printable is a text of others', a server's answer or a name in a file, in at most so
+// many bytes and as it may stand in a line: what moves a cursor, ends the line or turns
+// it round is a dot.
+func Printable(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return '.'
+		}
+		return r
+	}, s)
+	if len(s) <= most {
+		return s
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most]
 }

@@ -123,3 +123,21 @@ func read(t *testing.T, line string) map[string]any {
 	}
 	return all
 }
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                           "",
+		"no table malware":           "no table malware",
+		"Größe":                      "Größe",
+		"a\nerror: b\t\x1b[2Jc":      "a.error: b..[2Jc",
+		"a\u202eb\u200dc\u2028\xffd": "a.b.c..d",
+		"a letter of 3 bytes, €":     "a letter of 3 bytes, ",
+	} {
+		if got := Printable(text, 21); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if got := Printable("€", 0); got != "" {
+		t.Errorf("nothing: %q", got)
+	}
+}

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nekoctl/neko/retryafter"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
 )
@@ -28,9 +29,6 @@ type webhook struct {
 	*spec.Hook
 	client *http.Client
 }
-
-// longestRetryAfter bounds what a server can ask for.
-const longestRetryAfter = 5 * time.Minute
 
 // call posts an event once. Errors have nothing of the URL.
 func (w *webhook) call(ctx context.Context, m *master, e *control.Event) error {
@@ -78,7 +76,7 @@ func (w *webhook) call(ctx context.Context, m *master, e *control.Event) error {
 	case code >= 200 && code < 300:
 		return nil
 	case code == http.StatusTooManyRequests || code >= 500 || code == http.StatusRequestTimeout:
-		return &retryError{errors.New("it answered " + status(code)), retryAfter(response.Header.Get("Retry-After"), time.Now())}
+		return &retryError{errors.New("it answered " + status(code)), retryafter.Parse(response.Header.Get("Retry-After"), time.Now())}
 	case code >= 300 && code < 400:
 		return fmt.Errorf("it answered %s: redirects are not followed, so give the URL that it leads to", status(code))
 	default:
@@ -129,15 +127,4 @@ func withoutURL(err error) error {
 		return fmt.Errorf("%w: is there a list of certificate authorities (the package ca-certificates, or SSL_CERT_FILE)?", err)
 	}
 	return err
-}
-
-// retryAfter reads seconds or a date.
-func retryAfter(text string, now time.Time) time.Duration {
-	var d time.Duration
-	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
-		d = time.Duration(n) * time.Second
-	} else if at, err := http.ParseTime(text); err == nil {
-		d = at.Sub(now)
-	}
-	return min(max(d, 0), longestRetryAfter)
 }

@@ -10,13 +10,14 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"go.opentelemetry.io/otel/attribute"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/nekoctl/neko/logtext"
+	"github.com/nekoctl/neko/retryafter"
 )
 
 // client makes the calls, as https://opentelemetry.io/docs/specs/otlp/ (OTLP/HTTP) has
@@ -148,36 +149,11 @@ func (c *client) try(ctx context.Context, body []byte) (rejected int, message st
 		if err != nil {
 			return 0, "", never, nil // it was taken, and what else is said is not for us
 		}
-		return int(n), printable(text), never, nil
+		return int(n), logtext.Printable(text, 200), never, nil
 	case code == http.StatusTooManyRequests || code == http.StatusBadGateway || code == http.StatusServiceUnavailable || code == http.StatusGatewayTimeout:
-		again = retryAfter(response.Header.Get("Retry-After"), time.Now())
+		again = retryafter.Parse(response.Header.Get("Retry-After"), time.Now())
 	default:
 		again = never
 	}
 	return 0, "", again, fmt.Errorf("the receiver answered %d", response.StatusCode)
-}
-
-// retryAfter reads Retry-After: seconds, or a date.
-func retryAfter(text string, now time.Time) time.Duration {
-	if n, err := strconv.ParseUint(text, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return max(at.Sub(now), 0)
-	}
-	return 0
-}
-
-// printable is at most so much of what the receiver says.
-func printable(s string) string {
-	const most = 200
-	if len(s) > most {
-		s = s[:most]
-	}
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return ' '
-		}
-		return r
-	}, s)
 }

@@ -19,6 +19,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/nekoctl/neko/api/store"
+	"github.com/nekoctl/neko/logtext"
 )
 
 // Contents is what a backup has in it.
@@ -380,7 +381,7 @@ func planted(ctx context.Context, path string) (first string, err error) {
 	defer db.Close()
 	err = db.QueryRowContext(ctx, "SELECT type || ' ' || name FROM sqlite_schema WHERE type IN ('view', 'trigger') ORDER BY 1").Scan(&first)
 	if !errors.Is(err, sql.ErrNoRows) {
-		return printable(first), err
+		return logtext.Printable(first, 100), err
 	}
 	var version, app int
 	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
@@ -394,7 +395,7 @@ func planted(ctx context.Context, path string) (first string, err error) {
 	}
 	var encoding string
 	if err := db.QueryRowContext(ctx, "PRAGMA encoding").Scan(&encoding); err != nil || encoding != "UTF-8" {
-		return printable("encoding " + encoding), err
+		return logtext.Printable("encoding "+encoding, 100), err
 	}
 	return strange(ctx, db, version)
 }
@@ -445,7 +446,7 @@ func strange(ctx context.Context, db *sql.DB, version int) (first string, err er
 			}
 			delete(missing, o)
 			if !known[o] && first == "" {
-				first = printable(o[0] + " " + o[1])
+				first = logtext.Printable(o[0]+" "+o[1], 100)
 			}
 		}
 		if err := rows.Err(); err != nil {
@@ -458,17 +459,6 @@ func strange(ctx context.Context, db *sql.DB, version int) (first string, err er
 		}
 	}
 	return first, nil
-}
-
-// printable is a name out of a file of others', as it may be shown.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '.'
-		}
-		return r
-	}, s)
-	return s[:min(len(s), 100)]
 }
 
 // backupTable says when a backup was made.
