@@ -1,15 +1,13 @@
 package examples
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
+	"github.com/nekoctl/neko/scripts/debian"
 	"github.com/nekoctl/neko/scripts/npm"
 )
 
@@ -47,13 +45,10 @@ func (r runtime) get(t *testing.T) {
 	if os.Getenv("CI") != "true" {
 		t.Skipf("%s does not run here: %s", r.check, strings.Join(how, " "))
 	}
-	installing.Lock()
-	defer installing.Unlock()
 	if r.npm != "" {
 		npm.Need(t, r.npm)
-	} else {
-		run(t, "apt-get", "update")
-		run(t, how...)
+	} else if err := debian.Install(t.Context(), r.there, r.debian...); err != nil {
+		t.Fatal(err)
 	}
 	if !r.there() {
 		t.Fatalf("%s does not run, though %s succeeded", r.check, strings.Join(how, " "))
@@ -65,20 +60,6 @@ func (r runtime) there() bool {
 	cmd.Env = environment()
 	return cmd.Run() == nil
 }
-
-func run(t *testing.T, command ...string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
-	}
-}
-
-// installing lets one installation happen at a time.
-var installing sync.Mutex
 
 // environment has the programs that were installed here first on its PATH, and
 // then those of the system: a python3 of another make lacks their packages.
