@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -30,14 +31,13 @@ func Find(packages ...string) (folder string, installed bool, err error) {
 	}
 	name := strings.ReplaceAll(strings.Join(slices.Sorted(slices.Values(packages)), ","), "/", "+")
 	folder = filepath.Join(cache, "neko-test", name)
-	_, err = os.Stat(filepath.Join(folder, "node_modules"))
-	return folder, err == nil, nil
+	return folder, has(folder), nil
 }
 
 // Install is Find, and installs what is not there.
 func Install(ctx context.Context, packages ...string) (folder string, err error) {
-	folder, installed, err := Find(packages...)
-	if installed || err != nil {
+	folder, there, err := Find(packages...)
+	if there || err != nil {
 		return folder, err
 	}
 	return folder, install(ctx, folder, append([]string{"install"}, packages...), nil)
@@ -58,18 +58,39 @@ func installLocked(ctx context.Context, dir string) (folder string, err error) {
 		sum.Write(files[name])
 	}
 	folder = filepath.Join(cache, "neko-test", fmt.Sprintf("locked-%x", sum.Sum(nil)[:8]))
-	if _, err := os.Stat(filepath.Join(folder, "node_modules")); err == nil {
+	if has(folder) {
 		return folder, nil
 	}
 	return folder, install(ctx, folder, []string{"ci", "--ignore-scripts"}, files)
 }
 
-// install runs npm in a folder with these files, which becomes folder.
+// install runs npm in a folder with these files, which becomes folder. One process does it, and others that need the
+// same wait for it.
 func install(ctx context.Context, folder string, args []string, files map[string][]byte) error {
-	// Aside first: nothing half installed is ever found.
 	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
 		return err
 	}
+	lock, err := os.OpenFile(folder+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	if has(folder) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err = installAside(ctx, folder, args, files); err != nil && !errors.Is(err, exec.ErrNotFound) && ctx.Err() == nil {
+		err = installAside(ctx, folder, args, files) // what packages fetch by themselves npm does not try again
+	}
+	return err
+}
+
+// installAside installs in another folder first: nothing half installed is ever found.
+func installAside(ctx context.Context, folder string, args []string, files map[string][]byte) error {
 	aside, err := os.MkdirTemp(filepath.Dir(folder), "new")
 	if err != nil {
 		return err
@@ -80,21 +101,20 @@ func install(ctx context.Context, folder string, args []string, files map[string
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "npm", append(args, "--prefix", aside, "--no-audit", "--no-fund")...).CombinedOutput()
+	args = append(slices.Clone(args), "--prefix", aside, "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries", "5")
+	out, err := exec.CommandContext(ctx, "npm", args...).CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
 		return err
 	}
 	if err != nil {
 		return fmt.Errorf("npm %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
-	if err := os.Rename(aside, folder); err != nil {
-		if _, there := os.Stat(filepath.Join(folder, "node_modules")); there != nil {
-			return err // and no other test has been faster
-		}
-	}
-	return nil
+	return os.Rename(aside, folder)
+}
+
+func has(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, "node_modules"))
+	return err == nil
 }
 
 // Need is Install for a test, which is skipped if that cannot be, and in CI fails.
