@@ -14,6 +14,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/nekoctl/neko/scripts/source"
 )
 
 // What the API server would say of each object is asked of its own descriptions, offline: the OpenAPI documents of
@@ -52,10 +54,12 @@ type module struct{ path, version, sum string }
 // folder is where it is, after a download if it was not there.
 func (m module) folder(t testing.TB) (string, error) {
 	t.Helper()
-	cmd := exec.Command("go", "mod", "download", "-json", m.path+"@"+m.version)
-	cmd.Dir = t.TempDir() // what this module needs is another matter
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
-	out, err := cmd.Output()
+	dir := t.TempDir() // what this module needs is another matter
+	out, err := source.Fetching(func() ([]byte, error) {
+		cmd := exec.Command("go", "mod", "download", "-json", m.path+"@"+m.version)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
+		return cmd.Output()
+	})
 	var got struct{ Dir, Sum, Error string }
 	if e := json.Unmarshal(out, &got); e != nil {
 		return "", errors.Join(err, e)

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/nekoctl/neko/scripts/source"
 )
 
 // tool is scripts/image.
@@ -22,10 +24,13 @@ const described = "v9.8.7"
 
 // writeImage has the tool write an image of the binaries, for this machine's architecture.
 func writeImage(to string) error {
-	cmd := exec.Command(tool, "-binaries", binaries, "-platforms", "linux/"+runtime.GOARCH, "-compress", "0", "-version", described, "-revision", "0123456789abcdef", "-o", to)
-	cmd.Dir = "../image"
-	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1800000000")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := source.Fetching(func() ([]byte, error) { // it has scripts/licenses be built
+		cmd := exec.Command(tool, "-binaries", binaries, "-platforms", "linux/"+runtime.GOARCH, "-compress", "0", "-version", described, "-revision", "0123456789abcdef", "-o", to)
+		cmd.Dir = "../image"
+		cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1800000000")
+		return cmd.CombinedOutput()
+	})
+	if err != nil {
 		return fmt.Errorf("scripts/image: %w\n%s", err, out)
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/nekoctl/neko/api/store/mongo/mongotest"
 	"github.com/nekoctl/neko/limiter/redis/redistest"
 	"github.com/nekoctl/neko/scripts/debian"
+	"github.com/nekoctl/neko/scripts/source"
 )
 
 // service is one of a compose file's, as Docker's library reads it.
@@ -53,9 +54,12 @@ type service struct {
 
 func compose(t *testing.T, file string, profiles ...string) (services map[string]service, err error) {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"run", ".", file}, profiles...)...)
+	reader, err := source.Tool("../compose", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(reader, append([]string{file}, profiles...)...)
 	cmd.Dir = "../compose"
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	var wrong strings.Builder
 	cmd.Stderr = &wrong
 	out, err := cmd.Output()

@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nekoctl/neko/scripts/source"
 	"github.com/nekoctl/neko/supervisor/control"
 )
 
@@ -60,9 +61,12 @@ func build(temp string) error {
 		{"-C", "../image", "-o", tool, "."},
 		{"-o", filepath.Join(temp, "program"), "./program"},
 	} {
-		build := exec.Command("go", append([]string{"build"}, args...)...)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-		if out, err := build.CombinedOutput(); err != nil {
+		out, err := source.Fetching(func() ([]byte, error) {
+			build := exec.Command("go", append([]string{"build"}, args...)...)
+			build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+			return build.CombinedOutput()
+		})
+		if err != nil {
 			return fmt.Errorf("go build %v: %w\n%s", args, err, out)
 		}
 	}

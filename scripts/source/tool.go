@@ -49,10 +49,13 @@ func Tool(dir, pkg string, flags ...string) (path string, err error) {
 		return path, nil
 	}
 	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	cmd := exec.Command("go", append(append([]string{"build", "-o", temp}, flags...), "./"+pkg)...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := Fetching(func() ([]byte, error) {
+		cmd := exec.Command("go", append(append([]string{"build", "-o", temp}, flags...), "./"+pkg)...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off")
+		return cmd.CombinedOutput()
+	})
+	if err != nil {
 		return "", fmt.Errorf("cannot build %s: %w\n%s", filepath.Join(dir, pkg), err, out)
 	}
 	return path, os.Rename(temp, path)
