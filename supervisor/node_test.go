@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/scripts/freeport"
 	"github.com/nekoctl/neko/scripts/npm"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/spec"
@@ -230,23 +231,12 @@ if (process.env.NODE_APP_INSTANCE === '1') http.createServer(answer).listen(proc
 	t.Error("no listener is of one worker")
 }
 
-// freePort is one on which nobody listens.
-func freePort(t *testing.T) int {
-	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer free.Close()
-	return free.Addr().(*net.TCPAddr).Port
-}
-
 func TestAnAddressThatNobodyListensOnAnyMoreIsClosed(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	a := nodeApp(t, "api", 2, server)
 	before := address(t, d.start(a).Processes)
-	port := freePort(t)
+	port := freeport.For(t)
 	a.Env["PORT"] = fmt.Sprint(port)
 	d.start(a)
 	list := d.until("the old address has gone", func(l []control.Process) bool { return len(l[0].Listeners) == 1 })
@@ -268,7 +258,7 @@ func TestTheAddressOfAKilledPredecessorIsClosed(t *testing.T) {
 	list := d.start(a).Processes
 	before := address(t, list)
 	d.freeze(list[0].PID)
-	a.Env["PORT"] = fmt.Sprint(freePort(t))
+	a.Env["PORT"] = fmt.Sprint(freeport.For(t))
 	d.start(a)
 	d.until("the old address has gone", func(l []control.Process) bool {
 		return len(l[0].Listeners) == 1 && l[0].Listeners[0] != before

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/scripts/debian"
+	"github.com/nekoctl/neko/scripts/freeport"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/home"
 	"github.com/nekoctl/neko/supervisor/monit"
@@ -126,13 +126,7 @@ func (x *tty) ping() control.Ping {
 // start has two apps running, web with two processes.
 func (x *tty) start() {
 	x.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	x.nekoctl("start", "server", "--name", "web", "--listen", address, "-i", "2")
+	x.nekoctl("start", "server", "--name", "web", "--listen", freeport.Address(x.t), "-i", "2")
 	x.nekoctl("start", "server", "--name", "mail")
 }
 

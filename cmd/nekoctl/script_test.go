@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/nekoctl/neko/scripts/freeport"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/home"
 )
@@ -89,13 +90,12 @@ func endDaemon(t *testing.T, h home.Dir) {
 	t.Errorf("the daemon did not end; its log:\n%s", log)
 }
 
-// freePort NAME sets $NAME to a port that nobody uses.
+// freePort NAME... sets each $NAME to a port that nobody uses.
 func freePort(ts *testscript.TestScript, _ bool, args []string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	defer l.Close()
 	for _, name := range args {
-		ts.Setenv(name, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		port, err := freeport.Take()
+		ts.Check(err)
+		ts.Setenv(name, strconv.Itoa(port))
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -23,6 +22,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/nekoctl/neko/scripts/debian"
+	"github.com/nekoctl/neko/scripts/freeport"
 )
 
 // Server is a redis-server.
@@ -77,21 +77,10 @@ func start(t testing.TB, port string, args []string, config ...string) (*Server,
 	return s, s.run()
 }
 
-// freePort is one of those that Linux gives nobody who does not ask for them: a server that is
-// away for a while finds it free.
+// freePort stays the server's while it is away.
 func freePort(t testing.TB) string {
 	t.Helper()
-	var err error
-	for range 100 {
-		port := strconv.Itoa(10_000 + rand.IntN(22_000))
-		var l net.Listener
-		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal(err)
-	return ""
+	return strconv.Itoa(freeport.For(t))
 }
 
 func (s *Server) config() string { return filepath.Join(s.folder, "redis.conf") }
