@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,7 +103,7 @@ func TestWrongPages(t *testing.T) {
 // A process that a page starts, and that goes away from it as a daemon does, ends with the page.
 func TestPagesLeaveNothing(t *testing.T) {
 	canIsolate(t)
-	const long = "86399.25" // seconds; nobody else sleeps that long
+	long := fmt.Sprintf("86399.%d", 1e8+rand.IntN(9e8)) // seconds; nobody else sleeps that long
 	list := blocks("page.md", "```sh run\nnekoctl start 'sleep "+long+"'\nsetsid sleep "+long+" &\npgrep -f 'sleep "+long+"'\n```\n")
 	for _, problem := range run(t, list, binaries(t)) {
 		t.Error(problem)

@@ -196,13 +196,14 @@ func TestCPUTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := 0
-	for until := time.Now().Add(20 * time.Millisecond); time.Now().Before(until); {
-		sum++
+	sum, ended := 0, began
+	for until := time.Now().Add(20 * time.Second); ended-began < 1e4 && time.Now().Before(until); sum++ {
+		if ended, err = cpuTime([]int{os.Getpid()}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	ended, err := cpuTime([]int{os.Getpid()})
-	if err != nil || ended <= began || ended-began > 60e6 {
-		t.Errorf("from %v to %v µs, %v, after %d", began, ended, err, sum)
+	if ended-began < 1e4 || ended-began > 60e6 {
+		t.Errorf("from %v to %v µs, after %d looks", began, ended, sum)
 	}
 	if _, err := cpuTime([]int{1 << 25}); err == nil {
 		t.Error("there is no such process")

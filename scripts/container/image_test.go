@@ -117,6 +117,7 @@ func pairs(text string) (all []string) {
 }
 
 func TestTheDockerfileSaysTheSameAsTheImage(t *testing.T) {
+	t.Parallel()
 	says := readConfig(t).Config
 	stage, whole := dockerfile(t, map[string]string{"VERSION": says.Labels["org.opencontainers.image.version"], "REVISION": says.Labels["org.opencontainers.image.revision"]})
 	list := func(text string) (all []string) {
@@ -175,6 +176,7 @@ func TestTheDockerfileSaysTheSameAsTheImage(t *testing.T) {
 
 // A Dockerfile writes into the label what it is given, so it may be given a version in one form only.
 func TestAVersionIsWrittenInOneWay(t *testing.T) {
+	t.Parallel()
 	if says := readConfig(t).Config.Labels["org.opencontainers.image.version"]; says != "9.8.7" {
 		t.Errorf("the label of %s is %s", described, says)
 	}
@@ -202,6 +204,7 @@ func TestAVersionIsWrittenInOneWay(t *testing.T) {
 }
 
 func TestWhatIsInTheImage(t *testing.T) {
+	t.Parallel()
 	mustBeRoot(t)
 	root := map[string]string{} // mode and owner of what is no time zone
 	var zones int
@@ -287,6 +290,7 @@ func TestTwoBuildsAreTheSameBits(t *testing.T) {
 
 // The two archives are of one image: registries get the one, docker load and podman load the other.
 func TestTheArchiveOfAllArchitecturesIsAnOCILayout(t *testing.T) {
+	t.Parallel()
 	says := readConfig(t)
 	files, err := readArchive(ociArchive(dist))
 	if err != nil {

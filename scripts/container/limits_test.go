@@ -99,6 +99,7 @@ func share(mib, processes int) string {
 }
 
 func TestMaxFollowsWhatTheControlGroupGrantsAndLosesNoRequest(t *testing.T) {
+	t.Parallel()
 	l := newLimits(t)
 	l.grant(9, 1000)
 	c := launch(t, options{Args: start("-i", "max"), Env: []string{"NEKO_API_LISTEN=127.0.0.1:0"}, Cgroups: l.groups()}, "/dev/shm/neko-65532")
@@ -144,6 +145,7 @@ func TestMaxFollowsWhatTheControlGroupGrantsAndLosesNoRequest(t *testing.T) {
 }
 
 func TestAGrantThatChangesWithoutAMasterIsFollowedByTheNext(t *testing.T) {
+	t.Parallel()
 	l := newLimits(t)
 	l.grant(10, 1000)
 	c := launch(t, options{Args: start("/program", "-i", "max", "--", "run"), Cgroups: l.groups()}, "/dev/shm/neko-65532")

@@ -104,7 +104,7 @@ func TestEachErrorHasItsKind(t *testing.T) {
 		{"reset in the body", serve(t, func(conn *net.TCPConn, in *bufio.Reader) {
 			take(in)
 			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
-			time.Sleep(20 * time.Millisecond) // or the reset overtakes it
+			time.Sleep(200 * time.Millisecond) // or the reset overtakes it
 			conn.SetLinger(0)
 		}), KindReset, "in the body"},
 		{"eof at once", serve(t, say("")), KindEOF, "before the first byte, on a new connection"},
@@ -129,7 +129,11 @@ func TestEachErrorHasItsKind(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := do(t, Config{URL: c.url, Requests: 3, Timeout: 300 * time.Millisecond})
+			patience := time.Minute
+			if c.kind == KindTimeout {
+				patience = 300 * time.Millisecond
+			}
+			r := do(t, Config{URL: c.url, Requests: 3, Timeout: patience})
 			if r.Requests != 3 || r.OK != 0 || r.Errors[c.kind] != 3 || len(r.Errors) != 1 || !r.Failed() {
 				t.Fatalf("want 3 errors of kind %s, have\n%s", c.kind, r)
 			}
@@ -288,7 +292,13 @@ func TestCloseAfterIdleIsAnError(t *testing.T) {
 		}
 
 		cfg.LookBeforeReuse = true
-		if r = do(t, cfg); r.Failed() || r.OK != 6 || r.IdleCloses != 5 {
+		// On a busy machine the end may be on its way still when the client looks.
+		for range 5 {
+			if r = do(t, cfg); !r.Failed() && r.OK == 6 && r.IdleCloses == 5 {
+				break
+			}
+		}
+		if r.Failed() || r.OK != 6 || r.IdleCloses != 5 {
 			t.Errorf("with a look before: %s", r)
 		}
 	}
@@ -316,31 +326,40 @@ func TestCancelFinishesWhatIsUnderWay(t *testing.T) {
 
 // What the server has of a request when its client pauses.
 func TestASlowRequestPausesInItsMiddle(t *testing.T) {
-	const pause = 50 * time.Millisecond
 	for _, c := range []struct{ name, body, ends string }{
 		{"within the body", "question", "\r\n\r\nques"},
 		{"before a body of one byte", "?", "\r\n\r\n"},
 		{"within the header if there is no body", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			halves := make(chan string, 100)
-			url := serve(t, func(conn *net.TCPConn, in *bufio.Reader) {
-				in.Peek(1)
-				half, _ := in.Peek(in.Buffered())
-				halves <- string(half)
-				for take(in) == nil { // a second request on this connection would be an error
-					io.WriteString(conn, whole)
+			for pause := 50 * time.Millisecond; ; pause *= 10 {
+				halves := make(chan string, 100)
+				url := serve(t, func(conn *net.TCPConn, in *bufio.Reader) {
+					in.Peek(1)
+					half, _ := in.Peek(in.Buffered())
+					halves <- string(half)
+					for take(in) == nil { // a second request on this connection would be an error
+						io.WriteString(conn, whole)
+					}
+				})
+				r := do(t, Config{URL: url, Mode: Slow, Clients: 4, Requests: 8, SlowFor: pause, Body: []byte(c.body)})
+				if r.Failed() || r.OK != 8 || r.Connections != 8 || r.Latency.P50 < float64(pause.Milliseconds()) {
+					t.Error(r)
 				}
-			})
-			r := do(t, Config{URL: url, Mode: Slow, Clients: 4, Requests: 8, SlowFor: pause, Body: []byte(c.body)})
-			if r.Failed() || r.OK != 8 || r.Connections != 8 || r.Latency.P50 < 50 {
-				t.Error(r)
-			}
-			close(halves)
-			for half := range halves {
-				if !strings.HasPrefix(half, "POST / HTTP/1.1\r\n") || !strings.HasSuffix(half, c.ends) ||
-					strings.Contains(half, "\r\n\r\n") != (c.body != "") {
-					t.Errorf("the first half is %q", half)
+				close(halves)
+				var wrong []string
+				for half := range halves {
+					if !strings.HasPrefix(half, "POST / HTTP/1.1\r\n") || !strings.HasSuffix(half, c.ends) ||
+						strings.Contains(half, "\r\n\r\n") != (c.body != "") {
+						wrong = append(wrong, half)
+					}
+				}
+				if len(wrong) == 0 {
+					break
+				}
+				if pause > time.Second { // a server that comes late finds both halves
+					t.Errorf("first halves are %q", wrong)
+					break
 				}
 			}
 		})

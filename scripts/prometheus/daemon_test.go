@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"time"
 
 	"github.com/nekoctl/neko/scripts/debian"
+	"github.com/nekoctl/neko/scripts/freeport"
 	"github.com/nekoctl/neko/scripts/source"
 	"github.com/nekoctl/neko/supervisor/control"
 )
@@ -80,7 +80,7 @@ func startDaemon(t *testing.T, yaml string) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	d := &daemon{T: t, dir: dir, metrics: freeAddress(t)}
+	d := &daemon{T: t, dir: dir, metrics: freeport.Address(t)}
 	d.env = append(os.Environ(), "NEKO_HOME="+filepath.Join(dir, "home"), "NEKO_API_STORE="+filepath.Join(dir, "api.db"))
 	d.write("neko.yaml", "metrics: "+d.metrics+"\n"+yaml)
 	t.Cleanup(func() {
@@ -184,17 +184,6 @@ func eventually(t *testing.T, patience time.Duration, f func() error) {
 	}
 }
 
-// freeAddress is one at which nobody listens; for programs that have to be told.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // server is a Prometheus.
 type server struct {
 	*testing.T
@@ -225,7 +214,7 @@ func startPrometheus(t *testing.T, d *daemon, rules string) *server {
 	}
 	defer log.Close()
 	s := &server{T: t}
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	s.base = "http://" + address
 	cmd := exec.Command(program, "--config.file="+filepath.Join(dir, "prometheus.yml"), "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+address, "--storage.tsdb.retention.time=1h", "--log.level=warn")

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nekoctl/neko/scripts/freeport"
 	"github.com/nekoctl/neko/scripts/load"
 )
 
@@ -137,8 +138,7 @@ func (c *clients) wait(least, most int) (counted int) {
 // happens to workers and master; and what is counted at the end is what the clients have counted.
 func TestCountersNeverGoBackAndLoseNothing(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
-	build(t)
+	address := freeport.Address(t)
 	d := startDaemon(t, fmt.Sprintf(`
 apps:
   - name: api

@@ -21,8 +21,8 @@ const metricsPage = "../../docs/metrics.md"
 
 var update = flag.Bool("update", false, "write docs/metrics.md anew")
 
-// lookAtPage demands of what a daemon answers that promtool has nothing against it, that it has all that a worker
-// can tell, and that docs/metrics.md says the same.
+// lookAtPage demands of what a daemon answers that promtool has nothing against it, and that docs/metrics.md
+// says the same.
 func lookAtPage(t *testing.T, text string) {
 	tool := promtool(t, "check", "metrics")
 	tool.Stdin = strings.NewReader(text)
@@ -37,9 +37,6 @@ func lookAtPage(t *testing.T, text string) {
 	told := map[string]worker.MetricFamily{}
 	for _, f := range worker.MetricFamilies() {
 		told[f.Name] = f
-		if there[f.Name] == nil {
-			t.Errorf("no worker has told %s", f.Name)
-		}
 	}
 	page := document(there, told)
 	if *update {

@@ -156,17 +156,24 @@ func TestWhatIsSentAgain(t *testing.T) {
 // While the receiver is away nobody who ends a span waits, what there is no room for is
 // counted, and all that had room arrives when it is back.
 func TestAnOutageCostsSpansAndNothingElse(t *testing.T) {
-	r := otlptest.Open(t)
 	const queue, all = 64, 1000
-	r.Answer(otlptest.Answer{Code: 503, Header: http.Header{"Retry-After": {"1"}}})
-	p := provider(t, r, env{"OTEL_BSP_MAX_QUEUE_SIZE": fmt.Sprint(queue), "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": fmt.Sprint(queue)}, nil)
-	tracer := p.Tracer("test")
-	_, first := tracer.Start(t.Context(), "first")
-	first.End()
-	r.Until(t, "a call that fails", func() bool { n, _ := r.Requests(); return n == 1 })
-	for range all { // in much less than the second
-		_, s := tracer.Start(t.Context(), "s")
-		s.End()
+	var r *otlptest.Receiver
+	var p *Provider
+	for range 10 {
+		r = otlptest.Open(t)
+		r.Answer(otlptest.Answer{Code: 503, Header: http.Header{"Retry-After": {"1"}}})
+		p = provider(t, r, env{"OTEL_BSP_MAX_QUEUE_SIZE": fmt.Sprint(queue), "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": fmt.Sprint(queue)}, nil)
+		tracer := p.Tracer("test")
+		_, first := tracer.Start(t.Context(), "first")
+		first.End()
+		r.Until(t, "a call that fails", func() bool { n, _ := r.Requests(); return n >= 1 })
+		for range all { // in much less than the second
+			_, s := tracer.Start(t.Context(), "s")
+			s.End()
+		}
+		if n, _ := r.Requests(); n == 1 {
+			break // else this machine has taken longer, and the outage was over before
+		}
 	}
 	r.Until(t, "the first, and those that had room", func() bool { return len(r.Spans()) == 1+queue })
 	stats(t, p, 1+queue, all-queue)
