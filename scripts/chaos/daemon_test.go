@@ -22,6 +22,8 @@ type daemon struct {
 	home string
 	env  []string
 
+	programs string // the folder of the workers' programs
+
 	user    int // of the daemon and of who gives commands
 	workers int // the workers' user
 }
@@ -34,7 +36,7 @@ func newDaemon(t *testing.T, prepare func(*testing.T, *daemon)) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{t: t, dir: dir, home: filepath.Join(dir, "home")}
+	d := &daemon{t: t, dir: dir, home: filepath.Join(dir, "home"), programs: bin + "/"}
 	d.env = append(os.Environ(), "NEKO_HOME="+d.home, "NEKO_API_STORE="+filepath.Join(dir, "api.db"), d.mark())
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	if err := os.Mkdir(d.home, 0o700); err != nil {
@@ -52,16 +54,25 @@ func newDaemon(t *testing.T, prepare func(*testing.T, *daemon)) *daemon {
 // file takes the place of the old one.
 func (d *daemon) install(binary string) {
 	d.t.Helper()
-	text, err := os.ReadFile(binary)
-	if err == nil {
-		err = os.WriteFile(d.program()+".new", text, 0o755)
-	}
+	err := copyProgram(binary, d.program()+".new")
 	if err == nil {
 		err = os.Rename(d.program()+".new", d.program())
 	}
 	if err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+// copyProgram writes a file that is run at once: no process may be made meanwhile that has it open for writing until
+// it is another program.
+func copyProgram(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return os.WriteFile(to, text, 0o755)
 }
 
 func (d *daemon) program() string { return filepath.Join(d.dir, "nekoctl") }

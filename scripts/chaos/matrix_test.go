@@ -61,7 +61,7 @@ var matrix = []row{
 	{event: "home full", times: [2]int{1, 3}, instances: 2, prepare: smallHome, do: fillHome},
 	{event: "home read-only", times: [2]int{1, 3}, instances: 2, prepare: mustMount, do: protectHome},
 	{event: "state file truncated, or of a newer version", times: [2]int{2, 4}, instances: 2, do: spoilState},
-	{event: "all of these in random order, and imports", instances: 3, keys: shortListenTimeout + patientWatchdog, do: random},
+	{event: "all of these in random order, and imports", instances: 3, keys: shortListenTimeout + watchdog, do: random},
 }
 
 func TestMatrix(t *testing.T) {
@@ -122,25 +122,33 @@ func casts() (all []cast) {
 
 // play has the event happen to its cast, and writes the lines of the matrix.
 func (c cast) play(t *testing.T, size size, times int, seed uint64) {
-	title, before := c.event, len(results)
+	title, place := c.event, len(results)
 	if times > 1 {
 		title += fmt.Sprintf(" ×%d", times)
 	}
-	ok := t.Run(c.name(), func(t *testing.T) {
+	results = append(results, nil)
+	t.Run(c.name(), func(t *testing.T) {
+		if size == short {
+			t.Parallel()
+			stages <- struct{}{}
+			t.Cleanup(func() { <-stages })
+		}
 		t.Logf("NEKO_CHAOS_SEED=%d", seed)
+		results[place] = []result{{row: title, app: "not started", broken: true}}
+		defer func() {
+			if t.Skipped() {
+				results[place] = []result{{row: title, app: "skipped"}}
+			}
+		}()
 		apps := c.apps(t)
 		s := setUp(t, newDaemon(t, c.prepare), size, seed, apps, c.instances, c.keys)
-		defer s.finish(title)
+		defer func() { results[place] = s.finish(title) }()
 		c.run(s, times)
 	})
-	if len(results) == before { // it has not come to the load
-		note := "skipped"
-		if !ok {
-			note = "not started"
-		}
-		results = append(results, result{row: title, app: note, broken: !ok})
-	}
 }
+
+// stages are those of a short run that there may be at once: on each most is waiting.
+var stages = make(chan struct{}, 2)
 
 func (r *row) run(s *stage, times int) {
 	s.begin()

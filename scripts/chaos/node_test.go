@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/nekoctl/neko/scripts/load"
 	"github.com/nekoctl/neko/scripts/npm"
@@ -21,7 +20,7 @@ var nodeMatrix = []row{
 	{event: "scale 4→1→4", times: [2]int{1, 5}, instances: 4, do: scaleDownAndUp, wholeOnly: true},
 	{event: "worker kill -9", times: [2]int{1, 10}, instances: 2, do: killWorkers},
 	{event: "worker kill -9, with a spare", times: [2]int{1, 10}, instances: 2, keys: "spare: 1\n", do: killSpared},
-	{event: "worker SIGSTOP, found by liveness", times: [2]int{1, 3}, instances: 4, keys: patientLiveness, do: hangUntilAsked, wholeOnly: true},
+	{event: "worker SIGSTOP, found by liveness", times: [2]int{1, 3}, instances: 4, keys: liveness, do: hangUntilAsked, wholeOnly: true},
 	{event: "worker crash-loops beside healthy ones", times: [2]int{1, 3}, instances: 4, do: crashLoop, wholeOnly: true},
 	{event: "upgrade in place", times: [2]int{1, 20}, instances: 2, do: upgrade},
 	{event: "master kill -9", times: [2]int{1, 10}, instances: 2, do: killMaster, rest: exitStatusesAreRight},
@@ -85,14 +84,10 @@ func killSpared(s *stage, i int) {
 	killWorkers(s, i)
 }
 
-// patientLiveness asks as Kubernetes does by itself, but more often: on a machine with so
-// much to do a healthy program of Node's may need half a second for an answer.
-const patientLiveness = "liveness: {http: /livez, interval: 1s, timeout: 1s, failures: 3}\n"
-
 // hangUntilAsked stops workers that liveness asks.
 func hangUntilAsked(s *stage, _ int) {
 	for _, a := range s.apps {
 		s.warm(a)
 	}
-	hang(s, 3*time.Second+time.Second)
+	hang(s, hangFoundBy[1].within)
 }

@@ -34,15 +34,12 @@ var events = []struct {
 	{"spoil the state file", spoilState, false},
 }
 
-// patientWatchdog does not take a machine that is busy for a worker that hangs.
-const patientWatchdog = "watchdog: 3s\n"
-
 // random goes through all events in an order by chance, and then again, until its
 // time is over; a short run does not get through them all. Meanwhile the API's
 // data is imported again and again.
 func random(s *stage, _ int) {
 	s.importAll()
-	s.size.soon = 5 * time.Second // imports leave the machine no time to spare
+	s.size.soon = max(s.size.soon, 5*time.Second) // imports leave the machine no time to spare
 	noMount := mayMount(s.daemon)
 	if noMount != nil {
 		s.Logf("without a read-only home: %v", noMount)

@@ -29,7 +29,7 @@ type size struct {
 
 // A short run has other tests beside it, and gets more time.
 var (
-	short = size{clients: 12, slowFor: 200 * time.Millisecond, requests: [3]int64{300, 300, 48}, random: 15 * time.Second, soon: 3 * time.Second}
+	short = size{clients: 12, slowFor: 200 * time.Millisecond, requests: [3]int64{300, 300, 48}, random: 15 * time.Second, soon: 10 * time.Second}
 	whole = size{clients: 64, slowFor: 500 * time.Millisecond, requests: [3]int64{5000, 5000, 5000}, random: 5 * time.Minute, soon: time.Second}
 )
 
@@ -59,15 +59,18 @@ type app struct {
 	accepted int64  // connections that workers had when they were killed
 }
 
+// programs stands, in an app's keys, for the folder of the workers' programs.
+const programs = "PROGRAMS/"
+
 // native are neko-api, and a program that keeps the worker contract by itself. Both
 // commands begin with the latter, which does what setFault says and then goes on as
 // the app.
 func native() []*app {
-	const keys = "listen: 127.0.0.1:0\nwait_ready: true\n"
+	const keys, foreign = "listen: 127.0.0.1:0\nwait_ready: true\n", programs + "foreign"
 	heard := newLines()
 	return []*app{
 		// Its clients are one address: a rate that they do not get to.
-		{name: "neko-api", keys: "command: " + foreign + " " + nekoAPI + " --rate-limit 1000000/1s\nlisten_pid: false\n" + keys, sockets: 1,
+		{name: "neko-api", keys: "command: " + foreign + " " + programs + "neko-api --rate-limit 1000000/1s\nlisten_pid: false\n" + keys, sockets: 1,
 			path: "graphql", body: query, check: checkActors},
 		{name: "foreign", keys: "command: " + foreign + "\n" + keys, sockets: 1,
 			body: "a question", check: func(r *load.Response) error { return heard.hear(r.Body) }, lines: heard},
@@ -105,7 +108,7 @@ func (s *stage) configure(n int, keys string) string {
 	b.WriteString("apps:\n")
 	for _, a := range s.apps {
 		fmt.Fprintf(&b, "  - name: %s\n    instances: %d\n", a.name, n)
-		for line := range strings.Lines(a.keys + keys) {
+		for line := range strings.Lines(strings.ReplaceAll(a.keys, programs, s.programs) + keys) {
 			b.WriteString("    " + line)
 		}
 	}
@@ -198,7 +201,7 @@ func (s *stage) endLoad() {
 // broken if more requests failed than the killed workers had accepted
 // connections, or in a way that their death does not explain, or if a line is
 // missing in the logs.
-func (s *stage) finish(row string) {
+func (s *stage) finish(row string) (lines []result) {
 	for _, a := range s.apps {
 		r := result{row: row, app: a.name, accepted: a.accepted}
 		var failed, explained int64
@@ -226,15 +229,16 @@ func (s *stage) finish(row string) {
 			}
 		}
 		r.broken = r.broken || s.Failed()
-		results = append(results, r)
+		lines = append(lines, r)
 	}
+	return lines
 }
 
 // audit waits until the daemon has moved what is in its pipes.
 func (s *stage) audit(a *app) (c cell) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(5 * time.Second); ; <-tick.C {
+	for end := time.Now().Add(30 * time.Second); ; <-tick.C {
 		var err error
 		if c, err = a.lines.audit(filepath.Join(s.home, "logs", a.name+"-out-*.log")); err != nil {
 			s.Error(err)

@@ -73,11 +73,12 @@ type result struct {
 	broken   bool
 }
 
-var results []result
+// results are the lines of each cast.
+var results [][]result
 
 func printMatrix() {
 	if testing.Verbose() && len(results) > 0 {
-		fmt.Printf("\nLost, of all requests and of all lines printed:\n\n%s", matrixText(results))
+		fmt.Printf("\nLost, of all requests and of all lines printed:\n\n%s", matrixText(slices.Concat(results...)))
 	}
 }
 

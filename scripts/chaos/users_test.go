@@ -3,6 +3,7 @@ package chaos
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 )
@@ -15,7 +16,7 @@ func unprivileged(t *testing.T, d *daemon) {
 	mustBeRoot(t)
 	d.user, d.workers = nobody, nobody
 	d.give(d.dir, d.home, d.program())
-	openBin(t, 0o755)
+	openBin(t)
 }
 
 // unseen is unprivileged with workers that the daemon may neither trace nor look
@@ -23,7 +24,20 @@ func unprivileged(t *testing.T, d *daemon) {
 // it does where ptrace is restricted.
 func unseen(t *testing.T, d *daemon) {
 	unprivileged(t, d)
-	openBin(t, 0o711)
+	d.programs = filepath.Join(d.dir, "programs") + "/"
+	err := os.Mkdir(d.programs, 0o755)
+	for _, program := range []string{foreign, nekoAPI} {
+		own := filepath.Join(d.programs, filepath.Base(program))
+		if err == nil {
+			err = copyProgram(program, own)
+		}
+		if err == nil {
+			err = os.Chmod(own, 0o711)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // otherUser gives the workers of a daemon of root another user.
@@ -31,7 +45,7 @@ func otherUser(t *testing.T, d *daemon) {
 	mustBeRoot(t)
 	d.workers = nobody
 	d.give(d.dir)
-	openBin(t, 0o755)
+	openBin(t)
 }
 
 // asNobody is the key of neko.yaml for it.
@@ -48,11 +62,11 @@ func mustBeRoot(t *testing.T) {
 	t.Skip("only root can be another user")
 }
 
-// openBin lets all users run the programs of the workers, and with 0755 read them.
-func openBin(t *testing.T, mode os.FileMode) {
+// openBin lets all users run the programs of the workers, and read them.
+func openBin(t *testing.T) {
 	t.Helper()
-	for path, mode := range map[string]os.FileMode{bin: 0o755, foreign: mode, nekoAPI: mode} {
-		if err := os.Chmod(path, mode); err != nil {
+	for _, path := range []string{bin, foreign, nekoAPI} {
+		if err := os.Chmod(path, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,7 +102,7 @@ func workersAreOfTheirUser(s *stage) {
 			s.Fatal(err)
 		}
 		status := info.Sys().(*syscall.Stat_t)
-		if program, _ := os.Stat(foreign); program.Mode().Perm() == 0o711 {
+		if program, _ := os.Stat(s.programs + "foreign"); program.Mode().Perm() == 0o711 {
 			if status.Uid != 0 { // the kernel's way to say that nobody may look
 				s.Errorf("pid %d of %s can be looked at", p.PID, p.Name)
 			}
