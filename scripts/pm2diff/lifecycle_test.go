@@ -176,6 +176,7 @@ var lifecycle = []scenario{
 		pm2 sendSignal SIGHUP 17
 		pm2 sendSignal NONSENSE heeds
 		pm2 stop heeds
+		until grep -q SIGINT heard.log
 		cat heard.log
 		pm2 sendSignal SIGHUP heeds
 	`},
@@ -187,7 +188,9 @@ var lifecycle = []scenario{
 		cat heard.log
 		pm2 restart heeds
 		await ^heeds:0:online:0$
+		until test $(grep -c begun heard.log) = 2
 		pm2 delete heeds
+		until test $(grep -c SIGINT heard.log) = 2
 		cat heard.log
 	`},
 	{name: "stop by message", text: `
@@ -230,7 +233,7 @@ var lifecycle = []scenario{
 		pm2 jlist
 	`},
 	{name: "ready by message", core: true, text: `
-		(pm2 start ready.js --wait-ready --listen-timeout 20000 > started.log 2>&1; echo $? > code) & sleep 0
+		(pm2 start ready.js --wait-ready --listen-timeout 60000 > started.log 2>&1; echo $? > code) & sleep 0
 		await ^ready:0:launching:0$
 		test -e code
 		pm2 list
@@ -286,6 +289,7 @@ var lifecycle = []scenario{
 		pm2 pid heeds > program
 		kill $(cat $PM2_HOME/pm2.pid)
 		until ! kill -0 $(cat program)
+		until grep -q SIGINT heard.log
 		cat heard.log
 		until ! test -e $PM2_HOME/pm2.pid
 	`},

@@ -3,7 +3,9 @@ package pm2diff
 // restarts are programs that end by themselves, and what is done about it.
 var restarts = []scenario{
 	{name: "crashes until errored", core: true, text: `
-		quietly pm2 start ends.js --max-restarts 3 -- 1
+		# Who lives for min_uptime, or all in all for three times that, starts with three restarts again: a start may take long.
+		echo '{"name":"ends","script":"ends.js","args":"1","max_restarts":3,"min_uptime":20000}' > ends.json
+		quietly pm2 start ends.json
 		await ^ends:0:errored:
 		pm2 jlist
 		pm2 list

@@ -19,9 +19,10 @@ import (
 )
 
 const (
-	stepLimit  = 30 * time.Second
-	awaitLimit = 25 * time.Second
-	pause      = 30 * time.Millisecond // between two looks
+	stepLimit  = time.Minute
+	awaitLimit = time.Minute
+	pause      = 30 * time.Millisecond  // between two looks, at first: each is a process of Node's
+	longPause  = 200 * time.Millisecond // and at last
 )
 
 // commands are the names by which the binary is called.
@@ -159,7 +160,9 @@ func (s *side) await(ctx context.Context, pattern string) error {
 
 // until looks for a condition until it holds, or says what is the matter.
 func until(holds func() (bool, error), matter func() string) error {
+	pause := pause
 	for end := time.Now().Add(awaitLimit); ; time.Sleep(pause) {
+		pause = min(pause*5/4, longPause)
 		ok, err := holds()
 		switch {
 		case err != nil:
