@@ -119,11 +119,17 @@ func TestAChangeIsSeenByAllWithinARoundTrip(t *testing.T) {
 	s := newStage(t)
 	s.arrive()
 	time.Sleep(max(1500*time.Millisecond, duration(t)/3))
+	// Workers that have just started tell later what they change before they have connected: of few changes, on a busy
+	// machine, that is a large part.
+	shows := func(v verdict) bool { return v.reads >= 1000 && v.kept >= v.reads/2 && v.later <= v.changes/10 }
+	for end := time.Now().Add(patience); !shows(s.verdict()) && time.Now().Before(end); {
+		time.Sleep(250 * time.Millisecond)
+	}
 	s.leave()
 	v := s.verdict()
 	t.Logf("\n%s", &v)
 	s.report(&v)
-	if v.reads < 1000 || v.kept < v.reads/2 || v.later > v.changes/10 {
+	if !shows(v) {
 		t.Errorf("%d reads, %d of them of what was kept, %d of %d changes told later: that shows nothing", v.reads, v.kept, v.later, v.changes)
 	}
 }

@@ -1,12 +1,17 @@
 package container
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nekoctl/neko/scripts/load"
 	"github.com/nekoctl/neko/supervisor/control"
@@ -24,7 +29,7 @@ func newLimits(t *testing.T) *limits {
 	t.Helper()
 	mustBeRoot(t)
 	l := &limits{t: t}
-	name := fmt.Sprintf("neko-test-%d-%s", os.Getpid(), strings.ToLower(t.Name()))
+	name := fmt.Sprintf("neko-test-%d-%s", rand.Uint64(), strings.ToLower(t.Name())) // pids come again, in a CI of containers
 	if there("/sys/fs/cgroup/cgroup.controllers") {
 		l.two, l.cpu = true, filepath.Join("/sys/fs/cgroup", name)
 		l.memory = l.cpu
@@ -40,7 +45,11 @@ func newLimits(t *testing.T) *limits {
 			t.Skip("no control group can be made: ", err)
 		}
 		t.Cleanup(func() { // when the container, which was launched later, has ended
-			if err := os.Remove(folder); err != nil {
+			err := os.Remove(folder)
+			for end := time.Now().Add(10 * time.Second); errors.Is(err, unix.EBUSY) && time.Now().Before(end); err = os.Remove(folder) {
+				time.Sleep(10 * time.Millisecond) // the kernel is not through with the last process
+			}
+			if err != nil {
 				t.Error(err)
 			}
 		})

@@ -242,7 +242,7 @@ func (c *container) outside(args ...string) (string, error) {
 // until polls for what is seen from outside only.
 func (c *container) until(what string, cond func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(5 * time.Millisecond) {
 		select {
 		case <-c.ended:
 			c.t.Fatalf("ended before %s", what)
@@ -270,7 +270,7 @@ func (c *container) wait() int {
 	c.t.Helper()
 	select {
 	case <-c.ended:
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		c.t.Fatal("it does not end")
 	}
 	return c.cmd.ProcessState.ExitCode()
