@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/nekoctl/neko/scripts/load"
 )
@@ -79,6 +80,18 @@ func TestTheNodeServerLeavesAnIdleConnectionUntilItComesOnceMore(t *testing.T) {
 	} else if err != nil {
 		t.Skip("node is not there")
 	}
+	for range 5 {
+		if leavesIdleConnections(t, node) {
+			return
+		}
+	}
+	t.Error("this machine has taken a second for an answer, five times")
+}
+
+// leavesIdleConnections is false if nothing can be said: the server waits for an idle connection for 1.2 s, and this machine
+// was not so fast.
+func leavesIdleConnections(t *testing.T, node string) bool {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -97,39 +110,51 @@ func TestTheNodeServerLeavesAnIdleConnectionUntilItComesOnceMore(t *testing.T) {
 	defer cmd.Process.Kill()
 	socket.Close()
 
-	connect := func() (ask func() (last bool)) {
+	connect := func() (ask func() (last bool, err error)) {
 		conn, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
 		in := bufio.NewReader(conn)
-		return func() bool {
+		return func() (bool, error) {
 			t.Helper()
 			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 			r, err := http.ReadResponse(in, nil)
 			if err != nil {
-				t.Fatal(err)
+				return false, err
 			}
 			if body, err := io.ReadAll(r.Body); err != nil || whoAnswered(body) != cmd.Process.Pid {
 				t.Errorf("process %d says %s (%v)", cmd.Process.Pid, body, err)
 			}
-			return r.Close
+			return r.Close, nil
 		}
 	}
 	idle, busy := connect(), connect()
-	if idle() || busy() {
-		t.Error("closed though nobody asked it to stop")
+	for _, ask := range []func() (bool, error){idle, busy} {
+		if last, err := ask(); last || err != nil {
+			t.Fatal("closed though nobody asked it to stop: ", err)
+		}
 	}
+	told := time.Now()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	for !busy() { // the signal is on its way
+	for last := false; !last; { // the signal is on its way
+		if last, err = busy(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if !idle() {
-		t.Error("not closed though it is to stop")
+	last, err := idle()
+	if err != nil && time.Since(told) > time.Second {
+		_ = cmd.Wait()
+		return false
+	}
+	if !last || err != nil {
+		t.Errorf("not closed though it is to stop, or closed before it came: %v", err)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
+	return true
 }

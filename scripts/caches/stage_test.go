@@ -24,7 +24,7 @@ import (
 const (
 	hostsOfStage  = 3
 	workersOfHost = 2
-	patience      = 20 * time.Second
+	patience      = time.Minute
 )
 
 // stage is some hosts with their workers, and what they share.

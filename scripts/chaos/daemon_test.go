@@ -175,10 +175,10 @@ func (d *daemon) waitFor(what string, is func() bool) {
 	d.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); !is(); <-tick.C {
+	for end := time.Now().Add(time.Minute); !is(); <-tick.C {
 		if time.Now().After(end) {
 			list, err := d.try("list")
-			d.t.Fatalf("waited 30 s for this: %s\n%s%v", what, list, err)
+			d.t.Fatalf("waited a minute for this: %s\n%s%v", what, list, err)
 		}
 	}
 }

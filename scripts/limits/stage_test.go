@@ -17,7 +17,7 @@ import (
 const (
 	hostsOfStage = 3
 	slotsOfHost  = 4
-	patience     = 20 * time.Second // for what takes milliseconds on a machine with nothing else to do
+	patience     = time.Minute // for what takes milliseconds on a machine with nothing else to do
 )
 
 // stage is some hosts with their workers, and a Redis that they share.
