@@ -210,14 +210,14 @@ func TestRestoreUnderWorkers(t *testing.T) {
 	run(strings.Replace(`{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000001","spec_version":"2.0","objects":[
 		{"type":"intrusion-set","id":"ID","name":"Wrong","created":"2026-01-01T00:00:00Z","modified":"2099-01-01T00:00:00Z","external_references":[{"source_name":"mitre-attack","external_id":"G9001"}]}]}`,
 		"ID", actorID(t, url), 1), "import", "-")
-	wait(t, "the wrong import is seen", 5*time.Second, func() bool { _, body := post(t, url, "", actor); return strings.Contains(body, "Wrong") })
+	wait(t, "the wrong import is seen", time.Minute, func() bool { _, body := post(t, url, "", actor); return strings.Contains(body, "Wrong") })
 
 	run("", "restore", saved)
-	wait(t, "the restored store is seen", 5*time.Second, func() bool { _, body := post(t, url, "", actor); return body == good })
+	wait(t, "the restored store is seen", time.Minute, func() bool { _, body := post(t, url, "", actor); return body == good })
 	if _, body := post(t, url, "", `{sightings {totalCount}}`); !strings.Contains(body, `"totalCount":`) || strings.Contains(body, "errors") {
 		t.Error(body)
 	}
-	wait(t, "the token of before is refused", 10*time.Second, func() bool { status, _ := post(t, url, token, report); return status == 401 })
+	wait(t, "the token of before is refused", time.Minute, func() bool { status, _ := post(t, url, token, report); return status == 401 })
 	if status, body := post(t, url, login(), report); status != 200 || strings.Contains(body, "errors") {
 		t.Error(status, body)
 	}

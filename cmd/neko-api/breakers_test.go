@@ -52,13 +52,16 @@ func TestTheStoreStandsStill(t *testing.T) {
 	const query = `{ threatCounts { tactics } }`
 	for _, url := range []string{lenient, strict} {
 		eventually(t, "ready", func() bool { status, _ := get(t, url+"/readyz"); return status == 200 })
-		if status, body := post(t, url, "", query); status != 200 || strings.Contains(body, "errors") {
-			t.Fatal(status, body)
-		}
+		// On a busy machine the first one may take longer than the store's time.
+		eventually(t, "answered", func() bool {
+			status, body := post(t, url, "", query)
+			return status == 200 && !strings.Contains(body, "errors")
+		})
 	}
-	if _, body := get(t, lenient+"/readyz?verbose"); !strings.Contains(body, "[+] store ok\n") || !strings.Contains(body, "[+] breaker store CLOSED\n[+] breaker store-changes CLOSED\n") {
-		t.Error(body)
-	}
+	eventually(t, "all is well", func() bool {
+		_, body := get(t, lenient+"/readyz?verbose")
+		return strings.Contains(body, "[+] store ok\n") && strings.Contains(body, "[+] breaker store CLOSED\n[+] breaker store-changes CLOSED\n")
+	})
 
 	server.Stop(t)
 	opened := false

@@ -164,13 +164,13 @@ func (k *kept) askFor(name string, tags ...string) cache.State {
 // holds waits until the answer is kept.
 func (k *kept) holds(tags ...string) {
 	k.Helper()
-	wait(k.T, fmt.Sprint(tags, " is kept"), 10*time.Second, func() bool { return k.ask(tags...) == cache.Fresh })
+	wait(k.T, fmt.Sprint(tags, " is kept"), time.Minute, func() bool { return k.ask(tags...) == cache.Fresh })
 }
 
 // gone waits until the answer has to be made, once.
 func (k *kept) gone(tags ...string) {
 	k.Helper()
-	wait(k.T, fmt.Sprint(tags, " is invalidated"), 10*time.Second, func() bool { return k.ask(tags...) == cache.Made })
+	wait(k.T, fmt.Sprint(tags, " is invalidated"), time.Minute, func() bool { return k.ask(tags...) == cache.Made })
 }
 
 func importing(t *testing.T, st store.Store, id int, name string) {
@@ -253,22 +253,28 @@ func TestHostsShareAnswersInRedis(t *testing.T) {
 	}
 	with := []string{"--redis", server.URL()}
 	a, b := newKept(t, open(), with...), newKept(t, open(), with...)
-	wait(t, "both have found Redis", 10*time.Second, func() bool {
-		n := b.Stats().SharedHits
-		some := fmt.Sprint(time.Now())
-		a.askFor(some, "Tactic", "Tactic:list")
-		return b.askFor(some, "Tactic", "Tactic:list") == cache.Fresh && b.Stats().SharedHits > n
-	})
-	shared := func(tags ...string) {
-		t.Helper()
-		made := a.Stats().Fills + b.Stats().Fills
-		a.holds(tags...)
-		b.holds(tags...)
-		if n := a.Stats().Fills + b.Stats().Fills - made; n != 1 {
-			t.Errorf("%v was made %d times", tags, n)
+	// What one has made the other has. If a busy machine's Redis was too late for that, which they count, it
+	// is tried with another answer.
+	for try := range 10 {
+		wait(t, "both have found Redis", time.Minute, func() bool {
+			n := b.Stats().SharedHits
+			some := fmt.Sprint(time.Now())
+			a.askFor(some, "Tactic", "Tactic:list")
+			return b.askFor(some, "Tactic", "Tactic:list") == cache.Fresh && b.Stats().SharedHits > n
+		})
+		name := strings.TrimSpace("Tactic Tactic:list " + strings.Repeat("again ", try))
+		late, made := a.Stats().SharedErrors+b.Stats().SharedErrors, a.Stats().Fills+b.Stats().Fills
+		for _, k := range []*kept{a, b} {
+			wait(t, name+" is kept", time.Minute, func() bool { return k.askFor(name, "Tactic", "Tactic:list") == cache.Fresh })
+		}
+		n := a.Stats().Fills + b.Stats().Fills - made
+		if n == 1 {
+			break
+		}
+		if late == a.Stats().SharedErrors+b.Stats().SharedErrors || try == 9 {
+			t.Fatalf("%s was made %d times", name, n)
 		}
 	}
-	shared("Tactic", "Tactic:list")
 	run := func(args ...string) {
 		t.Helper()
 		cmd := command(t, t.TempDir(), append(args, "--store", url)...)
@@ -282,7 +288,7 @@ func TestHostsShareAnswersInRedis(t *testing.T) {
 		run(args...)
 		// Either of them makes it anew, and both have that.
 		made := a.Stats().Fills + b.Stats().Fills
-		wait(t, "it is gone from both hosts", 10*time.Second, func() bool {
+		wait(t, "it is gone from both hosts", time.Minute, func() bool {
 			return a.ask("Tactic", "Tactic:list") == cache.Made || b.ask("Tactic", "Tactic:list") == cache.Made
 		})
 		a.holds("Tactic", "Tactic:list")
@@ -301,14 +307,14 @@ func TestHostsShareAnswersInRedis(t *testing.T) {
 	}
 	run("purge", "--all")
 	c := newKept(t, open(), with...)
-	wait(t, "it is known what was missed", 10*time.Second, func() bool { return c.Stats().Invalidated > 0 && c.Stats().Waiting == 0 })
+	wait(t, "it is known what was missed", time.Minute, func() bool { return c.Stats().Invalidated > 0 && c.Stats().Waiting == 0 })
 	if state := c.ask("Tactic", "Tactic:list"); state != cache.Made {
 		t.Errorf("an answer from before a purge is served: state %d", state)
 	}
 	// And once is enough.
 	st := open()
 	record := recordOf(t, st, server.URL())
-	wait(t, "it is on record that all know", 10*time.Second, func() bool {
+	wait(t, "it is on record that all know", time.Minute, func() bool {
 		confirmed, ok := record()
 		in, err := st.Invalidated(t.Context(), -1)
 		if err != nil {
@@ -342,11 +348,11 @@ func TestHostsAreToldLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "this host knows, and others do not", 10*time.Second, func() bool { return k.Stats().Waiting > 0 })
+	wait(t, "this host knows, and others do not", time.Minute, func() bool { return k.Stats().Waiting > 0 })
 	time.Sleep(500 * time.Millisecond) // nobody waits longer than 250 ms until all are told
 	server.Continue(t)
 	record := recordOf(t, st, server.URL())
-	wait(t, "it is on record that all know", 10*time.Second, func() bool {
+	wait(t, "it is on record that all know", time.Minute, func() bool {
 		confirmed, ok := record()
 		return ok && confirmed == in.Last
 	})
@@ -419,7 +425,7 @@ func TestRegionsAreToldEach(t *testing.T) {
 		hosts[i] = newKept(t, open(), "--redis", redis[i])
 		hosts[i].holds("Tactic", "Tactic:list")
 		record[i] = recordOf(t, open(), redis[i])
-		wait(t, "Redis is found", 10*time.Second, func() bool { _, ok := record[i](); return ok })
+		wait(t, "Redis is found", time.Minute, func() bool { _, ok := record[i](); return ok })
 	}
 	st := open()
 	for n := range int64(4) {
@@ -428,7 +434,7 @@ func TestRegionsAreToldEach(t *testing.T) {
 		}
 		for i, k := range hosts {
 			k.gone("Tactic", "Tactic:list")
-			wait(t, fmt.Sprintf("region %d is told of change %d", i, n), 10*time.Second, func() bool {
+			wait(t, fmt.Sprintf("region %d is told of change %d", i, n), time.Minute, func() bool {
 				at, ok := record[i]()
 				return ok && at == n+1
 			})
@@ -447,7 +453,7 @@ func TestRegionsAreToldEach(t *testing.T) {
 	}
 	for i := range hosts {
 		k := newKept(t, open(), "--redis", redis[i])
-		wait(t, "it is known what was missed", 10*time.Second, func() bool { return k.Stats().Invalidated > 0 && k.Stats().Waiting == 0 })
+		wait(t, "it is known what was missed", time.Minute, func() bool { return k.Stats().Invalidated > 0 && k.Stats().Waiting == 0 })
 		if state := k.ask("Tactic", "Tactic:list"); state != cache.Made {
 			t.Errorf("region %d: an answer from before a purge is served: state %d", i, state)
 		}

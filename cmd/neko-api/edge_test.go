@@ -270,7 +270,7 @@ func TestThreeRegions(t *testing.T) {
 	// What the CDN keeps, and what not.
 	allSee()
 	for _, name := range names {
-		wait(t, "the CDN has it", 10*time.Second, func() bool {
+		wait(t, "the CDN has it", time.Minute, func() bool {
 			_, h, ok := look(name, "import")
 			return ok && h.Get("Cf-Cache-Status") == "HIT"
 		})

@@ -58,7 +58,7 @@ func TestMongoRestore(t *testing.T) {
 	}
 	same := func(what, url string, want []string) {
 		t.Helper()
-		wait(t, what, 10*time.Second, func() bool { return strings.Join(answers(url), "\n") == strings.Join(want, "\n") })
+		wait(t, what, time.Minute, func() bool { return strings.Join(answers(url), "\n") == strings.Join(want, "\n") })
 	}
 	before := answers(url)
 	if strings.Contains(strings.Join(before, ""), `"errors"`) {

@@ -221,6 +221,7 @@ apps:
     listen: 127.0.0.1:0
     listen_pid: false
     wait_ready: true
+    listen_timeout: 1m
 `, os.Args[0], rules, filepath.Join(dir, "api.db"))))
 	defer nekoctl("kill")
 	var list []struct{ Listeners []string }
