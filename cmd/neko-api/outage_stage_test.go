@@ -267,6 +267,13 @@ func (w *member) watch(t *testing.T, breaker string) *watch {
 	return y
 }
 
+// forget has it begin anew.
+func (y *watch) forget() {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.opened, y.left = time.Time{}, time.Time{}
+}
+
 func (y *watch) seen() (opened, left time.Time) {
 	y.mu.Lock()
 	defer y.mu.Unlock()

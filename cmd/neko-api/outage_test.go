@@ -123,17 +123,42 @@ func TestOutages(t *testing.T) {
 func (o outage) happens(t *testing.T) {
 	s := newStage(t, o.store, true)
 	args := []string{"--breaker-open-for", openFor.String()}
-	askers, lasts := 4, 2*time.Second
-	if o.slow {
-		askers, lasts = 16, 4*time.Second
-	}
 	if o.slow || o.patience > 0 {
 		args = append(args, "--store-timeout", storeTimeout.String()) // it is enough to wait so long
 	}
 	usual := s.start(args...)
 	brief := s.start(append(args, "--cache-max-age", "1s")...)
 	token := s.analyst()
+	watches := map[*member]*watch{usual: usual.watch(t, "store"), brief: brief.watch(t, "store")}
+	// What clients get is as it should be each time. How soon they do is tried again where the machine was busy.
+	const most = 3
+	changes := 0
+	for try := 1; ; try++ {
+		made, late := o.once(s, token, watches, try)
+		if changes += made; s.file != "" { // what was refused has not been made behind anybody's back
+			got, want := usual.ask(t.Context(), `{indicators(first: 1) {totalCount}}`), fmt.Sprintf(`"totalCount":%d}`, changes)
+			if !strings.Contains(got.body, want) {
+				t.Errorf("not %s: %v", want, got)
+			}
+		}
+		switch {
+		case len(late) == 0:
+			return
+		case try == most:
+			t.Errorf("%d times: %s", most, strings.Join(late, "; "))
+			return
+		}
+		t.Logf("once more, because %s", strings.Join(late, "; "))
+	}
+}
 
+// once has it happen to the stage's two workers, and returns how many changes were made, and what was too late.
+func (o outage) once(s *stage, token string, watches map[*member]*watch, try int) (made int, late []string) {
+	t, usual, brief := s.T, s.workers[0], s.workers[1]
+	askers, lasts := 4, 2*time.Second
+	if o.slow {
+		askers, lasts = 16, 4*time.Second
+	}
 	// What is kept: by one worker for long, by the other for a second. What was made while a busy
 	// machine's Redis was too slow does not count: nobody can say later whether it was invalidated.
 	ctx := t.Context()
@@ -159,7 +184,9 @@ func (o outage) happens(t *testing.T) {
 	}
 	time.Sleep(2200 * time.Millisecond) // until what is kept for a second is out of date, and not served while it is made anew
 	var tallies struct{ fresh, late, unknown, change tally }
-	watches := map[*member]*watch{usual: usual.watch(t, "store"), brief: brief.watch(t, "store")}
+	for _, w := range watches {
+		w.forget()
+	}
 	o.begin(s)
 
 	// All at once, and again and again, for a while that is long enough for breakers to open.
@@ -177,7 +204,9 @@ func (o outage) happens(t *testing.T) {
 	ask(&tallies.late, brief, 20*time.Millisecond, kept)
 	unknown := func(c int) func(int) string {
 		// Never the same twice: nobody waits for another's.
-		return func(i int) string { return fmt.Sprintf(`{threatActor(id: "G9039") {name a%d_%d: id}}`, c, i) }
+		return func(i int) string {
+			return fmt.Sprintf(`{threatActor(id: "G9039") {name a%d_%d_%d: id}}`, try, c, i)
+		}
 	}
 	for c := range askers {
 		ask(&tallies.unknown, s.workers[c%2], 50*time.Millisecond, unknown(c))
@@ -192,10 +221,22 @@ func (o outage) happens(t *testing.T) {
 	}
 	clients.Wait()
 	// A call may wait half its time for a place, and what is asked has other ways to go as well.
-	o.check(t, "what is kept", &tallies.fresh, o.fresh, storeTimeout+time.Second)
-	o.check(t, "what is out of date", &tallies.late, o.late, storeTimeout+time.Second)
-	o.check(t, "what nobody has asked for", &tallies.unknown, o.unknown, storeTimeout+1500*time.Millisecond)
-	o.check(t, "a change", &tallies.change, o.change, max(o.patience, storeTimeout)+1500*time.Millisecond)
+	for _, c := range []struct {
+		what   string
+		y      *tally
+		want   string
+		within time.Duration
+	}{
+		{"what is kept", &tallies.fresh, o.fresh, storeTimeout + time.Second},
+		{"what is out of date", &tallies.late, o.late, storeTimeout + time.Second},
+		{"what nobody has asked for", &tallies.unknown, o.unknown, storeTimeout + 1500*time.Millisecond},
+		{"a change", &tallies.change, o.change, max(o.patience, storeTimeout) + 1500*time.Millisecond},
+	} {
+		check(t, c.what, c.y, c.want)
+		if c.y.worst > c.within {
+			late = append(late, fmt.Sprintf("%s took %v", c.what, c.y.worst))
+		}
+	}
 	for _, w := range s.workers {
 		if status, text := w.get(t, "/readyz?verbose"); status != 200 {
 			t.Errorf("a worker is not ready: %d %s", status, text)
@@ -214,19 +255,14 @@ func (o outage) happens(t *testing.T) {
 		if opened, left := watches[w].seen(); !opened.IsZero() {
 			t.Logf("%s: fresh again %v after the breaker was half open, %v after the end", o.name, back.Sub(left).Round(time.Millisecond), back.Sub(ended).Round(time.Millisecond))
 			if took := back.Sub(left); took > recovers {
-				t.Errorf("back %v after the end of the open time", took)
+				late = append(late, fmt.Sprintf("it was back %v after the end of the open time", took))
 			}
 		}
 	}
 	wait(t, "a change is made again", hangs, func() bool { return usual.change(ctx, token, 0).kind() == isFresh })
-	if s.file != "" { // what was refused has not been made behind anybody's back
-		got, want := usual.ask(ctx, `{indicators(first: 1) {totalCount}}`), fmt.Sprintf(`"totalCount":%d}`, 2+tallies.change.n[isFresh])
-		if !strings.Contains(got.body, want) {
-			t.Errorf("not %s: %v", want, got)
-		}
-	}
 	t.Logf("%s: back after %v; what is kept %v, late %v, unknown %v, changes %v (%v at most)", o.name, time.Since(ended).Round(time.Millisecond),
 		tallies.fresh.n, tallies.late.n, tallies.unknown.n, tallies.change.n, tallies.change.worst.Round(time.Millisecond))
+	return 2 + tallies.change.n[isFresh], late
 }
 
 // refusesAtOnce: an error comes within 50 ms once the breaker is open, but for those of trials. If the
@@ -248,7 +284,11 @@ func (o outage) refusesAtOnce(t *testing.T, under *tally, w *member, watches map
 	}
 	t.Logf("%s: %d of %d errors after the first OPEN took more than %v", o.name, late, of, atOnce)
 	share := float64(late) / float64(max(of, 1))
-	for try := 0; try < 5 && (of < 20 || share > 0.05); try++ {
+	end := time.Now().Add(time.Minute)
+	for try := 0; of < 20 || share > 0.05 && time.Now().Before(end); try++ {
+		if try > 0 {
+			time.Sleep(time.Second)
+		}
 		late, of = 0, 0
 		for i := range 100 {
 			got := w.ask(t.Context(), unknown(100*try+i))
@@ -272,7 +312,7 @@ const (
 	recovers = 2 * time.Second
 )
 
-func (o outage) check(t *testing.T, what string, y *tally, want string, within time.Duration) {
+func check(t *testing.T, what string, y *tally, want string) {
 	t.Helper()
 	if y.n[want] == 0 {
 		t.Errorf("%s: nobody got %s", what, want)
@@ -282,9 +322,6 @@ func (o outage) check(t *testing.T, what string, y *tally, want string, within t
 		if kind != want {
 			t.Errorf("%s: %d times %s and not %s: %v", what, n, kind, want, y.some[kind])
 		}
-	}
-	if y.worst > within {
-		t.Errorf("%s: took %v", what, y.worst)
 	}
 }
 
