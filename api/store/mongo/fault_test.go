@@ -96,7 +96,7 @@ func TestServerComesAndGoes(t *testing.T) {
 		if !errors.Is(err, store.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if took > patience+2*time.Second { // of a busy machine
+		if took > patience+4*time.Second { // of a busy machine; the driver by itself takes five
 			t.Errorf("%s took %v", name, took)
 		}
 	}
