@@ -30,7 +30,7 @@ func (d *daemon) askGraphQL(query string) (answer string) {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Post("http://"+d.list()[0].Listeners[0]+"/graphql", "application/json", bytes.NewReader(body))
 	if err != nil {
 		d.t.Fatal(err)
@@ -74,6 +74,7 @@ func TestOwnWorker(t *testing.T) {
 		{Mode: load.KeepAlive, ThinkMax: 200 * time.Millisecond, Body: []byte(`{"query":"mutation {addNote(text: \"under load\") {id}}"}`)},
 	} {
 		cfg.URL, cfg.Clients, cfg.Header = url, clients/2, []string{"Content-Type: application/json"}
+		cfg.Timeout = time.Minute
 		if cfg.Body == nil {
 			cfg.Body = []byte(`{"query":"{notes(first: 5) {id text}}"}`)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -194,9 +195,9 @@ func TestWorkersShareTheirRateLimits(t *testing.T) {
 	if err := source.Build(program, "../nekoctl"); err != nil {
 		t.Fatal(err)
 	}
-	write := func(name, text string) string {
+	write := func(name, text string) string { // at once: nobody reads half of it
 		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {
 			t.Fatal(err)
 		}
 		return path

@@ -81,7 +81,8 @@ func (a *app) start(program string, options ...string) {
 	if len(options) == 0 {
 		options = []string{"-i", "2", "--min-uptime", "200ms"}
 	}
-	a.nekoctl(append([]string{"start", program, "--name", "app"}, options...)...)
+	// On a busy machine Node may be more than ten seconds on its way.
+	a.nekoctl(append([]string{"start", program, "--name", "app", "--listen-timeout", "1m"}, options...)...)
 }
 
 // configure starts a program by a neko.yaml with these keys, and two processes of it
@@ -95,7 +96,7 @@ func configure(t *testing.T, n node, program, keys string) *app {
 
 func (a *app) configure(program, keys string) {
 	a.t.Helper()
-	text := "apps:\n  - name: app\n    script: " + program + "\n"
+	text := "apps:\n  - name: app\n    script: " + program + "\n    listen_timeout: 1m\n"
 	if !strings.Contains(keys, "instances:") {
 		text += "    instances: 2\n"
 	}
@@ -148,12 +149,16 @@ func (a *app) ask(answer any, args ...string) {
 	}
 }
 
-// address is where the app listens first.
+// address is where the app listens first. Who has not listened for three seconds may be a program that never does, and
+// is taken for ready: on a busy machine Node takes longer than that.
 func (a *app) address() string {
 	a.t.Helper()
 	list := a.list()[0].Listeners
 	if len(list) == 0 {
-		a.t.Fatal("it listens nowhere")
+		a.waitFor("it listens", func() bool {
+			list = a.list()[0].Listeners
+			return len(list) > 0
+		})
 	}
 	return local(list[0])
 }

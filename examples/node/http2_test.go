@@ -72,7 +72,7 @@ func multiplex(t *testing.T, url string) *streams {
 }
 
 func (s *streams) ask(tr *http.Transport, url string) error {
-	c := http.Client{Transport: tr, Timeout: 10 * time.Second}
+	c := http.Client{Transport: tr, Timeout: patience}
 	r, err := c.Get(url)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nekoctl/neko/scripts/freeport"
 )
 
 // Programs of testdata/listen print what their servers come to. Under nekoctl that is
@@ -52,9 +55,14 @@ func TestServersListenAndFailAsUnderNodesOwnPrimary(t *testing.T) {
 // one in which nothing can be made.
 func surroundings(t *testing.T) []string {
 	t.Helper()
-	taken, free := port(t), port(t)
-	free.Close()
-	packets, err := net.ListenPacket("udp4", taken.Addr().String())
+	taken, free := freeport.For(t), freeport.For(t)
+	at := fmt.Sprintf("127.0.0.1:%d", taken)
+	l, err := net.Listen("tcp4", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	packets, err := net.ListenPacket("udp4", at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,18 +81,7 @@ func surroundings(t *testing.T) []string {
 	} else if err := os.Mkdir(locked, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	number := func(l net.Listener) string { _, port, _ := net.SplitHostPort(l.Addr().String()); return port }
-	return []string{"TAKEN=" + number(taken), "FREE=" + number(free), "FOLDER=" + folder, "LOCKED=" + locked}
-}
-
-func port(t *testing.T) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
+	return []string{fmt.Sprintf("TAKEN=%d", taken), fmt.Sprintf("FREE=%d", free), "FOLDER=" + folder, "LOCKED=" + locked}
 }
 
 // underPrimary is what two workers of Node's own primary print; not ok if one has ended.

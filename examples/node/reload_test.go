@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nekoctl/neko/scripts/freeport"
 	"github.com/nekoctl/neko/scripts/load"
 )
 
@@ -96,11 +97,11 @@ func TestAPortThatWorkersShareByThemselvesIsReloadedToo(t *testing.T) {
 	eachNode(t, func(t *testing.T, n node) {
 		n.atLeast(t, 23, 1) // reusePort
 		a := prepare(t, n, "testdata/process")
-		free := port(t)
-		free.Close()
-		a.env = append(a.env, "FREE="+fmt.Sprint(free.Addr().(*net.TCPAddr).Port))
+		port := freeport.For(t)
+		at := fmt.Sprintf("127.0.0.1:%d", port)
+		a.env = append(a.env, fmt.Sprintf("FREE=%d", port))
 		a.start("alone.cjs")
-		l := begin(t, "http://"+free.Addr().String()+"/")
+		l := begin(t, "http://"+at+"/")
 		l.pass(pids(a))
 		a.reload()
 		l.pass(pids(a))
@@ -110,7 +111,7 @@ func TestAPortThatWorkersShareByThemselvesIsReloadedToo(t *testing.T) {
 				t.Log(report)
 			}
 		}
-		if list := a.list()[0].Listeners; slices.Contains(list, free.Addr().String()) {
+		if list := a.list()[0].Listeners; slices.Contains(list, at) {
 			t.Errorf("the supervisor listens on %v", list)
 		}
 		a.stops()

