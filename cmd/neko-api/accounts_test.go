@@ -246,18 +246,31 @@ func post(t *testing.T, url, token, query string) (status int, body string) {
 // Two workers and the command line share users, keys and the secret: who logs in
 // at one is known at the other, and who is disabled is out at both within five
 // seconds.
-func TestUsersAcrossWorkers(t *testing.T) { onEachStore(t, testUsersAcrossWorkers) }
+func TestUsersAcrossWorkers(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		testUsersAcrossWorkers(t)
+	})
+	t.Run("MongoDB", func(t *testing.T) {
+		t.Parallel()
+		testUsersAcrossWorkers(t, append(sharedSecret(t), "--store", mongotest.URL(t))...)
+	})
+}
 
-func testUsersAcrossWorkers(t *testing.T, home string) {
-	a, _, _ := startServer(t, home)
-	b, _, _ := startServer(t, home)
+func testUsersAcrossWorkers(t *testing.T, settings ...string) {
+	home := filepath.Join(t.TempDir(), "home")
+	a, _, _ := startServer(t, home, settings...)
+	b, _, _ := startServer(t, home, settings...)
 	run := func(in string, args ...string) string {
 		t.Helper()
-		var out, errs bytes.Buffer
-		if code := run(args, streams{strings.NewReader(in), &out, &errs}); code != 0 {
-			t.Fatalf("%v: %d %s", args, code, &errs)
+		cmd := command(t, home, append(args, settings...)...)
+		var errs bytes.Buffer
+		cmd.Stdin, cmd.Stderr = strings.NewReader(in), &errs
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%v: %v %s", args, err, &errs)
 		}
-		return strings.TrimSpace(out.String())
+		return strings.TrimSpace(string(out))
 	}
 	for _, url := range []string{a, b} {
 		resp, err := oneByOne.Get(url + "/.well-known/jwks.json")
