@@ -408,6 +408,8 @@ func (m *master) adoptProcess(in *keeper.Inheritance, p *process) {
 	switch {
 	case p.tookOver:
 		m.watchHealth(p)
+	case p.leaving && p.served && p.why.Kind == control.CauseHung:
+		m.after(p, p.spec.KillTimeout.D(), func() { m.expire(p) })
 	case p.leaving:
 		m.giveTime(p, true)
 	case !p.ready:
