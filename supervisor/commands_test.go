@@ -185,7 +185,7 @@ func TestKillEndsADaemonThatIsBusy(t *testing.T) {
 				command("restart", "api"), command("restart", "never"))
 		},
 	)
-	if took := time.Since(began); took > 4*time.Second {
+	if took := time.Since(began); took > 30*time.Second { // and not never's minute
 		t.Errorf("it took %s", took)
 	}
 	d.nobodyRuns()

@@ -29,7 +29,7 @@ func TestRestartsAreCountedAsPM2Does(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	a := app("api", 1)
-	a.Env["END_WITH"] = "7"
+	a.Env["END_WITH"], a.MinUptime = "7", spec.Duration(time.Minute)
 	d.start(a)
 	for _, step := range []struct {
 		does     string
@@ -79,14 +79,19 @@ func TestTheLastProcessIsTheOneThatHasBegunLast(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
 	slow := app("api", 1, "stubborn")
-	slow.DrainTimeout, slow.KillTimeout = spec.Duration(time.Second), spec.Duration(100*time.Millisecond)
+	slow.DrainTimeout, slow.KillTimeout = spec.Duration(time.Minute), spec.Duration(100*time.Millisecond)
 	d.start(slow)
 	d.start(app("api", 1))
 	before := d.only("api")
 	if len(before.Draining) != 1 {
 		t.Fatalf("the predecessor does not drain: %+v", before)
 	}
-	d.command("stop", "api")
+	stopped := d.begin(t.Context(), "stop", "api")
+	d.eventually("the successor has ended", func() bool { return syscall.Kill(before.PID, 0) != nil })
+	kill(t, before.Draining[0], syscall.SIGKILL) // or it would take a minute
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
 	if after := d.only("api"); !after.StartedAt.Equal(before.StartedAt) {
 		t.Errorf("its last process was started at %v, and not at %v", before.StartedAt, after.StartedAt)
 	}

@@ -342,7 +342,7 @@ func app(name string, instances int, args ...string) spec.App {
 	a.Cwd = "/"
 	a.Env = map[string]string{"PATH": os.Getenv("PATH"), "GORACE": os.Getenv("GORACE")}
 	a.WaitReady = true
-	a.ListenTimeout = spec.Duration(5 * time.Second)
+	a.ListenTimeout = spec.Duration(time.Minute)
 	return a
 }
 

@@ -47,7 +47,7 @@ func queueBy(t *testing.T, dialer net.Dialer, address string, n int) (waiting []
 		}
 		t.Cleanup(func() { conn.Close() })
 		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: example\r\n\r\n")
-		conn.SetDeadline(time.Now().Add(20 * time.Second))
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		waiting = append(waiting, conn)
 	}
 	return waiting
@@ -58,7 +58,7 @@ func answered(t *testing.T, waiting []net.Conn) map[string]int {
 	t.Helper()
 	who := map[string]int{}
 	for i, conn := range waiting {
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(time.Minute))
 		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
 			t.Fatalf("connection %d of %d: %v", i, len(waiting), err)
