@@ -208,7 +208,7 @@ func TestAccessLogOfABatch(t *testing.T) {
 // The time that a client takes to send a body is not the server's, and what answers a
 // HEAD has no body.
 func TestAccessLogOfWhatIsSent(t *testing.T) {
-	const pause = 300 * time.Millisecond
+	const pause = time.Second
 	path := filepath.Join(t.TempDir(), "access.log")
 	w := newTestWorker(t, Config{AccessLog: path})
 	address := w.serveTest(t)
@@ -239,7 +239,7 @@ func TestAccessLogSample(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	root := newTestRoot()
 	w := newTestWorker(t, Config{
-		Resolver: root, AccessLog: path, AccessLogSample: 1e-9, AccessLogSlow: time.Hour, ExecutionTimeout: 50 * time.Millisecond,
+		Resolver: root, AccessLog: path, AccessLogSample: 1e-9, AccessLogSlow: time.Hour, ExecutionTimeout: time.Second,
 		Log: logtext.Logger(io.Discard),
 		Identify: func(_ context.Context, c Credentials) (Identity, error) {
 			return Identity{}, NewError(CodeUnauthenticated, "no")

@@ -14,7 +14,7 @@ import (
 
 // What a mutation says that it has changed is seen when it is answered, whatever the answer is.
 func TestInvalidate(t *testing.T) {
-	w, n := newNotes(t, Config{ExecutionTimeout: 200 * time.Millisecond}, cache.Options{})
+	w, n := newNotes(t, Config{ExecutionTimeout: time.Second}, cache.Options{})
 	const query = `{note(id: "b") {text}}`
 	made := func() (times int) {
 		t.Helper()
@@ -68,7 +68,7 @@ func TestInvalidate(t *testing.T) {
 
 // A resolver that goes on after its mutation was given up, and makes its change then, is heard.
 func TestInvalidateLate(t *testing.T) {
-	w, n := newNotes(t, Config{ExecutionTimeout: 50 * time.Millisecond}, cache.Options{})
+	w, n := newNotes(t, Config{ExecutionTimeout: 500 * time.Millisecond}, cache.Options{})
 	release, done := make(chan struct{}), make(chan struct{})
 	n.written = func(ctx context.Context) error {
 		defer close(done)

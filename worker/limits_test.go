@@ -195,7 +195,7 @@ func TestExecutionTimeout(t *testing.T) {
 	r := &slowRoot{release: make(chan struct{})}
 	w := newTestWorker(t, Config{
 		Schema:   `type Query {hello: String! wait: Boolean!} type Mutation {wait: Boolean! touch: Boolean!}`,
-		Resolver: r, ExecutionTimeout: 20 * time.Millisecond,
+		Resolver: r, ExecutionTimeout: 300 * time.Millisecond,
 	})
 	for _, query := range []string{`{` + many("a%d: wait ", 100) + `}`, `mutation {touch wait again: touch}`} {
 		if got := w.answer(t, query, "", ""); got != "!TIMEOUT the operation took too long" {

@@ -320,6 +320,23 @@ func TestLifeAlone(t *testing.T) {
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
+	var p *process
+	for range 3 { // on a slow machine a signal may come too late for an echo
+		if p = echoed(t); p != nil {
+			break
+		}
+	}
+	if p == nil {
+		t.Fatal("ended by an echo")
+	}
+	p.signal(t, syscall.SIGTERM)
+	if code := p.end(t); code != 1 || !strings.Contains(p.stderr.String(), "second signal") {
+		t.Errorf("exit code %d: %s", code, p.stderr.String())
+	}
+}
+
+// echoed is a worker that serves a request for ever and has been sent SIGTERM, and at once again: nil if it has ended.
+func echoed(t *testing.T) *process {
 	l, f := listenLocal(t)
 	p := start(t, true, []string{"NEKO_DRAIN_TIMEOUT=1h"}, f)
 	p.told(t)
@@ -334,12 +351,10 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	p.signal(t, syscall.SIGTERM) // the echo of the first
 	select {
 	case <-p.done:
-		t.Errorf("ended by an echo: %s", p.stderr.String())
+		t.Logf("ended by an echo: %s", p.stderr.String())
+		return nil
 	case <-time.After(echo):
-	}
-	p.signal(t, syscall.SIGTERM)
-	if code := p.end(t); code != 1 || !strings.Contains(p.stderr.String(), "second signal") {
-		t.Errorf("exit code %d: %s", code, p.stderr.String())
+		return p
 	}
 }
 

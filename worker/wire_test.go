@@ -121,8 +121,8 @@ func TestExpectContinue(t *testing.T) {
 
 // A request has only so long to arrive, however it dawdles.
 func TestSlowRequests(t *testing.T) {
-	w := newTestWorker(t, Config{IdleTimeout: 200 * time.Millisecond})
-	w.server.ReadTimeout = 200 * time.Millisecond
+	w := newTestWorker(t, Config{IdleTimeout: 500 * time.Millisecond})
+	w.server.ReadTimeout = 500 * time.Millisecond
 	address := w.serveTest(t)
 	const whole = "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 	for _, c := range []struct{ what, sent, drip, want string }{

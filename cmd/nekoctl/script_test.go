@@ -73,7 +73,7 @@ func endDaemon(t *testing.T, h home.Dir) {
 	if err != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := control.NewClient(h.Control()).Kill(ctx, nil); err != nil {
 		t.Logf("kill the daemon: %v", err)
@@ -81,7 +81,7 @@ func endDaemon(t *testing.T, h home.Dir) {
 			syscall.Kill(n, syscall.SIGTERM)
 		}
 	}
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if _, err := os.Stat(h.PID()); err != nil {
 			return // the keeper removes it last
 		}
@@ -110,7 +110,7 @@ func occupy(ts *testscript.TestScript, _ bool, args []string) {
 
 // get URL prints what is there.
 func get(ts *testscript.TestScript, neg bool, args []string) {
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get(args[0])
 	if neg {
 		if err == nil {
@@ -126,7 +126,7 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 
 // waitfor FILE TEXT waits until a file has a text in it.
 func waitFor(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		data, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err == nil && strings.Contains(string(data), args[1]) {
 			return
@@ -143,7 +143,7 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 	client := control.NewClient(home.Dir(ts.Getenv("NEKO_HOME")).Control())
 	least, err := strconv.Atoi(args[2])
 	ts.Check(err)
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		app, err := client.App(context.Background(), args[0])
 		ts.Check(err)
 		p := app.Processes[0]
@@ -170,7 +170,7 @@ func killDaemon(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
 		for _, pid := range []int{ping.Master, ping.Keeper} { // neither may replace the other
 			ts.Check(syscall.Kill(pid, signal))
-			for end := time.Now().Add(10 * time.Second); running(pid); time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(time.Minute); running(pid); time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
 					ts.Fatalf("pid %d still runs after %v", pid, signal)
 				}
@@ -230,6 +230,10 @@ func server() {
 	<-signals
 	if drain, err := time.ParseDuration(os.Getenv("DRAIN")); err == nil {
 		time.Sleep(drain)
+	} else if file := os.Getenv("DRAIN"); file != "" { // until it is there
+		for _, err := os.Stat(file); err != nil; _, err = os.Stat(file) {
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
 	fmt.Println("down")
 	os.Exit(0)
