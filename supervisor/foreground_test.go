@@ -139,7 +139,7 @@ func (f *foreground) told() string {
 func (f *foreground) hears() string {
 	f.t.Helper()
 	buf := make([]byte, 4096)
-	if err := f.notify.SetReadDeadline(time.Now().Add(15 * time.Second)); err != nil {
+	if err := f.notify.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		f.t.Fatal(err)
 	}
 	n, err := f.notify.Read(buf)

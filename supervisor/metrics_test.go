@@ -137,6 +137,24 @@ func (d *daemon) metrics(targets ...string) map[string]float64 {
 	return scraped(d.t, text)
 }
 
+// untilTold waits until counters are told as they should be: who takes more than a second to answer counts with what
+// it has said before. To tell of more is wrong at once.
+func (d *daemon) untilTold(when string, want map[string]float64, targets ...string) (now map[string]float64) {
+	d.t.Helper()
+	d.eventually(fmt.Sprintf("%v is told, %s", want, when), func() bool {
+		now = d.metrics(targets...)
+		all := true
+		for name, n := range want {
+			if now[name] > n {
+				d.t.Fatalf("%s: %s is %v, and should be %v", when, name, now[name], n)
+			}
+			all = all && now[name] == n
+		}
+		return all
+	})
+	return now
+}
+
 // Whatever is reloaded, scaled, killed or replaced: what the processes have counted is told
 // to the last request, and never less than before.
 func TestWhatWasCountedIsToldToTheLastRequest(t *testing.T) {
@@ -155,15 +173,10 @@ func TestWhatWasCountedIsToldToTheLastRequest(t *testing.T) {
 	check := func(after string) {
 		t.Helper()
 		send()
-		now := d.metrics("web")
-		for name, want := range map[string]float64{
+		now := d.untilTold("after "+after, map[string]float64{
 			`served{app="web"}`: float64(sent), `size_count{app="web"}`: float64(sent), `size_sum{app="web"}`: float64(sent),
 			`size_bucket{app="web",le="1"}`: float64(sent), `mood{app="web",worker="0",exported_app="own"}`: 7,
-		} {
-			if now[name] != want {
-				t.Errorf("after %s: %s is %v, and should be %v", after, name, now[name], want)
-			}
-		}
+		}, "web")
 		for name, was := range before {
 			if strings.Contains(name, "_total{") && now[name] < was {
 				t.Errorf("after %s: %s went from %v to %v", after, name, was, now[name])
@@ -269,9 +282,7 @@ func TestWhatAProcessLeavesWhileThereIsNoMasterIsCounted(t *testing.T) {
 	d.eventually("it has left its file", func() bool { return there(last) })
 	kill(t, ping.Master, syscall.SIGKILL)
 	d.until("it is back", func(l []control.Process) bool { return l[0].PID != p.PID && l[0].State == control.Online })
-	if n := d.metrics()[`served{app="web"}`]; n != 2 {
-		t.Errorf("%v were counted of 2", n)
-	}
+	d.untilTold("by the next master", map[string]float64{`served{app="web"}`: 2})
 	if there(last) {
 		t.Error("the file is there still")
 	}
@@ -296,9 +307,7 @@ func TestAProgramThatAnswersBadlyHarmsNobody(t *testing.T) {
 	}
 	get(t, address)
 	for range 3 {
-		if n := d.metrics()[`served{app="good"}`]; n != 1 {
-			t.Errorf("served is %v", n)
-		}
+		d.untilTold("beside those that are bad", map[string]float64{`served{app="good"}`: 1})
 	}
 	now := d.metrics()
 	for _, how := range kinds {

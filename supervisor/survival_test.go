@@ -216,7 +216,7 @@ func TestAfterTheDeathOfKeeperAndMasterTheWorkersAreFoundAgain(t *testing.T) {
 	d.nobodyRuns()
 }
 
-// listeners counts the sockets that listen on a port.
+// listeners counts the sockets that listen on a port of 127.0.0.1.
 func listeners(t *testing.T, address string) int {
 	t.Helper()
 	_, port, err := net.SplitHostPort(address)
@@ -232,7 +232,7 @@ func listeners(t *testing.T, address string) int {
 		t.Fatal(err)
 	}
 	const listen = "0A"
-	return strings.Count(string(table), fmt.Sprintf(":%04X 00000000:0000 %s ", n, listen))
+	return strings.Count(string(table), fmt.Sprintf(" 0100007F:%04X 00000000:0000 %s ", n, listen))
 }
 
 // A worker that ends while there is no daemon takes its socket with it. The others

@@ -196,9 +196,14 @@ func TestMonitOnATerminal(t *testing.T) {
 	x.see("scale web from 3 to 2?")
 	x.keys("y")
 	x.see("web ×2")
-	if err := syscall.Kill(x.ping().Master, syscall.SIGKILL); err != nil {
+	before = x.ping()
+	if err := syscall.Kill(before.Master, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
+	x.until("another master", func(string) bool {
+		now, err := control.NewClient(x.home.Control()).Ping(t.Context())
+		return err == nil && now.Master != before.Master
+	})
 	x.keys("+", "y")
 	x.see("web ×3")
 	x.seeNo("reconnecting")

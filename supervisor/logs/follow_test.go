@@ -84,8 +84,8 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(3 * lookEvery)
-	add(file, "again\n")
-	expect("web:0 | again\n")
+	add(file, "anew\n") // shorter than what was there, should nobody have seen it empty
+	expect("web:0 | anew\n")
 	long := strings.Repeat("x", 200_000)
 	add(file, long+"\n")
 	for end := time.Now().Add(time.Minute); strings.Count(out.String(), "x") != len(long) && time.Now().Before(end); {
