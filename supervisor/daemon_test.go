@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	flags "flag"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -78,6 +80,16 @@ func TestMain(m *testing.M) {
 				panic(err)
 			}
 			os.Exit(supervisor.ForegroundSaved(h, "test", saved, spec.Daemon{}))
+		}
+	}
+	// Most of what a test does is to wait for processes.
+	flags.Parse()
+	if set := func(name string) (is bool) {
+		flags.Visit(func(f *flags.Flag) { is = is || f.Name == name })
+		return is
+	}; !set("test.parallel") {
+		if err := flags.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
+			panic(err)
 		}
 	}
 	// A program with the race detector would sleep a second at its end.
@@ -193,7 +205,17 @@ func worker(args []string) {
 		os.Exit(6)
 	}
 	if fd, err := strconv.Atoi(os.Getenv("NEKO_SPARE_FD")); err == nil && has("gated") {
-		if n, _ := os.NewFile(uintptr(fd), "gate").Read(make([]byte, 1)); n == 0 {
+		opened := make(chan bool, 1)
+		go func() {
+			n, _ := os.NewFile(uintptr(fd), "gate").Read(make([]byte, 1))
+			opened <- n > 0
+		}()
+		select {
+		case is := <-opened:
+			if !is {
+				os.Exit(0)
+			}
+		case <-stop:
 			os.Exit(0)
 		}
 	}

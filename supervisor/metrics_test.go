@@ -24,6 +24,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nekoctl/neko/scripts/freeport"
 	"github.com/nekoctl/neko/supervisor/cgroup"
 	"github.com/nekoctl/neko/supervisor/control"
 	"github.com/nekoctl/neko/supervisor/metrics"
@@ -471,31 +472,10 @@ func scrape(t *testing.T, address string) (map[string]float64, error) {
 	return scraped(t, text), nil
 }
 
-// portOfAllAddresses is a port that nobody has at any address. One that the kernel gives for
-// an address can be given to others, for other addresses of this machine: it is from below
-// those.
-func portOfAllAddresses(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("0.0.0.0:%d", 12_000+rand.IntN(18_000)))
-		if err != nil {
-			continue
-		}
-		defer l.Close()
-		_, port, err := net.SplitHostPort(l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return port
-	}
-	t.Fatal("there is no free port")
-	return ""
-}
-
 func TestAnAddressForMetricsIsOpenedChangedAndClosed(t *testing.T) {
 	t.Parallel()
 	d := newDaemon(t)
-	first := "127.0.0.1:" + portOfAllAddresses(t)
+	first := "127.0.0.1:" + strconv.Itoa(freeport.For(t))
 	if err := d.set(spec.Daemon{Metrics: first}, counts("web", 1)); err != nil {
 		t.Fatal(err)
 	}
