@@ -59,7 +59,13 @@ func newTTY(t *testing.T) *tty {
 }
 
 func (x *tty) env() []string {
-	return append(os.Environ(), "NEKO_HOME="+string(x.home), "PM2_HOME="+string(x.home), "HOME="+x.dir, "PATH="+x.dir+":"+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0", "NO_COLOR=")
+	return append(os.Environ(), "NEKO_HOME="+string(x.home), "PM2_HOME="+string(x.home), "HOME="+x.dir, "PATH="+x.dir+":"+os.Getenv("PATH"), "GORACE=atexit_sleep_ms=0 log_path="+filepath.Join(x.dir, "race"), "NO_COLOR=")
+}
+
+// races are the files with data races of what runs in the terminal.
+func (x *tty) races() []string {
+	files, _ := filepath.Glob(filepath.Join(x.dir, "race.*"))
+	return files
 }
 
 func (x *tty) do(args ...string) string {
@@ -89,6 +95,10 @@ func (x *tty) until(what string, is func(screen string) bool) {
 		}
 		if time.Now().After(end) {
 			log, _ := os.ReadFile(x.home.Log())
+			for _, file := range x.races() {
+				text, _ := os.ReadFile(file)
+				x.t.Logf("%s", text)
+			}
 			x.t.Fatalf("%s: not in\n%s\nthe daemon says:\n%s", what, screen, log)
 		}
 	}

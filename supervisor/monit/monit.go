@@ -9,7 +9,6 @@ package monit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,16 +41,17 @@ const frames = 20
 // The terminal is then as it was.
 func Run(ctx context.Context, d Daemon, o Options, in io.Reader, out io.Writer) error {
 	m := newModel(ctx, d, o)
-	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithFPS(frames))
+	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithFPS(frames), tea.WithoutSignalHandler())
 	m.send = p.Send
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP) // the renderer looks to SIGINT and SIGTERM
-	defer signal.Stop(hangup)
+	// The renderer knows two of these, and after SIGINT it closes the terminal's reader without waiting for its end.
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(end)
 	ended := make(chan struct{})
 	defer close(ended)
 	go func() {
 		select {
-		case <-hangup:
+		case <-end:
 			p.Quit()
 		case <-ended:
 		}
@@ -61,7 +61,7 @@ func Run(ctx context.Context, d Daemon, o Options, in io.Reader, out io.Writer) 
 	go listen(listening, d, func(e control.Event) { p.Send(eventMsg(e)) })
 	_, err := p.Run()
 	m.closeLogs()
-	if errors.Is(err, tea.ErrInterrupted) || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return nil
 	}
 	return err
