@@ -227,7 +227,8 @@ func listeners(t *testing.T, address string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := os.ReadFile("/proc/net/tcp")
+	// /proc/net is the network of the first thread, which a test may have put into another (newSlowLink).
+	table, err := os.ReadFile("/proc/thread-self/net/tcp")
 	if err != nil {
 		t.Fatal(err)
 	}
