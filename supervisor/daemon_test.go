@@ -84,10 +84,9 @@ func TestMain(m *testing.M) {
 	}
 	// Most of what a test does is to wait for processes.
 	flags.Parse()
-	if set := func(name string) (is bool) {
-		flags.Visit(func(f *flags.Flag) { is = is || f.Name == name })
-		return is
-	}; !set("test.parallel") {
+	asked := false
+	flags.Visit(func(f *flags.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
 		if err := flags.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))); err != nil {
 			panic(err)
 		}

@@ -285,7 +285,7 @@ func (o outage) refusesAtOnce(t *testing.T, under *tally, w *member, watches map
 	t.Logf("%s: %d of %d errors after the first OPEN took more than %v", o.name, late, of, atOnce)
 	share := float64(late) / float64(max(of, 1))
 	end := time.Now().Add(time.Minute)
-	for try := 0; of < 20 || share > 0.05 && time.Now().Before(end); try++ {
+	for try := 0; (of < 20 || share > 0.05) && time.Now().Before(end); try++ {
 		if try > 0 {
 			time.Sleep(time.Second)
 		}
